@@ -1,0 +1,180 @@
+"""Checkpoints: folders of safetensors and JSON, written whole or not at all, checked before they are believed.
+
+Nothing here is pickled, so a checkpoint from a stranger can hold wrong numbers but no code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from seqgan_kit.errors import UserError
+
+VERSION = 1
+MANIFEST = "manifest.json"
+
+
+class Damaged(Exception):
+    """A checkpoint that is incomplete or altered; says which file and how."""
+
+
+def pack(tree: Any, tensors: dict[str, Tensor], path: str = "") -> Any:
+    """A nested state as plain JSON, its tensors moved into `tensors` under their path. Raises on any other type."""
+    if isinstance(tree, Tensor):
+        tensors[path] = tree.detach().contiguous().cpu().clone()
+        return {"tensor": path}
+    if isinstance(tree, dict):
+        # pairs, because JSON would turn an optimizer's integer keys into strings
+        return {"dict": [[key, pack(value, tensors, f"{path}/{key}")] for key, value in tree.items()]}
+    if isinstance(tree, list | tuple):
+        kind = "list" if isinstance(tree, list) else "tuple"
+        return {kind: [pack(value, tensors, f"{path}/{i}") for i, value in enumerate(tree)]}
+    if tree is None or isinstance(tree, bool | int | float | str):
+        return {"value": tree}
+    raise TypeError(f"{path or 'the state'} is a {type(tree).__name__}, which a checkpoint can't hold")
+
+
+def unpack(packed: Any, tensors: dict[str, Tensor]) -> Any:
+    """The inverse of `pack`."""
+    ((kind, content),) = packed.items()
+    if kind == "tensor":
+        return tensors[content]
+    if kind == "dict":
+        return {key: unpack(value, tensors) for key, value in content}
+    if kind in ("list", "tuple"):
+        values = [unpack(value, tensors) for value in content]
+        return values if kind == "list" else tuple(values)
+    return content
+
+
+def write_part(folder: Path, name: str, state: Any) -> None:
+    """Writes one state as `name`.safetensors and `name`.json, synced to the disk."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors: dict[str, Tensor] = {}
+    text = json.dumps(pack(state, tensors))
+    _write(folder / f"{name}.safetensors", save(tensors))
+    _write(folder / f"{name}.json", text.encode())
+
+
+def read_part(folder: Path, name: str) -> Any:
+    tensors = load((folder / f"{name}.safetensors").read_bytes())
+    return unpack(json.loads((folder / f"{name}.json").read_text()), tensors)
+
+
+def seal(folder: Path, final: Path) -> None:
+    """Writes the manifest (version and a SHA-256 of every file), then moves `folder` to `final` in one step."""
+    sums = {path.name: _sum(path) for path in sorted(folder.iterdir())}
+    _write(folder / MANIFEST, json.dumps({"version": VERSION, "files": sums}, indent=1).encode())
+    _sync_folder(folder)
+    if final.exists():  # an unfinished run of the same step, or a second save of it
+        shutil.rmtree(final)
+    os.replace(folder, final)
+    _sync_folder(final.parent)
+
+
+def check(folder: Path) -> None:
+    """Raises Damaged unless every file is there, to the byte, in a version that this code reads."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+        version, files = manifest["version"], manifest["files"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Damaged(f"{MANIFEST} can't be read ({error})") from error
+    if version != VERSION:
+        raise Damaged(f"it has version {version}, this seqgan_kit reads version {VERSION}")
+    for name, expected in files.items():
+        path = folder / name
+        if not path.is_file():
+            raise Damaged(f"{name} is missing")
+        if _sum(path) != expected:
+            raise Damaged(f"{name} is truncated or altered")
+
+
+def all_in(folder: Path) -> list[Path]:
+    """The sealed checkpoints of a run, oldest first."""
+    return sorted(path for path in folder.glob("[0-9]*") if path.is_dir()) if folder.is_dir() else []
+
+
+def newest_good(folder: Path, warn: Callable[[str], None]) -> Path | None:
+    """The newest checkpoint that passes `check`, or None where there never was one.
+
+    Each bad one is told to `warn` and renamed to damaged-..., so that it is neither believed again nor lost.
+    """
+    for path in reversed(all_in(folder)):
+        try:
+            check(path)
+            return path
+        except Damaged as damage:
+            warn(f"checkpoint {path} is damaged: {damage}. Set aside; the one before it is used.")
+            path.rename(path.with_name(f"damaged-{path.name}"))
+    if any(folder.glob("damaged-*")):
+        raise UserError(f"all checkpoints in {folder} are damaged: restore one from a backup, or train in a new folder")
+    return None
+
+
+def read(folder: Path, name: str) -> Any:
+    """One part of a checked checkpoint."""
+    try:
+        return read_part(folder, name)
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise UserError(f"checkpoint {folder} has no readable part {name!r} ({error})") from error
+
+
+def keep_newest(folder: Path, count: int) -> None:
+    """Deletes all but the newest `count` checkpoints, and what an interrupted save left behind."""
+    for path in all_in(folder)[:-count]:
+        shutil.rmtree(path, ignore_errors=True)
+    for path in folder.glob(".unfinished-*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def random_state() -> dict[str, Any]:
+    """Every generator of random numbers that training may draw from, as a packable state."""
+    kind, keys, position, has_gauss, cached = np.random.get_state()
+    python = random.getstate()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": (kind, torch.from_numpy(keys.astype("int64")), int(position), int(has_gauss), float(cached)),
+        "python": (python[0], torch.tensor(python[1]), python[2]),
+    }
+
+
+def set_random_state(state: dict[str, Any]) -> None:
+    torch.set_rng_state(state["torch"])
+    if state["cuda"]:
+        torch.cuda.set_rng_state_all(state["cuda"])
+    kind, keys, *rest = state["numpy"]
+    np.random.set_state((kind, keys.numpy().astype("uint32"), *rest))
+    version, internal, gauss = state["python"]
+    random.setstate((version, tuple(internal.tolist()), gauss))
+
+
+def _write(path: Path, content: bytes) -> None:
+    with open(path, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sum(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,110 @@
+"""From the score of a whole sample to the credit of each action, (batch, time).
+
+Pure functions. Credit on padding is always 0, so that sums over time need no mask.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def terminal(reward: Tensor, mask: Tensor) -> Tensor:
+    """The sample's reward to each of its actions (Williams 1992, eq. 11, undiscounted).
+
+    reward: (batch,). mask: (batch, time) bool. Returns (batch, time).
+    """
+    if reward.shape != mask.shape[:1]:
+        raise ValueError(f"reward is {tuple(reward.shape)}, but mask {tuple(mask.shape)} needs ({len(mask)},)")
+    return reward.unsqueeze(1) * mask
+
+
+def monte_carlo(completed: Tensor, cells: Tensor, whole: Tensor, mask: Tensor) -> Tensor:
+    """Q(Y_1:t-1, y_t): the mean reward of completions of Y_1:t, and of the sample itself at its end.
+
+    Yu et al. 2017, eq. 4. completed: (rows,) rewards of completions. cells: (rows,) int64, b * time + t where a row
+    completes the tokens 0..t of sample b. whole: (batch,) rewards of the samples. mask: (batch, time) bool.
+    Returns (batch, time).
+    """
+    if completed.shape != cells.shape or whole.shape != mask.shape[:1]:
+        raise ValueError(
+            f"completed {tuple(completed.shape)} must match cells {tuple(cells.shape)}, "
+            f"and whole {tuple(whole.shape)} the batch of mask {tuple(mask.shape)}"
+        )
+    total = completed.new_zeros(mask.numel()).index_add_(0, cells, completed)
+    count = completed.new_zeros(mask.numel()).index_add_(0, cells, torch.ones_like(completed))
+    credit = (total / count.clamp_min(1)).view(mask.shape)
+    last = mask & ~torch.nn.functional.pad(mask[:, 1:], (0, 1))
+    return torch.where(last, whole.unsqueeze(1), credit) * mask
+
+
+def reward_to_go(rewards: Tensor, mask: Tensor, discount: float = 1.0) -> Tensor:
+    """G_t = r_t + discount * G_t+1 over the counted steps (Sutton and Barto 2018, eq. 3.9).
+
+    rewards: (batch, time). mask: (batch, time) bool. Returns (batch, time).
+    """
+    _same(rewards, mask)
+    following = rewards.new_zeros(len(rewards))
+    credit = torch.zeros_like(rewards)
+    for t in reversed(range(rewards.shape[1])):
+        following = (rewards[:, t] + discount * following) * mask[:, t]
+        credit[:, t] = following
+    return credit
+
+
+def gae(
+    rewards: Tensor,
+    values: Tensor,
+    next_values: Tensor,
+    terminated: Tensor,
+    ended: Tensor,
+    discount: float,
+    decay: float,
+) -> Tensor:
+    """Generalised advantage estimation (Schulman et al. 2016, eq. 16).
+
+    All (batch, time); a row may hold several episodes one after another. terminated: nothing follows, so nothing is
+    bootstrapped. ended: the sum stops here (by termination or a time limit), but after a time limit the value of the
+    last observation still counts. discount is gamma, decay is lambda. Returns advantages, (batch, time).
+    """
+    for other in (values, next_values, terminated, ended):
+        _same(rewards, other)
+    residual = rewards + discount * next_values * ~terminated - values
+    following = rewards.new_zeros(len(rewards))
+    advantages = torch.zeros_like(rewards)
+    for t in reversed(range(rewards.shape[1])):
+        following = residual[:, t] + discount * decay * following * ~ended[:, t]
+        advantages[:, t] = following
+    return advantages
+
+
+def no_baseline(credit: Tensor, mask: Tensor) -> Tensor:
+    """The credit as it is: the original SeqGAN code has no baseline."""
+    _same(credit, mask)
+    return credit
+
+
+def leave_one_out(credit: Tensor, mask: Tensor) -> Tensor:
+    """Credit less the mean credit of the *other* samples at the same time step, so the gradient stays unbiased.
+
+    Kool et al. 2019, eq. 9, per time step. A step that only one sample reaches keeps its credit less the mean over all
+    steps of the other samples. credit: (batch, time). mask: (batch, time) bool. Returns (batch, time).
+    """
+    _same(credit, mask)
+    total, count = credit.sum(0), mask.sum(0)
+    per_step = (total - credit) / (count - 1).clamp_min(1)
+    others = (credit.sum() - credit.sum(1)) / (mask.sum() - mask.sum(1)).clamp_min(1)
+    return (credit - torch.where(count > 1, per_step, others.unsqueeze(1))) * mask
+
+
+def whiten(credit: Tensor, mask: Tensor) -> Tensor:
+    """Credit with mean 0 and variance 1 over all counted steps. credit: (batch, time). Returns (batch, time)."""
+    _same(credit, mask)
+    counted = credit[mask]
+    scale = counted.std(correction=0).clamp_min(1e-8)
+    return (credit - counted.mean()) / scale * mask
+
+
+def _same(first: Tensor, second: Tensor) -> None:
+    if first.shape != second.shape or first.dim() != 2:
+        raise ValueError(f"expected two (batch, time) tensors, not {tuple(first.shape)} and {tuple(second.shape)}")

@@ -1,0 +1,513 @@
+"""Everything that is not the algorithm: devices, processes, optimiser steps, phases, metrics, checkpoints, signals."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import broadcast_object_list, set_seed
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from seqgan_kit import checkpoints
+from seqgan_kit.errors import UserError
+from seqgan_kit.provenance import check_launch, provenance, write_json
+
+Metrics = dict[str, float]
+Loss = Callable[[slice], tuple[Tensor, dict[str, Tensor]]]
+"""Rows of the batch -> (mean loss over them, further metrics as scalars). It must call the learner's `module`."""
+
+
+class Stopped(Exception):
+    """The run was asked to stop, and has saved; says how to resume."""
+
+
+class Stateful(Protocol):
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: dict[str, Any]) -> Any: ...
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Where and how a run is carried out.
+
+    Args:
+        folder: the run folder; it must not exist yet.
+        seed: of everything random.
+        device: auto takes a GPU where there is one.
+        precision: bf16 computes the networks' forward passes in bfloat16.
+        processes: how many processes were launched (by torchrun); unset takes what is there.
+        threads: CPU threads of each process; unset leaves PyTorch's choice. Tiny networks are faster on 1.
+        log_every: steps between two lines of metrics.jsonl.
+        checkpoint_seconds: the longest time without a checkpoint; there is one at the end of each phase too.
+        checkpoint_steps: steps between two checkpoints, instead of the time.
+        keep_checkpoints: how many to keep.
+        trackers: Accelerate trackers beside metrics.jsonl, such as tensorboard.
+    """
+
+    folder: str = "runs/run"
+    seed: int = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["fp32", "bf16"] = "fp32"
+    processes: int | None = None
+    threads: int | None = None
+    log_every: int = 10
+    checkpoint_seconds: float = 60.0
+    checkpoint_steps: int | None = None
+    keep_checkpoints: int = 2
+    trackers: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """Adam, and how its gradient is made.
+
+    Args:
+        lr: learning rate.
+        betas: decay of the gradient's running mean and square.
+        weight_decay: decoupled (AdamW) where it is not 0.
+        clip: greatest norm of the gradient; 0 does not clip.
+        accumulate: number of parts that a batch is cut into, to save memory; the gradient is the same.
+    """
+
+    lr: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.0
+    clip: float = 5.0
+    accumulate: int = 1
+
+
+@dataclass(frozen=True)
+class Learner:
+    """A network with an optimiser. `module` is the prepared one: what is differentiated goes through its forward.
+    `network` is the bare one: sampling and scoring run on it."""
+
+    name: str
+    network: nn.Module
+    module: nn.Module
+    optimizer: Any
+    config: OptimizerConfig
+    parameters: list[nn.Parameter]
+
+
+class Engine:
+    """One run in one folder. Use as a context manager; register all parts, then `restore`, then run the phases."""
+
+    def __init__(self, config: RunConfig, task: str, config_text: str = "", resume: bool = False) -> None:
+        self.config = config
+        self.folder = Path(config.folder)
+        self.counters: dict[str, int] = {}
+        self.seconds: dict[str, float] = {}
+        self._kept: dict[str, Stateful] = {}
+        self._modules: dict[str, tuple[nn.Module, nn.Module]] = {}
+        self._learners: dict[str, Learner] = {}
+        self._pending: dict[str, list[float]] = {}
+        self._restored = False
+        self._stop_signal = 0
+        self._saved_at = -1
+        self.export: Callable[[Path], None] | None = None
+        """Writes the model that users load, into an empty folder; called at the end of each phase."""
+        if config.threads:
+            torch.set_num_threads(config.threads)
+        check_launch(config.processes)
+        cpu = config.device == "cpu" or not torch.cuda.is_available()
+        if config.device == "cuda" and cpu:
+            raise UserError("--run.device cuda: PyTorch sees no GPU here; use --run.device cpu or auto")
+        self.accelerator = Accelerator(
+            cpu=cpu,
+            mixed_precision="bf16" if config.precision == "bf16" else "no",
+            log_with=self._trackers(),
+            project_dir=config.folder,
+        )
+        self.device = self.accelerator.device
+        self.rank, self.processes = self.accelerator.process_index, self.accelerator.num_processes
+        self.is_main = self.accelerator.is_main_process
+        if config.processes not in (None, self.processes):
+            raise UserError(
+                f"--run.processes {config.processes}, but {self.processes} run: start with "
+                f"`torchrun --nproc_per_node {config.processes} -m seqgan_kit.cli train ...`"
+            )
+        self._open_folder(task, config_text, resume)
+        set_seed(config.seed + 7919 * self.rank)
+        self._started = self._saved_time = self._line_time = self._step_time = time.monotonic()
+        self._line_samples = 0.0
+
+    # -- parts ---------------------------------------------------------------------------------------------------
+
+    def learner(self, name: str, network: nn.Module, config: OptimizerConfig) -> Learner:
+        """Prepares a network and an optimiser of its own. The same network may serve several learners."""
+        if name in self._learners:
+            raise ValueError(f"a learner named {name!r} is there already")
+        known = [pair for pair in self._modules.values() if pair[0] is network]
+        module = known[0][1] if known else self.accelerator.prepare(network)
+        if not known:
+            self._modules[name] = (network, module)
+        parameters = [p for p in network.parameters() if p.requires_grad]
+        # fused: on a CPU the plain loop over parameters takes longer than their gradient
+        adam = torch.optim.AdamW if config.weight_decay else torch.optim.Adam
+        options: dict[str, Any] = {"weight_decay": config.weight_decay} if config.weight_decay else {}
+        optimizer = adam(parameters, lr=config.lr, betas=config.betas, fused=True, **options)
+        learner = Learner(name, network, module, self.accelerator.prepare(optimizer), config, parameters)
+        self._learners[name] = learner
+        return learner
+
+    def keep(self, name: str, part: Stateful) -> None:
+        """Has the state of a part (data position, environments, a lagging copy) saved and restored, per process."""
+        self._kept[name] = part
+
+    # -- the gradient step ---------------------------------------------------------------------------------------
+
+    def update(self, learner: Learner, loss: Loss, rows: int) -> Metrics:
+        """One optimiser step on a batch of `rows`. Raises UserError, before the step, where the loss is not finite."""
+        learner.module.train()
+        names: list[str] = []
+        totals: list[Tensor] = []
+        parts = _slices(rows, learner.config.accumulate)
+        for i, part in enumerate(parts):
+            last = i + 1 == len(parts)
+            share = (part.stop - part.start) / rows
+            with contextlib.nullcontext() if last else self.accelerator.no_sync(learner.module):
+                value, details = loss(part)
+                # inputs: nothing but this player's parameters collects gradients
+                self.accelerator.backward(value * share, inputs=learner.parameters)
+            names = ["loss", *details]
+            values = [value.detach() * share, *(detail.detach() * share for detail in details.values())]
+            totals = [a + b for a, b in zip(totals, values, strict=True)] if totals else values
+        norm = self.accelerator.clip_grad_norm_(learner.parameters, learner.config.clip or math.inf)
+        numbers = torch.stack([norm.float(), *(total.float() for total in totals)]).tolist()  # the step's one transfer
+        if not all(map(math.isfinite, numbers[:2])):
+            raise UserError(self._diverged(learner, numbers[1], numbers[0]))
+        learner.optimizer.step()
+        learner.optimizer.zero_grad()
+        return dict(zip(["gradient_norm", *names], numbers, strict=True))
+
+    def gather(self, tensor: Tensor) -> Tensor:
+        """(batch, time) of every process as (processes * batch, longest time), padded with 0."""
+        if self.processes == 1:
+            return tensor
+        # reduce by hand, because gather_for_metrics cuts to a loader's remainder
+        padded = self.accelerator.pad_across_processes(tensor.float(), dim=1)
+        return self.accelerator.gather(padded).to(tensor.dtype)
+
+    # -- phases --------------------------------------------------------------------------------------------------
+
+    def started(self, phase: str) -> bool:
+        """Whether the phase has made a step, in this process or before it was resumed."""
+        return self.counters.get(phase, 0) > 0
+
+    def steps(self, phase: str, total: int) -> Iterator[int]:
+        """The steps of a phase that are left to do. After each: metrics, checkpoints, signals."""
+        if not self._restored:
+            raise RuntimeError("call engine.restore() after all parts are registered and before the first phase")
+        done = self.counters.get(phase, 0)
+        if done >= total:
+            return
+        self._line_time = self._step_time = time.monotonic()
+        quiet = not self.is_main
+        pause = 0.1 if sys.stderr.isatty() else 10.0
+        with tqdm(total=total, initial=done, desc=phase, disable=quiet, mininterval=pause, dynamic_ncols=True) as bar:
+            for step in range(done, total):
+                yield step
+                self.counters[phase] = step + 1
+                now = time.monotonic()
+                self.seconds[phase] = self.seconds.get(phase, 0.0) + now - self._step_time
+                self._step_time = now
+                last = step + 1 == total
+                if self._pending and (last or (step + 1) % self.config.log_every == 0 or self._evaluated()):
+                    bar.set_postfix_str(self._write_line(phase, total), refresh=False)
+                bar.update()
+                self._save_or_stop(last)
+
+    def log(self, metrics: Metrics, samples: int = 0) -> None:
+        """Numbers of this step; a line of metrics.jsonl holds their mean since the line before it.
+
+        samples: rows worked on, for samples per second. Names with the prefix eval/ are written at once.
+        """
+        self._line_samples += samples
+        for name, value in metrics.items():
+            total = self._pending.setdefault(name, [0.0, 0.0])
+            total[0] += float(value)
+            total[1] += 1
+
+    def save_text(self, name: str, lines: list[str]) -> None:
+        """Writes samples/<name>.txt, one sample a line."""
+        if self.is_main:
+            folder = self.folder / "samples"
+            folder.mkdir(exist_ok=True)
+            (folder / f"{name}.txt").write_text("".join(line.replace("\n", " ") + "\n" for line in lines), "utf-8")
+
+    def say(self, message: str) -> None:
+        """A line for the user, from the main process, that does not break the progress bar."""
+        if self.is_main:
+            tqdm.write(message, file=sys.stderr)
+
+    @contextlib.contextmanager
+    def fixed_random(self, seed: int) -> Iterator[None]:
+        """Random numbers from `seed` inside, so that evaluation neither varies nor disturbs training."""
+        before = checkpoints.random_state()
+        set_seed(seed)
+        try:
+            yield
+        finally:
+            checkpoints.set_random_state(before)
+
+    # -- checkpoints ---------------------------------------------------------------------------------------------
+
+    def restore(self) -> None:
+        """Loads the newest good checkpoint of a resumed run. Call when all parts are registered."""
+        self._restored = True
+        found = self._on_main(lambda: checkpoints.newest_good(self.folder / "checkpoints", self.say))
+        self._metrics = open(self.folder / "metrics.jsonl", "ab") if self.is_main else None  # noqa: SIM115
+        if found is None:
+            self._truncate_metrics(0)
+            return
+        shared = checkpoints.read(found, "shared")
+        own = checkpoints.read(found, f"process-{self.rank}")
+        if shared["processes"] != self.processes:
+            raise UserError(
+                f"{found} was saved by {shared['processes']} processes, {self.processes} run: start as many as before"
+            )
+        for kind, parts, states in [
+            ("networks", {name: pair[0] for name, pair in self._modules.items()}, shared["networks"]),
+            ("optimizers", {name: item.optimizer for name, item in self._learners.items()}, shared["optimizers"]),
+            ("other parts", self._kept, own["kept"]),
+        ]:
+            if set(parts) != set(states):
+                raise UserError(f"{found} holds the {kind} {sorted(states)}, but this run has {sorted(parts)}")
+            for name, part in parts.items():
+                part.load_state_dict(states[name])
+        self.counters, self.seconds = shared["counters"], shared["seconds"]
+        self._pending = own["pending"]
+        checkpoints.set_random_state(own["random"])
+        self._truncate_metrics(shared["metrics_bytes"])
+        self._saved_at = sum(self.counters.values())
+        done = ", ".join(f"{phase} {count}" for phase, count in self.counters.items())
+        self.say(f"resumed from {found} ({done} steps done)")
+
+    def save(self) -> None:
+        """Writes a checkpoint, whole or not at all. Raises UserError where the disk refuses."""
+        step = sum(self.counters.values())
+        if step == self._saved_at:
+            return
+        root = self.folder / "checkpoints"
+        unfinished = root / f".unfinished-{step:08d}"
+        error = None
+        try:
+            own = {
+                "kept": {name: part.state_dict() for name, part in self._kept.items()},
+                "pending": self._pending,
+                "random": checkpoints.random_state(),
+            }
+            checkpoints.write_part(unfinished, f"process-{self.rank}", own)
+            if self._metrics is not None:
+                self._metrics.flush()
+                os.fsync(self._metrics.fileno())
+                checkpoints.write_part(unfinished, "shared", self._shared_state())
+        except OSError as failure:
+            error = f"{failure.strerror or failure}"
+        failed = self._any(error is not None)
+        if self.is_main and not failed:
+            try:
+                checkpoints.seal(unfinished, root / f"{step:08d}")
+                checkpoints.keep_newest(root, self.config.keep_checkpoints)
+            except OSError as failure:
+                error = f"{failure.strerror or failure}"
+        if self._any(error is not None):
+            shutil.rmtree(unfinished, ignore_errors=True)
+            kept = checkpoints.all_in(root)
+            last = f"the last good checkpoint is {kept[-1]}" if kept else "there is no earlier checkpoint"
+            raise UserError(
+                f"could not save to {root}: {error or 'another process failed'}; {last}. "
+                f"Make room, then: seqgan-kit resume {self.folder}"
+            )
+        self._saved_at, self._saved_time = step, time.monotonic()
+
+    def _shared_state(self) -> dict[str, Any]:
+        assert self._metrics is not None
+        return {
+            "processes": self.processes,
+            "counters": self.counters,
+            "seconds": self.seconds,
+            "networks": {name: pair[0].state_dict() for name, pair in self._modules.items()},
+            "optimizers": {name: learner.optimizer.state_dict() for name, learner in self._learners.items()},
+            "metrics_bytes": self._metrics.tell(),
+        }
+
+    def _save_or_stop(self, phase_ends: bool) -> None:
+        every = self.config.checkpoint_steps
+        if every:
+            due = sum(self.counters.values()) % every == 0
+        else:
+            due = self._any(time.monotonic() - self._saved_time > self.config.checkpoint_seconds)
+        stop = self._any(self._stop_signal != 0)
+        if due or stop or phase_ends:
+            self.save()
+        if phase_ends or stop:
+            self._export_model()
+        if stop:
+            raise Stopped(f"stopped and saved. Resume with: seqgan-kit resume {self.folder}")
+
+    def _export_model(self) -> None:
+        if self.export is None or not self.is_main:
+            return
+        unfinished, final = self.folder / ".model", self.folder / "model"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        try:
+            self.export(unfinished)
+        except OSError as failure:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise UserError(f"could not save the model to {final}: {failure.strerror or failure}") from failure
+        shutil.rmtree(final, ignore_errors=True)
+        os.replace(unfinished, final)
+
+    # -- the run -------------------------------------------------------------------------------------------------
+
+    def __enter__(self) -> Engine:
+        self._handlers = {}
+        with contextlib.suppress(ValueError):  # not the main thread: signals belong to somebody else
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._handlers[number] = signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(self, kind: Any, *_: object) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        if self._restored and self._metrics is not None:
+            self._metrics.close()
+            self._finish_record(finished=kind is None)
+        if self.config.trackers:
+            self.accelerator.end_training()
+        if self.processes == 1:
+            AcceleratorState._reset_state(reset_partial_state=True)  # or the next run could not differ in precision
+
+    def _on_signal(self, number: int, _: object) -> None:
+        if self._stop_signal:
+            raise KeyboardInterrupt
+        self._stop_signal = number
+        self.say("finishing this step, then saving (once more to stop at once; what was saved stays)")
+
+    def _trackers(self) -> list[Any] | None:
+        if not self.config.trackers:
+            return None
+        from accelerate.tracking import filter_trackers, get_available_trackers
+
+        available = [str(tracker) for tracker in get_available_trackers()]
+        for name in self.config.trackers:
+            if name not in available:
+                raise UserError(
+                    f"--run.trackers {name}: not installed (here: {', '.join(sorted(available)) or 'none'}); "
+                    f"try: pip install 'seqgan_kit[{name}]'"
+                )
+        return filter_trackers(self.config.trackers, self.config.folder)
+
+    def _open_folder(self, task: str, config_text: str, resume: bool) -> None:
+        def open_folder() -> None:
+            if resume and not (self.folder / "run.json").is_file():
+                raise UserError(f"{self.folder} is no run folder (it has no run.json): give one that `train` made")
+            if not resume and self.folder.exists():
+                raise UserError(
+                    f"{self.folder} exists: choose another --run.folder, or continue it with "
+                    f"`seqgan-kit resume {self.folder}`"
+                )
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                if config_text:
+                    (self.folder / "config.yaml").write_text(config_text, "utf-8")
+                self._record = provenance(self.folder, task, self.config, self.device, self.processes, resume)
+                write_json(self.folder / "run.json", self._record)
+            except OSError as failure:
+                raise UserError(f"can't write to {self.folder}: {failure.strerror or failure}") from failure
+
+        self._on_main(open_folder)
+        if self.config.trackers:
+            self.accelerator.init_trackers("tracker", config={"task": task, "seed": self.config.seed})
+
+    def _finish_record(self, finished: bool) -> None:
+        self._record["seconds"] += time.monotonic() - self._started
+        self._record["finished"] = finished
+        write_json(self.folder / "run.json", self._record)
+
+    def _on_main(self, function: Callable[[], Any]) -> Any:
+        """The function's result, computed by the main process, or its UserError, on every process."""
+        answer: list[Any] = [None, None]
+        if self.is_main:
+            try:
+                answer[0] = function()
+            except UserError as error:
+                answer[1] = str(error)
+        if self.processes > 1:
+            broadcast_object_list(answer)
+        if answer[1] is not None:
+            raise UserError(answer[1])
+        return answer[0]
+
+    def _any(self, flag: bool) -> bool:
+        """Whether the flag is up on any process: all then do the same."""
+        if self.processes == 1:
+            return flag
+        return bool(self.accelerator.reduce(torch.tensor(float(flag), device=self.device)).item())
+
+    # -- metrics -------------------------------------------------------------------------------------------------
+
+    def _evaluated(self) -> bool:
+        return any(name.startswith("eval/") for name in self._pending)
+
+    def _write_line(self, phase: str, total: int) -> str:
+        """Appends a line to metrics.jsonl and returns what the progress bar shows of it."""
+        names = sorted(self._pending)
+        means = torch.tensor([self._pending[name][0] / self._pending[name][1] for name in names], dtype=torch.float64)
+        if self.processes > 1:
+            means = self.accelerator.reduce(means.to(self.device), "mean").cpu()
+        metrics = dict(zip(names, means.tolist(), strict=True))
+        now = time.monotonic()
+        rate = self._line_samples * self.processes / max(now - self._line_time, 1e-9)
+        self._pending, self._line_samples, self._line_time = {}, 0.0, now
+        line = {
+            "phase": phase,
+            "step": self.counters[phase],
+            "total": total,
+            "seconds": round(sum(self.seconds.values()), 3),
+            "samples_per_second": round(rate, 1),
+            **metrics,
+        }
+        if self._metrics is not None:
+            self._metrics.write((json.dumps(line) + "\n").encode())
+            self._metrics.flush()
+        if self.config.trackers:
+            self.accelerator.log(
+                {f"{phase}/{name}": value for name, value in metrics.items()}, step=sum(self.counters.values())
+            )
+        shown = {k: v for k, v in metrics.items() if not k.startswith("eval/") and k != "gradient_norm"}
+        return ", ".join(f"{name}={value:.4g}" for name, value in shown.items()) + f", {rate:.0f} samples/s"
+
+    def _truncate_metrics(self, size: int) -> None:
+        """What was measured after the checkpoint will be measured again."""
+        if self._metrics is not None:
+            self._metrics.truncate(size)
+            self._metrics.seek(0, os.SEEK_END)
+
+    def _diverged(self, learner: Learner, loss: float, norm: float) -> str:
+        kept = checkpoints.all_in(self.folder / "checkpoints")
+        last = f"the last good checkpoint is {kept[-1]}" if kept else "there is no checkpoint yet"
+        return (
+            f"{learner.name}: loss {loss}, gradient norm {norm} after steps {self.counters or 'none'}; stopped before "
+            f"the step, {last}. Lower the learning rate ({learner.config.lr}) or clip ({learner.config.clip})."
+        )
+
+
+def _slices(rows: int, parts: int) -> list[slice]:
+    bounds = [rows * i // parts for i in range(parts + 1)]
+    return [slice(a, b) for a, b in zip(bounds, bounds[1:], strict=False) if b > a]

@@ -1,0 +1,43 @@
+"""Surrogates whose gradient moves a generator: pure functions of log-probabilities and credit.
+
+All sum over time and divide by the batch size, never by a mask's count, so that the mean over processes is exact.
+The pathwise case needs no function here: it is plain backpropagation of -reward.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def maximum_likelihood(log_probs: Tensor, mask: Tensor) -> Tensor:
+    """-1/B sum log p(y_t | y_<t), in nats per sequence: teacher forcing. log_probs, mask: (batch, time)."""
+    _same(log_probs, mask)
+    return -(log_probs * mask).sum() / len(log_probs)
+
+
+def reinforce(log_probs: Tensor, old_log_probs: Tensor, credit: Tensor, mask: Tensor) -> Tensor:
+    """-1/B sum log p(y_t | y_<t) * credit_t (Williams 1992; Yu et al. 2017, eq. 8).
+
+    All (batch, time). `old_log_probs`, at sampling time, do not matter here: it is on policy, for one pass.
+    """
+    _same(log_probs, old_log_probs, credit, mask)
+    return -(log_probs * credit.detach() * mask).sum() / len(log_probs)
+
+
+def ppo(log_probs: Tensor, old_log_probs: Tensor, credit: Tensor, mask: Tensor, clip: float = 0.2) -> Tensor:
+    """-1/B sum min(r * credit, clip(r, 1 - clip, 1 + clip) * credit), r = p / p_old (Schulman et al. 2017, eq. 7).
+
+    All (batch, time). Raises where the shapes differ.
+    """
+    _same(log_probs, old_log_probs, credit, mask)
+    ratio = (log_probs - old_log_probs.detach()).exp()
+    credit = credit.detach()
+    surrogate = torch.minimum(ratio * credit, ratio.clamp(1 - clip, 1 + clip) * credit)
+    return -(surrogate * mask).sum() / len(log_probs)
+
+
+def _same(*tensors: Tensor) -> None:
+    shapes = [tuple(tensor.shape) for tensor in tensors]
+    if len(set(shapes)) > 1 or len(shapes[0]) != 2:
+        raise ValueError(f"expected (batch, time) tensors of one shape, not {shapes}")

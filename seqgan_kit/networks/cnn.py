@@ -1,0 +1,75 @@
+"""SeqGAN's discriminator: a convolutional network over the embedded sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+PAPER_WINDOWS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 20)
+PAPER_FILTERS = (100, 200, 200, 200, 200, 100, 100, 100, 100, 100, 160, 160)
+
+
+class TextCNN(nn.Module):
+    """Windows of several widths, maximum over time, a highway layer, dropout, one logit (Kim 2014; Yu et al. 2017).
+
+    Yu et al. 2017, eq. 11-14; the two-way softmax of the paper's code is here its equivalent, one logit.
+
+    Args:
+        vocabulary: number of token ids.
+        embedding: width of a token's embedding.
+        windows: widths of the convolutions, in tokens.
+        filters: number of filters of each width.
+        dropout: share of features dropped in training.
+    """
+
+    def __init__(
+        self,
+        vocabulary: int,
+        embedding: int = 64,
+        windows: Sequence[int] = PAPER_WINDOWS,
+        filters: Sequence[int] = PAPER_FILTERS,
+        dropout: float = 0.25,
+    ) -> None:
+        super().__init__()
+        if len(windows) != len(filters):
+            raise ValueError(f"{len(windows)} windows but {len(filters)} numbers of filters: give one of each a width")
+        self.windows = tuple(windows)
+        features = sum(filters)
+        self.embedding = nn.Embedding(vocabulary, embedding)
+        self.convolutions = nn.ModuleList(
+            nn.Linear(window * embedding, count) for window, count in zip(windows, filters, strict=True)
+        )
+        self.transform = nn.Linear(features, features)
+        self.gate = nn.Linear(features, features)
+        self.dropout = nn.Dropout(dropout)
+        self.output = nn.Linear(features, 1)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        """As the paper's code: embedding uniform in (-1, 1), truncated normal of deviation 0.1, biases 0.1 (gate 0)."""
+        nn.init.uniform_(self.embedding.weight, -1, 1)
+        for layer in [*self.convolutions, self.transform, self.gate, self.output]:
+            nn.init.trunc_normal_(layer.weight, std=0.1, a=-0.2, b=0.2)
+            nn.init.constant_(layer.bias, 0.0 if layer is self.gate else 0.1)
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """ids, mask: (batch, time) -> logits (batch,), higher = more real. Padding is embedded as zeros."""
+        # ids beyond the table stand only on padding, where another vocabulary's end token may be written
+        embedded = self.embedding(ids * mask) * mask.unsqueeze(-1)
+        short = max(self.windows) - ids.shape[1]
+        if short > 0:
+            embedded = F.pad(embedded, (0, 0, 0, short))
+        found = torch.cat([F.relu(self._strongest(embedded, i)) for i in range(len(self.windows))], dim=1)
+        gate = torch.sigmoid(self.gate(found))
+        mixed = gate * F.relu(self.transform(found)) + (1 - gate) * found
+        return self.output(self.dropout(mixed)).squeeze(1).float()
+
+    def _strongest(self, embedded: Tensor, i: int) -> Tensor:
+        """The largest response over time of each filter of width i, before the rectifier (it is monotone): (batch, n)."""
+        width, (batch, time, size) = self.windows[i], embedded.shape
+        # one matrix product over overlapping windows: a view, so nothing is copied before the product needs it
+        windows = embedded.unfold(1, width, 1).transpose(2, 3).reshape(batch, time - width + 1, width * size)
+        return self.convolutions[i](windows).amax(dim=1)

@@ -1,0 +1,86 @@
+"""SeqGAN's generator: an LSTM language model, kept as an ordinary Hugging Face model."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
+
+LSTMState = tuple[Tensor, Tensor]
+
+
+class LSTMConfig(PretrainedConfig):
+    """Sizes of an `LSTMGenerator`.
+
+    vocabulary: number of tokens that it can emit.
+    embedding, hidden: widths.
+    start: the id read before the first token; may be `vocabulary` itself, an input that is never emitted.
+    end: the id that ends a sequence, or None where all sequences have `length` tokens.
+    length: the greatest number of tokens of a sequence, the end token included.
+    deviation: standard deviation of all initial weights.
+    """
+
+    model_type = "seqgan_lstm"
+
+    def __init__(
+        self,
+        vocabulary: int = 2,
+        embedding: int = 32,
+        hidden: int = 32,
+        start: int = 0,
+        end: int | None = None,
+        length: int = 20,
+        deviation: float = 0.1,
+        **others: object,
+    ) -> None:
+        self.vocabulary = vocabulary
+        self.embedding = embedding
+        self.hidden = hidden
+        self.start = start
+        self.end = end
+        self.length = length
+        self.deviation = deviation
+        super().__init__(**others)
+
+
+class LSTMGenerator(PreTrainedModel):
+    """p(y_t | y_<t) by one LSTM layer (Yu et al. 2017, eq. 9-10). `forward` gives what is differentiated."""
+
+    config_class = LSTMConfig
+    base_model_prefix = "generator"
+
+    def __init__(self, config: LSTMConfig) -> None:
+        super().__init__(config)
+        self.embedding = nn.Embedding(max(config.vocabulary, config.start + 1), config.embedding)
+        self.lstm = nn.LSTM(config.embedding, config.hidden, batch_first=True)
+        self.output = nn.Linear(config.hidden, config.vocabulary)
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        for parameter in module.parameters(recurse=False):
+            nn.init.normal_(parameter, std=self.config.deviation)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Log-probability of each token of `ids` given those before it: (batch, time) -> (batch, time), float32."""
+        before = F.pad(ids[:, :-1], (1, 0), value=self.config.start)
+        hidden, _ = self.lstm(self.embedding(before))
+        logits = self.output(hidden).float()
+        return -F.cross_entropy(logits.flatten(0, 1), ids.flatten(), reduction="none").view(ids.shape)
+
+    def start(self, batch: int) -> tuple[Tensor, LSTMState]:
+        zeros = self.output.weight.new_zeros(batch, self.config.hidden)
+        return self.step(torch.full((batch,), self.config.start, device=zeros.device), (zeros, zeros))
+
+    def step(self, tokens: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
+        weights = self.lstm.weight_ih_l0, self.lstm.weight_hh_l0, self.lstm.bias_ih_l0, self.lstm.bias_hh_l0
+        hidden, cell = torch.lstm_cell(self.embedding(tokens), state, *weights)
+        return hidden, (hidden, cell)
+
+    def logits(self, features: Tensor) -> Tensor:
+        return self.output(features)
+
+
+# so that AutoModel and AutoTokenizer know a saved folder once this module is imported
+AutoConfig.register(LSTMConfig.model_type, LSTMConfig, exist_ok=True)
+AutoModel.register(LSTMConfig, LSTMGenerator, exist_ok=True)

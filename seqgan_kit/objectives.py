@@ -1,0 +1,98 @@
+"""What the discriminator minimises, and which reward its logit is worth.
+
+Logits everywhere, higher = more real; probabilities appear only inside a reward. The four adversarial papers with a
+logistic discriminator (minimax, non-saturating, SeqGAN, AIRL) share one loss and differ in the reward alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A discriminator's game, as pure functions.
+
+    loss: (real logits, fake logits) -> scalar to minimise. Where `distance` is given, it is the third argument.
+    reward: logits -> what a generator earns, elementwise and of the same shape.
+    distance: (real sample, fake sample) -> (batch,), for objectives that look at the samples (loss-sensitive GAN).
+    """
+
+    loss: Callable[..., Tensor]
+    reward: Callable[[Tensor], Tensor]
+    distance: Callable[[Any, Any], Tensor] | None = None
+
+
+def logistic_loss(real: Tensor, fake: Tensor) -> Tensor:
+    """-E log D(real) - E log(1 - D(fake)) with D = sigmoid(logit) (Goodfellow et al. 2014, eq. 1)."""
+    return F.softplus(-real).mean() + F.softplus(fake).mean()
+
+
+def wasserstein_loss(real: Tensor, fake: Tensor) -> Tensor:
+    """E f(fake) - E f(real) (Arjovsky et al. 2017, eq. 3). The critic must be kept Lipschitz by a regulariser."""
+    return fake.mean() - real.mean()
+
+
+def hinge_loss(real: Tensor, fake: Tensor) -> Tensor:
+    """E max(0, 1 - real) + E max(0, 1 + fake) (Lim and Ye 2017, sec. 3)."""
+    return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+
+
+def least_squares_loss(real: Tensor, fake: Tensor) -> Tensor:
+    """1/2 E (real - 1)^2 + 1/2 E fake^2 (LSGAN, Mao et al. 2016, eq. 2 with a = 0, b = 1)."""
+    return ((real - 1).square().mean() + fake.square().mean()) / 2
+
+
+def seqgan() -> Objective:
+    """Logistic; the reward is D(x) itself, in (0, 1) (Yu et al. 2017, eq. 4)."""
+    return Objective(logistic_loss, torch.sigmoid)
+
+
+def minimax() -> Objective:
+    """Logistic; the reward is -log(1 - D(x)), positive (Goodfellow et al. 2014; GAIL's for tasks cut off on failure)."""
+    return Objective(logistic_loss, F.softplus)
+
+
+def non_saturating() -> Objective:
+    """Logistic; the reward is log D(x), negative (Goodfellow et al. 2014, sec. 3; GAIL's for tasks cut off on success)."""
+    return Objective(logistic_loss, F.logsigmoid)
+
+
+def airl() -> Objective:
+    """Logistic; the reward is log D(x) - log(1 - D(x)), the logit (Fu et al. 2018, sec. 4)."""
+    return Objective(logistic_loss, lambda logits: logits)
+
+
+def wasserstein() -> Objective:
+    """The critic's value is the reward (Arjovsky et al. 2017)."""
+    return Objective(wasserstein_loss, lambda logits: logits)
+
+
+def hinge() -> Objective:
+    """The critic's value is the reward (Lim and Ye 2017)."""
+    return Objective(hinge_loss, lambda logits: logits)
+
+
+def least_squares() -> Objective:
+    """The reward -1/2 (logit - 1)^2 falls above logit 1: for pathwise generators, not for a policy (Mao et al. 2016)."""
+    return Objective(least_squares_loss, lambda logits: -(logits - 1).square() / 2)
+
+
+def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, norm: float = 1.0) -> Tensor:
+    """E (|grad critic(x)|_2 - norm)^2 at x uniform between real and fake (Gulrajani et al. 2017, eq. 3).
+
+    real, fake: (batch, ...) floats of one shape. critic: (batch, ...) -> (batch,). Call the prepared module, not the
+    bare one: round the wrapper, processes would silently keep their own gradients.
+    """
+    if real.shape != fake.shape:
+        raise ValueError(f"real is {tuple(real.shape)} but fake is {tuple(fake.shape)}")
+    weight = torch.rand(len(real), *[1] * (real.dim() - 1), device=real.device)
+    between = (real + weight * (fake - real)).detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
+    return (gradient.flatten(1).norm(dim=1) - norm).square().mean()

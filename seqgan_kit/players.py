@@ -1,0 +1,242 @@
+"""The two players of the game: what acts and learns from its score, and what scores and learns to tell apart."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from seqgan_kit import credit as credits
+from seqgan_kit import estimators, rewards, sampling
+from seqgan_kit.engine import Engine, Learner, Metrics
+from seqgan_kit.objectives import Objective
+from seqgan_kit.samples import Images, Tokens, Transitions, concatenate, map_tensors, rows, size
+
+S = TypeVar("S", Tokens, Transitions, Images)
+Score = Callable[[S], Tensor]
+"""sample -> logits, higher = more real: (batch,), or (batch, time) where every step is scored."""
+SampleReward = Callable[[Tokens], Tensor]
+"""What whole sequences earn: (rows, time) -> (rows,)."""
+Baseline = Callable[[Tensor, Tensor], Tensor]
+"""credit, mask -> credit less a baseline; all (batch, time)."""
+Estimator = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+"""log_probs, old_log_probs, credit, mask -> a surrogate to minimise."""
+
+
+class Credit(ABC):
+    """From what sequences earn to the credit of each token. Built from (network, length, end) by the text task."""
+
+    @abstractmethod
+    def __call__(self, sampled: Tokens, earned: Tensor, reward: SampleReward) -> Tensor:
+        """sampled: (batch, time); earned: (batch,), what they earned; reward: what others would. -> (batch, time)."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint must hold beside the network; most credits keep nothing."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027
+        """The inverse."""
+
+
+class GeneratorPlayer(Protocol[S]):
+    """What acts. `batch_size` counts over all processes."""
+
+    batch_size: int
+
+    def sample(self, real: S) -> S:
+        """One action sequence for each row of `real`, under its context. No gradient is kept for a policy."""
+
+    def update(self, real: S, fake: S, score: Score[S]) -> Metrics:
+        """One improvement from its own samples."""
+
+
+class DiscriminatorPlayer(Protocol[S]):
+    """What scores. `batch_size` counts real rows over all processes; it sees as many fake ones."""
+
+    batch_size: int
+
+    def score(self, sample: S) -> Tensor:
+        """Logits, higher = more real."""
+
+    def update(self, real: S, fake: S) -> Metrics:
+        """One improvement at telling real from fake."""
+
+
+class MonteCarlo(Credit):
+    """SeqGAN's credit: mean reward of roll-outs by a policy that lags behind the generator (Yu et al. 2017, sec. 3.1).
+
+    Args:
+        network: the generator, whose weights the lagging copy follows.
+        length, end: of its sequences.
+        rollouts: completions of each prefix, the paper's N.
+        lag: share of its own weights that the copy keeps at each update; 0 rolls out the generator itself.
+        chunk: completions scored at a time.
+    """
+
+    def __init__(
+        self, network: nn.Module, length: int, end: int | None, rollouts: int = 16, lag: float = 0.8, chunk: int = 512
+    ) -> None:
+        self.network = network
+        self.lagging = deepcopy(network).requires_grad_(False)
+        self.length, self.end, self.rollouts, self.lag, self.chunk = length, end, rollouts, lag, chunk
+        self._follows = False
+
+    def __call__(self, sampled: Tokens, earned: Tensor, reward: SampleReward) -> Tensor:
+        self._follow()
+        done = sampling.roll_out(self.lagging.eval(), sampled, self.rollouts, self.length, self.end)  # type: ignore[arg-type]
+        completed = sampling.in_chunks(reward, done.tokens, self.chunk) if len(done.cells) else earned[:0]
+        return credits.monte_carlo(completed, done.cells, earned, sampled.mask)
+
+    def _follow(self) -> None:
+        """Starts as the generator and then follows it: theta' <- lag * theta' + (1 - lag) * theta."""
+        lag = self.lag if self._follows else 0.0
+        for own, other in zip(self.lagging.parameters(), self.network.parameters(), strict=True):
+            own.lerp_(other, 1 - lag)
+        self._follows = True
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"follows": self._follows, "network": self.lagging.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._follows = state["follows"]
+        self.lagging.load_state_dict(state["network"])
+
+
+class Terminal(Credit):
+    """The whole sequence's reward to each of its tokens: cheap, and noisier than roll-outs."""
+
+    def __init__(self, network: nn.Module, length: int, end: int | None) -> None:
+        pass
+
+    def __call__(self, sampled: Tokens, earned: Tensor, reward: SampleReward) -> Tensor:
+        return credits.terminal(earned, sampled.mask)
+
+
+@dataclass
+class TokenPolicy:
+    """A generator of token sequences, improved by policy gradient.
+
+    learner: its network is a `sampling.TokenNetwork` whose forward gives log-probabilities.
+    length, end: greatest number of tokens, and the id that ends a sequence (None: all have `length`).
+    reward: what a discriminator's logit is worth, `Objective.reward`.
+    credit, baseline, estimator: the three slots of the policy gradient.
+    passes: gradient steps on the same samples (PPO).
+    user_rewards, decode: plain functions mixed in by weight, and what turns sequences into their strings.
+    discriminator_weight: weight of the discriminator's reward; 0 trains on the user's rewards alone.
+    """
+
+    engine: Engine
+    learner: Learner
+    batch_size: int
+    length: int
+    end: int | None
+    reward: Callable[[Tensor], Tensor]
+    credit: Credit
+    baseline: Baseline = credits.leave_one_out
+    estimator: Estimator = estimators.reinforce
+    passes: int = 1
+    user_rewards: Sequence[rewards.Reward] = ()
+    decode: Callable[[Tokens], list[str]] | None = None
+    discriminator_weight: float = 1.0
+
+    def sample(self, real: Tokens) -> Tokens:
+        network = self.learner.network.eval()
+        return sampling.sample(network, size(real), self.length, self.end)  # type: ignore[arg-type]
+
+    def update(self, real: Tokens, fake: Tokens, score: Score[Tokens]) -> Metrics:
+        with torch.no_grad():
+            earned, per_token = self._earned(fake, score)
+            credit = self.credit(fake, earned, lambda tokens: self._earned(tokens, score)[0])
+            # what users give per token needs no estimate: what follows a token is its credit
+            credit = self._centred(credit + credits.reward_to_go(per_token, fake.mask), fake.mask)
+            old = self.learner.network(fake.ids) if self.passes > 1 else torch.zeros_like(credit)
+
+        def loss(part: slice) -> tuple[Tensor, dict[str, Tensor]]:
+            log_probs = self.learner.module(fake.ids[part])
+            return self.estimator(log_probs, old[part], credit[part], fake.mask[part]), {}
+
+        for _ in range(self.passes):
+            metrics = self.engine.update(self.learner, loss, size(fake))
+        return {
+            "reward": earned.mean().item(),
+            "length": fake.mask.sum(1).float().mean().item(),
+            "gradient_norm": metrics["gradient_norm"],
+        }
+
+    def _earned(self, tokens: Tokens, score: Score[Tokens]) -> tuple[Tensor, Tensor]:
+        """The weighted sum of all rewards: of whole sequences (rows,), and what users gave per token (rows, time)."""
+        total = torch.zeros(size(tokens), device=tokens.ids.device)
+        per_token = torch.zeros(tokens.ids.shape, device=tokens.ids.device)
+        if self.discriminator_weight:
+            total += self.discriminator_weight * self.reward(score(tokens))
+        for whole, steps in self._user_rewards(tokens):
+            total += whole.to(total.device)
+            if steps is not None:
+                per_token[:, : steps.shape[1]] += steps.to(total.device)
+        return total, per_token
+
+    def _user_rewards(self, tokens: Tokens) -> list[tuple[Tensor, Tensor | None]]:
+        if not self.user_rewards:
+            return []
+        if self.decode is None:
+            raise ValueError("user rewards need `decode`, which turns sequences into strings")
+        texts = self.decode(tokens)
+        lengths = tokens.mask.sum(1).tolist()
+        ids = [row[:length] for row, length in zip(tokens.ids.tolist(), lengths, strict=True)]
+        return [rewards.evaluate(reward, texts, ids) for reward in self.user_rewards]
+
+    def _centred(self, credit: Tensor, mask: Tensor) -> Tensor:
+        """The baseline sees the samples of all processes, so that two processes equal one on the joined batch."""
+        if self.engine.processes == 1:
+            return self.baseline(credit, mask)
+        everyone, counted = self.engine.gather(credit), self.engine.gather(mask)
+        mine = slice(self.engine.rank * len(credit), (self.engine.rank + 1) * len(credit))
+        return self.baseline(everyone, counted)[mine, : credit.shape[1]]
+
+
+@dataclass
+class Discriminator(Generic[S]):
+    """A network that scores samples, an objective, and how the network is called on a sample.
+
+    call: (module, sample) -> logits.
+    regulariser: (module, real, fake) -> a term added to the loss (gradient penalty, weight decay of one layer).
+    passes: optimiser steps on the same batch.
+    """
+
+    engine: Engine
+    learner: Learner
+    batch_size: int
+    objective: Objective
+    call: Callable[[nn.Module, S], Tensor]
+    regulariser: Callable[[nn.Module, S, S], Tensor] | None = None
+    passes: int = 1
+
+    def score(self, sample: S) -> Tensor:
+        # eval: a reward with dropout in it would be noise
+        return self.call(self.learner.network.eval(), sample)
+
+    def update(self, real: S, fake: S) -> Metrics:
+        fake = map_tensors(fake, Tensor.detach)
+
+        def loss(part: slice) -> tuple[Tensor, dict[str, Tensor]]:
+            some_real, some_fake = rows(real, part), rows(fake, part)
+            count = size(some_real)
+            # one forward of the prepared module, which several processes need
+            logits = self.call(self.learner.module, concatenate([some_real, some_fake]))
+            real_logits, fake_logits = logits[:count], logits[count:]
+            distance = self.objective.distance
+            extra = () if distance is None else (distance(some_real, some_fake),)
+            value = self.objective.loss(real_logits, fake_logits, *extra)
+            if self.regulariser is not None:
+                value = value + self.regulariser(self.learner.module, some_real, some_fake)
+            right = ((real_logits > 0).float().mean() + (fake_logits <= 0).float().mean()) / 2
+            return value, {"accuracy": right}
+
+        for _ in range(self.passes):
+            metrics = self.engine.update(self.learner, loss, size(real))
+        return {f"discriminator_{name}": value for name, value in metrics.items()}

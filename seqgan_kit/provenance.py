@@ -1,0 +1,99 @@
+"""What a run was: command, versions, commit, machine; and whether it was launched as its user believes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import torch
+
+from seqgan_kit.errors import UserError
+
+if TYPE_CHECKING:
+    from seqgan_kit.engine import RunConfig
+
+PACKAGES = ("seqgan_kit", "torch", "transformers", "accelerate", "tokenizers", "sentencepiece", "numpy")
+
+
+def provenance(
+    folder: Path, task: str, config: RunConfig, device: torch.device, processes: int, resume: bool
+) -> dict[str, Any]:
+    """The content of run.json; a resumed run keeps when it started and how long it took so far."""
+    before = json.loads((folder / "run.json").read_text()) if resume else {}
+    commit, dirty = _commit()
+    return {
+        "command": before.get("command", shlex.join(sys.argv)),
+        "task": task,
+        "versions": {name: _version(name) for name in PACKAGES} | {"python": sys.version.split()[0]},
+        "commit": commit,
+        "dirty": dirty,
+        "device": str(device) if device.type == "cpu" else torch.cuda.get_device_name(device),
+        "precision": config.precision,
+        "seed": config.seed,
+        "processes": processes,
+        "threads": torch.get_num_threads(),
+        "started": before.get("started", datetime.now(timezone.utc).isoformat(timespec="seconds")),
+        "seconds": before.get("seconds", 0.0),
+        "resumed": before.get("resumed", -1) + 1 if resume else 0,
+        "finished": False,
+    }
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Whole or not at all."""
+    unfinished = path.with_name(f".{path.name}")
+    unfinished.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
+    os.replace(unfinished, path)
+
+
+def check_launch(processes: int | None) -> None:
+    """Raises UserError where `accelerate launch --cpu --num_processes 2` has, silently, started one process."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        return
+    parent = psutil.Process().parent()
+    try:
+        words = parent.cmdline() if parent else []
+    except psutil.Error:
+        return
+    if "launch" not in words or not any("accelerate" in word for word in words):
+        return
+    for name in ("--num_processes", "--num-processes"):
+        for i, word in enumerate(words):
+            value = word.partition("=")[2] if word.startswith(f"{name}=") else (words[i + 1 : i + 2] or [""])[0]
+            if word.startswith(name) and value.isdigit() and int(value) > 1:
+                raise UserError(
+                    f"`accelerate launch` was asked for {value} processes, but started one: on a CPU use "
+                    f"`torchrun --nproc_per_node {value} -m seqgan_kit.cli train ...`"
+                )
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit() -> tuple[str | None, bool | None]:
+    """Of the checkout that this package is in, if it is one."""
+    here = Path(__file__).parent
+
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(here), *words], capture_output=True, text=True, timeout=10, check=True
+        ).stdout.strip()
+
+    try:
+        if not git("ls-files", "engine.py"):
+            return None, None  # installed inside somebody else's repository
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain"))
+    except (OSError, subprocess.SubprocessError):
+        return None, None

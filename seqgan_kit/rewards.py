@@ -1,0 +1,81 @@
+"""Rewards written by users: plain functions of the completions, as TRL's users know them."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seqgan_kit.errors import UserError
+
+
+@dataclass(frozen=True)
+class Reward:
+    """A reward function and its weight beside the discriminator's.
+
+    Args:
+        function: import path of `function(completions, **columns)`: completions are strings, `completion_ids` (where
+            the function takes it) are lists of token ids. Returns one float a completion (None counts as 0), or one
+            list of floats a completion, one for each of its tokens.
+        weight: what it is multiplied by.
+    """
+
+    function: Callable[..., Any]
+    weight: float = 1.0
+
+
+def evaluate(reward: Reward, completions: Sequence[str], ids: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor | None]:
+    """The weighted reward of each completion, (rows,), and of each token, (rows, time), where the function gives that.
+
+    A per-token reward counts as 0 in the first and the other way round. Raises UserError on a wrong length or type.
+    """
+    columns = {"completion_ids": [list(row) for row in ids]}
+    values = reward.function(list(completions), **_accepted(reward.function, columns))
+    name = f"reward {_name(reward.function)}"
+    if not isinstance(values, Sequence) and not isinstance(values, Tensor):
+        raise UserError(f"{name} returned a {type(values).__name__}: return a list with a number for each completion")
+    values = list(values)
+    if len(values) != len(completions):
+        raise UserError(f"{name} returned {len(values)} values for {len(completions)} completions: return one for each")
+    if any(isinstance(value, Sequence) and not isinstance(value, str) for value in values):
+        return torch.zeros(len(values)), _per_token(name, values, ids) * reward.weight
+    return torch.tensor([_number(name, i, value) for i, value in enumerate(values)]) * reward.weight, None
+
+
+def _per_token(name: str, values: list[Any], ids: Sequence[Sequence[int]]) -> Tensor:
+    table = torch.zeros(len(values), max(len(row) for row in ids))
+    for i, (row, tokens) in enumerate(zip(values, ids, strict=True)):
+        if not isinstance(row, Sequence) or len(row) != len(tokens):
+            count = len(row) if isinstance(row, Sequence) else "one number"
+            raise UserError(f"{name} returned {count} for completion {i}, which has {len(tokens)} tokens")
+        table[i, : len(row)] = torch.tensor([_number(name, i, value) for value in row])
+    return table
+
+
+def _number(name: str, i: int, value: Any) -> float:
+    if value is None:
+        return 0.0
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise UserError(f"{name} returned {value!r} for completion {i}: return a number, or None") from None
+    if not math.isfinite(number):
+        raise UserError(f"{name} returned {number} for completion {i}: return a finite number, or None")
+    return number
+
+
+def _accepted(function: Callable[..., Any], columns: dict[str, Any]) -> dict[str, Any]:
+    parameters = inspect.signature(function).parameters.values()
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
+        return columns
+    names = {parameter.name for parameter in parameters}
+    return {name: value for name, value in columns.items() if name in names}
+
+
+def _name(function: Callable[..., Any]) -> str:
+    return f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', function)}".lstrip(".")

@@ -1,0 +1,96 @@
+"""What generators make and discriminators score: frozen dataclasses of tensors whose first dimension is the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Token sequences, padded on the right.
+
+    ids: (batch, time) int64.
+    mask: (batch, time) bool, True where a token counts: the end token does, padding does not.
+    """
+
+    ids: Tensor
+    mask: Tensor
+
+    def __post_init__(self) -> None:
+        if self.ids.dim() != 2 or self.ids.shape != self.mask.shape:
+            raise ValueError(f"ids and mask must both be (batch, time), not {self.shapes()}")
+
+    def shapes(self) -> str:
+        return f"{tuple(self.ids.shape)} and {tuple(self.mask.shape)}"
+
+
+@dataclass(frozen=True)
+class Transitions:
+    """Steps of an environment, one episode a row, padded on the right.
+
+    observations, next_observations: (batch, time, ...) float32; the last next_observation of an episode is its own,
+    not that of the episode after it.
+    actions: (batch, time) int64, or (batch, time, dim) float32 as the environment executed them.
+    rewards: (batch, time) float32, the environment's own.
+    terminated: (batch, time) bool, the task itself ended here, so nothing is worth anything after it.
+    ended: (batch, time) bool, the episode ended here, by termination or by a time limit.
+    mask: (batch, time) bool, False on padding.
+    """
+
+    observations: Tensor
+    actions: Tensor
+    next_observations: Tensor
+    rewards: Tensor
+    terminated: Tensor
+    ended: Tensor
+    mask: Tensor
+
+
+@dataclass(frozen=True)
+class Images:
+    """Pictures, and what they were made under.
+
+    pixels: (batch, channels, height, width) float32 in [-1, 1].
+    condition: (batch, dim) float32, an embedding of the caption; dim may be 0.
+    """
+
+    pixels: Tensor
+    condition: Tensor
+
+
+S = TypeVar("S", Tokens, Transitions, Images)
+
+
+def map_tensors(sample: S, function: Callable[[Tensor], Tensor]) -> S:
+    """The same sample with `function` applied to each of its tensors: device moves, row selection, detaching."""
+    return replace(sample, **{f.name: function(getattr(sample, f.name)) for f in fields(sample)})
+
+
+def to(sample: S, device: torch.device) -> S:
+    return map_tensors(sample, lambda tensor: tensor.to(device))
+
+
+def rows(sample: S, index: Tensor | slice) -> S:
+    """The chosen rows; `index` is a slice, or (n,) integers or (batch,) booleans."""
+    return map_tensors(sample, lambda tensor: tensor[index])
+
+
+def size(sample: Tokens | Transitions | Images) -> int:
+    """The number of rows."""
+    return len(getattr(sample, fields(sample)[0].name))
+
+
+def concatenate(samples: Sequence[S]) -> S:
+    """One sample of all the rows. Tokens of different lengths are padded on the right (id 0, mask False)."""
+    first = samples[0]
+    parts: Sequence[Tokens | Transitions | Images] = samples
+    if isinstance(first, Tokens):
+        longest = max(sample.ids.shape[1] for sample in parts if isinstance(sample, Tokens))
+        parts = [map_tensors(sample, lambda t: F.pad(t, (0, longest - t.shape[1]))) for sample in samples]
+    return replace(first, **{f.name: torch.cat([getattr(sample, f.name) for sample in parts]) for f in fields(first)})

@@ -1,0 +1,294 @@
+"""From files of sentences or token ids to padded tokens. Every mistake in a file is told with its line."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import io
+import json
+import random
+import re
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import numpy as np
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from seqgan_kit.errors import UserError
+from seqgan_kit.samples import Tokens
+
+T = TypeVar("T")
+TooLong = Literal["error", "drop", "cut"]
+Record = dict[str, object]
+
+INTEGER = re.compile(r"-?[0-9]{1,18}")  # that fits int64
+HALF_PAIR = re.compile("[\ud800-\udfff]")  # JSON can hold half a surrogate pair, which is no character
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The sentences of a file.
+
+    lines: the line of the file, from 1, where each text stands.
+    columns: the other columns of a JSONL or CSV file, as long as `texts`; None where a record lacks one.
+    """
+
+    path: Path
+    texts: list[str]
+    lines: list[int]
+    columns: dict[str, list[object]]
+
+
+def read_sentences(path: str | Path, column: str | None = None) -> Corpus:
+    """The sentences of a UTF-8 file, stripped of white space at the ends; blank ones are skipped.
+
+    .jsonl, .ndjson: one JSON object a line. .csv, .tsv: the first row names the columns. The sentence is in `column`,
+    "text" unless told otherwise. Any other file: one sentence a line.
+    """
+    path = Path(path)
+    text = read_text(path)
+    records: Iterable[tuple[int, Record]]
+    match path.suffix.lower():
+        case ".jsonl" | ".ndjson":
+            records = _json_records(path, text)
+        case ".csv":
+            records = _csv_records(path, text, ",")
+        case ".tsv":
+            records = _csv_records(path, text, "\t")
+        case ".json":
+            raise UserError(f"{path} is JSON: give JSON lines (.jsonl), one object a line, as `jq -c '.[]'` makes them")
+        case _ if column is not None:
+            raise UserError(f"--data.column {column} needs a .jsonl, .csv or .tsv file: {path} has one sentence a line")
+        case _:
+            records = ((line, {"text": sentence}) for line, sentence in _lines(text))
+    return _corpus(path, records, column or "text")
+
+
+def read_token_ids(path: str | Path, vocabulary: int | None = None) -> tuple[list[list[int]], int]:
+    """The sequences of a file of integers, one sequence a line, and the vocabulary size (given, or largest id + 1)."""
+    path = Path(path)
+    sequences = []
+    for line, text in _lines(read_text(path)):
+        ids = _integers(path, line, text)
+        if min(ids) < 0:
+            raise UserError(f"{path} line {line}: the token id {min(ids)} is negative: correct it, ids start at 0")
+        if vocabulary is not None and max(ids) >= vocabulary:
+            raise UserError(
+                f"{path} line {line}: the token id {max(ids)} is outside the vocabulary of {vocabulary} "
+                f"(0 to {vocabulary - 1}): correct the line or give --data.vocabulary {max(ids) + 1} or more"
+            )
+        sequences.append(ids)
+    if not sequences:
+        raise UserError(f"{path} has only blank lines: give one sequence of token ids a line")
+    return sequences, vocabulary or max(map(max, sequences)) + 1
+
+
+def encode(
+    corpus: Corpus, tokenizer: PreTrainedTokenizerBase, max_length: int | None, too_long: TooLong = "error"
+) -> list[list[int]]:
+    """The token ids of every text, without an end token; `too_long` says what becomes of those over `max_length`."""
+    if max_length is not None and max_length < 1:
+        raise UserError(f"--data.max_length {max_length} leaves no tokens: give 1 or more")
+    ids: list[list[int]] = tokenizer(
+        corpus.texts, add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False, verbose=False
+    )["input_ids"]
+    for line, sequence in zip(corpus.lines, ids, strict=True):
+        if tokenizer.eos_token_id in sequence:
+            raise UserError(
+                f"{corpus.path} line {line}: contains {tokenizer.eos_token}, which ends a sentence: remove it there"
+            )
+    if max_length is None or max(map(len, ids)) <= max_length:
+        return ids
+    if too_long == "cut":
+        return [sequence[:max_length] for sequence in ids]
+    if too_long == "error":
+        raise _too_long(corpus, [len(sequence) for sequence in ids], max_length)
+    kept = [sequence for sequence in ids if len(sequence) <= max_length]
+    if not kept:
+        raise UserError(
+            f"{corpus.path}: all {len(ids)} sentences are longer than {max_length} tokens, so none is left: "
+            f"give --data.max_length {min(map(len, ids))} or more"
+        )
+    return kept
+
+
+def to_tokens(sequences: Sequence[Sequence[int]], end: int | None, pad: int) -> Tokens:
+    """The sequences as rows, each with the token `end` appended (None: nothing) and padded with `pad` on the right."""
+    lengths = np.fromiter(map(len, sequences), np.int64, len(sequences))
+    flat = np.fromiter(chain.from_iterable(sequences), np.int64, lengths.sum())
+    longest = lengths.max(initial=0) + (end is not None)
+    places = np.arange(longest)
+    ids = np.full((len(sequences), longest), pad)
+    mask = places < lengths[:, None]
+    ids[mask] = flat
+    if end is not None:
+        at_end = places == lengths[:, None]
+        ids[at_end] = end
+        mask |= at_end
+    return Tokens(torch.from_numpy(ids), torch.from_numpy(mask))
+
+
+def split(items: Sequence[T], held_out: float, seed: int) -> tuple[list[T], list[T]]:
+    """The items to train on and those held out, a share `held_out` (at least one, unless 0) drawn by the seed."""
+    if not 0 <= held_out < 1:
+        raise UserError(f"--data.held_out {held_out} is not a share: give a number from 0 to below 1, as 0.1")
+    count = max(1, round(held_out * len(items))) if held_out > 0 else 0
+    if count >= len(items):
+        raise UserError(
+            f"--data.held_out {held_out} of {len(items)} leaves nothing to train on: give more data or a smaller share"
+        )
+    chosen = set(random.Random(seed).sample(range(len(items)), count))
+    train = [item for place, item in enumerate(items) if place not in chosen]
+    return train, [items[place] for place in sorted(chosen)]
+
+
+def read_text(path: Path) -> str:
+    """The contents of a UTF-8 text file, without a byte order mark."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist: {_names_there(path)}") from None
+    except IsADirectoryError:
+        raise UserError(f"{path} is a folder: give one of the files in it{_some(path)}") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}): check the path and its permissions") from None
+    if not data:
+        raise UserError(f"{path} is empty: give a file with one sentence a line")
+    _refuse_binary(path, data)
+    try:
+        return data.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise UserError(
+            f"{path} line {line}: not UTF-8 (byte 0x{data[error.start]:02x} at offset {error.start}): convert it, "
+            f"`{_convert(path, 'latin1')}` if it is latin-1"
+        ) from None
+
+
+def _refuse_binary(path: Path, data: bytes) -> None:
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise UserError(f"{path} is UTF-16, not UTF-8: convert it, `{_convert(path, 'utf-16')}`")
+    if (offset := data.find(b"\0")) >= 0:
+        raise UserError(f"{path} is a binary file (NUL byte at offset {offset}): give a UTF-8 text file")
+
+
+def _convert(path: Path, encoding: str) -> str:
+    target = path.with_name(f"{path.stem}.utf8{path.suffix}")
+    return f"iconv -f {encoding} -t utf-8 {shlex.quote(str(path))} > {shlex.quote(str(target))}"
+
+
+def _names_there(path: Path) -> str:
+    if not path.parent.is_dir():
+        return f"neither does the folder {path.parent}, check the path"
+    close = difflib.get_close_matches(path.name, [item.name for item in path.parent.iterdir()])
+    return f"did you mean {' or '.join(close)}?" if close else f"check the path{_some(path.parent)}"
+
+
+def _some(folder: Path) -> str:
+    names = sorted(item.name for item in folder.iterdir())
+    return f" ({folder} has {', '.join(names[:5])}{', ...' if len(names) > 5 else ''})" if names else ""
+
+
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    """Line numbers and stripped lines, but the blank ones."""
+    for number, line in enumerate(text.split("\n"), start=1):
+        if stripped := line.strip():
+            yield number, stripped
+
+
+def _json_records(path: Path, text: str) -> Iterator[tuple[int, Record]]:
+    for number, line in _lines(text):
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise UserError(
+                f"{path} line {number}: not JSON ({error.msg} at column {error.colno}): give one JSON object a line"
+            ) from None
+        if not isinstance(record, dict):
+            raise UserError(f'{path} line {number}: {_short(record)} is not a JSON object as {{"text": "..."}}')
+        yield number, record
+
+
+def _csv_records(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, Record]]:
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    header: list[str] = []
+    start = 1  # of the record, which may go over several lines
+    try:
+        for row in reader:
+            fields = [field.strip() for field in row]
+            if any(fields) and not header:
+                header = fields
+            elif any(fields):
+                yield start, dict(zip(header, _whole(path, start, row, header), strict=True))
+            start = reader.line_num + 1
+    except csv.Error as error:
+        raise UserError(f'{path} line {start}: {error}: quote fields with "..." and double the quotes inside') from None
+
+
+def _whole(path: Path, line: int, row: list[str], header: list[str]) -> list[str]:
+    if len(row) == len(header):
+        return row
+    raise UserError(
+        f"{path} line {line}: {len(row)} fields under a header of {len(header)} ({_listed(header)}): "
+        f"put fields that contain the separator in quotes"
+    )
+
+
+def _corpus(path: Path, records: Iterable[tuple[int, Record]], column: str) -> Corpus:
+    lines: list[int] = []
+    texts: list[str] = []
+    kept: list[Record] = []
+    for line, record in records:
+        if text := _text(path, line, record, column):
+            lines.append(line)
+            texts.append(text)
+            kept.append(record)
+    if not texts:
+        raise UserError(f"{path} has no sentences (blank ones do not count): give at least one")
+    others = [name for name in dict.fromkeys(chain.from_iterable(kept)) if name != column]
+    return Corpus(path, texts, lines, {name: [record.get(name) for record in kept] for name in others})
+
+
+def _text(path: Path, line: int, record: Record, column: str) -> str:
+    if column not in record:
+        raise UserError(
+            f"{path} line {line}: no column {column!r}, only {_listed(record) or 'an empty record'}: "
+            f"name the one with the sentences, --data.column NAME"
+        )
+    value = record[column]
+    if not isinstance(value, str):
+        raise UserError(f"{path} line {line}: {column!r} is {_short(value)}, not a string: put the text in quotes")
+    if HALF_PAIR.search(value):
+        raise UserError(f"{path} line {line}: {column!r} has half a surrogate pair (\\ud800 to \\udfff): remove it")
+    return value.strip()
+
+
+def _integers(path: Path, line: int, text: str) -> list[int]:
+    words = text.split()
+    for word in words:
+        if not INTEGER.fullmatch(word):
+            raise UserError(f"{path} line {line}: {_short(word)} is not an integer: give token ids separated by spaces")
+    return [int(word) for word in words]
+
+
+def _too_long(corpus: Corpus, lengths: list[int], limit: int) -> UserError:
+    first, count = next(i for i, length in enumerate(lengths) if length > limit), sum(n > limit for n in lengths)
+    return UserError(
+        f"{corpus.path} line {corpus.lines[first]}: {lengths[first]} tokens, over the limit of {limit} "
+        f"({count} of {len(lengths)} sentences are): give --data.max_length {max(lengths)}, "
+        f"or --data.too_long drop or cut"
+    )
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(map(repr, names))
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:40]}..."

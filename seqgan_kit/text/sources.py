@@ -1,0 +1,188 @@
+"""From a configuration to what text training needs: token tensors, a tokenizer, and what is known about the source."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from transformers import PreTrainedTokenizerFast
+
+from seqgan_kit.errors import UserError
+from seqgan_kit.networks.lstm import LSTMGenerator
+from seqgan_kit.samples import Tokens, rows
+from seqgan_kit.text import data as files
+from seqgan_kit.text.tokenizers import Kind, token_id_tokenizer, train_tokenizer
+from seqgan_kit.worlds import oracle as oracles
+from seqgan_kit.worlds import shapes
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What to learn from: a file, or a world that the toolkit generates.
+
+    Args:
+        path: text file (a sentence a line), .jsonl, .csv or .tsv; unset generates data from `world`.
+        column: column of a .jsonl, .csv or .tsv file.
+        tokens: the file holds integer tokens separated by spaces (music, molecules, DNA).
+        world: shapes generates captions of little scenes; oracle draws from a random LSTM.
+        sentences: how many to generate.
+        oracle: .npz of the original oracle's parameters; unset draws an oracle from the seed.
+        oracle_vocabulary: size of a drawn oracle's vocabulary.
+        tokenizer: how text becomes tokens.
+        vocabulary: greatest number of tokens; unset takes all words or characters, 1000 sentence pieces.
+        max_length: most tokens of a sentence, without the end token.
+        too_long: what to do with longer ones.
+        held_out_path: a second file, to be evaluated on; unset keeps a share of the first.
+        held_out: that share.
+    """
+
+    path: str | None = None
+    column: str | None = None
+    tokens: bool = False
+    world: Literal["shapes", "oracle"] = "shapes"
+    sentences: int = 10_000
+    oracle: str | None = None
+    oracle_vocabulary: int = 5000
+    tokenizer: Kind = "word"
+    vocabulary: int | None = None
+    max_length: int | None = None
+    too_long: Literal["error", "drop", "cut"] = "error"
+    held_out_path: str | None = None
+    held_out: float = 0.1
+
+
+@dataclass(frozen=True)
+class Source:
+    """train, held_out: token sequences. start, end, length: of the generator. vocabulary: what it can emit.
+
+    kind: what else is known, which decides the metrics. oracle: the true distribution, where there is one.
+    """
+
+    name: str
+    kind: Literal["text", "tokens", "shapes", "oracle"]
+    train: Tokens
+    held_out: Tokens
+    tokenizer: PreTrainedTokenizerFast
+    vocabulary: int
+    start: int
+    end: int | None
+    length: int
+    oracle: LSTMGenerator | None = None
+
+    def decode(self, tokens: Tokens) -> list[str]:
+        """The sentences as strings, without end token and padding."""
+        return self.tokenizer.batch_decode(self.ids(tokens))
+
+    def ids(self, tokens: Tokens) -> list[list[int]]:
+        """The sentences as lists of ids, without end token and padding."""
+        lengths = (tokens.mask & (tokens.ids != (-1 if self.end is None else self.end))).sum(1).tolist()
+        return [row[:length] for row, length in zip(tokens.ids.tolist(), lengths, strict=True)]
+
+
+def load(config: DataConfig, seed: int) -> Source:
+    """Reads or generates the data. Raises UserError for anything wrong with a file or an option."""
+    if config.path is None and config.held_out_path is not None:
+        raise UserError("--data.held_out_path is given without --data.path: give both")
+    if not 0 < config.held_out < 1:
+        raise UserError(f"--data.held_out {config.held_out}: give a share between 0 and 1")
+    if config.path is None and config.sentences < 2:
+        raise UserError(f"--data.sentences {config.sentences}: give at least 2")
+    if config.path is None:
+        return _oracle(config, seed) if config.world == "oracle" else _shapes(config, seed)
+    return _token_file(config, seed) if config.tokens else _text_file(config, seed)
+
+
+def _text_file(config: DataConfig, seed: int) -> Source:
+    assert config.path is not None
+    corpus = files.read_sentences(config.path, config.column)
+    if config.held_out_path is None:
+        train, held_out = _divide(corpus, config.held_out, seed)
+    else:
+        train, held_out = corpus, files.read_sentences(config.held_out_path, config.column)
+    return _text(Path(config.path).name, "text", train, held_out, config)
+
+
+def _shapes(config: DataConfig, seed: int) -> Source:
+    captions = shapes.captions(config.sentences, seed)
+    corpus = files.Corpus(Path("the shapes world"), captions, list(range(1, len(captions) + 1)), {})
+    return _text("shapes world", "shapes", *_divide(corpus, config.held_out, seed), config)
+
+
+def _divide(corpus: files.Corpus, held_out: float, seed: int) -> tuple[files.Corpus, files.Corpus]:
+    parts = files.split(list(zip(corpus.texts, corpus.lines, strict=True)), held_out, seed)
+    first, second = (files.Corpus(corpus.path, [t for t, _ in part], [n for _, n in part], {}) for part in parts)
+    return first, second
+
+
+def _text(
+    name: str, kind: Literal["text", "shapes"], train: files.Corpus, held_out: files.Corpus, config: DataConfig
+) -> Source:
+    tokenizer = train_tokenizer(config.tokenizer, train.texts, config.vocabulary)
+    boundary: int = tokenizer.eos_token_id
+    encoded = files.encode(train, tokenizer, config.max_length, config.too_long)
+    # evaluation is on whole sentences that fit, never on what was cut
+    other = files.encode(
+        held_out, tokenizer, config.max_length, "drop" if config.too_long == "cut" else config.too_long
+    )
+    if not other:
+        raise UserError(f"no held-out sentence of {held_out.path} has at most {config.max_length} tokens")
+    length = max(map(len, encoded)) + 1
+    return Source(
+        name=name,
+        kind=kind,
+        train=files.to_tokens(encoded, boundary, boundary),
+        held_out=files.to_tokens(other, boundary, boundary),
+        tokenizer=tokenizer,
+        vocabulary=len(tokenizer),
+        start=boundary,
+        end=boundary,
+        length=length,
+    )
+
+
+def _token_file(config: DataConfig, seed: int) -> Source:
+    assert config.path is not None
+    sequences, vocabulary = files.read_token_ids(config.path, config.vocabulary)
+    if config.held_out_path is None:
+        train, held_out = files.split(sequences, config.held_out, seed)
+    else:
+        train, held_out = sequences, files.read_token_ids(config.held_out_path, vocabulary)[0]
+    longest = max(map(len, sequences))
+    if config.max_length is not None and longest > config.max_length:
+        raise UserError(f"{config.path}: a sequence has {longest} tokens: raise --data.max_length {config.max_length}")
+    same_length = len({len(row) for row in [*train, *held_out]}) == 1
+    # sequences of one length need no end token; the start is then an input that is never emitted
+    end = None if same_length else vocabulary
+    return Source(
+        name=Path(config.path).name,
+        kind="tokens",
+        train=files.to_tokens(train, end, vocabulary),
+        held_out=files.to_tokens(held_out, end, vocabulary),
+        tokenizer=token_id_tokenizer(vocabulary),
+        vocabulary=vocabulary + (end is not None),
+        start=vocabulary,
+        end=end,
+        length=longest + (end is not None),
+    )
+
+
+def _oracle(config: DataConfig, seed: int) -> Source:
+    if config.oracle is not None:
+        oracle = oracles.load_oracle(config.oracle)
+    else:
+        oracle = oracles.draw_oracle(seed, config.oracle_vocabulary)
+    held_out = max(1, round(config.sentences * config.held_out))
+    drawn = oracles.sequences(oracle, config.sentences + held_out, seed)
+    return Source(
+        name="random-LSTM oracle",
+        kind="oracle",
+        train=rows(drawn, slice(config.sentences)),
+        held_out=rows(drawn, slice(config.sentences, None)),
+        tokenizer=token_id_tokenizer(oracle.config.vocabulary),
+        vocabulary=oracle.config.vocabulary,
+        start=oracle.config.start,
+        end=oracle.config.end,
+        length=oracle.config.length,
+        oracle=oracle,
+    )

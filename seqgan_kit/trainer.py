@@ -1,0 +1,86 @@
+"""The two loops: `fit` for supervised phases, `play` for the alternating game. No task adds an `if` to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from torch import Tensor
+
+from seqgan_kit.engine import Engine, Learner, Metrics
+from seqgan_kit.players import DiscriminatorPlayer, GeneratorPlayer
+from seqgan_kit.samples import Images, Tokens, Transitions, rows, size
+from seqgan_kit.stream import Stream
+
+S = TypeVar("S", Tokens, Transitions, Images)
+
+
+@dataclass(frozen=True)
+class Turns:
+    """Updates of each player in a round.
+
+    Args:
+        generator: generator updates.
+        discriminator: discriminator updates, each on fresh samples.
+    """
+
+    generator: int = 1
+    discriminator: int = 1
+
+
+@dataclass(frozen=True)
+class Hook:
+    """Calls `run(phase, steps done)` after every `every` steps and after the last; what it returns is logged."""
+
+    every: int
+    run: Callable[[str, int], Metrics]
+
+    def due(self, done: int, total: int) -> bool:
+        return done == total or (self.every > 0 and done % self.every == 0)
+
+
+def fit(
+    engine: Engine,
+    phase: str,
+    steps: int,
+    learner: Learner,
+    loss: Callable[[Any, S], tuple[Tensor, dict[str, Tensor]]],
+    real: Stream[S],
+    batch_size: int,
+    hooks: Sequence[Hook] = (),
+) -> None:
+    """The supervised phase: `steps` optimiser steps of `loss(module, rows of a real batch)`."""
+    for step in engine.steps(phase, steps):
+        batch = real.take(batch_size)
+        metrics = engine.update(learner, lambda part: loss(learner.module, rows(batch, part)), size(batch))  # noqa: B023
+        engine.log(metrics, size(batch))
+        _run(engine, hooks, phase, step + 1, steps)
+
+
+def play(
+    engine: Engine,
+    phase: str,
+    rounds: int,
+    generator: GeneratorPlayer[S],
+    discriminator: DiscriminatorPlayer[S],
+    real: Stream[S],
+    turns: Turns = Turns(),
+    hooks: Sequence[Hook] = (),
+) -> None:
+    """The game: in each round the generator's turns, then the discriminator's. A warm-up has Turns(generator=0)."""
+    for step in engine.steps(phase, rounds):
+        for _ in range(turns.generator):
+            batch = real.take(generator.batch_size)
+            fake = generator.sample(batch)
+            engine.log(generator.update(batch, fake, discriminator.score), size(fake))
+        for _ in range(turns.discriminator):
+            batch = real.take(discriminator.batch_size)
+            engine.log(discriminator.update(batch, generator.sample(batch)), size(batch))
+        _run(engine, hooks, phase, step + 1, rounds)
+
+
+def _run(engine: Engine, hooks: Sequence[Hook], phase: str, done: int, total: int) -> None:
+    for hook in hooks:
+        if hook.due(done, total):
+            engine.log(hook.run(phase, done))
