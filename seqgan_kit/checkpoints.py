@@ -141,12 +141,19 @@ def keep_newest(folder: Path, count: int) -> None:
 
 def random_state() -> dict[str, Any]:
     """Every generator of random numbers that training may draw from, as a packable state."""
-    kind, keys, position, has_gauss, cached = np.random.get_state()
+    # the legacy generator is global, so libraries may draw from it
+    kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # noqa: NPY002
     python = random.getstate()
     return {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "numpy": (kind, torch.from_numpy(keys.astype("int64")), int(position), int(has_gauss), float(cached)),
+        "numpy": (
+            kind,
+            torch.from_numpy(np.int64(keys)),
+            int(position),
+            int(has_gauss),
+            float(cached),
+        ),
         "python": (python[0], torch.tensor(python[1]), python[2]),
     }
 
@@ -156,7 +163,7 @@ def set_random_state(state: dict[str, Any]) -> None:
     if state["cuda"]:
         torch.cuda.set_rng_state_all(state["cuda"])
     kind, keys, *rest = state["numpy"]
-    np.random.set_state((kind, keys.numpy().astype("uint32"), *rest))
+    np.random.set_state((kind, keys.numpy().astype("uint32"), *rest))  # noqa: NPY002
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal.tolist()), gauss))
 

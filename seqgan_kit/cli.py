@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
+import itertools
 import os
 import re
 import sys
@@ -115,7 +116,7 @@ def _summarise(run: Path) -> None:
 
 
 def parse(words: list[str]) -> tuple[Any, str]:
-    """Options and YAML files -> (TextConfig, the complete resolved YAML). Raises UserError naming the nearest option."""
+    """Options and YAML files -> (TextConfig, its complete YAML). Raises UserError, naming the nearest option."""
     from seqgan_kit.text.train import TextConfig
 
     parser = ArgumentParser(prog="seqgan-kit train text", exit_on_error=False, formatter_class=_Help)
@@ -140,7 +141,7 @@ def _options(parser: ArgumentParser) -> Iterator[str]:
 def _explain(message: str, words: list[str], options: list[str]) -> str:
     """jsonargparse's message as one line, with the file and the nearest option where a name is unknown."""
     message = " ".join(message.split()).removesuffix(".")
-    files = [after for word, after in zip(words, words[1:], strict=False) if word == "--config"]
+    files = [after for word, after in itertools.pairwise(words) if word == "--config"]
     unknown = re.search(r"unrecognized arguments: --([\w.]+)", message)
     key = re.search(r"(?:Group '([\w.]+)' )?does not accept (?:option|nested key) '([\w.]+)'", message)
     if unknown:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import math
 import os
@@ -77,6 +78,7 @@ class OptimizerConfig:
 
     Args:
         lr: learning rate.
+        final: share of it that is left at the end of a phase; it falls linearly.
         betas: decay of the gradient's running mean and square.
         weight_decay: decoupled (AdamW) where it is not 0.
         clip: greatest norm of the gradient; 0 does not clip.
@@ -84,6 +86,7 @@ class OptimizerConfig:
     """
 
     lr: float = 1e-3
+    final: float = 1.0
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.0
     clip: float = 5.0
@@ -117,6 +120,7 @@ class Engine:
         self._pending: dict[str, list[float]] = {}
         self._restored = False
         self._stop_signal = 0
+        self._progress = 0.0
         self._saved_at = -1
         self.export: Callable[[Path], None] | None = None
         """Writes the model that users load, into an empty folder; called at the end of each phase."""
@@ -190,6 +194,8 @@ class Engine:
         numbers = torch.stack([norm.float(), *(total.float() for total in totals)]).tolist()  # the step's one transfer
         if not all(map(math.isfinite, numbers[:2])):
             raise UserError(self._diverged(learner, numbers[1], numbers[0]))
+        for group in learner.optimizer.param_groups:
+            group["lr"] = learner.config.lr * (1 - (1 - learner.config.final) * self._progress)
         learner.optimizer.step()
         learner.optimizer.zero_grad()
         return dict(zip(["gradient_norm", *names], numbers, strict=True))
@@ -220,6 +226,7 @@ class Engine:
         pause = 0.1 if sys.stderr.isatty() else 10.0
         with tqdm(total=total, initial=done, desc=phase, disable=quiet, mininterval=pause, dynamic_ncols=True) as bar:
             for step in range(done, total):
+                self._progress = step / total
                 yield step
                 self.counters[phase] = step + 1
                 now = time.monotonic()
@@ -510,4 +517,4 @@ class Engine:
 
 def _slices(rows: int, parts: int) -> list[slice]:
     bounds = [rows * i // parts for i in range(parts + 1)]
-    return [slice(a, b) for a, b in zip(bounds, bounds[1:], strict=False) if b > a]
+    return [slice(a, b) for a, b in itertools.pairwise(bounds) if b > a]

@@ -55,12 +55,12 @@ def seqgan() -> Objective:
 
 
 def minimax() -> Objective:
-    """Logistic; the reward is -log(1 - D(x)), positive (Goodfellow et al. 2014; GAIL's for tasks cut off on failure)."""
+    """Logistic; the reward is -log(1 - D(x)), positive (Goodfellow et al. 2014; GAIL: for tasks cut off on failure)."""
     return Objective(logistic_loss, F.softplus)
 
 
 def non_saturating() -> Objective:
-    """Logistic; the reward is log D(x), negative (Goodfellow et al. 2014, sec. 3; GAIL's for tasks cut off on success)."""
+    """Logistic; the reward is log D(x), negative (Goodfellow et al. 2014, sec. 3; GAIL: cut off on success)."""
     return Objective(logistic_loss, F.logsigmoid)
 
 
@@ -80,7 +80,7 @@ def hinge() -> Objective:
 
 
 def least_squares() -> Objective:
-    """The reward -1/2 (logit - 1)^2 falls above logit 1: for pathwise generators, not for a policy (Mao et al. 2016)."""
+    """The reward -1/2 (logit - 1)^2 falls above logit 1: for pathwise generators, no policy (Mao et al. 2016)."""
     return Objective(least_squares_loss, lambda logits: -(logits - 1).square() / 2)
 
 

@@ -18,6 +18,7 @@ from seqgan_kit.objectives import Objective
 from seqgan_kit.samples import Images, Tokens, Transitions, concatenate, map_tensors, rows, size
 
 S = TypeVar("S", Tokens, Transitions, Images)
+Scored = TypeVar("Scored", Tokens, Transitions, Images, contravariant=True)
 Score = Callable[[S], Tensor]
 """sample -> logits, higher = more real: (batch,), or (batch, time) where every step is scored."""
 SampleReward = Callable[[Tokens], Tensor]
@@ -55,15 +56,15 @@ class GeneratorPlayer(Protocol[S]):
         """One improvement from its own samples."""
 
 
-class DiscriminatorPlayer(Protocol[S]):
+class DiscriminatorPlayer(Protocol[Scored]):
     """What scores. `batch_size` counts real rows over all processes; it sees as many fake ones."""
 
     batch_size: int
 
-    def score(self, sample: S) -> Tensor:
+    def score(self, sample: Scored) -> Tensor:
         """Logits, higher = more real."""
 
-    def update(self, real: S, fake: S) -> Metrics:
+    def update(self, real: Scored, fake: Scored) -> Metrics:
         """One improvement at telling real from fake."""
 
 

@@ -9,17 +9,18 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
+from seqgan_kit.networks.output import block_rows
 from seqgan_kit.samples import Tokens
 
 State = Any
 """A network's memory of what it has read: a tuple (of tuples) of tensors whose first dimension is the batch."""
 
-# The largest block of logits held at once, in floats: on a CPU it should stay in the second-level cache.
-CPU_BLOCK, GPU_BLOCK = 1_000_000, 200_000_000
+BLOCK = 64
+"""Entries of a vocabulary that are summed first, so that the slow running sum is over few numbers."""
 
 
 class TokenNetwork(Protocol):
-    """What a network must offer to be sampled; its `forward(ids)` gives the log-probabilities that are differentiated."""
+    """What a network must offer to be sampled; its `forward(ids)` gives the log-probabilities to differentiate."""
 
     def start(self, batch: int) -> tuple[Tensor, State]:
         """Features (batch, hidden) and state after the start token."""
@@ -41,26 +42,40 @@ class Completions(NamedTuple):
 def draw(logits: Tensor) -> Tensor:
     """One token a row by inverse CDF: (batch, vocabulary) -> (batch,) int64.
 
-    `torch.multinomial` draws a random number per vocabulary entry, which costs many times the network on a CPU.
+    `torch.multinomial` draws a random number per vocabulary entry, which costs many times the network on a CPU. A large
+    vocabulary is drawn in two steps, a block and then an entry of it.
     """
-    cdf = (logits - logits.amax(dim=-1, keepdim=True)).exp_().cumsum(dim=-1)
-    point = torch.rand(len(cdf), 1, device=cdf.device, dtype=cdf.dtype) * cdf[:, -1:]
+    weights = logits.softmax(-1)
+    vocabulary = weights.shape[1]
+    if vocabulary < 8 * BLOCK:
+        return _invert(weights)
+    whole = vocabulary // BLOCK * BLOCK
+    sums = weights[:, :whole].unflatten(1, (-1, BLOCK)).sum(-1)
+    if whole < vocabulary:
+        sums = torch.cat([sums, weights[:, whole:].sum(-1, keepdim=True)], dim=1)
+    first = _invert(sums) * BLOCK
+    entries = first.unsqueeze(1) + torch.arange(BLOCK, device=first.device)
+    inside = weights.gather(1, entries.clamp_max(vocabulary - 1)) * (entries < vocabulary)
+    return first + _invert(inside)
+
+
+def _invert(weights: Tensor) -> Tensor:
+    """An index a row with probability in proportion to its weight: (batch, n) -> (batch,)."""
+    cdf = weights.cumsum(dim=-1)
+    point = torch.rand(len(cdf), 1, device=cdf.device) * cdf[:, -1:]
     # right=True: an entry of probability zero has an empty interval and is never chosen
-    return torch.searchsorted(cdf, point, right=True).squeeze(1).clamp_max(logits.shape[-1] - 1)
+    return torch.searchsorted(cdf, point, right=True).squeeze(1).clamp_max(weights.shape[1] - 1)
 
 
 def draw_from(network: TokenNetwork, features: Tensor, temperature: float = 1.0) -> Tensor:
     """`draw` from the network's logits, block by block, so that all the rows' logits never exist at once."""
+    if not len(features):
+        return torch.empty(0, dtype=torch.int64, device=features.device)
+    vocabulary = network.logits(features[:1]).shape[-1]
     tokens = []
-    block = len(features)
-    while len(features):
-        logits = network.logits(features[:block]).float()
-        largest = max(1, (CPU_BLOCK if logits.device.type == "cpu" else GPU_BLOCK) // logits.shape[-1])
-        if len(logits) > largest:  # only before the vocabulary's size is known
-            block = largest
-            continue
+    for part in features.split(block_rows(features.device, vocabulary)):
+        logits = network.logits(part).float()
         tokens.append(draw(logits / temperature if temperature != 1.0 else logits))
-        features = features[block:]
     return torch.cat(tokens)
 
 

@@ -7,8 +7,10 @@ from itertools import combinations, product
 
 import pytest
 
+from seqgan_kit.worlds import captions as language
 from seqgan_kit.worlds import shapes
-from seqgan_kit.worlds.shapes import Description, Scene, Shape, consistent, describe, draw_scene, holds, parse
+from seqgan_kit.worlds.captions import describe, grammatical_and_consistent, parse
+from seqgan_kit.worlds.shapes import Description, Scene, Shape, consistent, draw_scene, holds
 
 RED_CIRCLE = Shape("circle", "red", "small", 0, 0)
 BLUE_SQUARE = Shape("square", "blue", "large", 1, 2)
@@ -44,13 +46,13 @@ def test_own_captions_are_grammatical_consistent_and_true() -> None:
         description = read(caption)
         assert consistent(description), caption
         assert holds(description, scene), (caption, scene)
-        assert shapes.SHORTEST <= len(caption.split(" ")) <= shapes.LONGEST, caption
-    assert shapes.grammatical_and_consistent(shapes.captions(500, 1)) == (1.0, 1.0)
+        assert language.SHORTEST <= len(caption.split(" ")) <= language.LONGEST, caption
+    assert grammatical_and_consistent(language.captions(500, 1)) == (1.0, 1.0)
 
 
 def test_the_language_is_rich_but_small() -> None:
     """The language has fewer than 80 words and thousands of captions."""
-    captions = shapes.captions(2000, 2)
+    captions = language.captions(2000, 2)
     assert len({word for caption in captions for word in caption.split()}) < 80
     assert len(set(captions)) > 1600
 
@@ -58,10 +60,10 @@ def test_the_language_is_rich_but_small() -> None:
 def test_captions_depend_on_the_seed_alone() -> None:
     """The same seed gives the same captions, more of them continue fewer, and another seed gives others."""
     random.seed(3)
-    first = shapes.captions(50, 5)
+    first = language.captions(50, 5)
     random.seed(4)
-    assert shapes.captions(80, 5)[:50] == first
-    assert shapes.captions(50, 6) != first
+    assert language.captions(80, 5)[:50] == first
+    assert language.captions(50, 6) != first
 
 
 UNGRAMMATICAL = {
@@ -152,7 +154,7 @@ CONTRADICTIONS = {
 def test_contradictions_are_grammatical_and_inconsistent(caption: str) -> None:
     """A caption with one fault of sense parses and is true of no scene."""
     assert not consistent(read(caption))
-    assert shapes.grammatical_and_consistent([caption, "a red .", "a small red star ."]) == (2 / 3, 1 / 3)
+    assert grammatical_and_consistent([caption, "a red .", "a small red star ."]) == (2 / 3, 1 / 3)
 
 
 TRUE = [
@@ -253,7 +255,7 @@ def test_consistency_is_truth_of_some_scene(
     rng = random.Random(9)
     captions = [caption for _, caption in pairs(30, 10)]
     foreign = {*shapes.COLOURS, *shapes.KINDS} - {*colours, *kinds}
-    vocabulary = sorted({word for caption in shapes.captions(500, 11) for word in caption.split()} - foreign)
+    vocabulary = sorted({word for caption in language.captions(500, 11) for word in caption.split()} - foreign)
     verdicts = []
     for _ in range(3):
         captions += [corrupted(caption, vocabulary, rng) for caption in captions[-30:]]
@@ -268,5 +270,5 @@ def test_consistency_is_truth_of_some_scene(
 def test_shuffled_words_are_no_caption() -> None:
     """The words of a caption in random order are nearly never grammatical."""
     rng = random.Random(6)
-    captions = [caption.split() for caption in shapes.captions(1000, 7)]
-    assert shapes.grammatical_and_consistent([" ".join(rng.sample(words, len(words))) for words in captions])[0] < 0.02
+    captions = [caption.split() for caption in language.captions(1000, 7)]
+    assert grammatical_and_consistent([" ".join(rng.sample(words, len(words))) for words in captions])[0] < 0.02

@@ -68,7 +68,7 @@ class TextCNN(nn.Module):
         return self.output(self.dropout(mixed)).squeeze(1).float()
 
     def _strongest(self, embedded: Tensor, i: int) -> Tensor:
-        """The largest response over time of each filter of width i, before the rectifier (it is monotone): (batch, n)."""
+        """The largest response over time of each filter of width i, (batch, filters); the rectifier can wait."""
         width, (batch, time, size) = self.windows[i], embedded.shape
         # one matrix product over overlapping windows: a view, so nothing is copied before the product needs it
         windows = embedded.unfold(1, width, 1).transpose(2, 3).reshape(batch, time - width + 1, width * size)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
+
+from seqgan_kit.networks.output import log_probs
 
 LSTMState = tuple[Tensor, Tensor]
 
@@ -32,7 +36,7 @@ class LSTMConfig(PretrainedConfig):
         end: int | None = None,
         length: int = 20,
         deviation: float = 0.1,
-        **others: object,
+        **others: Any,
     ) -> None:
         self.vocabulary = vocabulary
         self.embedding = embedding
@@ -65,16 +69,16 @@ class LSTMGenerator(PreTrainedModel):
         """Log-probability of each token of `ids` given those before it: (batch, time) -> (batch, time), float32."""
         before = F.pad(ids[:, :-1], (1, 0), value=self.config.start)
         hidden, _ = self.lstm(self.embedding(before))
-        logits = self.output(hidden).float()
-        return -F.cross_entropy(logits.flatten(0, 1), ids.flatten(), reduction="none").view(ids.shape)
+        return log_probs(hidden, self.output.weight, self.output.bias, ids)
 
     def start(self, batch: int) -> tuple[Tensor, LSTMState]:
         zeros = self.output.weight.new_zeros(batch, self.config.hidden)
         return self.step(torch.full((batch,), self.config.start, device=zeros.device), (zeros, zeros))
 
     def step(self, tokens: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
-        weights = self.lstm.weight_ih_l0, self.lstm.weight_hh_l0, self.lstm.bias_ih_l0, self.lstm.bias_hh_l0
-        hidden, cell = torch.lstm_cell(self.embedding(tokens), state, *weights)
+        read, lstm = self.embedding(tokens), self.lstm
+        weights: Any = lstm.weight_ih_l0, lstm.weight_hh_l0, lstm.bias_ih_l0, lstm.bias_hh_l0
+        hidden, cell = torch.lstm_cell(read, state, *weights)
         return hidden, (hidden, cell)
 
     def logits(self, features: Tensor) -> Tensor:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import torch
+from torch import Tensor
 
 from seqgan_kit import sampling
 from seqgan_kit.engine import Metrics
 from seqgan_kit.networks.lstm import LSTMGenerator
-from seqgan_kit.samples import Tokens, map_tensors
+from seqgan_kit.samples import Tokens, concatenate, map_tensors
 from seqgan_kit.text import metrics
 from seqgan_kit.text.sources import Source
+from seqgan_kit.worlds.captions import grammatical_and_consistent
 from seqgan_kit.worlds.oracle import negative_log_likelihood
-from seqgan_kit.worlds.shapes import grammatical_and_consistent
 
 ORDERS = (2, 3, 4, 5)
 BLOCK = 2048  # sequences drawn at a time
@@ -38,7 +38,7 @@ class Evaluation:
         texts = source.decode(drawn)
         found: Metrics = {"nll_gen": negative_log_likelihood(network, source.held_out)}
         if source.oracle is not None:
-            found["nll_oracle"] = negative_log_likelihood(source.oracle.to(network.device), drawn)
+            found["nll_oracle"] = negative_log_likelihood(source.oracle, drawn)
         if source.kind == "shapes":
             found["grammatical"], found["consistent"] = grammatical_and_consistent(texts)
         if self.references is not None:
@@ -55,6 +55,5 @@ def draw(network: LSTMGenerator, count: int, temperature: float = 1.0) -> Tokens
     parts = []
     for start in range(0, count, BLOCK):
         part = sampling.sample(network, min(BLOCK, count - start), length, end, temperature)
-        missing = length - part.ids.shape[1]
-        parts.append(map_tensors(part, lambda t, missing=missing: torch.nn.functional.pad(t, (0, missing)).cpu()))
-    return Tokens(torch.cat([part.ids for part in parts]), torch.cat([part.mask for part in parts]))
+        parts.append(map_tensors(part, Tensor.cpu))
+    return concatenate(parts)

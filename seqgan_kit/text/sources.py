@@ -13,8 +13,8 @@ from seqgan_kit.networks.lstm import LSTMGenerator
 from seqgan_kit.samples import Tokens, rows
 from seqgan_kit.text import data as files
 from seqgan_kit.text.tokenizers import Kind, token_id_tokenizer, train_tokenizer
+from seqgan_kit.worlds import captions
 from seqgan_kit.worlds import oracle as oracles
-from seqgan_kit.worlds import shapes
 
 
 @dataclass(frozen=True)
@@ -104,8 +104,8 @@ def _text_file(config: DataConfig, seed: int) -> Source:
 
 
 def _shapes(config: DataConfig, seed: int) -> Source:
-    captions = shapes.captions(config.sentences, seed)
-    corpus = files.Corpus(Path("the shapes world"), captions, list(range(1, len(captions) + 1)), {})
+    texts = captions.captions(config.sentences, seed)
+    corpus = files.Corpus(Path("the shapes world"), texts, list(range(1, len(texts) + 1)), {})
     return _text("shapes world", "shapes", *_divide(corpus, config.held_out, seed), config)
 
 

@@ -1,4 +1,4 @@
-"""SeqGAN (Yu et al. 2017), algorithm 1: maximum likelihood, discriminator warm-up, adversarial rounds, and a control."""
+"""SeqGAN (Yu et al. 2017), algorithm 1: likelihood, discriminator warm-up, adversarial rounds; then a control."""
 
 from __future__ import annotations
 
@@ -164,6 +164,8 @@ def train(config: TextConfig, config_text: str = "", resume: bool = False) -> Pa
     source = load(config.data, config.run.seed)
     _check_sizes(config, source)
     with Engine(config.run, "text", config_text, resume) as engine:
+        if source.oracle is not None:
+            source.oracle.to(engine.device)
         torch.manual_seed(config.run.seed)  # the same initial weights on every process
         parts = _Parts(engine, config, source)
         engine.restore()

@@ -1,4 +1,4 @@
-"""The random-LSTM oracle of the synthetic experiment: a known distribution, so that samples have an exact likelihood."""
+"""The random-LSTM oracle of the synthetic experiment: a known distribution, so samples have an exact likelihood."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def draw_oracle(
     with torch.no_grad():
         for parameter in oracle.parameters():
             parameter.normal_(generator=generator)
-        oracle.lstm.bias_hh_l0.zero_()  # torch has two biases where the cell has one
+        oracle.get_parameter("lstm.bias_hh_l0").zero_()  # torch has two biases where the cell has one
     return oracle.requires_grad_(False).eval()
 
 

@@ -1,0 +1,56 @@
+"""The output layer of a language model, block by block: all rows' logits never exist at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+# The largest block of logits held at once, in floats: on a CPU it should stay in the second-level cache.
+CPU_BLOCK, GPU_BLOCK = 1_000_000, 200_000_000
+
+
+def block_rows(device: torch.device, vocabulary: int) -> int:
+    """How many rows of logits to hold at once."""
+    return max(1, (CPU_BLOCK if device.type == "cpu" else GPU_BLOCK) // vocabulary)
+
+
+def log_probs(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+    """log softmax(hidden @ weight.T + bias) at `targets`, in float32 whatever the precision.
+
+    hidden: (..., width). weight: (vocabulary, width). bias: (vocabulary,). targets: (...) int64. Returns (...).
+    Logits are made again in the backward pass: on a CPU that costs less than writing and reading them.
+    """
+    flat: Tensor = _LogProbs.apply(hidden.flatten(0, -2).float(), weight, bias, targets.flatten())
+    return flat.view(targets.shape)
+
+
+class _LogProbs(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+        ctx.save_for_backward(hidden, weight, bias, targets)
+        rows = block_rows(hidden.device, len(weight))
+        found = torch.empty(len(hidden), device=hidden.device)
+        with torch.autocast(hidden.device.type, enabled=False):
+            for start in range(0, len(hidden), rows):
+                part = slice(start, start + rows)
+                logits = F.linear(hidden[part], weight, bias).log_softmax(-1)
+                found[part] = logits.gather(1, targets[part, None]).squeeze(1)
+        return found
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        hidden, weight, bias, targets = ctx.saved_tensors
+        gradient = gradients[0].unsqueeze(1)
+        rows = block_rows(hidden.device, len(weight))
+        to_hidden, to_weight, to_bias = torch.empty_like(hidden), torch.zeros_like(weight), torch.zeros_like(bias)
+        for start in range(0, len(hidden), rows):
+            part = slice(start, start + rows)
+            slope = F.linear(hidden[part], weight, bias).softmax(-1)  # d log p(target) / d logits = one-hot - p
+            slope.scatter_add_(1, targets[part, None], slope.new_full((len(slope), 1), -1.0)).mul_(-gradient[part])
+            torch.mm(slope, weight, out=to_hidden[part])
+            to_weight.addmm_(slope.T, hidden[part])
+            to_bias += slope.sum(0)
+        return to_hidden, to_weight, to_bias, None
