@@ -1,0 +1,178 @@
+"""Runs of the command line in processes of their own, small enough to be killed and repeated many times."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from seqgan_kit import checkpoints
+from seqgan_kit.text.train import ADVERSARIAL, CONTROL, MLE, WARM_UP
+
+ROOT = Path(__file__).parents[1]
+PHASES = (MLE, WARM_UP, ADVERSARIAL, CONTROL)
+TINY: dict[str, Any] = {
+    "run": {"threads": 1, "log_every": 1, "checkpoint_steps": 3},
+    "data": {"sentences": 60},
+    "generator": {"embedding": 8, "hidden": 8},
+    "likelihood": {"steps": 40, "batch_size": 8},
+    "discriminator": {
+        "network": {
+            "class_path": "seqgan_kit.networks.cnn.TextCNN",
+            "init_args": {"embedding": 4, "windows": [1, 2], "filters": [4, 4]},
+        },
+        "steps": 40,
+        "batch_size": 8,
+    },
+    "adversarial": {
+        "rounds": 20,
+        "turns": {"discriminator": 1},
+        "batch_size": 8,
+        "credit": {"class_path": "seqgan_kit.players.MonteCarlo", "init_args": {"rollouts": 2}},
+    },
+    "control": {"steps": 40},
+    "evaluation": {"samples": 16, "every": 20, "rounds": 10},
+}
+TIMES = ("seconds", "samples_per_second")  # what may differ between a run and its repetition
+
+
+def tiny(folder: Path, *options: str) -> list[str]:
+    """The words that train a run of two seconds in `folder`; options given here win."""
+    config = folder.with_name("tiny.yaml")
+    config.parent.mkdir(parents=True, exist_ok=True)
+    config.write_text(yaml.safe_dump(TINY))
+    return ["train", "text", "--config", str(config), "--run.folder", str(folder), *options]
+
+
+class Launched:
+    """A command in a process that was forked from one where everything is imported, so that it starts at once."""
+
+    _server = multiprocessing.get_context("forkserver")
+    _server.set_forkserver_preload(["runs", "seqgan_kit.cli", "transformers.models.auto.tokenization_auto"])
+
+    def __init__(self, words: list[str], log: Path) -> None:
+        self.log = log
+        log.write_text("")
+        kept = {name: os.environ.get(name) for name in ("PYTHONPATH", "OMP_NUM_THREADS")}
+        os.environ |= {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
+        try:
+            self._process = self._server.Process(target=_main, args=(words, str(log)))
+            self._process.start()
+        finally:
+            for name, value in kept.items():
+                os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
+
+    def alive(self) -> bool:
+        return self._process.is_alive()
+
+    def send(self, number: int) -> None:
+        assert self._process.pid is not None
+        os.kill(self._process.pid, number)
+
+    def wait(self) -> int:
+        """The exit status; -N where signal N ended it."""
+        self._process.join(120)
+        assert self._process.exitcode is not None, f"still runs: {self.log.read_text()[-2000:]}"
+        return self._process.exitcode
+
+
+def _main(words: list[str], log: str) -> None:
+    handle = os.open(log, os.O_WRONLY | os.O_APPEND)
+    os.dup2(handle, 1)
+    os.dup2(handle, 2)
+    from seqgan_kit.cli import main
+
+    status = main(words)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)  # as fast as it started
+
+
+def finish(words: list[str], log: Path) -> str:
+    """Runs to the end, which must be a good one; what it wrote."""
+    status = Launched(words, log).wait()
+    assert status == 0, log.read_text()[-3000:]
+    return log.read_text()
+
+
+def wait_for(condition: Callable[[], bool], process: Launched) -> bool:
+    """Polls as fast as it can; False where the process ended first."""
+    while not condition():
+        if not process.alive():
+            return condition()
+        time.sleep(0)
+    return True
+
+
+def lines(run: Path) -> list[dict[str, Any]]:
+    """metrics.jsonl without what depends on the clock; a line that a kill has cut is left out."""
+    path = run / "metrics.jsonl"
+    if not path.is_file():
+        return []
+    whole = path.read_text().rpartition("\n")[0].splitlines()
+    found = [json.loads(line) for line in whole]
+    return [{key: value for key, value in line.items() if key not in TIMES} for line in found]
+
+
+def phase(run: Path) -> str:
+    """The phase of the newest line."""
+    found = lines(run)
+    return found[-1]["phase"] if found else ""
+
+
+def result(run: Path) -> dict[str, Any]:
+    """Everything that a run leaves behind which may not depend on when it was interrupted: files by content."""
+    newest = checkpoints.all_in(run / "checkpoints")[-1]
+    shared = checkpoints.read(newest, "shared")
+    del shared["seconds"], shared["metrics_bytes"]
+    kept = [path for folder in ("samples", "model") for path in (run / folder).iterdir()]
+    kept += newest.glob("*.safetensors")
+    return {
+        "checkpoint": newest.name,
+        "metrics": lines(run),
+        "shared": flat(shared),
+        **{f"process {i}": flat(checkpoints.read(newest, f"process-{i}")) for i in range(shared["processes"])},
+        **{str(path.relative_to(run)): path.read_bytes() for path in kept},
+    }
+
+
+def flat(state: Any, path: str = "") -> dict[str, Any]:
+    """A nested state as path -> number, string, or the bytes of a tensor: equal only bit for bit."""
+    if isinstance(state, torch.Tensor):
+        return {path: (str(state.dtype), tuple(state.shape), state.contiguous().numpy().tobytes())}
+    if isinstance(state, dict):
+        return {k: v for key, value in state.items() for k, v in flat(value, f"{path}/{key}").items()}
+    if isinstance(state, list | tuple):
+        return {k: v for i, value in enumerate(state) for k, v in flat(value, f"{path}/{i}").items()}
+    return {path: state}
+
+
+def same(one: Path, other: Path) -> None:
+    """Fails, naming what differs, unless two runs ended equal bit for bit."""
+    first, second = result(one), result(other)
+    assert first.keys() == second.keys()
+    different = [key for key in first if first[key] != second[key]]
+    details = [
+        f"{key}{path}"
+        for key in different
+        if isinstance(first[key], dict)
+        for path in first[key]
+        if first[key][path] != second[key].get(path)
+    ]
+    assert not different, (different, details[:20])
+
+
+def copy(source: Path, target: Path) -> Path:
+    shutil.rmtree(target, ignore_errors=True)
+    if source.exists():
+        shutil.copytree(source, target)
+    return target
