@@ -33,9 +33,14 @@ class Damaged(Exception):
 def pack(tree: Any, tensors: dict[str, Tensor], path: str = "") -> Any:
     """A nested state as plain JSON, its tensors moved into `tensors` under their path. Raises on any other type."""
     if isinstance(tree, Tensor):
+        if path in tensors:  # {"a": {"b": x}, "a/b": y}
+            path = f"{path} {len(tensors)}"
         tensors[path] = tree.detach().contiguous().cpu().clone()
         return {"tensor": path}
     if isinstance(tree, dict):
+        for key in tree:
+            if not isinstance(key, str | int):
+                raise TypeError(f"{path or 'the state'} has the key {key!r}, which a checkpoint can't hold")
         # pairs, because JSON would turn an optimizer's integer keys into strings
         return {"dict": [[key, pack(value, tensors, f"{path}/{key}")] for key, value in tree.items()]}
     if isinstance(tree, list | tuple):
@@ -75,7 +80,8 @@ def read_part(folder: Path, name: str) -> Any:
 
 def seal(folder: Path, final: Path) -> None:
     """Writes the manifest (version and a SHA-256 of every file), then moves `folder` to `final` in one step."""
-    sums = {path.name: _sum(path) for path in sorted(folder.iterdir())}
+    # a kill just before the move leaves a manifest behind, which is not part of what it describes
+    sums = {path.name: _sum(path) for path in sorted(folder.iterdir()) if path.name != MANIFEST}
     _write(folder / MANIFEST, json.dumps({"version": VERSION, "files": sums}, indent=1).encode())
     _sync_folder(folder)
     if final.exists():  # an unfinished run of the same step, or a second save of it
@@ -88,7 +94,7 @@ def check(folder: Path) -> None:
     """Raises Damaged unless every file is there, to the byte, in a version that this code reads."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
-        version, files = manifest["version"], manifest["files"]
+        version, files = manifest["version"], dict(manifest["files"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Damaged(f"{MANIFEST} can't be read ({error})") from error
     if version != VERSION:
@@ -117,7 +123,9 @@ def newest_good(folder: Path, warn: Callable[[str], None]) -> Path | None:
             return path
         except Damaged as damage:
             warn(f"checkpoint {path} is damaged: {damage}. Set aside; the one before it is used.")
-            path.rename(path.with_name(f"damaged-{path.name}"))
+            aside = path.with_name(f"damaged-{path.name}")
+            shutil.rmtree(aside, ignore_errors=True)
+            path.rename(aside)
     if any(folder.glob("damaged-*")):
         raise UserError(f"all checkpoints in {folder} are damaged: restore one from a backup, or train in a new folder")
     return None

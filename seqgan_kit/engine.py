@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import json
 import math
@@ -279,6 +280,8 @@ class Engine:
         found = self._on_main(lambda: checkpoints.newest_good(self.folder / "checkpoints", self.say))
         self._metrics = open(self.folder / "metrics.jsonl", "ab") if self.is_main else None  # noqa: SIM115
         if found is None:
+            if self.rank:  # all built their parts from one seed; from here on each draws samples of its own
+                set_seed(self.config.seed + 7919 * self.rank)
             self._truncate_metrics(0)
             return
         shared = checkpoints.read(found, "shared")
@@ -334,12 +337,7 @@ class Engine:
                 error = f"{failure.strerror or failure}"
         if self._any(error is not None):
             shutil.rmtree(unfinished, ignore_errors=True)
-            kept = checkpoints.all_in(root)
-            last = f"the last good checkpoint is {kept[-1]}" if kept else "there is no earlier checkpoint"
-            raise UserError(
-                f"could not save to {root}: {error or 'another process failed'}; {last}. "
-                f"Make room, then: seqgan-kit resume {self.folder}"
-            )
+            raise self._refused(root, error or "another process failed")
         self._saved_at, self._saved_time = step, time.monotonic()
 
     def _shared_state(self) -> dict[str, Any]:
@@ -360,9 +358,11 @@ class Engine:
         else:
             due = self._any(time.monotonic() - self._saved_time > self.config.checkpoint_seconds)
         stop = self._any(self._stop_signal != 0)
+        if phase_ends:  # before the save: killed in between, the step is made, and the model written, once more
+            self._export_model()
         if due or stop or phase_ends:
             self.save()
-        if phase_ends or stop:
+        if stop and not phase_ends:
             self._export_model()
         if stop:
             raise Stopped(f"stopped and saved. Resume with: seqgan-kit resume {self.folder}")
@@ -374,9 +374,9 @@ class Engine:
         shutil.rmtree(unfinished, ignore_errors=True)
         try:
             self.export(unfinished)
-        except OSError as failure:
+        except Exception:
             shutil.rmtree(unfinished, ignore_errors=True)
-            raise UserError(f"could not save the model to {final}: {failure.strerror or failure}") from failure
+            raise
         shutil.rmtree(final, ignore_errors=True)
         os.replace(unfinished, final)
 
@@ -389,16 +389,22 @@ class Engine:
                 self._handlers[number] = signal.signal(number, self._on_signal)
         return self
 
-    def __exit__(self, kind: Any, *_: object) -> None:
+    def __exit__(self, kind: Any, error: BaseException | None, _: object) -> None:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
-        if self._restored and self._metrics is not None:
-            self._metrics.close()
-            self._finish_record(finished=kind is None)
-        if self.config.trackers:
-            self.accelerator.end_training()
+        try:
+            if self._restored and self._metrics is not None:
+                self._metrics.close()
+                self._finish_record(finished=kind is None)
+            if self.config.trackers:
+                self.accelerator.end_training()
+        except OSError as failure:
+            error = error or failure
         if self.processes == 1:
             AcceleratorState._reset_state(reset_partial_state=True)  # or the next run could not differ in precision
+        full = _full_disk(error)
+        if full:
+            raise self._refused(self.folder, full) from error
 
     def _on_signal(self, number: int, _: object) -> None:
         if self._stop_signal:
@@ -507,12 +513,28 @@ class Engine:
             self._metrics.seek(0, os.SEEK_END)
 
     def _diverged(self, learner: Learner, loss: float, norm: float) -> str:
-        kept = checkpoints.all_in(self.folder / "checkpoints")
-        last = f"the last good checkpoint is {kept[-1]}" if kept else "there is no checkpoint yet"
         return (
             f"{learner.name}: loss {loss}, gradient norm {norm} after steps {self.counters or 'none'}; stopped before "
-            f"the step, {last}. Lower the learning rate ({learner.config.lr}) or clip ({learner.config.clip})."
+            f"the step, {self._last_good()}. Lower the learning rate ({learner.config.lr}) or clip ({learner.config.clip})."
         )
+
+    def _refused(self, where: Path, reason: str) -> UserError:
+        return UserError(
+            f"could not save to {where}: {reason}; {self._last_good()}. "
+            f"Make room, then: seqgan-kit resume {self.folder}"
+        )
+
+    def _last_good(self) -> str:
+        kept = checkpoints.all_in(self.folder / "checkpoints")
+        return f"the last good checkpoint is {kept[-1]}" if kept else "there is no checkpoint yet"
+
+
+def _full_disk(error: BaseException | None) -> str | None:
+    """The system's words where it refused to write: to Python, or to the libraries in Rust that write models."""
+    if isinstance(error, UserError):
+        return None
+    words = [os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)]
+    return next((word for word in words if word in str(error)), None)
 
 
 def _slices(rows: int, parts: int) -> list[slice]:

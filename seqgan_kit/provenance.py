@@ -50,8 +50,12 @@ def provenance(
 def write_json(path: Path, content: Any) -> None:
     """Whole or not at all."""
     unfinished = path.with_name(f".{path.name}")
-    unfinished.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
-    os.replace(unfinished, path)
+    try:
+        unfinished.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
+        os.replace(unfinished, path)
+    except OSError:
+        unfinished.unlink(missing_ok=True)
+        raise
 
 
 def check_launch(processes: int | None) -> None:

@@ -37,7 +37,9 @@ def evaluate(reward: Reward, completions: Sequence[str], ids: Sequence[Sequence[
     columns = {"completion_ids": [list(row) for row in ids]}
     values = reward.function(list(completions), **_accepted(reward.function, columns))
     name = f"reward {_name(reward.function)}"
-    if not isinstance(values, Sequence) and not isinstance(values, Tensor):
+    if isinstance(values, Tensor):
+        values = values.tolist()
+    if not isinstance(values, Sequence):
         raise UserError(f"{name} returned a {type(values).__name__}: return a list with a number for each completion")
     values = list(values)
     if len(values) != len(completions):

@@ -7,11 +7,13 @@ import multiprocessing
 import os
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 import yaml
 
@@ -59,17 +61,14 @@ class Launched:
     _server = multiprocessing.get_context("forkserver")
     _server.set_forkserver_preload(["runs", "seqgan_kit.cli", "transformers.models.auto.tokenization_auto"])
 
-    def __init__(self, words: list[str], log: Path) -> None:
+    def __init__(self, words: list[str], log: Path, environment: dict[str, str] | None = None) -> None:
         self.log = log
         log.write_text("")
-        kept = {name: os.environ.get(name) for name in ("PYTHONPATH", "OMP_NUM_THREADS")}
-        os.environ |= {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
-        try:
-            self._process = self._server.Process(target=_main, args=(words, str(log)))
+        with pytest.MonkeyPatch.context() as patch:  # of the process that the server is started from
+            patch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{ROOT / 'tests'}")
+            patch.setenv("OMP_NUM_THREADS", "1")
+            self._process = self._server.Process(target=_main, args=(words, str(log), environment or {}))
             self._process.start()
-        finally:
-            for name, value in kept.items():
-                os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
 
     def alive(self) -> bool:
         return self._process.is_alive()
@@ -85,11 +84,16 @@ class Launched:
         return self._process.exitcode
 
 
-def _main(words: list[str], log: str) -> None:
+def _main(words: list[str], log: str, environment: dict[str, str]) -> None:
+    os.environ |= environment
     handle = os.open(log, os.O_WRONLY | os.O_APPEND)
     os.dup2(handle, 1)
     os.dup2(handle, 2)
+    from tqdm import tqdm
+
     from seqgan_kit.cli import main
+
+    tqdm.set_lock(threading.RLock())  # its own is a semaphore of the system, which a killed process leaves behind
 
     status = main(words)
     sys.stdout.flush()
@@ -148,7 +152,7 @@ def result(run: Path) -> dict[str, Any]:
 def flat(state: Any, path: str = "") -> dict[str, Any]:
     """A nested state as path -> number, string, or the bytes of a tensor: equal only bit for bit."""
     if isinstance(state, torch.Tensor):
-        return {path: (str(state.dtype), tuple(state.shape), state.contiguous().numpy().tobytes())}
+        return {path: (str(state.dtype), tuple(state.shape), bytes(state.reshape(-1).view(torch.uint8).tolist()))}
     if isinstance(state, dict):
         return {k: v for key, value in state.items() for k, v in flat(value, f"{path}/{key}").items()}
     if isinstance(state, list | tuple):

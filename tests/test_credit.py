@@ -166,27 +166,30 @@ def test_monte_carlo_has_no_credit_on_padding() -> None:
     assert found.equal(MASK.float())
 
 
+WIDE, NARROW = torch.zeros(5, 4), torch.zeros(5, 1)
+ONE_CELL = torch.zeros(1, dtype=torch.int64)
+
+
 @pytest.mark.parametrize(
-    "call",
+    ("function", "arguments"),
     [
-        lambda: credit.terminal(torch.zeros(5, 1), MASK),
-        lambda: credit.terminal(torch.zeros(4), MASK),
-        lambda: credit.monte_carlo(torch.zeros(3), torch.zeros(2, dtype=torch.int64), torch.zeros(5), MASK),
-        lambda: credit.monte_carlo(torch.zeros(2), torch.zeros(2, dtype=torch.int64), torch.zeros(1), MASK),
-        lambda: credit.reward_to_go(torch.zeros(5, 1), MASK),
-        lambda: credit.reward_to_go(torch.zeros(5), torch.ones(5, dtype=torch.bool)),
-        lambda: credit.no_baseline(torch.zeros(1, 4), MASK),
-        lambda: credit.leave_one_out(torch.zeros(5, 1), MASK),
-        lambda: credit.whiten(torch.zeros(5, 1), MASK),
-        *[
-            lambda place=place: credit.gae(
-                *[torch.zeros(5, 1 if i == place else 4, dtype=torch.bool if i > 2 else None) for i in range(5)], 1, 1
-            )
-            for place in range(5)
-        ],
+        (credit.terminal, (NARROW, MASK)),
+        (credit.terminal, (WIDE[:4, 0], MASK)),
+        (credit.monte_carlo, (torch.zeros(2), ONE_CELL, WIDE[:, 0], MASK)),
+        (credit.monte_carlo, (torch.zeros(1), ONE_CELL, WIDE[:1, 0], MASK)),
+        (credit.reward_to_go, (NARROW, MASK)),
+        (credit.reward_to_go, (WIDE[:, 0], MASK[:, 0])),
+        (credit.no_baseline, (NARROW, MASK)),
+        (credit.leave_one_out, (NARROW, MASK)),
+        (credit.whiten, (NARROW, MASK)),
+        (credit.gae, (NARROW, WIDE, WIDE, MASK, MASK, 1, 1)),
+        (credit.gae, (WIDE, NARROW, WIDE, MASK, MASK, 1, 1)),
+        (credit.gae, (WIDE, WIDE, NARROW, MASK, MASK, 1, 1)),
+        (credit.gae, (WIDE, WIDE, WIDE, MASK[:, :1], MASK, 1, 1)),
+        (credit.gae, (WIDE, WIDE, WIDE, MASK, MASK[:, :1], 1, 1)),
     ],
 )
-def test_unequal_shapes_raise(call: object) -> None:
+def test_unequal_shapes_raise(function: credit.gae, arguments: tuple[Tensor, ...]) -> None:
     """(5, 1) against (5, 4) must not broadcast."""
-    with pytest.raises(ValueError, match=r"\(5, 4\)|\(5,\)|\(3,\)"):
-        call()
+    with pytest.raises(ValueError, match=r"\(5, 4\)|\(5,\)|\(2,\)"):
+        function(*arguments)

@@ -117,7 +117,7 @@ def test_maximum_likelihood_equals_a_loop() -> None:
     for row, mask in zip(tokens.ids.tolist(), tokens.mask, strict=True):
         state = 0
         for token in row[: int(mask.sum())]:
-            weights = policy.table[state].exp()
+            weights = policy.table[state].detach().exp()
             total -= math.log(float(weights[token] / weights.sum()))
             state = 3 * state + 1 + token
     found = estimators.maximum_likelihood(policy(tokens.ids), tokens.mask)
@@ -145,7 +145,7 @@ def test_ppo_equals_a_scalar_loop(clip: float) -> None:
     total, kinds = 0.0, set()
     for b in range(40):
         for t in range(5):
-            ratio, a = math.exp(float(new[b, t] - old[b, t])), float(credit[b, t])
+            ratio, a = math.exp(new[b, t].item() - old[b, t].item()), float(credit[b, t])
             kept = min(max(ratio, 1 - clip), 1 + clip)
             flat = kept * a < ratio * a
             kinds.add((flat, a > 0, ratio > 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import shutil
 import signal
@@ -16,7 +17,7 @@ from runs import PHASES, Launched
 
 from seqgan_kit import checkpoints
 
-TRIES = 40  # at hitting one moment
+TRIES = 15  # at hitting one moment
 
 
 @pytest.fixture(scope="module")
@@ -58,10 +59,9 @@ class Victim:
 
     def kill_saving_in(self, phase: str) -> None:
         def moment(process: Launched) -> bool:
-            left = set(self.unfinished())
-            return self.in_phase(phase, 0.0)(process) and runs.wait_for(
-                lambda: bool(set(self.unfinished()) - left), process
-            )
+            left = self.unfinished()
+            saving = lambda: bool(self.unfinished() - left)  # noqa: E731
+            return self.in_phase(phase, 0.0)(process) and runs.wait_for(saving, process)
 
         hit = lambda: runs.phase(self.run) == phase and bool(self.unfinished())  # noqa: E731
         assert self.strike(signal.SIGKILL, moment, hit) == -signal.SIGKILL
@@ -81,8 +81,13 @@ class Victim:
 
         return moment
 
-    def unfinished(self) -> list[Path]:
-        return list((self.run / "checkpoints").glob(".unfinished-*"))
+    def unfinished(self) -> set[tuple[str, int]]:
+        """The half-written checkpoints, and when each was last written to."""
+        found = set()
+        for path in (self.run / "checkpoints").glob(".unfinished-*"):
+            with contextlib.suppress(FileNotFoundError):  # it has just been moved to its place
+                found.add((path.name, path.stat().st_mtime_ns))
+        return found
 
     def finish(self) -> str:
         return runs.finish(["resume", str(self.run)], self.log)
@@ -98,23 +103,20 @@ def test_a_run_killed_in_every_phase_and_while_saving_ends_equal(whole: Path, tm
         for _ in range(2):
             victim.kill_in(phase, rng.uniform(0, 0.1))
             kills[phase] += 1
-        delay = rng.uniform(0, 0.8)  # anywhere from its first instruction on: reading the checkpoint, cutting metrics
+        victim.kill_saving_in(phase)
+        kills[f"{phase}, saving"] += 1
+        # at any moment from its first instruction on: while it reads the checkpoint, cuts the metrics, ...
+        delay = rng.uniform(0, 0.7)
         victim.strike(signal.SIGKILL, lambda _, delay=delay: time.sleep(delay) is None, lambda: True)
-        kills["start"] += 1
-        if runs.phase(victim.run) == phase:
-            victim.kill_saving_in(phase)
-            kills[f"{phase}, saving"] += 1
-    print(dict(kills))
-    assert sum(kills.values()) >= 12
-    assert all(kills[phase] >= 2 for phase in PHASES)
-    assert sum(count for name, count in kills.items() if "saving" in name) >= 2
+        kills[f"start, {phase}"] += 1
+    assert sum(kills.values()) == 16
     victim.finish()
     runs.same(whole, victim.run)
     assert not victim.unfinished()
 
 
 def test_a_run_killed_while_it_exports_its_model_has_it_after_resume(tmp_path: Path) -> None:
-    """The checkpoint of the last step is there, the model is not: resuming a run with no step left writes it."""
+    """SIGKILL while the last step's model is written: after resume, model/ holds the last weights, not older ones."""
     options = ["--control.enabled", "false", "--adversarial.rounds", "3"]
     straight = tmp_path / "straight" / "run"
     runs.finish(runs.tiny(straight, *options), tmp_path / "log")
@@ -125,7 +127,6 @@ def test_a_run_killed_while_it_exports_its_model_has_it_after_resume(tmp_path: P
         return runs.phase(victim.run) == "adversarial" and model.is_dir()
 
     assert victim.strike(signal.SIGKILL, lambda p: runs.wait_for(exporting, p), exporting) == -signal.SIGKILL
-    assert (victim.run / "checkpoints" / "00000083").is_dir()
     victim.finish()
     runs.same(straight, victim.run)
     assert not model.exists()

@@ -56,20 +56,26 @@ class TextCNN(nn.Module):
             nn.init.constant_(layer.bias, 0.0 if layer is self.gate else 0.1)
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """ids, mask: (batch, time) -> logits (batch,), higher = more real. Padding is embedded as zeros."""
+        """ids, mask: (batch, time) -> logits (batch,), higher = more real.
+
+        Padding changes nothing: only windows that lie inside the sentence count, or its first where it is shorter than
+        the window, filled with zeros.
+        """
         # ids beyond the table stand only on padding, where another vocabulary's end token may be written
         embedded = self.embedding(ids * mask) * mask.unsqueeze(-1)
         short = max(self.windows) - ids.shape[1]
         if short > 0:
             embedded = F.pad(embedded, (0, 0, 0, short))
-        found = torch.cat([F.relu(self._strongest(embedded, i)) for i in range(len(self.windows))], dim=1)
+        lengths = mask.sum(1, keepdim=True)
+        found = torch.cat([F.relu(self._strongest(embedded, lengths, i)) for i in range(len(self.windows))], dim=1)
         gate = torch.sigmoid(self.gate(found))
         mixed = gate * F.relu(self.transform(found)) + (1 - gate) * found
         return self.output(self.dropout(mixed)).squeeze(1).float()
 
-    def _strongest(self, embedded: Tensor, i: int) -> Tensor:
+    def _strongest(self, embedded: Tensor, lengths: Tensor, i: int) -> Tensor:
         """The largest response over time of each filter of width i, (batch, filters); the rectifier can wait."""
         width, (batch, time, size) = self.windows[i], embedded.shape
         # one matrix product over overlapping windows: a view, so nothing is copied before the product needs it
         windows = embedded.unfold(1, width, 1).transpose(2, 3).reshape(batch, time - width + 1, width * size)
-        return self.convolutions[i](windows).amax(dim=1)
+        outside = torch.arange(time - width + 1, device=lengths.device) > (lengths - width).clamp_min(0)
+        return self.convolutions[i](windows).masked_fill_(outside.unsqueeze(2), -torch.inf).amax(dim=1)

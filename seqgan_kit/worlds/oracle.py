@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -36,14 +37,7 @@ def load_oracle(path: Path | str, length: int = 20) -> LSTMGenerator:
 
     Raises UserError where the file is missing or holds something else.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = [torch.from_numpy(file[name]).float() for name in file.files]
-            names = list(file.files)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: not a readable .npz of oracle parameters ({error})") from error
-    if len(arrays) != 15 or arrays[0].dim() != 2 or arrays[13].dim() != 2:
-        raise UserError(f"{path}: expected the 15 arrays of the oracle, from embedding to bo, not {names}")
+    arrays = _read(path)
     by_name = dict(
         zip(
             ["embedding", *(f"{kind}{g}" for g in ("i", "f", "og", "c") for kind in "WUb"), "Wo", "bo"],
@@ -62,11 +56,29 @@ def load_oracle(path: Path | str, length: int = 20) -> LSTMGenerator:
         "output.weight": by_name["Wo"].T,
         "output.bias": by_name["bo"],
     }
-    try:
-        oracle.load_state_dict(values)
-    except RuntimeError as error:
-        raise UserError(f"{path}: shapes do not fit an LSTM oracle ({str(error).splitlines()[-1].strip()})") from error
+    oracle.load_state_dict(values)
     return oracle.requires_grad_(False).eval()
+
+
+def _read(path: Path | str) -> list[Tensor]:
+    """The 15 arrays, of shapes that fit together."""
+    try:
+        with open(path, "rb") as stream:
+            file = np.load(stream, allow_pickle=False)
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise ValueError("it holds one array alone")
+            arrays = [torch.from_numpy(file[name].astype(np.float32)) for name in file.files]
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"{path}: not a readable .npz of oracle parameters ({error})") from error
+    shapes = [tuple(array.shape) for array in arrays]
+    if len(arrays) != 15 or len(shapes[0]) != 2 or len(shapes[13]) != 2:
+        raise UserError(f"{path}: expected the 15 arrays of the oracle, from embedding to bo, not {shapes}")
+    (vocabulary, embedding), hidden = shapes[0], shapes[13][0]
+    gate = [(embedding, hidden), (hidden, hidden), (hidden,)]
+    expected = [(vocabulary, embedding), *gate * 4, (hidden, vocabulary), (vocabulary,)]
+    if shapes != expected:
+        raise UserError(f"{path}: the shapes {shapes} do not fit an LSTM oracle, which would have {expected}")
+    return arrays
 
 
 @torch.no_grad()

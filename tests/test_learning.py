@@ -1,0 +1,206 @@
+"""The players learn, through the real engine and the real loop, within seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from enumeration import every_sequence, probabilities
+from torch import Tensor, nn
+
+from seqgan_kit import estimators, objectives
+from seqgan_kit.engine import Engine, OptimizerConfig
+from seqgan_kit.networks.cnn import TextCNN
+from seqgan_kit.networks.lstm import LSTMConfig, LSTMGenerator
+from seqgan_kit.objectives import Objective
+from seqgan_kit.players import Discriminator, MonteCarlo, Terminal, TokenPolicy
+from seqgan_kit.rewards import Reward
+from seqgan_kit.samples import Images, Tokens
+from seqgan_kit.stream import Stream
+from seqgan_kit.trainer import Turns, play
+
+pytestmark = pytest.mark.learns
+TARGET = "bdac"
+
+
+def spell(tokens: Tokens) -> list[str]:
+    return ["".join(chr(ord("a") + token) for token in row) for row in tokens.ids.tolist()]
+
+
+def hits(completions: list[str]) -> list[float]:
+    """The share of letters that are the target's."""
+    return [sum(map(str.__eq__, text, TARGET)) / len(TARGET) for text in completions]
+
+
+class Silent:
+    """A discriminator that must not be asked."""
+
+    batch_size = 2
+
+    def score(self, sample: Tokens) -> Tensor:
+        raise AssertionError("a discriminator of weight 0 was asked")
+
+    def update(self, real: Tokens, fake: Tokens) -> dict[str, float]:
+        raise AssertionError("a discriminator without turns was updated")
+
+
+def generator(vocabulary: int, length: int, seed: int = 0, deviation: float = 0.1) -> LSTMGenerator:
+    torch.manual_seed(seed)
+    return LSTMGenerator(LSTMConfig(vocabulary, 8, 16, start=vocabulary, length=length, deviation=deviation))
+
+
+@pytest.mark.parametrize("kind", ["terminal", "monte carlo", "ppo"])
+def test_policy_learns_from_a_users_reward_alone(kind: str, engine: Engine) -> None:
+    """With the discriminator's weight 0, the share of right letters rises from a quarter to nearly all."""
+    network = generator(4, 4, deviation=0.5)
+    learner = engine.learner("policy", network, OptimizerConfig(lr=0.02))
+    policy = TokenPolicy(
+        engine,
+        learner,
+        batch_size=64,
+        length=4,
+        end=None,
+        reward=torch.sigmoid,
+        credit=MonteCarlo(network, 4, None, rollouts=4, lag=0.0) if kind == "monte carlo" else Terminal(network, 4, None),
+        estimator=estimators.ppo if kind == "ppo" else estimators.reinforce,
+        passes=3 if kind == "ppo" else 1,
+        user_rewards=[Reward(hits)],
+        decode=spell,
+        discriminator_weight=0.0,
+    )
+    real = Stream(Tokens(torch.zeros(64, 4, dtype=torch.int64), torch.ones(64, 4, dtype=torch.bool)), seed=0)
+    engine.restore()
+
+    def right() -> float:
+        texts = spell(policy.sample(real.take(64)))
+        return sum(hits(texts)) / len(texts)
+
+    assert right() < 0.5
+    play(engine, "policy", 150, policy, Silent(), real, Turns(discriminator=0))
+    assert right() > 0.9
+
+
+def test_rewards_of_tokens_need_no_roll_outs(engine: Engine) -> None:
+    """A reward for each token teaches the same task from what follows each token."""
+
+    def hit_by_hit(completions: list[str]) -> list[list[float]]:
+        return [[float(a == b) for a, b in zip(text, TARGET, strict=True)] for text in completions]
+
+    network = generator(4, 4, deviation=0.5)
+    policy = TokenPolicy(
+        engine,
+        engine.learner("policy", network, OptimizerConfig(lr=0.02)),
+        batch_size=64,
+        length=4,
+        end=None,
+        reward=torch.sigmoid,
+        credit=Terminal(network, 4, None),
+        user_rewards=[Reward(hit_by_hit)],
+        decode=spell,
+        discriminator_weight=0.0,
+    )
+    real = Stream(Tokens(torch.zeros(64, 4, dtype=torch.int64), torch.ones(64, 4, dtype=torch.bool)), seed=0)
+    engine.restore()
+    play(engine, "policy", 100, policy, Silent(), real, Turns(discriminator=0))
+    texts = spell(policy.sample(real.take(64)))
+    assert sum(hits(texts)) / len(texts) > 0.9
+
+
+class Fixed:
+    """A generator that does not learn: points around (-1, 0)."""
+
+    batch_size = 64
+
+    def sample(self, real: Images) -> Images:
+        return points(-1.0, len(real.pixels))
+
+    def update(self, real: Images, fake: Images, score: Callable[[Images], Tensor]) -> dict[str, float]:
+        raise AssertionError("a generator without turns was updated")
+
+
+def points(centre: float, count: int) -> Images:
+    """Two numbers a row, the first around `centre`, with deviation 1/2."""
+    where = torch.randn(count, 2) / 2 + torch.tensor([centre, 0.0])
+    return Images(where.view(count, 2, 1, 1), torch.zeros(count, 0))
+
+
+def weight_decay(module: nn.Module, real: Images, fake: Images) -> Tensor:
+    """Keeps a critic without bounds within them."""
+    return 0.1 * torch.stack([p.square().sum() for p in module.parameters()]).sum()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        objectives.seqgan,
+        objectives.minimax,
+        objectives.non_saturating,
+        objectives.airl,
+        objectives.wasserstein,
+        objectives.hinge,
+        objectives.least_squares,
+    ],
+)
+def test_discriminator_separates_two_clouds(make: Callable[[], Objective], engine: Engine) -> None:
+    """With every objective, nearly all real points soon lie above nearly all fake ones."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(2, 16), nn.ReLU(), nn.Linear(16, 1), nn.Flatten(0))
+    discriminator = Discriminator(
+        engine,
+        engine.learner("discriminator", network, OptimizerConfig(lr=0.01)),
+        batch_size=64,
+        objective=make(),
+        call=lambda module, sample: module(sample.pixels),
+        regulariser=weight_decay if make is objectives.wasserstein else None,
+    )
+    real = Stream(points(1.0, 500), seed=0)
+    engine.restore()
+    play(engine, "warm-up", 60, Fixed(), discriminator, real, Turns(generator=0))
+    with torch.no_grad():
+        above = discriminator.score(points(1.0, 200)).unsqueeze(1) > discriminator.score(points(-1.0, 200))
+    assert above.float().mean() > 0.95
+
+
+def jensen_shannon(first: Tensor, second: Tensor) -> float:
+    middle = (first + second) / 2
+    return float(((first * (first / middle).log()).sum() + (second * (second / middle).log()).sum()) / 2)
+
+
+@pytest.mark.parametrize("credit", [Terminal, MonteCarlo])
+def test_seqgan_approaches_the_data(credit: type, engine: Engine) -> None:
+    """From an untrained generator, the game alone halves the exact JS divergence to the distribution of the data."""
+    torch.manual_seed(3)
+    truth = LSTMGenerator(LSTMConfig(4, 8, 8, start=4, length=4, deviation=1.5)).eval()
+    every = every_sequence(4, 4, None)
+    target = probabilities(truth, every).detach()
+    drawn = torch.multinomial(target, 2000, replacement=True)
+    data = Stream(Tokens(every.ids[drawn], every.mask[drawn]), seed=0)
+    network, critic = generator(4, 4), TextCNN(4, 8, (1, 2, 3, 4), (16, 16, 16, 16))
+    policy = TokenPolicy(
+        engine,
+        engine.learner("policy", network, OptimizerConfig(lr=0.01)),
+        batch_size=64,
+        length=4,
+        end=None,
+        reward=objectives.seqgan().reward,
+        credit=credit(network, 4, None),
+    )
+    discriminator = Discriminator(
+        engine,
+        engine.learner("discriminator", critic, OptimizerConfig(lr=0.003)),
+        batch_size=64,
+        objective=objectives.seqgan(),
+        call=lambda module, tokens: module(tokens.ids, tokens.mask),
+    )
+    engine.restore()
+
+    def distance() -> float:
+        with torch.no_grad():
+            return jensen_shannon(probabilities(network.eval(), every), target)
+
+    before = distance()
+    play(engine, "warm-up", 30, policy, discriminator, data, Turns(generator=0))
+    assert distance() == before
+    play(engine, "game", 100, policy, discriminator, data, Turns(generator=1, discriminator=2))
+    assert distance() < before / 2

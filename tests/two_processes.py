@@ -1,0 +1,164 @@
+"""What test_processes.py runs under torchrun: `two_processes.py gradients OUT` or `two_processes.py train OUT WORDS...`.
+
+Each process writes what it found to OUT/rank-R.safetensors or OUT/rank-R.json.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from seqgan_kit import objectives
+from seqgan_kit.engine import Engine, Learner, OptimizerConfig, RunConfig
+from seqgan_kit.networks.cnn import TextCNN
+from seqgan_kit.networks.lstm import LSTMConfig, LSTMGenerator
+from seqgan_kit.players import Credit, Discriminator, SampleReward, TokenPolicy
+from seqgan_kit.samples import Tokens, rows
+from seqgan_kit.text import train as text
+
+VOCABULARY, TIME, ROWS, END = 7, 5, 8, 6
+
+
+class ByPlace(Credit):
+    """Credit that differs from token to token and from row to row, and has no random numbers in it."""
+
+    def __call__(self, sampled: Tokens, earned: Tensor, reward: SampleReward) -> Tensor:
+        return earned.unsqueeze(1) * torch.arange(1, sampled.ids.shape[1] + 1) * sampled.mask
+
+
+def batch(seed: int) -> Tokens:
+    """The joined batch: rows of several lengths, which processes share unevenly."""
+    random = torch.Generator().manual_seed(seed)
+    ids = torch.randint(END, (ROWS, TIME), generator=random)
+    lengths = torch.tensor([5, 2, 3, 1, 5, 4, 2, 3])
+    return Tokens(ids, torch.arange(TIME) < lengths.unsqueeze(1))
+
+
+def share(tokens: Tokens, engine: Engine) -> Tokens:
+    """This process's rows, cut to its own longest one, as its own samples are."""
+    mine = rows(tokens, slice(engine.rank, None, engine.processes))
+    longest = int(mine.mask.sum(1).max())
+    return Tokens(mine.ids[:, :longest], mine.mask[:, :longest])
+
+
+class Parts:
+    """A generator and a discriminator with the same initial weights on every process."""
+
+    def __init__(self, engine: Engine, name: str, accumulate: int = 1) -> None:
+        torch.manual_seed(3)
+        config = OptimizerConfig(lr=1e-2, clip=0.0, accumulate=accumulate)
+        network = LSTMGenerator(
+            LSTMConfig(vocabulary=VOCABULARY, embedding=6, hidden=6, start=END, end=END, length=TIME, deviation=0.5)
+        )
+        critic = TextCNN(VOCABULARY, 6, (1, 2), (4, 4), dropout=0.0)
+        self.generator = engine.learner(f"generator {name}", network, config)
+        self.critic = engine.learner(f"discriminator {name}", critic, config)
+        objective = objectives.seqgan()
+        self.policy = TokenPolicy(engine, self.generator, ROWS, TIME, END, objective.reward, ByPlace())
+        self.discriminator: Discriminator[Tokens] = Discriminator(
+            engine, self.critic, ROWS, objective, lambda module, tokens: module(tokens.ids, tokens.mask)
+        )
+
+
+def gradients(engine: Engine) -> Iterator[tuple[str, Tensor]]:
+    """The gradients of every player's update, as its optimiser gets them; and what else must be equal or not."""
+    real, fake = share(batch(0), engine), share(batch(1), engine)
+    for accumulate in (1, 2):
+        updates: dict[str, Callable[[Parts], object]] = {
+            "maximum likelihood": lambda parts: engine.update(
+                parts.generator, lambda part: text.likelihood_loss(parts.generator.module, rows(real, part)), len(real.ids)
+            ),
+            "reinforce": lambda parts: parts.policy.update(real, fake, parts.discriminator.score),
+            "discriminator": lambda parts: parts.discriminator.update(real, fake),
+        }
+        for name, update in updates.items():
+            parts = Parts(engine, f"{name} {accumulate}", accumulate)
+            learner, other = parts.generator, parts.critic
+            if name == "discriminator":
+                learner, other = other, learner
+            seen = watch(learner)
+            update(parts)
+            for i, gradient in enumerate(seen):
+                yield f"{name} {accumulate} {i}", gradient
+            yield f"leak {name} {accumulate}", torch.tensor(sum(p.grad is not None for p in other.parameters))
+            yield f"after {name} {accumulate}", weights(learner.network)
+    # a pathwise loss, whose graph holds the other player's parameters too
+    parts = Parts(engine, "pathwise")
+    embedding, critic = parts.generator, parts.critic.network
+
+    def through_the_other(part: slice) -> tuple[Tensor, dict[str, Tensor]]:
+        soft = embedding.module(real.ids[part])
+        return (soft * critic(real.ids[part], real.mask[part]).unsqueeze(1)).mean(), {}
+
+    engine.update(embedding, through_the_other, len(real.ids))
+    yield "leak pathwise", torch.tensor(sum(p.grad is not None for p in parts.critic.parameters))
+    # the guard: the same updates through the wrapped and through the bare network
+    for name in ("wrapped", "bare"):
+        learner = Parts(engine, name).generator
+        if name == "bare":
+            learner = replace(learner, module=learner.network)
+        for step in range(3):
+            some = share(batch(step), engine)
+            engine.update(learner, lambda part, some=some: likelihood(learner, rows(some, part)), len(some.ids))  # noqa: B023
+        yield name, weights(learner.network)
+
+
+def likelihood(learner: Learner, some: Tokens) -> tuple[Tensor, dict[str, Tensor]]:
+    return text.likelihood_loss(learner.module, some)
+
+
+def watch(learner: Learner) -> list[Tensor]:
+    """Collects the gradients that the learner's optimiser sees at its next step."""
+    seen: list[Tensor] = []
+    learner.optimizer.optimizer.register_step_pre_hook(
+        lambda *_: seen.extend(p.grad.clone() for p in learner.parameters if p.grad is not None)
+    )
+    return seen
+
+
+def weights(network: nn.Module) -> Tensor:
+    return torch.cat([p.detach().reshape(-1) for p in network.parameters()]).clone()
+
+
+def find_gradients(out: Path) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    processes = os.environ.get("WORLD_SIZE", "1")
+    with Engine(RunConfig(folder=str(out / f"run-{processes}"), device="cpu", threads=1), "text") as engine:
+        save_file(dict(gradients(engine)), out / f"rank-{engine.rank}-of-{engine.processes}.safetensors")
+
+
+def train(out: Path, words: list[str]) -> int:
+    """The command line, with every process telling at the end what its weights are."""
+    original = text._run
+
+    def run(engine: Engine, config: text.TextConfig, source: text.Source, parts: text._Parts) -> None:
+        original(engine, config, source, parts)
+        networks = {name: pair[0].state_dict() for name, pair in engine._modules.items()}
+        networks["lagging"] = parts.policy.credit.state_dict()["network"]
+        sums = {
+            name: hashlib.sha256(b"".join(tensor.numpy().tobytes() for tensor in state.values())).hexdigest()
+            for name, state in networks.items()
+        }
+        draws = torch.rand(2).tolist()  # of its own random numbers
+        (out / f"rank-{engine.rank}.json").write_text(json.dumps({"sums": sums, "draws": draws}))
+
+    text._run = run
+    from seqgan_kit.cli import main
+
+    return main(words)
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "gradients":
+        find_gradients(Path(sys.argv[2]))
+    else:
+        sys.exit(train(Path(sys.argv[2]), sys.argv[3:]))
