@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser, DefaultHelpFormatter
 
 from seqgan_kit.errors import UserError
@@ -119,9 +120,14 @@ def parse(words: list[str]) -> tuple[Any, str]:
     """Options and YAML files -> (TextConfig, its complete YAML). Raises UserError, naming the nearest option."""
     from seqgan_kit.text.train import TextConfig
 
-    parser = ArgumentParser(prog="seqgan-kit train text", exit_on_error=False, formatter_class=_Help)
+    parser = ArgumentParser(
+        prog="seqgan-kit train text", exit_on_error=False, formatter_class=_Help, allow_abbrev=False
+    )
     parser.add_argument("--config", action=ActionConfigFile, help="YAML file of these options; later options win")
-    parser.add_class_arguments(TextConfig, None)
+    # users' classes need no annotations
+    parser.add_class_arguments(TextConfig, None, fail_untyped=False)
+    for file in _files(words):
+        _check_keys(file, list(_options(parser)))
     try:
         namespace = parser.parse_args(words)
         text = parser.dump(namespace, skip_unset=False)
@@ -138,10 +144,46 @@ def _options(parser: ArgumentParser) -> Iterator[str]:
                 yield word.removeprefix("--")
 
 
+def _files(words: list[str]) -> list[str]:
+    """The files given by --config."""
+    separate = [after for word, after in itertools.pairwise(words) if word == "--config"]
+    return separate + [word.removeprefix("--config=") for word in words if word.startswith("--config=")]
+
+
+def _check_keys(file: str, options: list[str]) -> None:
+    """Raises UserError for a key that there is not, and for a value where a group of options belongs."""
+    try:
+        content = yaml.safe_load(Path(file).read_text("utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return  # told by the parser
+
+    def check(tree: Any, path: str) -> None:
+        below = [option for option in options if option.startswith(f"{path}." if path else "")]
+        if path and not below:
+            if path not in options:
+                near = _nearest(path, options)
+                raise UserError(f"{file}: unknown key {path}{near}; see seqgan-kit train text --help")
+            return
+        if not isinstance(tree, dict):
+            name = f"{path} is a group of options" if path else "it holds no options"
+            such = f"{below[0].removeprefix(f'{path}.')}: ..." if path else "run: {folder: runs/NAME}"
+            raise UserError(f"{file}: {name}: give keys with values, such as `{such}`")
+        for key, value in tree.items():
+            check(value, f"{path}.{key}" if path else str(key))
+
+    check(content, "")
+
+
 def _explain(message: str, words: list[str], options: list[str]) -> str:
     """jsonargparse's message as one line, with the file and the nearest option where a name is unknown."""
     message = " ".join(message.split()).removesuffix(".")
-    files = [after for word, after in itertools.pairwise(words) if word == "--config"]
+    message = re.sub(r"Expected a <class '([\w.]+)'>", r"expected \1", message)
+    message = re.sub(
+        r"(: ).*expects a function or a callable class: (.*)\. Got value: (.*)",
+        r"\1can't import \3 (\2): give MODULE.NAME of a module that is installed or in the current folder",
+        message,
+    )
+    files = _files(words)
     unknown = re.search(r"unrecognized arguments: --([\w.]+)", message)
     key = re.search(r"(?:Group '([\w.]+)' )?does not accept (?:option|nested key) '([\w.]+)'", message)
     if unknown:
@@ -155,7 +197,8 @@ def _explain(message: str, words: list[str], options: list[str]) -> str:
         return f"unknown option --{inner[1]}.{inner[2]}: what was chosen for {inner[1]} takes no {inner[2]}"
     value = re.search(r'Parser key "([\w.]+)": (.*)', message)
     if value:
-        return f"--{value[1]}: {value[2]}"
+        in_file = files and not any(word.startswith(f"--{value[1]}") for word in words)
+        return f"{' '.join(files)}: {value[1]}: {value[2]}" if in_file else f"--{value[1]}: {value[2]}"
     return f"{' '.join(files)}: {message}" if files else message
 
 

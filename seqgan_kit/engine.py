@@ -47,7 +47,7 @@ class RunConfig:
     """Where and how a run is carried out.
 
     Args:
-        folder: the run folder; it must not exist yet.
+        folder: the run folder, which must not exist yet; unset takes the next free runs/TASK-1, runs/TASK-2, ...
         seed: of everything random.
         device: auto takes a GPU where there is one.
         precision: bf16 computes the networks' forward passes in bfloat16.
@@ -60,7 +60,7 @@ class RunConfig:
         trackers: Accelerate trackers beside metrics.jsonl, such as tensorboard.
     """
 
-    folder: str = "runs/run"
+    folder: str | None = None
     seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -112,7 +112,6 @@ class Engine:
 
     def __init__(self, config: RunConfig, task: str, config_text: str = "", resume: bool = False) -> None:
         self.config = config
-        self.folder = Path(config.folder)
         self.counters: dict[str, int] = {}
         self.seconds: dict[str, float] = {}
         self._kept: dict[str, Stateful] = {}
@@ -121,6 +120,7 @@ class Engine:
         self._pending: dict[str, list[float]] = {}
         self._restored = False
         self._stop_signal = 0
+        self._config_text = config_text
         self._progress = 0.0
         self._saved_at = -1
         self.export: Callable[[Path], None] | None = None
@@ -135,7 +135,7 @@ class Engine:
             cpu=cpu,
             mixed_precision="bf16" if config.precision == "bf16" else "no",
             log_with=self._trackers(),
-            project_dir=config.folder,
+            project_dir="runs",  # the run folder is known only when all processes agree on it
         )
         self.device = self.accelerator.device
         self.rank, self.processes = self.accelerator.process_index, self.accelerator.num_processes
@@ -298,12 +298,20 @@ class Engine:
             if set(parts) != set(states):
                 raise UserError(f"{found} holds the {kind} {sorted(states)}, but this run has {sorted(parts)}")
             for name, part in parts.items():
-                part.load_state_dict(states[name])
+                try:
+                    part.load_state_dict(states[name])
+                except (RuntimeError, ValueError, KeyError) as error:
+                    raise UserError(
+                        f"{name} in {found} does not fit this run ({' '.join(str(error).split())[:200]}): "
+                        f"resume with the options that it was trained with, as {self.folder / 'config.yaml'} has them"
+                    ) from error
         self.counters, self.seconds = shared["counters"], shared["seconds"]
         self._pending = own["pending"]
         checkpoints.set_random_state(own["random"])
         self._truncate_metrics(shared["metrics_bytes"])
         self._saved_at = sum(self.counters.values())
+        if self.is_main and self._config_text:
+            (self.folder / "config.yaml").write_text(self._config_text, "utf-8")
         done = ", ".join(f"{phase} {count}" for phase, count in self.counters.items())
         self.say(f"resumed from {found} ({done} steps done)")
 
@@ -358,6 +366,8 @@ class Engine:
         else:
             due = self._any(time.monotonic() - self._saved_time > self.config.checkpoint_seconds)
         stop = self._any(self._stop_signal != 0)
+        if due or stop or phase_ends:
+            self._check_weights()
         if phase_ends:  # before the save: killed in between, the step is made, and the model written, once more
             self._export_model()
         if due or stop or phase_ends:
@@ -366,6 +376,15 @@ class Engine:
             self._export_model()
         if stop:
             raise Stopped(f"stopped and saved. Resume with: seqgan-kit resume {self.folder}")
+
+    def _check_weights(self) -> None:
+        """A step of finite loss and gradient can still leave weights that are not; they must not become the last good."""
+        for name, (network, _) in self._modules.items():
+            if not all(parameter.isfinite().all() for parameter in network.parameters()):
+                raise UserError(
+                    f"{name}: weights that are not finite after steps {self.counters}; not saved, {self._last_good()}. "
+                    "Lower the learning rate."
+                )
 
     def _export_model(self) -> None:
         if self.export is None or not self.is_main:
@@ -424,10 +443,11 @@ class Engine:
                     f"--run.trackers {name}: not installed (here: {', '.join(sorted(available)) or 'none'}); "
                     f"try: pip install 'seqgan_kit[{name}]'"
                 )
-        return filter_trackers(self.config.trackers, self.config.folder)
+        return filter_trackers(self.config.trackers, "runs")
 
     def _open_folder(self, task: str, config_text: str, resume: bool) -> None:
-        def open_folder() -> None:
+        def open_folder() -> Path:
+            self.folder = Path(self.config.folder or _free_folder(task))
             if resume and not (self.folder / "run.json").is_file():
                 raise UserError(f"{self.folder} is no run folder (it has no run.json): give one that `train` made")
             if not resume and self.folder.exists():
@@ -437,15 +457,17 @@ class Engine:
                 )
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
-                if config_text:
+                if config_text and not resume:  # a resumed run keeps its own until what is asked for fits
                     (self.folder / "config.yaml").write_text(config_text, "utf-8")
                 self._record = provenance(self.folder, task, self.config, self.device, self.processes, resume)
                 write_json(self.folder / "run.json", self._record)
             except OSError as failure:
                 raise UserError(f"can't write to {self.folder}: {failure.strerror or failure}") from failure
+            return self.folder
 
-        self._on_main(open_folder)
+        self.folder = self._on_main(open_folder)
         if self.config.trackers:
+            self.accelerator.project_configuration.logging_dir = str(self.folder)
             self.accelerator.init_trackers("tracker", config={"task": task, "seed": self.config.seed})
 
     def _finish_record(self, finished: bool) -> None:
@@ -527,6 +549,10 @@ class Engine:
     def _last_good(self) -> str:
         kept = checkpoints.all_in(self.folder / "checkpoints")
         return f"the last good checkpoint is {kept[-1]}" if kept else "there is no checkpoint yet"
+
+
+def _free_folder(task: str) -> Path:
+    return next(path for i in itertools.count(1) if not (path := Path(f"runs/{task}-{i}")).exists())
 
 
 def _full_disk(error: BaseException | None) -> str | None:

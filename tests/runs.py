@@ -175,6 +175,12 @@ def same(one: Path, other: Path) -> None:
     assert not different, (different, details[:20])
 
 
+def errors(told: str) -> list[str]:
+    """What the user is told, without the progress bars."""
+    lines = [line.rpartition("\r")[2] for line in told.splitlines()]
+    return [line for line in lines if line.strip() and "it/s" not in line and "?it" not in line and "s/it" not in line]
+
+
 def copy(source: Path, target: Path) -> Path:
     shutil.rmtree(target, ignore_errors=True)
     if source.exists():

@@ -291,12 +291,6 @@ def small_disk(tmp_path: Path) -> Iterator[Path | None]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def errors(told: str) -> list[str]:
-    """What the user is told, without the progress bars."""
-    lines = [line.rpartition("\r")[2] for line in told.splitlines()]
-    return [line for line in lines if line.strip() and "it/s" not in line and "?it" not in line and "s/it" not in line]
-
-
 @pytest.mark.slow
 def test_a_full_disk_stops_the_run_and_keeps_the_last_good_checkpoint(small_disk: Path | None, tmp_path: Path) -> None:
     """No room for a checkpoint: one line with folder, last good checkpoint and remedy; room made, it goes on equal."""
@@ -324,7 +318,7 @@ def test_a_full_disk_stops_the_run_and_keeps_the_last_good_checkpoint(small_disk
             except OSError:
                 break
     assert process.wait() == 1
-    told = errors((tmp_path / "log").read_text())
+    told = runs.errors((tmp_path / "log").read_text())
     kept = checkpoints.all_in(run / "checkpoints")
     assert len(told) == 1, told
     assert told[0].startswith("seqgan-kit: could not")
@@ -359,7 +353,7 @@ def test_a_checkpoint_that_the_system_cuts_short_is_not_kept(tmp_path: Path) -> 
         check=False,
     )
     assert limited.returncode == 1
-    told = errors(limited.stderr)
+    told = runs.errors(limited.stderr)
     assert len(told) == 1, told
     assert f"could not save to {run / 'checkpoints'}: File too large; there is no checkpoint yet" in told[0]
     assert f"Make room, then: seqgan-kit resume {run}" in told[0]

@@ -58,9 +58,7 @@ def test_expected_gradient_of_reinforce_is_exact(end: int | None, kind: str) -> 
     else:
         credit = action_values(policy, tokens, reward) - (3.0 if "constant" in kind else 0.0)
     weights = probabilities(policy, tokens).detach()
-    expected = sum(
-        weights[i] * surrogate(policy, one(tokens, i), credit[i : i + 1]) for i in range(len(tokens.ids))
-    )
+    expected = sum(weights[i] * surrogate(policy, one(tokens, i), credit[i : i + 1]) for i in range(len(tokens.ids)))
     torch.testing.assert_close(-gradient(expected, policy), exact(policy, tokens, reward))
 
 
@@ -88,7 +86,9 @@ def test_action_values_have_less_variance(end: int | None) -> None:
     mean = exact(policy, tokens, reward)
 
     def variance(credit: Tensor) -> float:
-        gradients = [-gradient(surrogate(policy, one(tokens, i), credit[i : i + 1]), policy) for i in range(len(weights))]
+        gradients = [
+            -gradient(surrogate(policy, one(tokens, i), credit[i : i + 1]), policy) for i in range(len(weights))
+        ]
         return sum(float(w * (g - mean).square().sum()) for w, g in zip(weights, gradients, strict=True))
 
     assert variance(action_values(policy, tokens, reward)) < variance(credits.terminal(reward, tokens.mask))

@@ -62,7 +62,9 @@ def test_policy_learns_from_a_users_reward_alone(kind: str, engine: Engine) -> N
         length=4,
         end=None,
         reward=torch.sigmoid,
-        credit=MonteCarlo(network, 4, None, rollouts=4, lag=0.0) if kind == "monte carlo" else Terminal(network, 4, None),
+        credit=MonteCarlo(network, 4, None, rollouts=4, lag=0.0)
+        if kind == "monte carlo"
+        else Terminal(network, 4, None),
         estimator=estimators.ppo if kind == "ppo" else estimators.reinforce,
         passes=3 if kind == "ppo" else 1,
         user_rewards=[Reward(hits)],

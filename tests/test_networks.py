@@ -49,9 +49,8 @@ def test_log_probs_refuse_a_second_derivative() -> None:
     """The backward pass by hand can't be differentiated, and says so instead of giving a wrong number."""
     hidden, weight, bias, targets = problem()
     value = output.log_probs(hidden, weight, bias, targets).sum()
-    with pytest.raises(RuntimeError):
-        (slope,) = torch.autograd.grad(value, hidden, create_graph=True)
-        torch.autograd.grad(slope.square().sum(), weight)
+    with pytest.raises(RuntimeError, match="automatic differentiation"):
+        torch.autograd.grad(value, hidden, create_graph=True)
 
 
 def test_lstm_equals_its_equations() -> None:

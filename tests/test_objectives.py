@@ -61,7 +61,9 @@ def test_no_critic_is_better_than_the_best(make: Make) -> None:
 def test_minimisation_finds_the_best_critic(make: Make) -> None:
     """Where the loss is smooth, descent from zero arrives at the closed form."""
     critic = torch.zeros(5, dtype=torch.float64, requires_grad=True)
-    descent = torch.optim.LBFGS([critic], max_iter=200, tolerance_grad=1e-12, tolerance_change=0, line_search_fn="strong_wolfe")
+    descent = torch.optim.LBFGS(
+        [critic], max_iter=200, tolerance_grad=1e-12, tolerance_change=0, line_search_fn="strong_wolfe"
+    )
 
     def closure() -> Tensor:
         descent.zero_grad()

@@ -55,7 +55,9 @@ def pair(words: list[str], folder: Path) -> list[runs.Launched]:
     common = ADDRESS | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port(), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
     return [
         runs.Launched(
-            words, folder / f"log-{rank}", common | {"RANK": str(rank), "LOCAL_RANK": str(rank), "ACCELERATE_USE_CPU": "1"}
+            words,
+            folder / f"log-{rank}",
+            common | {"RANK": str(rank), "LOCAL_RANK": str(rank), "ACCELERATE_USE_CPU": "1"},
         )
         for rank in range(2)
     ]

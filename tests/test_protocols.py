@@ -20,7 +20,6 @@ from seqgan_kit.samples import Images, Transitions, rows, size
 from seqgan_kit.stream import Stream
 from seqgan_kit.trainer import Turns, play
 
-pytestmark = pytest.mark.learns
 CELLS, STEPS, LIMIT = 7, 16, 10
 
 
@@ -35,11 +34,11 @@ class Corridor(gym.Env):
         self.cell, self.steps = CELLS // 2, 0
         return self._seen(), {}
 
-    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+    def step(self, action: int) -> tuple[np.ndarray, np.float32, bool, bool, dict[str, Any]]:
         self.cell = max(0, self.cell + (1 if action else -1))
         self.steps += 1
         there = self.cell == CELLS - 1
-        return self._seen(), float(there), there, not there and self.steps == LIMIT, {}
+        return self._seen(), np.float32(there), there, not there and self.steps == LIMIT, {}
 
     def _seen(self) -> np.ndarray:
         return np.eye(CELLS, dtype=np.float32)[self.cell]
@@ -72,7 +71,9 @@ def walk(network: ActorCritic | None, count: int) -> Transitions:
         following, rewards, terminated, truncated, _ = (np.array(column) for column in zip(*found, strict=True))
         ended = terminated | truncated
         steps.append([np.array(observations), actions, following, rewards, terminated, ended, np.ones(count, bool)])
-        observations = [env.reset()[0] if over else seen for env, over, seen in zip(envs, ended, following, strict=True)]
+        observations = [
+            env.reset()[0] if over else seen for env, over, seen in zip(envs, ended, following, strict=True)
+        ]
     return Transitions(*(torch.from_numpy(np.stack(column, axis=1)) for column in zip(*steps, strict=True)))
 
 
@@ -122,6 +123,7 @@ def score_steps(module: nn.Module, sample: Transitions) -> Tensor:
     return module(torch.cat([sample.observations, F.one_hot(sample.actions, 2)], dim=-1)).squeeze(-1)
 
 
+@pytest.mark.learns
 @pytest.mark.parametrize("kind", ["reinforce", "ppo"])
 def test_a_policy_imitates_an_expert(kind: str, engine: Engine) -> None:
     """GAIL in a corridor: the environment's return, which the policy never sees, rises to 9/10 of the expert's."""
@@ -194,6 +196,7 @@ class DifferentiableGenerator:
         return self.engine.update(self.learner, loss, size(fake))
 
 
+@pytest.mark.learns
 def test_a_picture_generator_learns_colours(engine: Engine) -> None:
     """Under each label, the mean colour comes to the data's, from far away, and pictures still differ."""
     torch.manual_seed(0)

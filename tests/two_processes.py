@@ -60,6 +60,7 @@ class Parts:
             LSTMConfig(vocabulary=VOCABULARY, embedding=6, hidden=6, start=END, end=END, length=TIME, deviation=0.5)
         )
         critic = TextCNN(VOCABULARY, 6, (1, 2), (4, 4), dropout=0.0)
+        critic.output.weight.data *= 10  # so that rewards differ
         self.generator = engine.learner(f"generator {name}", network, config)
         self.critic = engine.learner(f"discriminator {name}", critic, config)
         objective = objectives.seqgan()
@@ -75,7 +76,9 @@ def gradients(engine: Engine) -> Iterator[tuple[str, Tensor]]:
     for accumulate in (1, 2):
         updates: dict[str, Callable[[Parts], object]] = {
             "maximum likelihood": lambda parts: engine.update(
-                parts.generator, lambda part: text.likelihood_loss(parts.generator.module, rows(real, part)), len(real.ids)
+                parts.generator,
+                lambda part: text.likelihood_loss(parts.generator.module, rows(real, part)),
+                len(real.ids),
             ),
             "reinforce": lambda parts: parts.policy.update(real, fake, parts.discriminator.score),
             "discriminator": lambda parts: parts.discriminator.update(real, fake),

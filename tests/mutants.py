@@ -1,0 +1,437 @@
+"""Plants likely mistakes in a copy of the package, one at a time, and fails if the tests do not notice one of them.
+
+    python tests/mutants.py            all of them
+    python tests/mutants.py credit     those whose file or tests contain "credit"
+    python tests/mutants.py --fast     a few, the quickest
+
+A new function in objectives, credit or estimators comes with a mutant here.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+OBJECTIVES, CREDIT, ESTIMATORS, SAMPLING = "objectives.py", "credit.py", "estimators.py", "sampling.py"
+REWARDS, PLAYERS, LSTM, CNN = "rewards.py", "players.py", "networks/lstm.py", "networks/cnn.py"
+OUTPUT, ORACLE = "networks/output.py", "worlds/oracle.py"
+
+
+class Mutant(NamedTuple):
+    """`old`, which occurs once in `file`, becomes `new`; one of `tests`, file or file::test, must then fail."""
+
+    file: str
+    old: str
+    new: str
+    tests: str
+    fast: bool = False
+
+
+MUTANTS = [
+    # objectives
+    Mutant(
+        OBJECTIVES,
+        "F.softplus(-real).mean() + F.softplus(fake).mean()",
+        "F.softplus(-real).mean() + F.softplus(fake).mean() / 2",
+        "test_objectives.py",
+        True,
+    ),
+    Mutant(
+        OBJECTIVES,
+        "F.softplus(-real).mean() + F.softplus(fake).mean()",
+        "F.softplus(real).mean() + F.softplus(-fake).mean()",
+        "test_objectives.py",
+    ),
+    Mutant(OBJECTIVES, "return fake.mean() - real.mean()", "return real.mean() - fake.mean()", "test_objectives.py"),
+    Mutant(
+        OBJECTIVES,
+        "F.relu(1 - real).mean() + F.relu(1 + fake).mean()",
+        "F.relu(1 - real).mean() + F.relu(1 - fake).mean()",
+        "test_objectives.py",
+    ),
+    Mutant(OBJECTIVES, "F.relu(1 - real).mean()", "F.relu(2 - real).mean()", "test_objectives.py"),
+    Mutant(
+        OBJECTIVES,
+        "((real - 1).square().mean() + fake.square().mean()) / 2",
+        "((real - 1).square().mean() + (fake + 1).square().mean()) / 2",
+        "test_objectives.py",
+    ),
+    Mutant(
+        OBJECTIVES,
+        "Objective(logistic_loss, torch.sigmoid)",
+        "Objective(logistic_loss, F.logsigmoid)",
+        "test_objectives.py",
+    ),
+    Mutant(
+        OBJECTIVES,
+        "Objective(logistic_loss, F.softplus)",
+        "Objective(logistic_loss, lambda logits: F.softplus(-logits))",
+        "test_objectives.py",
+    ),
+    Mutant(
+        OBJECTIVES,
+        "Objective(logistic_loss, F.logsigmoid)",
+        "Objective(logistic_loss, F.softplus)",
+        "test_objectives.py",
+    ),
+    Mutant(
+        OBJECTIVES,
+        "Objective(logistic_loss, lambda logits: logits)",
+        "Objective(logistic_loss, torch.sigmoid)",
+        "test_objectives.py",
+    ),
+    Mutant(
+        OBJECTIVES,
+        "Objective(wasserstein_loss, lambda logits: logits)",
+        "Objective(wasserstein_loss, lambda logits: -logits)",
+        "test_objectives.py",
+    ),
+    Mutant(
+        OBJECTIVES,
+        "Objective(hinge_loss, lambda logits: logits)",
+        "Objective(wasserstein_loss, lambda logits: logits)",
+        "test_objectives.py",
+    ),
+    Mutant(OBJECTIVES, "-(logits - 1).square() / 2", "-logits.square() / 2", "test_objectives.py"),
+    Mutant(
+        OBJECTIVES,
+        "gradient.flatten(1).norm(dim=1)",
+        "gradient.norm()",
+        "test_objectives.py::test_penalty_of_a_linear_critic",
+    ),
+    Mutant(
+        OBJECTIVES,
+        "between, create_graph=True)",
+        "between)",
+        "test_objectives.py::test_penalty_can_be_differentiated",
+    ),
+    Mutant(
+        OBJECTIVES,
+        "torch.rand(len(real), *[1] * (real.dim() - 1), device",
+        "torch.rand(real.shape, device",
+        "test_objectives.py::test_penalty_is_taken_between_real_and_fake",
+    ),
+    # credit
+    Mutant(
+        CREDIT, "return reward.unsqueeze(1) * mask", "return reward.unsqueeze(1) + 0 * mask", "test_credit.py", True
+    ),
+    Mutant(CREDIT, "(total / count.clamp_min(1))", "(total / count.max())", "test_credit.py"),
+    Mutant(CREDIT, "whole.unsqueeze(1), credit) * mask", "whole.unsqueeze(1), credit)", "test_credit.py"),
+    Mutant(CREDIT, "torch.where(last, whole", "torch.where(last & False, whole", "test_credit.py"),
+    Mutant(
+        CREDIT,
+        "(rewards[:, t] + discount * following) * mask[:, t]",
+        "rewards[:, t] + discount * following",
+        "test_credit.py",
+    ),
+    Mutant(CREDIT, "rewards[:, t] + discount * following", "discount * (rewards[:, t] + following)", "test_credit.py"),
+    Mutant(
+        CREDIT,
+        "discount * next_values * ~terminated",
+        "discount * next_values * ~ended",
+        "test_credit.py::test_gae_equals_its_definition",
+        True,
+    ),
+    Mutant(
+        CREDIT,
+        "discount * next_values * ~terminated",
+        "discount * next_values",
+        "test_credit.py::test_gae_equals_its_definition",
+    ),
+    Mutant(
+        CREDIT,
+        "decay * following * ~ended[:, t]",
+        "decay * following * ~terminated[:, t]",
+        "test_credit.py::test_gae_equals_its_definition",
+    ),
+    Mutant(CREDIT, "discount * decay * following", "decay * following", "test_credit.py"),
+    Mutant(
+        CREDIT,
+        "per_step = (total - credit) / (count - 1).clamp_min(1)",
+        "per_step = total / count.clamp_min(1)",
+        "test_credit.py test_estimators.py::test_leave_one_out_keeps_the_expected_gradient",
+    ),
+    Mutant(
+        CREDIT,
+        "(credit - torch.where(count > 1, per_step, others.unsqueeze(1))) * mask",
+        "credit - torch.where(count > 1, per_step, others.unsqueeze(1))",
+        "test_credit.py",
+    ),
+    Mutant(CREDIT, "(mask.sum() - mask.sum(1))", "mask.sum()", "test_credit.py"),
+    Mutant(CREDIT, "counted.mean()) / scale * mask", "credit.mean()) / scale * mask", "test_credit.py"),
+    Mutant(CREDIT, "(credit - counted.mean()) / scale", "credit / scale", "test_credit.py"),
+    # estimators
+    Mutant(
+        ESTIMATORS,
+        "return -(log_probs * mask).sum() / len(log_probs)",
+        "return -(log_probs * mask).sum() / mask.sum()",
+        "test_estimators.py",
+    ),
+    Mutant(
+        ESTIMATORS,
+        "return -(log_probs * mask).sum()",
+        "return -log_probs.sum()",
+        "test_estimators.py::test_maximum_likelihood_equals_a_loop",
+    ),
+    Mutant(
+        ESTIMATORS,
+        "return -(log_probs * credit.detach()",
+        "return (log_probs * credit.detach()",
+        "test_estimators.py::test_expected_gradient_of_reinforce_is_exact",
+        True,
+    ),
+    Mutant(
+        ESTIMATORS,
+        "-(log_probs * credit.detach() * mask).sum() / len(log_probs)",
+        "-(log_probs * credit.detach() * mask).sum() / mask.sum()",
+        "test_estimators.py",
+    ),
+    Mutant(ESTIMATORS, "log_probs * credit.detach() * mask", "log_probs * credit * mask", "test_estimators.py"),
+    Mutant(ESTIMATORS, "torch.minimum(ratio", "torch.maximum(ratio", "test_estimators.py", True),
+    Mutant(
+        ESTIMATORS,
+        "ratio.clamp(1 - clip, 1 + clip) * credit",
+        "ratio.clamp(1 - clip, 1 / (1 - clip)) * credit",
+        "test_estimators.py::test_ppo_equals_a_scalar_loop",
+    ),
+    Mutant(ESTIMATORS, "(log_probs - old_log_probs.detach())", "(log_probs - old_log_probs)", "test_estimators.py"),
+    Mutant(ESTIMATORS, "-(surrogate * mask).sum()", "-surrogate.sum()", "test_estimators.py"),
+    Mutant(ESTIMATORS, "clip: float = 0.2", "clip: float = 0.3", "test_estimators.py"),
+    Mutant(ESTIMATORS, "if len(set(shapes)) > 1 or", "if", "test_estimators.py"),
+    # sampling
+    Mutant(SAMPLING, "point, right=True)", "point)", "test_sampling.py::test_impossible_tokens_are_never_drawn", True),
+    Mutant(
+        SAMPLING,
+        "* (entries < vocabulary)",
+        "* 1",
+        "test_sampling.py::test_draw_matches_the_softmax test_sampling.py::test_impossible_tokens_are_never_drawn",
+    ),
+    Mutant(
+        SAMPLING,
+        "if whole < vocabulary:",
+        "if whole < vocabulary - BLOCK:",
+        "test_sampling.py::test_draw_matches_the_softmax",
+    ),
+    Mutant(
+        SAMPLING,
+        "device=cdf.device) * cdf[:, -1:]",
+        "device=cdf.device)",
+        "test_sampling.py::test_draw_matches_the_softmax",
+    ),
+    Mutant(SAMPLING, "draw(logits / temperature if", "draw(logits * temperature if", "test_sampling.py"),
+    Mutant(
+        SAMPLING,
+        "(ended == 0) | ((ended == 1) & (ids == end))",
+        "ended == 0",
+        "test_sampling.py::test_until_end_counts_the_end_token",
+        True,
+    ),
+    Mutant(
+        SAMPLING,
+        "(ended == 0) | ((ended == 1) & (ids == end))",
+        "ended <= 1",
+        "test_sampling.py::test_until_end_counts_the_end_token",
+    ),
+    Mutant(
+        SAMPLING,
+        "owner * time + t - 1]",
+        "owner * time + t]",
+        "test_sampling.py::test_roll_out_completes_exactly_the_open_prefixes "
+        "test_credit.py::test_monte_carlo_converges_to_enumerated_q",
+    ),
+    Mutant(
+        SAMPLING,
+        "sampled.mask[:, t].nonzero()",
+        "sampled.mask[:, t - 1].nonzero()",
+        "test_sampling.py::test_roll_out_completes_exactly_the_open_prefixes",
+    ),
+    Mutant(
+        SAMPLING,
+        "(prefix_features[owner], select(prefix_state, owner))",
+        "(prefix_features[owner], select(prefix_state, owner.flip(0)))",
+        "test_sampling.py::test_states_belong_to_their_rows",
+    ),
+    Mutant(
+        SAMPLING,
+        "return tokens[keep], select(state, keep), alive[keep]",
+        "return tokens[keep], select(state, torch.arange(len(keep))), alive[keep]",
+        "test_sampling.py::test_states_belong_to_their_rows test_sampling.py::test_samples_follow_the_network",
+    ),
+    Mutant(
+        SAMPLING,
+        "new[:, :t] = sampled.ids[owner, :t]",
+        "new[:, : t - 1] = sampled.ids[owner, : t - 1]",
+        "test_sampling.py::test_roll_out_completes_exactly_the_open_prefixes",
+    ),
+    Mutant(SAMPLING, "repeat(repeats)", "repeat(1)", "test_sampling.py"),
+    Mutant(
+        SAMPLING,
+        "tokens, state, alive = _drop_ended(tokens, state, alive, end)\n        if t + 1",
+        "if t + 1",
+        "test_sampling.py",
+    ),
+    # rewards
+    Mutant(
+        REWARDS,
+        "return torch.zeros(len(values)), _per_token(name, values, ids) * reward.weight",
+        "return torch.zeros(len(values)), _per_token(name, values, ids)",
+        "test_rewards.py",
+        True,
+    ),
+    Mutant(REWARDS, "enumerate(values)]) * reward.weight, None", "enumerate(values)]), None", "test_rewards.py"),
+    Mutant(REWARDS, "if not math.isfinite(number):", "if math.isinf(number):", "test_rewards.py"),
+    Mutant(REWARDS, "if len(values) != len(completions):", "if len(values) < len(completions):", "test_rewards.py"),
+    Mutant(REWARDS, "{name: value for name, value in columns.items() if name in names}", "columns", "test_rewards.py"),
+    Mutant(REWARDS, "or len(row) != len(tokens):", "or len(row) > len(tokens):", "test_rewards.py"),
+    Mutant(REWARDS, "        return 0.0\n", "        return 1.0\n", "test_rewards.py"),
+    Mutant(REWARDS, "[list(row) for row in ids]", "ids", "test_rewards.py"),
+    # networks and the oracle
+    Mutant(OUTPUT, "slope.new_full((len(slope), 1), -1.0)", "slope.new_full((len(slope), 1), 1.0)", "test_networks.py"),
+    Mutant(OUTPUT, "to_bias += slope.sum(0)", "to_bias = slope.sum(0)", "test_networks.py::test_log_probs_equal_torch"),
+    Mutant(
+        LSTM,
+        "F.pad(ids[:, :-1], (1, 0), value=self.config.start)",
+        "ids",
+        "test_networks.py::test_lstm_equals_its_equations",
+    ),
+    Mutant(CNN, "+ (1 - gate) * found", "+ gate * found", "test_networks.py::test_cnn_equals_conv1d"),
+    Mutant(
+        CNN,
+        ".masked_fill_(outside.unsqueeze(2), -torch.inf)",
+        "",
+        "test_networks.py::test_padding_does_not_change_the_logit",
+    ),
+    Mutant(
+        ORACLE,
+        'for g in ("i", "f", "og", "c")',
+        'for g in ("i", "f", "c", "og")',
+        "test_oracle.py::test_loaded_oracle_is_the_cell_of_its_arrays",
+    ),
+    Mutant(
+        ORACLE,
+        'oracle.get_parameter("lstm.bias_hh_l0").zero_()',
+        "pass",
+        "test_oracle.py::test_drawn_oracle_is_standard_normal",
+    ),
+    Mutant(
+        ORACLE,
+        "allow_pickle=False",
+        "allow_pickle=True",
+        "test_oracle.py::test_pickles_are_refused_unread",
+    ),
+    # players
+    Mutant(
+        PLAYERS,
+        "credits.reward_to_go(per_token, fake.mask)",
+        "credits.terminal(per_token[:, 0], fake.mask)",
+        "test_learning.py::test_rewards_of_tokens_need_no_roll_outs",
+    ),
+    Mutant(
+        PLAYERS,
+        "total += whole.to(total.device)",
+        "total -= whole.to(total.device)",
+        "test_learning.py::test_policy_learns_from_a_users_reward_alone",
+    ),
+]
+
+
+def unplanted(mutant: Mutant) -> str | None:
+    """Why a mutant can't be planted any more, or None."""
+    count = (ROOT / "seqgan_kit" / mutant.file).read_text("utf-8").count(mutant.old)
+    return None if count == 1 else f"{mutant.file}: {mutant.old!r} is there {count} times, not once"
+
+
+def run(tests: str, folder: Path) -> tuple[int, str]:
+    """pytest's exit code and output. A fork, so that PyTorch is imported once and the package every time."""
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        code = 70
+        try:
+            os.close(read)
+            os.dup2(write, 1)
+            os.dup2(write, 2)
+            os.chdir(folder)
+            sys.path[:0] = [str(folder), str(folder / "tests")]
+            # plugins that came with what was imported before pytest began
+            options = ["-x", "-q", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+            code = int(pytest.main([*options, *[f"tests/{name}" for name in tests.split()]]))
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            os._exit(code)  # not the caller's clean-up
+    os.close(write)
+    with os.fdopen(read) as stream:
+        output = stream.read()
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), output
+
+
+def preload() -> None:
+    """What the tests import, but nothing of the package itself."""
+    import torch
+
+    torch.set_num_threads(1)
+    torch.zeros(2, requires_grad=True).sum()  # no backward pass: it would start threads, which a fork loses
+    for name in ("accelerate", "gymnasium", "scipy.stats", "torch._dynamo", "transformers.modeling_utils"):
+        importlib.import_module(name)
+    assert not any(name.split(".")[0] == "seqgan_kit" for name in sys.modules)
+
+
+def main(arguments: list[str]) -> int:
+    chosen = [
+        mutant
+        for mutant in MUTANTS
+        if (mutant.fast or "--fast" not in arguments)
+        and all(word in mutant.file + " " + mutant.tests for word in arguments if word != "--fast")
+    ]
+    problems: list[str] = []
+    for mutant in chosen:
+        if reason := unplanted(mutant):
+            problems.append(reason)
+            print("STALE   ", reason)
+    sys.dont_write_bytecode = True
+    preload()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for part in ("seqgan_kit", "tests"):
+            shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "setup.cfg", folder)
+        for tests in sorted({mutant.tests for mutant in chosen}):
+            code, output = run(tests, folder)
+            if code:
+                problems.append(tests)
+                print(f"BROKEN   without a mutant, pytest {tests} ends with {code}:\n{output}")
+        for mutant in chosen:
+            if mutant.tests in problems or unplanted(mutant):
+                continue
+            started = time.monotonic()
+            target = folder / "seqgan_kit" / mutant.file
+            whole = target.read_text("utf-8")
+            target.write_text(whole.replace(mutant.old, mutant.new), "utf-8")
+            code, output = run(mutant.tests, folder)
+            target.write_text(whole, "utf-8")
+            word = {0: "SURVIVED", 1: "killed  "}.get(code, "BROKEN  ")  # other codes: pytest could not run the tests
+            print(
+                f"{word} {time.monotonic() - started:4.1f} s  {mutant.file}: {mutant.old!r} -> {mutant.new!r}",
+                flush=True,
+            )
+            if code != 1:
+                problems.append(mutant.old)
+                print(output)
+    print(f"{len(chosen)} mutants, {len(problems)} problems")
+    return bool(problems)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
