@@ -378,7 +378,7 @@ class Engine:
             raise Stopped(f"stopped and saved. Resume with: seqgan-kit resume {self.folder}")
 
     def _check_weights(self) -> None:
-        """A step of finite loss and gradient can still leave weights that are not; they must not become the last good."""
+        """A step of finite loss can leave weights that are not finite; they must not become the last good ones."""
         for name, (network, _) in self._modules.items():
             if not all(parameter.isfinite().all() for parameter in network.parameters()):
                 raise UserError(
@@ -537,7 +537,8 @@ class Engine:
     def _diverged(self, learner: Learner, loss: float, norm: float) -> str:
         return (
             f"{learner.name}: loss {loss}, gradient norm {norm} after steps {self.counters or 'none'}; stopped before "
-            f"the step, {self._last_good()}. Lower the learning rate ({learner.config.lr}) or clip ({learner.config.clip})."
+            f"the step, {self._last_good()}. "
+            f"Lower the learning rate ({learner.config.lr}) or clip ({learner.config.clip})."
         )
 
     def _refused(self, where: Path, reason: str) -> UserError:

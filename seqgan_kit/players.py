@@ -15,7 +15,7 @@ from seqgan_kit import credit as credits
 from seqgan_kit import estimators, rewards, sampling
 from seqgan_kit.engine import Engine, Learner, Metrics
 from seqgan_kit.objectives import Objective
-from seqgan_kit.samples import Images, Tokens, Transitions, concatenate, map_tensors, rows, size
+from seqgan_kit.samples import Images, Tokens, Transitions, concatenate, rows, size
 
 S = TypeVar("S", Tokens, Transitions, Images)
 Scored = TypeVar("Scored", Tokens, Transitions, Images, contravariant=True)
@@ -222,8 +222,6 @@ class Discriminator(Generic[S]):
         return self.call(self.learner.network.eval(), sample)
 
     def update(self, real: S, fake: S) -> Metrics:
-        fake = map_tensors(fake, Tensor.detach)
-
         def loss(part: slice) -> tuple[Tensor, dict[str, Tensor]]:
             some_real, some_fake = rows(real, part), rows(fake, part)
             count = size(some_real)

@@ -7,13 +7,16 @@ import os
 import shlex
 import subprocess
 import sys
+from dataclasses import fields, is_dataclass
 from datetime import datetime, timezone
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
 import torch
+import yaml
 
 from seqgan_kit.errors import UserError
 
@@ -56,6 +59,21 @@ def write_json(path: Path, content: Any) -> None:
     except OSError:
         unfinished.unlink(missing_ok=True)
         raise
+
+
+def config_yaml(config: Any) -> str:
+    """A configuration that was built in Python as the YAML that the command line reads: parts by import path."""
+    return yaml.safe_dump(_plain(config), sort_keys=False)
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, partial):
+        return {"class_path": _plain(value.func), "init_args": {k: _plain(v) for k, v in value.keywords.items()}}
+    return f"{value.__module__}.{value.__qualname__}" if callable(value) else value
 
 
 def check_launch(processes: int | None) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor
 
 from seqgan_kit.engine import Engine, Learner, Metrics
@@ -76,7 +77,9 @@ def play(
             engine.log(generator.update(batch, fake, discriminator.score), size(fake))
         for _ in range(turns.discriminator):
             batch = real.take(discriminator.batch_size)
-            engine.log(discriminator.update(batch, generator.sample(batch)), size(batch))
+            with torch.no_grad():
+                fake = generator.sample(batch)
+            engine.log(discriminator.update(batch, fake), size(batch))
         _run(engine, hooks, phase, step + 1, rounds)
 
 

@@ -23,7 +23,7 @@ from seqgan_kit.text.train import ADVERSARIAL, CONTROL, MLE, WARM_UP
 ROOT = Path(__file__).parents[1]
 PHASES = (MLE, WARM_UP, ADVERSARIAL, CONTROL)
 TINY: dict[str, Any] = {
-    "run": {"threads": 1, "log_every": 1, "checkpoint_steps": 3},
+    "run": {"threads": 1, "log_every": 2, "checkpoint_steps": 3},
     "data": {"sentences": 60},
     "generator": {"embedding": 8, "hidden": 8},
     "likelihood": {"steps": 40, "batch_size": 8},

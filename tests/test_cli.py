@@ -22,7 +22,7 @@ SHORT = (
     "--evaluation.samples", "8", "--run.checkpoint_steps", "1000",
 )  # fmt: skip
 ODD = {"<unk>"}  # a hardly trained model may emit it too
-WORDS = "the a small large red blue star circle square is near far on under left right".split()
+WORDS = ["the", "a", "small", "large", "red", "blue", "star", "circle", "is", "near", "far", "on", "under", "left"]
 
 
 @pytest.fixture(autouse=True)
@@ -290,12 +290,14 @@ def test_bad_files_are_told_by_name_line_and_remedy(
         (["--likelihood.steps", "1.5"], ["--likelihood.steps", "1.5", "int"]),
         (["--run.precision", "fp8"], ["--run.precision", "fp8", "fp32", "bf16"]),
         (["--data.tokenizer", "words"], ["--data.tokenizer", "words", "word"]),
-        (["--adversarial.rewards", "[{function: nowhere.at_all}]"], ["--adversarial.rewards: can't import nowhere.at_all", "current folder"]),
+        (["--adversarial.rewards", "[{function: nowhere.at_all}]"],
+         ["--adversarial.rewards: can't import nowhere.at_all", "current folder"]),
         (["--adversarial.rewards", "[{function: seqgan_kit.rewards.nothing}]"],
          ["adversarial.rewards", "seqgan_kit.rewards.nothing"]),
         (["--adversarial.credit", "seqgan_kit.players.MonteKarlo"], ["adversarial.credit", "MonteKarlo"]),
         (["--adversarial.credit.rollout", "3"], ["adversarial.credit", "rollout"]),
-        (["--discriminator.network", "nowhere.Net"], ["--discriminator.network: can't import nowhere.Net (No module named"]),
+        (["--discriminator.network", "nowhere.Net"],
+         ["--discriminator.network: can't import nowhere.Net (No module named"]),
         (["--config", "none.yaml"], ["none.yaml"]),
         (["stray"], ["stray"]),
         (["--run.trackers", "[tensorbord]"], ["--run.trackers tensorbord", "tensorboard"]),
@@ -385,7 +387,7 @@ def test_a_run_folder_that_exists_is_kept(here: Path, capsys: pytest.CaptureFixt
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_step(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Phase, last good checkpoint and remedy are named, nothing of the step is saved, and the run can go on from there."""
+    """Phase, last good checkpoint and remedy are named, nothing of the step is saved, and the run can go on."""
     (here / "broken.py").write_text(
         """
 import torch
@@ -401,8 +403,8 @@ class Breaks(TextCNN):
     )
     run = here / "run"
     (here / "own.txt").write_text("\n".join(sentences()))
-    words = runs.tiny(run, *SHORT, "--run.checkpoint_steps", "1", "--data.path", "own.txt", "--discriminator.steps", "5",
-                      "--discriminator.network", "broken.Breaks")  # fmt: skip
+    words = runs.tiny(run, *SHORT, "--run.checkpoint_steps", "1", "--data.path", "own.txt",
+                      "--run.log_every", "1", "--discriminator.steps", "5", "--discriminator.network", "broken.Breaks")  # fmt: skip
     told = refused(capsys, *words)
     assert told.startswith("discriminator: loss nan, gradient norm nan after steps ")
     assert "'discriminator': 2" in told

@@ -1,4 +1,4 @@
-"""What test_processes.py runs under torchrun: `two_processes.py gradients OUT` or `two_processes.py train OUT WORDS...`.
+"""What test_processes.py runs by torchrun: `two_processes.py gradients OUT`, `two_processes.py train OUT WORDS...`.
 
 Each process writes what it found to OUT/rank-R.safetensors or OUT/rank-R.json.
 """
@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -111,12 +112,12 @@ def gradients(engine: Engine) -> Iterator[tuple[str, Tensor]]:
             learner = replace(learner, module=learner.network)
         for step in range(3):
             some = share(batch(step), engine)
-            engine.update(learner, lambda part, some=some: likelihood(learner, rows(some, part)), len(some.ids))  # noqa: B023
+            engine.update(learner, partial(likelihood, learner, some), len(some.ids))
         yield name, weights(learner.network)
 
 
-def likelihood(learner: Learner, some: Tokens) -> tuple[Tensor, dict[str, Tensor]]:
-    return text.likelihood_loss(learner.module, some)
+def likelihood(learner: Learner, some: Tokens, part: slice) -> tuple[Tensor, dict[str, Tensor]]:
+    return text.likelihood_loss(learner.module, rows(some, part))
 
 
 def watch(learner: Learner) -> list[Tensor]:

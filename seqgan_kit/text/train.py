@@ -17,6 +17,7 @@ from seqgan_kit.errors import UserError
 from seqgan_kit.networks.cnn import TextCNN
 from seqgan_kit.networks.lstm import LSTMConfig, LSTMGenerator
 from seqgan_kit.players import Baseline, Credit, Discriminator, Estimator, MonteCarlo, TokenPolicy
+from seqgan_kit.provenance import config_yaml
 from seqgan_kit.report import write_report
 from seqgan_kit.rewards import Reward
 from seqgan_kit.samples import Tokens
@@ -157,13 +158,14 @@ class TextConfig:
 
 
 def train(config: TextConfig, config_text: str = "", resume: bool = False) -> Path:
-    """Runs all phases in `config.run.folder`, and returns that folder.
+    """Runs all phases in the run folder, and returns it.
 
+    config_text: the YAML that `config` was read from, if it was; it is kept in the folder, for `resume`.
     Raises UserError for a user's mistake, Stopped after Ctrl-C or SIGTERM.
     """
     source = load(config.data, config.run.seed)
     _check_sizes(config, source)
-    with Engine(config.run, "text", config_text, resume) as engine:
+    with Engine(config.run, "text", config_text or config_yaml(config), resume) as engine:
         if source.oracle is not None:
             source.oracle.to(engine.device)
         torch.manual_seed(config.run.seed)  # the same initial weights on every process
