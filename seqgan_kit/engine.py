@@ -424,6 +424,8 @@ class Engine:
         full = _full_disk(error)
         if full:
             raise self._refused(self.folder, full) from error
+        if error is not None and kind is None:
+            raise error
 
     def _on_signal(self, number: int, _: object) -> None:
         if self._stop_signal:

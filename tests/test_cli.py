@@ -404,7 +404,8 @@ class Breaks(TextCNN):
     run = here / "run"
     (here / "own.txt").write_text("\n".join(sentences()))
     words = runs.tiny(run, *SHORT, "--run.checkpoint_steps", "1", "--data.path", "own.txt",
-                      "--run.log_every", "1", "--discriminator.steps", "5", "--discriminator.network", "broken.Breaks")  # fmt: skip
+                      "--run.log_every", "1", "--discriminator.steps", "5",
+                      "--discriminator.network", "broken.Breaks")  # fmt: skip
     told = refused(capsys, *words)
     assert told.startswith("discriminator: loss nan, gradient norm nan after steps ")
     assert "'discriminator': 2" in told

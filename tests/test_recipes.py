@@ -1,0 +1,32 @@
+"""The recipes and the numbers that are claimed for them."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from seqgan_kit.cli import parse
+
+RECIPES = Path(__file__).parents[1] / "recipes"
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_recipe_is_a_complete_configuration(path: Path) -> None:
+    """Every recipe is read without an unknown key, and its head names source, expected, measured and command."""
+    config, _ = parse(["--config", str(path)])
+    assert config.likelihood.steps > 0
+    head = path.read_text().split("\n\n")[0].lower()
+    assert all(word in head for word in ("source", "expected", "measured", "seqgan-kit train text --config recipes/"))
+
+
+def test_tables_of_the_readme_come_from_the_records() -> None:
+    """No table of recipes/README.md differs from what its JSON record says."""
+    spec = importlib.util.spec_from_file_location("record", RECIPES / "record.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    text = (RECIPES / "README.md").read_text()
+    assert text.count("<!-- table ") >= 3
+    assert module.renew(text) == text
