@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
-import json
-import math
 import os
 import shutil
 import signal
@@ -26,11 +24,9 @@ from tqdm import tqdm
 
 from seqgan_kit import checkpoints
 from seqgan_kit.errors import UserError
+from seqgan_kit.learning import Learner, Loss, Metrics, NotFinite, OptimizerConfig, build_optimizer, step
+from seqgan_kit.metrics_log import MetricsLog
 from seqgan_kit.provenance import check_launch, provenance, write_json
-
-Metrics = dict[str, float]
-Loss = Callable[[slice], tuple[Tensor, dict[str, Tensor]]]
-"""Rows of the batch -> (mean loss over them, further metrics as scalars). It must call the learner's `module`."""
 
 
 class Stopped(Exception):
@@ -73,40 +69,6 @@ class RunConfig:
     trackers: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class OptimizerConfig:
-    """Adam, and how its gradient is made.
-
-    Args:
-        lr: learning rate.
-        final: share of it that is left at the end of a phase; it falls linearly.
-        betas: decay of the gradient's running mean and square.
-        weight_decay: decoupled (AdamW) where it is not 0.
-        clip: greatest norm of the gradient; 0 does not clip.
-        accumulate: number of parts that a batch is cut into, to save memory; the gradient is the same.
-    """
-
-    lr: float = 1e-3
-    final: float = 1.0
-    betas: tuple[float, float] = (0.9, 0.999)
-    weight_decay: float = 0.0
-    clip: float = 5.0
-    accumulate: int = 1
-
-
-@dataclass(frozen=True)
-class Learner:
-    """A network with an optimiser. `module` is the prepared one: what is differentiated goes through its forward.
-    `network` is the bare one: sampling and scoring run on it."""
-
-    name: str
-    network: nn.Module
-    module: nn.Module
-    optimizer: Any
-    config: OptimizerConfig
-    parameters: list[nn.Parameter]
-
-
 class Engine:
     """One run in one folder. Use as a context manager; register all parts, then `restore`, then run the phases."""
 
@@ -117,8 +79,7 @@ class Engine:
         self._kept: dict[str, Stateful] = {}
         self._modules: dict[str, tuple[nn.Module, nn.Module]] = {}
         self._learners: dict[str, Learner] = {}
-        self._pending: dict[str, list[float]] = {}
-        self._restored = False
+        self._metrics: MetricsLog | None = None
         self._stop_signal = 0
         self._config_text = config_text
         self._progress = 0.0
@@ -147,8 +108,7 @@ class Engine:
             )
         self._open_folder(task, config_text, resume)
         set_seed(config.seed + 7919 * self.rank)
-        self._started = self._saved_time = self._line_time = self._step_time = time.monotonic()
-        self._line_samples = 0.0
+        self._started = self._saved_time = self._step_time = time.monotonic()
 
     # -- parts ---------------------------------------------------------------------------------------------------
 
@@ -160,11 +120,8 @@ class Engine:
         module = known[0][1] if known else self.accelerator.prepare(network)
         if not known:
             self._modules[name] = (network, module)
+        optimizer = build_optimizer(network, config)
         parameters = [p for p in network.parameters() if p.requires_grad]
-        # fused: on a CPU the plain loop over parameters takes longer than their gradient
-        adam = torch.optim.AdamW if config.weight_decay else torch.optim.Adam
-        options: dict[str, Any] = {"weight_decay": config.weight_decay} if config.weight_decay else {}
-        optimizer = adam(parameters, lr=config.lr, betas=config.betas, fused=True, **options)
         learner = Learner(name, network, module, self.accelerator.prepare(optimizer), config, parameters)
         self._learners[name] = learner
         return learner
@@ -177,29 +134,13 @@ class Engine:
 
     def update(self, learner: Learner, loss: Loss, rows: int) -> Metrics:
         """One optimiser step on a batch of `rows`. Raises UserError, before the step, where the loss is not finite."""
-        learner.module.train()
-        names: list[str] = []
-        totals: list[Tensor] = []
-        parts = _slices(rows, learner.config.accumulate)
-        for i, part in enumerate(parts):
-            last = i + 1 == len(parts)
-            share = (part.stop - part.start) / rows
-            with contextlib.nullcontext() if last else self.accelerator.no_sync(learner.module):
-                value, details = loss(part)
-                # inputs: nothing but this player's parameters collects gradients
-                self.accelerator.backward(value * share, inputs=learner.parameters)
-            names = ["loss", *details]
-            values = [value.detach() * share, *(detail.detach() * share for detail in details.values())]
-            totals = [a + b for a, b in zip(totals, values, strict=True)] if totals else values
-        norm = self.accelerator.clip_grad_norm_(learner.parameters, learner.config.clip or math.inf)
-        numbers = torch.stack([norm.float(), *(total.float() for total in totals)]).tolist()  # the step's one transfer
-        if not all(map(math.isfinite, numbers[:2])):
-            raise UserError(self._diverged(learner, numbers[1], numbers[0]))
-        for group in learner.optimizer.param_groups:
-            group["lr"] = learner.config.lr * (1 - (1 - learner.config.final) * self._progress)
-        learner.optimizer.step()
-        learner.optimizer.zero_grad()
-        return dict(zip(["gradient_norm", *names], numbers, strict=True))
+        try:
+            return step(self.accelerator, learner, loss, rows, self._progress)
+        except NotFinite as error:
+            raise UserError(
+                f"{error} after steps {self.counters or 'none'}; stopped before the step, {self._last_good()}. "
+                f"Lower the learning rate ({learner.config.lr}) or clip ({learner.config.clip})."
+            ) from error
 
     def gather(self, tensor: Tensor) -> Tensor:
         """(batch, time) of every process as (processes * batch, longest time), padded with 0."""
@@ -217,12 +158,11 @@ class Engine:
 
     def steps(self, phase: str, total: int) -> Iterator[int]:
         """The steps of a phase that are left to do. After each: metrics, checkpoints, signals."""
-        if not self._restored:
-            raise RuntimeError("call engine.restore() after all parts are registered and before the first phase")
         done = self.counters.get(phase, 0)
         if done >= total:
             return
-        self._line_time = self._step_time = time.monotonic()
+        self._step_time = time.monotonic()
+        self._log.restart_clock()
         quiet = not self.is_main
         pause = 0.1 if sys.stderr.isatty() else 10.0
         with tqdm(total=total, initial=done, desc=phase, disable=quiet, mininterval=pause, dynamic_ncols=True) as bar:
@@ -234,8 +174,11 @@ class Engine:
                 self.seconds[phase] = self.seconds.get(phase, 0.0) + now - self._step_time
                 self._step_time = now
                 last = step + 1 == total
-                if self._pending and (last or (step + 1) % self.config.log_every == 0 or self._evaluated()):
-                    bar.set_postfix_str(self._write_line(phase, total), refresh=False)
+                log = self._log
+                if log.pending and (last or (step + 1) % self.config.log_every == 0 or log.evaluated()):
+                    seconds = round(sum(self.seconds.values()), 3)
+                    place = {"phase": phase, "step": step + 1, "total": total, "seconds": seconds}
+                    bar.set_postfix_str(log.write(place, sum(self.counters.values())), refresh=False)
                 bar.update()
                 self._save_or_stop(last)
 
@@ -244,11 +187,7 @@ class Engine:
 
         samples: rows worked on, for samples per second. Names with the prefix eval/ are written at once.
         """
-        self._line_samples += samples
-        for name, value in metrics.items():
-            total = self._pending.setdefault(name, [0.0, 0.0])
-            total[0] += float(value)
-            total[1] += 1
+        self._log.add(metrics, samples)
 
     def save_text(self, name: str, lines: list[str]) -> None:
         """Writes samples/<name>.txt, one sample a line."""
@@ -276,13 +215,11 @@ class Engine:
 
     def restore(self) -> None:
         """Loads the newest good checkpoint of a resumed run. Call when all parts are registered."""
-        self._restored = True
         found = self._on_main(lambda: checkpoints.newest_good(self.folder / "checkpoints", self.say))
-        self._metrics = open(self.folder / "metrics.jsonl", "ab") if self.is_main else None  # noqa: SIM115
         if found is None:
+            self._metrics = self._open_log(0)
             if self.rank:  # all built their parts from one seed; from here on each draws samples of its own
                 set_seed(self.config.seed + 7919 * self.rank)
-            self._truncate_metrics(0)
             return
         shared = checkpoints.read(found, "shared")
         own = checkpoints.read(found, f"process-{self.rank}")
@@ -306,14 +243,23 @@ class Engine:
                         f"resume with the options that it was trained with, as {self.folder / 'config.yaml'} has them"
                     ) from error
         self.counters, self.seconds = shared["counters"], shared["seconds"]
-        self._pending = own["pending"]
+        self._metrics = self._open_log(shared["metrics_bytes"])
+        self._log.pending = own["pending"]
         checkpoints.set_random_state(own["random"])
-        self._truncate_metrics(shared["metrics_bytes"])
         self._saved_at = sum(self.counters.values())
         if self.is_main and self._config_text:
             (self.folder / "config.yaml").write_text(self._config_text, "utf-8")
         done = ", ".join(f"{phase} {count}" for phase, count in self.counters.items())
         self.say(f"resumed from {found} ({done} steps done)")
+
+    @property
+    def _log(self) -> MetricsLog:
+        if self._metrics is None:
+            raise RuntimeError("call engine.restore() after all parts are registered and before the first phase")
+        return self._metrics
+
+    def _open_log(self, size: int) -> MetricsLog:
+        return MetricsLog(self.accelerator, self.folder / "metrics.jsonl", size, bool(self.config.trackers))
 
     def save(self) -> None:
         """Writes a checkpoint, whole or not at all. Raises UserError where the disk refuses."""
@@ -326,13 +272,11 @@ class Engine:
         try:
             own = {
                 "kept": {name: part.state_dict() for name, part in self._kept.items()},
-                "pending": self._pending,
+                "pending": self._log.pending,
                 "random": checkpoints.random_state(),
             }
             checkpoints.write_part(unfinished, f"process-{self.rank}", own)
-            if self._metrics is not None:
-                self._metrics.flush()
-                os.fsync(self._metrics.fileno())
+            if self.is_main:
                 checkpoints.write_part(unfinished, "shared", self._shared_state())
         except OSError as failure:
             error = f"{failure.strerror or failure}"
@@ -349,14 +293,13 @@ class Engine:
         self._saved_at, self._saved_time = step, time.monotonic()
 
     def _shared_state(self) -> dict[str, Any]:
-        assert self._metrics is not None
         return {
             "processes": self.processes,
             "counters": self.counters,
             "seconds": self.seconds,
             "networks": {name: pair[0].state_dict() for name, pair in self._modules.items()},
             "optimizers": {name: learner.optimizer.state_dict() for name, learner in self._learners.items()},
-            "metrics_bytes": self._metrics.tell(),
+            "metrics_bytes": self._log.sync(),
         }
 
     def _save_or_stop(self, phase_ends: bool) -> None:
@@ -412,7 +355,7 @@ class Engine:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         try:
-            if self._restored and self._metrics is not None:
+            if self._metrics is not None:
                 self._metrics.close()
                 self._finish_record(finished=kind is None)
             if self.config.trackers:
@@ -473,6 +416,8 @@ class Engine:
             self.accelerator.init_trackers("tracker", config={"task": task, "seed": self.config.seed})
 
     def _finish_record(self, finished: bool) -> None:
+        if not self.is_main:
+            return
         self._record["seconds"] += time.monotonic() - self._started
         self._record["finished"] = finished
         write_json(self.folder / "run.json", self._record)
@@ -497,52 +442,6 @@ class Engine:
             return flag
         return bool(self.accelerator.reduce(torch.tensor(float(flag), device=self.device)).item())
 
-    # -- metrics -------------------------------------------------------------------------------------------------
-
-    def _evaluated(self) -> bool:
-        return any(name.startswith("eval/") for name in self._pending)
-
-    def _write_line(self, phase: str, total: int) -> str:
-        """Appends a line to metrics.jsonl and returns what the progress bar shows of it."""
-        names = sorted(self._pending)
-        means = torch.tensor([self._pending[name][0] / self._pending[name][1] for name in names], dtype=torch.float64)
-        if self.processes > 1:
-            means = self.accelerator.reduce(means.to(self.device), "mean").cpu()
-        metrics = dict(zip(names, means.tolist(), strict=True))
-        now = time.monotonic()
-        rate = self._line_samples * self.processes / max(now - self._line_time, 1e-9)
-        self._pending, self._line_samples, self._line_time = {}, 0.0, now
-        line = {
-            "phase": phase,
-            "step": self.counters[phase],
-            "total": total,
-            "seconds": round(sum(self.seconds.values()), 3),
-            "samples_per_second": round(rate, 1),
-            **metrics,
-        }
-        if self._metrics is not None:
-            self._metrics.write((json.dumps(line) + "\n").encode())
-            self._metrics.flush()
-        if self.config.trackers:
-            self.accelerator.log(
-                {f"{phase}/{name}": value for name, value in metrics.items()}, step=sum(self.counters.values())
-            )
-        shown = {k: v for k, v in metrics.items() if not k.startswith("eval/") and k != "gradient_norm"}
-        return ", ".join(f"{name}={value:.4g}" for name, value in shown.items()) + f", {rate:.0f} samples/s"
-
-    def _truncate_metrics(self, size: int) -> None:
-        """What was measured after the checkpoint will be measured again."""
-        if self._metrics is not None:
-            self._metrics.truncate(size)
-            self._metrics.seek(0, os.SEEK_END)
-
-    def _diverged(self, learner: Learner, loss: float, norm: float) -> str:
-        return (
-            f"{learner.name}: loss {loss}, gradient norm {norm} after steps {self.counters or 'none'}; stopped before "
-            f"the step, {self._last_good()}. "
-            f"Lower the learning rate ({learner.config.lr}) or clip ({learner.config.clip})."
-        )
-
     def _refused(self, where: Path, reason: str) -> UserError:
         return UserError(
             f"could not save to {where}: {reason}; {self._last_good()}. "
@@ -564,8 +463,3 @@ def _full_disk(error: BaseException | None) -> str | None:
         return None
     words = [os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)]
     return next((word for word in words if word in str(error)), None)
-
-
-def _slices(rows: int, parts: int) -> list[slice]:
-    bounds = [rows * i // parts for i in range(parts + 1)]
-    return [slice(a, b) for a, b in itertools.pairwise(bounds) if b > a]

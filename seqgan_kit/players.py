@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from seqgan_kit import credit as credits
 from seqgan_kit import estimators, rewards, sampling
-from seqgan_kit.engine import Engine, Learner, Metrics
+from seqgan_kit.engine import Engine
+from seqgan_kit.learning import Learner, Metrics
 from seqgan_kit.objectives import Objective
 from seqgan_kit.samples import Images, Tokens, Transitions, concatenate, rows, size
 

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from seqgan_kit.engine import Engine, Learner, Metrics
+from seqgan_kit.engine import Engine
+from seqgan_kit.learning import Learner, Metrics
 from seqgan_kit.players import DiscriminatorPlayer, GeneratorPlayer
 from seqgan_kit.samples import Images, Tokens, Transitions, rows, size
 from seqgan_kit.stream import Stream

@@ -10,7 +10,8 @@ from enumeration import every_sequence, probabilities
 from torch import Tensor, nn
 
 from seqgan_kit import estimators, objectives
-from seqgan_kit.engine import Engine, OptimizerConfig
+from seqgan_kit.engine import Engine
+from seqgan_kit.learning import OptimizerConfig
 from seqgan_kit.networks.cnn import TextCNN
 from seqgan_kit.networks.lstm import LSTMConfig, LSTMGenerator
 from seqgan_kit.objectives import Objective

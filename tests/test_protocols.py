@@ -14,7 +14,8 @@ from torch.nn import functional as F
 
 from seqgan_kit import credit as credits
 from seqgan_kit import estimators, objectives, sampling
-from seqgan_kit.engine import Engine, Learner, Metrics, OptimizerConfig
+from seqgan_kit.engine import Engine
+from seqgan_kit.learning import Learner, Metrics, OptimizerConfig
 from seqgan_kit.players import Discriminator, Estimator, Score
 from seqgan_kit.samples import Images, Transitions, rows, size
 from seqgan_kit.stream import Stream

@@ -24,7 +24,8 @@ def test_recipe_is_a_complete_configuration(path: Path) -> None:
 def test_tables_of_the_readme_come_from_the_records() -> None:
     """No table of recipes/README.md differs from what its JSON record says."""
     spec = importlib.util.spec_from_file_location("record", RECIPES / "record.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     text = (RECIPES / "README.md").read_text()

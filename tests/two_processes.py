@@ -19,7 +19,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from seqgan_kit import objectives
-from seqgan_kit.engine import Engine, Learner, OptimizerConfig, RunConfig
+from seqgan_kit.engine import Engine, RunConfig
+from seqgan_kit.learning import Learner, OptimizerConfig
 from seqgan_kit.networks.cnn import TextCNN
 from seqgan_kit.networks.lstm import LSTMConfig, LSTMGenerator
 from seqgan_kit.players import Credit, Discriminator, SampleReward, TokenPolicy

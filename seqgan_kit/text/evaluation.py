@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from seqgan_kit import sampling
-from seqgan_kit.engine import Metrics
+from seqgan_kit.learning import Metrics
 from seqgan_kit.networks.lstm import LSTMGenerator
 from seqgan_kit.samples import Tokens, concatenate, map_tensors
 from seqgan_kit.text import metrics

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from seqgan_kit import credit as credits
 from seqgan_kit import estimators, objectives
-from seqgan_kit.engine import Engine, Learner, Metrics, OptimizerConfig, RunConfig
+from seqgan_kit.engine import Engine, RunConfig
 from seqgan_kit.errors import UserError
+from seqgan_kit.learning import Learner, Metrics, OptimizerConfig
 from seqgan_kit.networks.cnn import TextCNN
 from seqgan_kit.networks.lstm import LSTMConfig, LSTMGenerator
 from seqgan_kit.players import Baseline, Credit, Discriminator, Estimator, MonteCarlo, TokenPolicy

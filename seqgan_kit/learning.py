@@ -1,0 +1,98 @@
+"""A network with its optimiser, and one step of it."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+Metrics = dict[str, float]
+Loss = Callable[[slice], tuple[Tensor, dict[str, Tensor]]]
+"""Rows of the batch -> (mean loss over them, further metrics as scalars). It must call the learner's `module`."""
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """Adam, and how its gradient is made.
+
+    Args:
+        lr: learning rate.
+        final: share of it that is left at the end of a phase; it falls linearly.
+        betas: decay of the gradient's running mean and square.
+        weight_decay: decoupled (AdamW) where it is not 0.
+        clip: greatest norm of the gradient; 0 does not clip.
+        accumulate: number of parts that a batch is cut into, to save memory; the gradient is the same.
+    """
+
+    lr: float = 1e-3
+    final: float = 1.0
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.0
+    clip: float = 5.0
+    accumulate: int = 1
+
+
+@dataclass(frozen=True)
+class Learner:
+    """A network with an optimiser. `module` is the prepared one: what is differentiated goes through its forward.
+    `network` is the bare one: sampling and scoring run on it."""
+
+    name: str
+    network: nn.Module
+    module: nn.Module
+    optimizer: Any
+    config: OptimizerConfig
+    parameters: list[nn.Parameter]
+
+
+class NotFinite(Exception):
+    """A loss or a gradient that is not finite; the step was not made."""
+
+
+def build_optimizer(network: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    # fused: on a CPU the plain loop over parameters takes longer than their gradient
+    adam = torch.optim.AdamW if config.weight_decay else torch.optim.Adam
+    options: dict[str, Any] = {"weight_decay": config.weight_decay} if config.weight_decay else {}
+    return adam(parameters, lr=config.lr, betas=config.betas, fused=True, **options)
+
+
+def step(accelerator: Accelerator, learner: Learner, loss: Loss, rows: int, progress: float) -> Metrics:
+    """One optimiser step on a batch of `rows`, `progress` (0 to 1) into its phase. Raises NotFinite before the step."""
+    learner.module.train()
+    config = learner.config
+    names: list[str] = []
+    totals: list[Tensor] = []
+    parts = slices(rows, config.accumulate)
+    for i, part in enumerate(parts):
+        last = i + 1 == len(parts)
+        share = (part.stop - part.start) / rows
+        with contextlib.nullcontext() if last else accelerator.no_sync(learner.module):
+            value, details = loss(part)
+            # inputs: nothing but this player's parameters collects gradients
+            accelerator.backward(value * share, inputs=learner.parameters)
+        names = ["loss", *details]
+        values = [value.detach() * share, *(detail.detach() * share for detail in details.values())]
+        totals = [a + b for a, b in zip(totals, values, strict=True)] if totals else values
+    norm = accelerator.clip_grad_norm_(learner.parameters, config.clip or math.inf)
+    numbers = torch.stack([norm.float(), *(total.float() for total in totals)]).tolist()  # the step's one transfer
+    if not all(map(math.isfinite, numbers[:2])):
+        raise NotFinite(f"{learner.name}: loss {numbers[1]}, gradient norm {numbers[0]}")
+    for group in learner.optimizer.param_groups:
+        group["lr"] = config.lr * (1 - (1 - config.final) * progress)
+    learner.optimizer.step()
+    learner.optimizer.zero_grad()
+    return dict(zip(["gradient_norm", *names], numbers, strict=True))
+
+
+def slices(rows: int, parts: int) -> list[slice]:
+    """`rows` cut into at most `parts` runs of nearly equal length."""
+    bounds = [rows * i // parts for i in range(parts + 1)]
+    return [slice(a, b) for a, b in itertools.pairwise(bounds) if b > a]
