@@ -13,8 +13,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from seqgan_kit.report import read_metrics
-
 HERE = Path(__file__).parent
 PHASES = ("maximum_likelihood", "adversarial", "control")
 TITLES = ("maximum likelihood", "adversarial", "likelihood for as long")
@@ -22,21 +20,16 @@ DROPPED = ("eval/self_bleu4", "eval/bleu4", "eval/grammatical")  # of the table,
 
 
 def record(runs: list[Path]) -> list[dict[str, Any]]:
-    """What each run was, and its last evaluation in each phase."""
-    return [
-        {
-            **json.loads((run / "run.json").read_text()),
-            "phases": {
-                phase: {
-                    "steps": lines[-1].step,
-                    "seconds": lines[-1].values["seconds"],
-                    "metrics": {k: v for line in lines for k, v in line.values.items() if k.startswith("eval/")},
-                }
-                for phase, lines in read_metrics(run / "metrics.jsonl").items()
-            },
-        }
-        for run in runs
-    ]
+    """What each finished run was, and its last evaluation in each phase."""
+    found = []
+    for run in runs:
+        phases: dict[str, dict[str, Any]] = {}
+        for line in map(json.loads, (run / "metrics.jsonl").read_text().splitlines()):
+            last = phases.setdefault(line["phase"], {"metrics": {}})
+            last |= {"steps": line["step"], "seconds": line["seconds"]}
+            last["metrics"] |= {name: value for name, value in line.items() if name.startswith("eval/")}
+        found.append({**json.loads((run / "run.json").read_text()), "phases": phases})
+    return found
 
 
 def table(runs: list[dict[str, Any]]) -> str:

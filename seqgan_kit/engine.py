@@ -357,7 +357,7 @@ class Engine:
         try:
             if self._metrics is not None:
                 self._metrics.close()
-                self._finish_record(finished=kind is None)
+                self.finish(finished=kind is None)
             if self.config.trackers:
                 self.accelerator.end_training()
         except OSError as failure:
@@ -415,12 +415,11 @@ class Engine:
             self.accelerator.project_configuration.logging_dir = str(self.folder)
             self.accelerator.init_trackers("tracker", config={"task": task, "seed": self.config.seed})
 
-    def _finish_record(self, finished: bool) -> None:
-        if not self.is_main:
-            return
-        self._record["seconds"] += time.monotonic() - self._started
-        self._record["finished"] = finished
-        write_json(self.folder / "run.json", self._record)
+    def finish(self, finished: bool = True) -> None:
+        """Writes into run.json how long the run took, and whether it came to its end."""
+        if self.is_main:
+            seconds = self._record["seconds"] + time.monotonic() - self._started
+            write_json(self.folder / "run.json", {**self._record, "seconds": seconds, "finished": finished})
 
     def _on_main(self, function: Callable[[], Any]) -> Any:
         """The function's result, computed by the main process, or its UserError, on every process."""

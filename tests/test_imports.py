@@ -20,7 +20,16 @@ PACKAGE = "seqgan_kit"
 ROOMS = (
     *("errors", "samples", "objectives", "credit", "estimators"),  # the mathematics, on tensors alone
     *("networks", "sampling", "rewards"),
-    *("checkpoints", "provenance", "learning", "metrics_log", "engine", "stream", "players", "trainer"),  # the engine, and the game on it
+    *(
+        "checkpoints",
+        "provenance",
+        "learning",
+        "metrics_log",
+        "engine",
+        "stream",
+        "players",
+        "trainer",
+    ),  # the engine, and the game on it
     *("worlds", "report"),
     *("text", "dialogue", "imitation", "images"),  # the uses, which know nothing of each other, except for ACROSS
     "cli",

@@ -55,7 +55,7 @@ class Victim:
 
     def kill_in(self, phase: str, delay: float) -> None:
         status = self.strike(signal.SIGKILL, self.in_phase(phase, delay), lambda: runs.phase(self.run) == phase)
-        assert status == -signal.SIGKILL
+        assert status == -signal.SIGKILL, (status, self.log.read_text()[-2000:])
 
     def kill_saving_in(self, phase: str) -> None:
         def moment(process: Launched) -> bool:
@@ -64,7 +64,8 @@ class Victim:
             return self.in_phase(phase, 0.0)(process) and runs.wait_for(saving, process)
 
         hit = lambda: runs.phase(self.run) == phase and bool(self.unfinished())  # noqa: E731
-        assert self.strike(signal.SIGKILL, moment, hit) == -signal.SIGKILL
+        status = self.strike(signal.SIGKILL, moment, hit)
+        assert status == -signal.SIGKILL, (status, self.log.read_text()[-2000:])
 
     def in_phase(self, phase: str, delay: float) -> Callable[[Launched], bool]:
         """`delay` seconds after this process has written its first line of the phase."""

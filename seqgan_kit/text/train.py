@@ -173,6 +173,7 @@ def train(config: TextConfig, config_text: str = "", resume: bool = False) -> Pa
         parts = _Parts(engine, config, source)
         engine.restore()
         _run(engine, config, source, parts)
+        engine.finish()
         if engine.is_main:
             write_report(engine.folder)
     return engine.folder
@@ -292,7 +293,7 @@ def _run(engine: Engine, config: TextConfig, source: Source, parts: _Parts) -> N
     )
     if config.control.enabled and adversarial.rounds:
         steps = config.control.steps or _steps_in_the_same_time(engine)
-        hook = parts.hook(0, parts.control_network)
+        hook = parts.hook(every.every, parts.control_network)
         fit(engine, CONTROL, steps, parts.control, likelihood_loss, parts.control_real, likelihood.batch_size, [hook])
 
 
