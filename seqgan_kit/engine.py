@@ -249,6 +249,8 @@ class Engine:
         self._saved_at = sum(self.counters.values())
         if self.is_main and self._config_text:
             (self.folder / "config.yaml").write_text(self._config_text, "utf-8")
+        if self.is_main:  # a killed process could not write how long it ran
+            self._record["seconds"] = max(self._record["seconds"], sum(self.seconds.values()))
         done = ", ".join(f"{phase} {count}" for phase, count in self.counters.items())
         self.say(f"resumed from {found} ({done} steps done)")
 
