@@ -1,6 +1,6 @@
 """From the score of a whole sample to the credit of each action, (batch, time).
 
-Pure functions. Credit on padding is always 0, so that sums over time need no mask.
+Pure functions. Where a mask is given, credit on padding is 0, so that sums over time need no mask.
 """
 
 from __future__ import annotations

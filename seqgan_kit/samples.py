@@ -32,7 +32,7 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Transitions:
-    """Steps of an environment, one episode a row, padded on the right.
+    """Steps of an environment: a row is one episode, padded on the right, or several one after another.
 
     observations, next_observations: (batch, time, ...) float32; the last next_observation of an episode is its own,
     not that of the episode after it.
