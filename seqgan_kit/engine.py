@@ -26,7 +26,7 @@ from seqgan_kit import checkpoints
 from seqgan_kit.errors import UserError
 from seqgan_kit.learning import Learner, Loss, Metrics, NotFinite, OptimizerConfig, build_optimizer, step
 from seqgan_kit.metrics_log import MetricsLog
-from seqgan_kit.provenance import check_launch, provenance, write_json
+from seqgan_kit.provenance import check_launch, provenance, write_json, write_whole
 
 
 class Stopped(Exception):
@@ -250,7 +250,7 @@ class Engine:
         checkpoints.set_random_state(own["random"])
         self._saved_at = sum(self.counters.values())
         if self.is_main and self._config_text:
-            (self.folder / "config.yaml").write_text(self._config_text, "utf-8")
+            write_whole(self.folder / "config.yaml", self._config_text)
         if self.is_main:  # a killed process could not write how long it ran
             self._record["seconds"] = max(self._record["seconds"], sum(self.seconds.values()))
         done = ", ".join(f"{phase} {count}" for phase, count in self.counters.items())
@@ -407,7 +407,7 @@ class Engine:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 if config_text and not resume:  # a resumed run keeps its own until what is asked for fits
-                    (self.folder / "config.yaml").write_text(config_text, "utf-8")
+                    write_whole(self.folder / "config.yaml", config_text)
                 self._record = provenance(self.folder, task, self.config, self.device, self.processes, resume)
                 write_json(self.folder / "run.json", self._record)
             except OSError as failure:

@@ -51,10 +51,14 @@ def provenance(
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Whole or not at all."""
+    write_whole(path, json.dumps(content, indent=1) + "\n")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Whole or not at all: a process killed while it writes leaves the file as it was."""
     unfinished = path.with_name(f".{path.name}")
     try:
-        unfinished.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
+        unfinished.write_text(text, "utf-8")
         os.replace(unfinished, path)
     except OSError:
         unfinished.unlink(missing_ok=True)
