@@ -20,6 +20,7 @@ import torch
 
 from seqgan_kit import checkpoints
 from seqgan_kit.errors import UserError
+from seqgan_kit.provenance import write_whole
 
 STATE: dict[Any, Any] = {
     "tensors": [torch.arange(6).reshape(2, 3), torch.tensor([True, False]), torch.tensor(0.1, dtype=torch.float64)],
@@ -352,3 +353,17 @@ def test_a_checkpoint_that_the_system_cuts_short_is_not_kept(tmp_path: Path) -> 
     assert not list((run / "checkpoints").iterdir())
     runs.finish(["resume", str(run)], tmp_path / "log")
     assert [path.name for path in checkpoints.all_in(run / "checkpoints")][-1] == "00000004"
+
+
+def test_a_file_whose_writing_is_interrupted_stays_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """config.yaml and run.json are replaced in one step: half of a new one is never under the old one's name."""
+    path = tmp_path / "config.yaml"
+    path.write_text("old")
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("os.replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_whole(path, "new")
+    assert path.read_text() == "old"
