@@ -24,7 +24,7 @@ USAGE = """usage: seqgan-kit COMMAND ...
   train text [--config FILE.yaml] [--any.option VALUE ...]   train in a new run folder
   resume RUN [--any.option VALUE ...]                        continue a run that was stopped or killed
   sample RUN [--count 10] [--seed 0] [--temperature 1.0]     print samples of a run's model
-  evaluate RUN [--samples 1000] [--seed 0]                   score a run's model on its held-out data
+  evaluate RUN [--samples 1000] [--temperature 1.0]          score a run's model on its held-out data
   report RUN                                                 write RUN/report.html
 
 seqgan-kit train text --help lists all options."""
@@ -229,11 +229,14 @@ def _evaluate(words: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="seqgan-kit evaluate RUN", description="Scores a run's model on held-out data."
     )
-    parser.add_argument("--samples", type=int, default=1000, help="sequences drawn (default 1000)")
-    parser.add_argument("--seed", type=int, default=0, help="of the random numbers (default 0)")
+    parser.add_argument("--samples", type=int, help="sequences drawn (default: as many as in training)")
+    parser.add_argument("--seed", type=int, help="of the random numbers (default: as in training)")
     parser.add_argument("--temperature", type=float, default=1.0, help="of sampling (default 1)")
     options = _arguments(parser, rest)
-    if options.samples < 2 or options.temperature <= 0:
+    config, _ = parse(["--config", str(run / "config.yaml")])
+    samples = config.evaluation.samples if options.samples is None else options.samples
+    seed = config.evaluation.seed if options.seed is None else options.seed
+    if samples < 2 or options.temperature <= 0:
         raise UserError("evaluate: --samples must be at least 2 and --temperature above 0")
     import torch
 
@@ -242,13 +245,16 @@ def _evaluate(words: list[str]) -> int:
     from seqgan_kit.text.sources import load
 
     network, _ = _load_model(run)
-    config, _ = parse(["--config", str(run / "config.yaml")])
     evaluation = Evaluation(load(config.data, config.run.seed))
-    torch.manual_seed(options.seed)
-    found, _ = evaluation(network, options.samples, options.temperature)
+    torch.manual_seed(seed)
+    found, _ = evaluation(network, samples, options.temperature)
+    print(f"on {samples} samples, seed {seed}, temperature {options.temperature:g}")
     for name, value in found.items():
         print(f"{name:<16}{value:>10.4f}")
-    write_json(run / "evaluation.json", {**vars(options), "metrics": found})
+    write_json(
+        run / "evaluation.json",
+        {"samples": samples, "seed": seed, "temperature": options.temperature, "metrics": found},
+    )
     return 0
 
 

@@ -390,7 +390,7 @@ class Engine:
             if name not in available:
                 raise UserError(
                     f"--run.trackers {name}: not installed (here: {', '.join(sorted(available)) or 'none'}); "
-                    f"try: pip install 'seqgan_kit[{name}]'"
+                    f"try: pip install {name}"
                 )
         return filter_trackers(self.config.trackers, "runs")
 

@@ -470,3 +470,42 @@ def test_warnings_are_errors_here() -> None:
     """The suite's settings hold in this module too, so a warning of the command would be seen."""
     with pytest.raises(UserWarning):
         warnings.warn("seen", stacklevel=1)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--likelihood.optimizer.lr", "-1"),
+        ("--generator.hidden", "0"),
+        ("--evaluation.samples", "1"),
+        ("--likelihood.steps", "-5"),
+    ],
+)
+def test_numbers_out_of_range_are_refused_before_a_folder_is_made(
+    here: Path, capsys: pytest.CaptureFixture[str], option: str, value: str
+) -> None:
+    """A number that makes no sense is told in one line with the option and the least that does."""
+    told = refused(capsys, *runs.tiny(here / "run", option, value))
+    assert option in told
+    assert "give at least" in told
+    assert not (here / "run").exists()
+
+
+def test_evaluate_repeats_the_last_numbers_of_the_training_run(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without options, `evaluate` draws the samples of the last evaluation again: the numbers are the same."""
+    run = train(here / "run", "--control.enabled", "false")
+    assert main(["evaluate", str(run)]) == 0
+    found = json.loads((run / "evaluation.json").read_text())["metrics"]
+    last = [line for line in runs.lines(run) if "eval/nll_gen" in line][-1]
+    assert {f"eval/{name}": value for name, value in found.items()} == {
+        name: value for name, value in last.items() if name.startswith("eval/")
+    }
+
+
+def test_dropped_sentences_are_counted_aloud(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What --data.too_long drop leaves out is said in the first line."""
+    path = here / "long.txt"
+    path.write_text("\n".join([*sentences(60), "word " * 50, "word " * 60]))
+    options = ["--data.path", str(path), "--data.max_length", "40", "--data.too_long", "drop"]
+    train(here / "run", *options, "--control.enabled", "false")
+    assert "2 longer ones were DROPPED" in capsys.readouterr().out

@@ -57,6 +57,7 @@ class Source:
     """train, held_out: token sequences. start, end, length: of the generator. vocabulary: what it can emit.
 
     kind: what else is known, which decides the metrics. oracle: the true distribution, where there is one.
+    dropped: sentences that were longer than the limit.
     """
 
     name: str
@@ -69,6 +70,15 @@ class Source:
     end: int | None
     length: int
     oracle: LSTMGenerator | None = None
+    dropped: int = 0
+
+    def summary(self) -> str:
+        """What was read, in one line."""
+        text = (
+            f"{self.name}: {len(self.train.ids)} sentences to train on, {len(self.held_out.ids)} held out, "
+            f"{self.vocabulary} different tokens, at most {self.length} a sentence"
+        )
+        return f"{text}; {self.dropped} longer ones were DROPPED (--data.too_long drop)" if self.dropped else text
 
     def decode(self, tokens: Tokens) -> list[str]:
         """The sentences as strings, without end token and padding."""
@@ -138,6 +148,7 @@ def _text(
         start=boundary,
         end=boundary,
         length=length,
+        dropped=len(train.texts) + len(held_out.texts) - len(encoded) - len(other),
     )
 
 

@@ -117,6 +117,8 @@ class AdversarialConfig:
 class ControlConfig:
     """Maximum likelihood trained on, from where the adversarial phase began: the baseline beside every result.
 
+    The learning rate's schedule starts anew.
+
     Args:
         enabled: false leaves it out.
         steps: how many; unset takes as many as fit into the time that the discriminator's warm-up and the adversarial
@@ -167,6 +169,8 @@ def train(config: TextConfig, config_text: str = "", resume: bool = False) -> Pa
     source = load(config.data, config.run.seed)
     _check_sizes(config, source)
     with Engine(config.run, "text", config_text or config_yaml(config), resume) as engine:
+        if engine.is_main:
+            print(source.summary(), flush=True)
         if source.oracle is not None:
             source.oracle.to(engine.device)
         torch.manual_seed(config.run.seed)  # the same initial weights on every process
@@ -320,8 +324,31 @@ def _output_decay(network: nn.Module, weight: float) -> Callable[[nn.Module, Tok
     return lambda module, real, fake: weight / 2 * sum(p.square().sum() for p in output.parameters())  # type: ignore[return-value]
 
 
+def _optimizers(config: TextConfig) -> list[tuple[str, OptimizerConfig]]:
+    return [
+        ("--likelihood.optimizer", config.likelihood.optimizer),
+        ("--discriminator.optimizer", config.discriminator.optimizer),
+        ("--adversarial.optimizer", config.adversarial.optimizer),
+    ]
+
+
 def _check_sizes(config: TextConfig, source: Source) -> None:
-    """Before anything is written: every batch can be filled."""
+    """Before anything is written: every batch can be filled, and every number makes sense."""
+    likelihood, critic, adversarial = config.likelihood, config.discriminator, config.adversarial
+    for option, value, least in [
+        ("--generator.embedding", config.generator.embedding, 1),
+        ("--generator.hidden", config.generator.hidden, 1),
+        ("--likelihood.steps", likelihood.steps, 0),
+        ("--discriminator.steps", critic.steps, 0),
+        ("--adversarial.rounds", adversarial.rounds, 0),
+        ("--adversarial.passes", adversarial.passes, 1),
+        ("--evaluation.samples", config.evaluation.samples, 2),
+        ("--run.log_every", config.run.log_every, 1),
+        *((f"{name}.accumulate", part.accumulate, 1) for name, part in _optimizers(config)),
+        *((f"{name}.lr", part.lr, 0) for name, part in _optimizers(config)),
+    ]:
+        if value < least:
+            raise UserError(f"{option} {value}: give at least {least}")
     count = len(source.train.ids)
     for option, size in [
         ("--likelihood.batch_size", config.likelihood.batch_size),
