@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import runs
 import torch
 
+import runs
 from seqgan_kit import checkpoints
 from seqgan_kit.errors import UserError
 from seqgan_kit.provenance import write_whole

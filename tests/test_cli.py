@@ -8,11 +8,11 @@ import warnings
 from pathlib import Path
 
 import pytest
-import runs
 import torch
 import yaml
 from transformers import AutoTokenizer
 
+import runs
 from seqgan_kit.cli import main, parse
 from seqgan_kit.networks.lstm import LSTMGenerator
 from seqgan_kit.sampling import sample

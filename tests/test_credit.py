@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from enumeration import action_values, every_sequence, tiny_lstm
 from torch import Tensor
 
+from enumeration import action_values, every_sequence, tiny_lstm
 from seqgan_kit import credit, sampling
 from seqgan_kit.samples import Tokens
 

@@ -6,9 +6,9 @@ import math
 
 import pytest
 import torch
-from enumeration import TablePolicy, action_values, every_sequence, probabilities
 from torch import Tensor
 
+from enumeration import TablePolicy, action_values, every_sequence, probabilities
 from seqgan_kit import credit as credits
 from seqgan_kit import estimators
 from seqgan_kit.samples import Tokens

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from enumeration import every_sequence, probabilities
 from torch import Tensor, nn
 
+from enumeration import every_sequence, probabilities
 from seqgan_kit import estimators, objectives
 from seqgan_kit.engine import Engine
 from seqgan_kit.learning import OptimizerConfig

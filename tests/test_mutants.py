@@ -6,8 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import mutants
 import pytest
+
+import mutants
 
 
 def test_every_mutant_can_be_planted() -> None:

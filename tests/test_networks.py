@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from enumeration import tiny_lstm
 from torch import Tensor
 from torch.nn import functional as F
 from transformers import AutoModel
 
+from enumeration import tiny_lstm
 from seqgan_kit import sampling
 from seqgan_kit.networks import output
 from seqgan_kit.networks.cnn import TextCNN

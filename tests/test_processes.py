@@ -15,11 +15,12 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-import runs
 import torch
-import two_processes
 from safetensors.torch import load_file
 from torch import Tensor
+
+import runs
+import two_processes
 
 ADDRESS = {"GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
 PLAYERS = ("maximum likelihood", "reinforce", "discriminator")

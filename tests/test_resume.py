@@ -12,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 import runs
 from runs import PHASES, Launched
-
 from seqgan_kit import checkpoints
 
 TRIES = 15  # at hitting one moment

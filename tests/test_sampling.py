@@ -6,10 +6,10 @@ from collections import Counter
 
 import pytest
 import torch
-from enumeration import every_sequence, probabilities, tiny_lstm
 from scipy.stats import chisquare
 from torch import Tensor
 
+from enumeration import every_sequence, probabilities, tiny_lstm
 from seqgan_kit import sampling
 from seqgan_kit.networks.lstm import LSTMGenerator
 from seqgan_kit.samples import Tokens
