@@ -176,8 +176,8 @@ def same(one: Path, other: Path) -> None:
 
 
 def errors(told: str) -> list[str]:
-    """What the user is told, without the progress bars."""
-    lines = [line.rpartition("\r")[2] for line in told.splitlines()]
+    """What the user is told is wrong: no progress bars, and no summary of the data that was read."""
+    lines = [line.rpartition("\r")[2] for line in told.splitlines() if "sentences to train on, " not in line]
     return [line for line in lines if line.strip() and "it/s" not in line and "?it" not in line and "s/it" not in line]
 
 
