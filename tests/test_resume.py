@@ -17,7 +17,7 @@ import runs
 from runs import PHASES, Launched
 from seqgan_kit import checkpoints
 
-TRIES = 15  # at hitting one moment
+TRIES = 60  # at hitting one moment
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ class Victim:
         def moment(process: Launched) -> bool:
             start = stamp()
             found = runs.wait_for(lambda: stamp() != start and runs.phase(self.run) == phase, process)
-            time.sleep(delay)
+            time.sleep(delay * random.random())  # another moment at each try: a phase may be nearly over
             return found
 
         def stamp() -> int:
