@@ -152,6 +152,14 @@ class Engine:
         padded = self.accelerator.pad_across_processes(tensor.float(), dim=1)
         return self.accelerator.gather(padded).to(tensor.dtype)
 
+    def sum(self, tensor: Tensor) -> Tensor:
+        """The sum of a tensor over all processes."""
+        return tensor if self.processes == 1 else self.accelerator.reduce(tensor, "sum")
+
+    def mean(self, tensor: Tensor) -> Tensor:
+        """The mean of a tensor over all processes: how TRPO, which differentiates by hand, averages its vectors."""
+        return tensor if self.processes == 1 else self.accelerator.reduce(tensor, "mean")
+
     # -- phases --------------------------------------------------------------------------------------------------
 
     def started(self, phase: str) -> bool:

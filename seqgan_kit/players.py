@@ -205,6 +205,8 @@ class TokenPolicy:
 class Discriminator(Generic[S]):
     """A network that scores samples, an objective, and how the network is called on a sample.
 
+    There may be more fake rows than real ones, or fewer: the objective takes the mean of each.
+
     call: (module, sample) -> logits.
     regulariser: (module, real, fake) -> a term added to the loss (gradient penalty, weight decay of one layer).
     passes: optimiser steps on the same batch.
@@ -223,8 +225,11 @@ class Discriminator(Generic[S]):
         return self.call(self.learner.network.eval(), sample)
 
     def update(self, real: S, fake: S) -> Metrics:
+        ratio = size(fake) / size(real)
+
         def loss(part: slice) -> tuple[Tensor, dict[str, Tensor]]:
-            some_real, some_fake = rows(real, part), rows(fake, part)
+            some_real = rows(real, part)
+            some_fake = rows(fake, slice(round(part.start * ratio), round(part.stop * ratio)))
             count = size(some_real)
             # one forward of the prepared module, which several processes need
             logits = self.call(self.learner.module, concatenate([some_real, some_fake]))

@@ -1,4 +1,4 @@
-"""Rewards written by users: plain functions of the completions, as TRL's users know them."""
+"""Rewards written by users: plain functions, of completions as TRL's users know them, or of steps in an environment."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from seqgan_kit.errors import UserError
+from seqgan_kit.samples import Transitions
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,39 @@ class Reward:
 
     function: Callable[..., Any]
     weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class StepReward:
+    """A reward function of steps in an environment, and its weight beside the discriminator's.
+
+    Args:
+        function: import path of `function(observations, actions, next_observations, **columns)`: NumPy arrays whose
+            first dimension counts steps; `terminated` and `rewards` (the environment's own) are among the columns,
+            where the function takes them. Returns one float a step.
+        weight: what it is multiplied by.
+    """
+
+    function: Callable[..., Any]
+    weight: float = 1.0
+
+
+def evaluate_steps(reward: StepReward, sample: Transitions) -> Tensor:
+    """The weighted reward of each step, (batch, time). Raises UserError on a wrong shape or type, or on NaN."""
+    flat = [values.flatten(0, 1).cpu().numpy() for values in (sample.observations, sample.actions)]
+    flat.append(sample.next_observations.flatten(0, 1).cpu().numpy())
+    columns = {"terminated": sample.terminated.flatten().cpu().numpy(), "rewards": sample.rewards.flatten().cpu().numpy()}
+    found = reward.function(*flat, **_accepted(reward.function, columns))
+    name, count = f"reward {_name(reward.function)}", sample.mask.numel()
+    try:
+        values = np.asarray(found, np.float32)
+    except (TypeError, ValueError):
+        raise UserError(f"{name} returned {type(found).__name__}: return a list of {count} numbers") from None
+    if values.shape != (count,):
+        raise UserError(f"{name} returned the shape {values.shape} for {count} steps: return one number for each")
+    if not np.isfinite(values[sample.mask.flatten().cpu().numpy()]).all():
+        raise UserError(f"{name} returned numbers that are not finite")
+    return torch.from_numpy(np.nan_to_num(values)).view(sample.mask.shape) * reward.weight
 
 
 def evaluate(reward: Reward, completions: Sequence[str], ids: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor | None]:

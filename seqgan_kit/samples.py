@@ -53,6 +53,22 @@ class Transitions:
 
 
 @dataclass(frozen=True)
+class Rollout(Transitions):
+    """Transitions of a policy, with what its improvement needs beside them; where they are padding, nothing was done.
+
+    drawn: (batch, time, ...), the actions as the policy drew them, before they were clipped or squashed.
+    memory, next_memory: (batch, time, dim) float32, the recurrent state before a step, and after it whatever ended;
+    dim is 0 for a policy without one.
+    elapsed: (batch, time) int64, steps of the episode up to and with this one.
+    """
+
+    drawn: Tensor
+    memory: Tensor
+    next_memory: Tensor
+    elapsed: Tensor
+
+
+@dataclass(frozen=True)
 class Images:
     """Pictures, and what they were made under.
 
@@ -86,8 +102,21 @@ def size(sample: Tokens | Transitions | Images) -> int:
     return len(getattr(sample, fields(sample)[0].name))
 
 
+def actions(sample: Tokens | Transitions | Images) -> int:
+    """What a sample is counted by in samples per second: sequences, pictures, but steps of an environment."""
+    return sample.mask.numel() if isinstance(sample, Transitions) else size(sample)
+
+
+def steps(sample: Transitions) -> Transitions:
+    """Each counted step as a row of its own: (batch, time, ...) -> (steps, 1, ...)."""
+    chosen = sample.mask.flatten().nonzero().squeeze(1)
+    whole = len(chosen) == sample.mask.numel()
+    flat = map_tensors(sample, lambda tensor: tensor.flatten(0, 1).unsqueeze(1))
+    return flat if whole else rows(flat, chosen)
+
+
 def concatenate(samples: Sequence[S]) -> S:
-    """One sample of all the rows. Tokens of different lengths are padded on the right (id 0, mask False)."""
+    """One sample of all the rows, of the first one's type. Tokens of different lengths are padded on the right."""
     first = samples[0]
     parts: Sequence[Tokens | Transitions | Images] = samples
     if isinstance(first, Tokens):

@@ -9,15 +9,12 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
+from seqgan_kit.networks.draw import draw
 from seqgan_kit.networks.output import block_rows
 from seqgan_kit.samples import Tokens
 
 State = Any
 """A network's memory of what it has read: a tuple (of tuples) of tensors whose first dimension is the batch."""
-
-BLOCK = 64
-"""Entries of a vocabulary that are summed first, so that the slow running sum is over few numbers."""
-
 
 class TokenNetwork(Protocol):
     """What a network must offer to be sampled; its `forward(ids)` gives the log-probabilities to differentiate."""
@@ -37,34 +34,6 @@ class Completions(NamedTuple):
 
     tokens: Tokens
     cells: Tensor
-
-
-def draw(logits: Tensor) -> Tensor:
-    """One token a row by inverse CDF: (batch, vocabulary) -> (batch,) int64.
-
-    `torch.multinomial` draws a random number per vocabulary entry, which costs many times the network on a CPU. A large
-    vocabulary is drawn in two steps, a block and then an entry of it.
-    """
-    weights = logits.softmax(-1)
-    vocabulary = weights.shape[1]
-    if vocabulary < 8 * BLOCK:
-        return _invert(weights)
-    whole = vocabulary // BLOCK * BLOCK
-    sums = weights[:, :whole].unflatten(1, (-1, BLOCK)).sum(-1)
-    if whole < vocabulary:
-        sums = torch.cat([sums, weights[:, whole:].sum(-1, keepdim=True)], dim=1)
-    first = _invert(sums) * BLOCK
-    entries = first.unsqueeze(1) + torch.arange(BLOCK, device=first.device)
-    inside = weights.gather(1, entries.clamp_max(vocabulary - 1)) * (entries < vocabulary)
-    return first + _invert(inside)
-
-
-def _invert(weights: Tensor) -> Tensor:
-    """An index a row with probability in proportion to its weight: (batch, n) -> (batch,)."""
-    cdf = weights.cumsum(dim=-1)
-    point = torch.rand(len(cdf), 1, device=cdf.device) * cdf[:, -1:]
-    # right=True: an entry of probability zero has an empty interval and is never chosen
-    return torch.searchsorted(cdf, point, right=True).squeeze(1).clamp_max(weights.shape[1] - 1)
 
 
 def draw_from(network: TokenNetwork, features: Tensor, temperature: float = 1.0) -> Tensor:

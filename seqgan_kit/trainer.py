@@ -12,7 +12,8 @@ from torch import Tensor
 from seqgan_kit.engine import Engine
 from seqgan_kit.learning import Learner, Metrics
 from seqgan_kit.players import DiscriminatorPlayer, GeneratorPlayer
-from seqgan_kit.samples import Images, Tokens, Transitions, rows, size
+from seqgan_kit.replay import Replay
+from seqgan_kit.samples import Images, Tokens, Transitions, actions, rows, size
 from seqgan_kit.stream import Stream
 
 S = TypeVar("S", Tokens, Transitions, Images)
@@ -24,7 +25,7 @@ class Turns:
 
     Args:
         generator: generator updates.
-        discriminator: discriminator updates, each on fresh samples.
+        discriminator: discriminator updates, each on samples of its own.
     """
 
     generator: int = 1
@@ -69,18 +70,24 @@ def play(
     real: Stream[S],
     turns: Turns = Turns(),
     hooks: Sequence[Hook] = (),
+    replay: Replay[S] | None = None,
 ) -> None:
-    """The game: in each round the generator's turns, then the discriminator's. A warm-up has Turns(generator=0)."""
+    """The game: in each round the generator's turns, then the discriminator's. A warm-up has Turns(generator=0).
+
+    replay: what the generator made in its turns, where the discriminator shall not have fresh samples.
+    """
     for step in engine.steps(phase, rounds):
         for _ in range(turns.generator):
             batch = real.take(generator.batch_size)
             fake = generator.sample(batch)
-            engine.log(generator.update(batch, fake, discriminator.score), size(fake))
+            engine.log(generator.update(batch, fake, discriminator.score), actions(fake))
+            if replay is not None:
+                replay.add(fake)
         for _ in range(turns.discriminator):
             batch = real.take(discriminator.batch_size)
             with torch.no_grad():
-                fake = generator.sample(batch)
-            engine.log(discriminator.update(batch, fake), size(batch))
+                fake = generator.sample(batch) if replay is None else replay.take()
+            engine.log(discriminator.update(batch, fake), size(batch) if replay is None else 0)
         _run(engine, hooks, phase, step + 1, rounds)
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import random
 import shutil
+import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ import torch
 import yaml
 
 from seqgan_kit import checkpoints
+from seqgan_kit.engine import Engine
 from seqgan_kit.text.train import ADVERSARIAL, CONTROL, MLE, WARM_UP
 
 ROOT = Path(__file__).parents[1]
@@ -44,6 +48,7 @@ TINY: dict[str, Any] = {
     "control": {"steps": 40},
     "evaluation": {"samples": 16, "every": 20, "rounds": 10},
 }
+SEALED = 6  # of a checkpoint's writes: two parts of two files, the manifest, then the move to its place
 TIMES = ("seconds", "samples_per_second")  # what may differ between a run and its repetition
 
 
@@ -55,19 +60,112 @@ def tiny(folder: Path, *options: str) -> list[str]:
     return ["train", "text", "--config", str(config), "--run.folder", str(folder), *options]
 
 
+@dataclass(frozen=True)
+class AtStart:
+    """SIGKILL `delay` seconds after the process's first instruction, at the latest before its second step of a phase."""
+
+    delay: float
+
+    def arm(self) -> None:
+        timer = _send(signal.SIGKILL, self.delay)
+        _before_each_step(lambda _, count: timer.join() if count > 1 else None)
+
+
+@dataclass(frozen=True)
+class InStep:
+    """A signal in the `step`-th step that the process makes of a phase: 2 or more.
+
+    It is sent by a thread when the step has taken `part` of the time of the step before it; what that hits (the step,
+    its line, its checkpoint) is left to chance, but the next step waits for it, so that it is never missed.
+    """
+
+    phase: str
+    step: int
+    part: float
+    number: int = signal.SIGKILL
+
+    def arm(self) -> None:
+        sent: list[threading.Thread] = []
+        begun = time.monotonic()
+
+        def before(phase: str, count: int) -> None:
+            nonlocal begun
+            took, begun = time.monotonic() - begun, time.monotonic()
+            if sent:
+                sent[0].join()
+            elif (phase, count) == (self.phase, self.step):
+                sent.append(_send(self.number, self.part * took))
+
+        _before_each_step(before)
+
+
+@dataclass(frozen=True)
+class Writing:
+    """SIGKILL in a phase, just before the process opens its `write`-th file to be written in a folder, or moves it.
+
+    folder: how its name begins: `.unfinished-` is a checkpoint that is not sealed yet.
+    """
+
+    phase: str
+    folder: str
+    write: int
+
+    def arm(self) -> None:
+        now, writes = "", 0
+
+        def before(phase: str, _: int) -> None:
+            nonlocal now
+            now = phase
+
+        def audit(event: str, arguments: tuple[Any, ...]) -> None:
+            nonlocal writes
+            writing = event == "os.rename" or (event == "open" and "w" in (arguments[1] or ""))
+            if now == self.phase and writing and f"{os.sep}{self.folder}" in str(arguments[0]):
+                writes += 1
+                if writes == self.write:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+        _before_each_step(before)
+        sys.addaudithook(audit)
+
+
+Moment = AtStart | InStep | Writing
+"""When a process sends a signal to itself: from inside it never comes too late, however fast the machine."""
+
+
+def _send(number: int, delay: float) -> threading.Thread:
+    timer = threading.Timer(delay, os.kill, (os.getpid(), number))
+    timer.start()
+    return timer
+
+
+def _before_each_step(call: Callable[[str, int], object]) -> None:
+    """Has this process's engine make `call(phase, count)` before its `count`-th step of a phase."""
+    steps = Engine.steps
+
+    def watched(engine: Engine, phase: str, total: int) -> Iterator[int]:
+        for count, step in enumerate(steps(engine, phase, total), 1):
+            call(phase, count)
+            yield step
+
+    Engine.steps = watched  # type: ignore[method-assign]
+
+
 class Launched:
     """A command in a process that was forked from one where everything is imported, so that it starts at once."""
 
     _server = multiprocessing.get_context("forkserver")
     _server.set_forkserver_preload(["runs", "seqgan_kit.cli", "transformers.models.auto.tokenization_auto"])
 
-    def __init__(self, words: list[str], log: Path, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, words: list[str], log: Path, environment: dict[str, str] | None = None, moment: Moment | None = None
+    ) -> None:
         self.log = log
         log.write_text("")
         with pytest.MonkeyPatch.context() as patch:  # of the process that the server is started from
             patch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{ROOT / 'tests'}")
             patch.setenv("OMP_NUM_THREADS", "1")
-            self._process = self._server.Process(target=_main, args=(words, str(log), environment or {}))
+            self._process = self._server.Process(target=_main, args=(words, str(log), environment or {}, moment))
             self._process.start()
 
     def alive(self) -> bool:
@@ -84,7 +182,9 @@ class Launched:
         return self._process.exitcode
 
 
-def _main(words: list[str], log: str, environment: dict[str, str]) -> None:
+def _main(words: list[str], log: str, environment: dict[str, str], moment: Moment | None) -> None:
+    if moment is not None:
+        moment.arm()
     os.environ |= environment
     handle = os.open(log, os.O_WRONLY | os.O_APPEND)
     os.dup2(handle, 1)
@@ -99,6 +199,45 @@ def _main(words: list[str], log: str, environment: dict[str, str]) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)  # as fast as it started
+
+
+class Victim:
+    """A run that is killed again and again, and resumed from where it was killed."""
+
+    def __init__(self, run: Path, words: list[str]) -> None:
+        """words: those that begin the run in the folder `run`."""
+        self.run, self.words, self.log = run, words, run.with_name("log")
+
+    def start(self, moment: Moment | None = None) -> Launched:
+        begun = (self.run / "run.json").is_file()
+        return Launched(["resume", str(self.run)] if begun else self.words, self.log, moment=moment)
+
+    def kill(self, moment: Moment) -> None:
+        """Continues the run, which must die of SIGKILL at the moment: in its phase, after a line of it."""
+        status = self.start(moment).wait()
+        assert status == -signal.SIGKILL, (moment, status, self.log.read_text()[-2000:])
+        assert isinstance(moment, AtStart) or phase(self.run) == moment.phase, moment
+
+    def kill_everywhere(self, phases: Sequence[str], rng: random.Random) -> None:
+        """In each phase: twice in a step, once while it saves, which must leave files behind, and once at a start.
+
+        The run has 20 steps or more in each phase, a line for every second one, and a checkpoint for every third.
+        """
+        for name in phases:  # makes at most 6 + 6 + 3 + 1 steps of it
+            for _ in range(2):
+                self.kill(InStep(name, rng.randint(3, 6), rng.random()))
+            left = self.half_written()
+            self.kill(Writing(name, ".unfinished-", rng.randint(2, SEALED)))
+            assert self.half_written() - left, "a checkpoint is half-written"
+            # at any moment from its first instruction on: while it reads the checkpoint, cuts the metrics, ...
+            self.kill(AtStart(rng.uniform(0, 0.3)))
+
+    def half_written(self) -> set[tuple[Path, int]]:
+        """The files of checkpoints that were not sealed, and when each was last written to."""
+        return {(path, path.stat().st_mtime_ns) for path in (self.run / "checkpoints").glob(".unfinished-*/*")}
+
+    def finish(self) -> str:
+        return finish(["resume", str(self.run)], self.log)
 
 
 def finish(words: list[str], log: Path) -> str:

@@ -1,0 +1,252 @@
+"""The generator of imitation: a policy in environments, whose steps the discriminator scores."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seqgan_kit import credit as credits
+from seqgan_kit.engine import Engine
+from seqgan_kit.imitation.environments import Environments
+from seqgan_kit.imitation.improvement import Experience, Improvement, whiten
+from seqgan_kit.learning import Learner, Metrics
+from seqgan_kit.networks.actor import Actor, Valuer
+from seqgan_kit.networks.normaliser import Normaliser
+from seqgan_kit.players import Score
+from seqgan_kit.rewards import StepReward, evaluate_steps
+from seqgan_kit.samples import Rollout, Transitions, rows
+
+
+@dataclass
+class EnvironmentPolicy:
+    """A policy that acts in environments and is improved by the reward of each of its steps.
+
+    actor, valuer: learners of an `Actor` and a `Valuer`.
+    normaliser: of observations, which both read; it sees every rollout, after the policy has learnt from it.
+    steps: of each copy of the environment in a rollout.
+    reward: what a discriminator's logit is worth, `Objective.reward`.
+    improvement: PPO or TRPO.
+    discount, decay: gamma and lambda of the generalised advantage estimation.
+    user_rewards: plain functions of transitions, added by weight.
+    discriminator_weight, environment_weight: of the discriminator's reward and of the environment's own.
+    absorbing: steps of an episode after which it would have ended anyway, if what follows a termination shall have a
+        reward too (Kostrikov et al. 2019, sec. 4.2); None leaves it without.
+    """
+
+    engine: Engine
+    actor: Learner
+    valuer: Learner
+    normaliser: Normaliser
+    environments: Environments
+    steps: int
+    reward: Callable[[Tensor], Tensor]
+    improvement: Improvement
+    discount: float = 0.995
+    decay: float = 0.97
+    user_rewards: Sequence[StepReward] = ()
+    discriminator_weight: float = 1.0
+    environment_weight: float = 0.0
+    absorbing: int | None = None
+    batch_size: int = 1  # of demonstrations at each turn: a policy looks at none
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.batch_size = self.engine.processes
+        self._memory = self._network.start(self.environments.copies)
+        self._returns = np.zeros(self.environments.copies)
+
+    @property
+    def _network(self) -> Actor:
+        return self.actor.network  # type: ignore[return-value]
+
+    @torch.no_grad()
+    def sample(self, real: Transitions) -> Rollout:
+        """The next `steps` steps of every copy: (copies, steps, ...). Episodes go on from rollout to rollout."""
+        environments, network, device = self.environments, self._network.eval(), self.engine.device
+        copies, shape = environments.copies, (self.steps, environments.copies)
+        observed = np.empty((*shape, *environments.observations.shape[1:]), environments.observations.dtype)
+        following = np.empty_like(observed)
+        earned, elapsed = np.empty(shape, np.float32), np.empty(shape, np.int64)
+        terminated, ended, counts = np.empty((3, *shape), bool)
+        drawn, executed, memories, next_memories = [], [], [], []
+        memory = self._memory
+        begun = time.perf_counter()
+        acting = 0.0
+        starts = np.zeros(copies, np.int64)
+        for t in range(self.steps):
+            before = time.perf_counter()
+            observed[t] = environments.observations
+            parameters, after = network.step(torch.from_numpy(observed[t]).to(device), memory)
+            action = network.actions.draw(parameters)
+            done = network.actions.execute(action)
+            drawn.append(action)
+            executed.append(done)
+            memories.append(memory)
+            next_memories.append(after)
+            steps = done.cpu().numpy()
+            acting += time.perf_counter() - before
+            step = environments.step(steps)
+            following[t], earned[t], elapsed[t] = step.observations, step.rewards, step.elapsed
+            terminated[t], ended[t], counts[t] = step.terminated, step.ended, step.counts
+            memory = after
+            if step.ended.any():
+                memory = after * torch.from_numpy(~step.ended).to(device).unsqueeze(1)
+                for i in np.flatnonzero(step.broken):
+                    counts[starts[i] : t + 1, i] = False
+                starts[step.ended] = t + 1
+        self._memory = memory.clone()
+        self._spent("environment", time.perf_counter() - begun - acting)
+        self._spent("policy", acting)
+
+        def turned(values: np.ndarray) -> Tensor:
+            return torch.from_numpy(values).to(device).transpose(0, 1).contiguous()
+
+        return Rollout(
+            turned(observed),
+            torch.stack(executed, dim=1),
+            turned(following),
+            turned(earned),
+            turned(terminated),
+            turned(ended),
+            turned(counts),
+            torch.stack(drawn, dim=1),
+            torch.stack(memories, dim=1),
+            torch.stack(next_memories, dim=1),
+            turned(elapsed),
+        )
+
+    def update(self, real: Transitions, fake: Transitions, score: Score[Transitions]) -> Metrics:
+        if not isinstance(fake, Rollout):
+            raise TypeError("a policy learns from its own rollouts")
+        begun = time.perf_counter()
+        with torch.no_grad():
+            earned = self._earned(fake, score)
+            self._spent("discriminator", time.perf_counter() - begun)
+            experience, metrics = self._experience(fake, earned)
+        metrics |= self.improvement(self.engine, self.actor, self.valuer, experience)
+        if self.normaliser.mean.dim():
+            self.normaliser.update(self.engine.sum(self.normaliser.moments(fake.observations[fake.mask])))
+        self._spent("improvement", time.perf_counter() - begun)
+        return metrics | self._episodes(fake) | {"reward": _mean(earned, fake.mask)}
+
+    def _earned(self, fake: Rollout, score: Score[Transitions]) -> Tensor:
+        """The reward of each step, (copies, steps)."""
+        total = self.environment_weight * fake.rewards
+        if self.discriminator_weight:
+            found = self.reward(score(fake))
+            if self.absorbing is not None:
+                found = found + self._after_the_end(fake, score)
+            total = total + self.discriminator_weight * found
+        for reward in self.user_rewards:
+            total = total + evaluate_steps(reward, fake).to(total.device)
+        return total
+
+    def _after_the_end(self, fake: Rollout, score: Score[Transitions]) -> Tensor:
+        """What a terminated episode goes on to earn until its time limit, discounted, at its last step."""
+        assert self.absorbing is not None
+        one = rows(fake, slice(0, 1))
+        nothing = Transitions(**{name: getattr(one, name)[:, :1] for name in Transitions.__dataclass_fields__})
+        nothing = Transitions(**{**vars(nothing), "mask": torch.zeros_like(nothing.mask)})
+        each = self.reward(score(nothing)).squeeze()
+        left = (self.absorbing - fake.elapsed).clamp_min(0).float()
+        return fake.terminated * each * self.discount * (1 - self.discount**left) / (1 - self.discount)
+
+    def _experience(self, fake: Rollout, earned: Tensor) -> tuple[Experience, Metrics]:
+        network, valuer = self._network, self.valuer.network
+        assert isinstance(valuer, Valuer)
+        memory = fake.memory[:, 0]
+        parameters = network(fake.observations, memory, fake.ended)
+        log_probs = network.actions.log_prob(parameters, fake.drawn)
+        if self.improvement.causal_entropy:
+            earned = earned - self.improvement.causal_entropy * log_probs
+        values = valuer.value(fake.observations, fake.memory)
+        next_values = self._next_values(fake, values, valuer)
+        # where steps are left out, nothing may be summed across them
+        ended = fake.ended | ~fake.mask
+        advantages = credits.gae(earned, values, next_values, fake.terminated, ended, self.discount, self.decay)
+        returns = advantages + values
+        explained = 1 - _variance(returns - values, fake.mask) / max(_variance(returns, fake.mask), 1e-8)
+        valuer.returns.update(self.engine.sum(valuer.returns.moments(returns[fake.mask])))
+        experience = Experience(
+            fake.observations,
+            memory,
+            fake.memory,
+            fake.drawn,
+            fake.ended,
+            fake.mask,
+            parameters,
+            log_probs,
+            whiten(advantages, fake.mask, self.engine),
+            returns,
+        )
+        if not memory.shape[1]:  # every step is a row of its own
+            experience = _each_step(experience)
+        return experience, {"explained_variance": explained}
+
+    def _next_values(self, fake: Rollout, values: Tensor, valuer: Valuer) -> Tensor:
+        """V of what followed each step: that of the next step, but where an episode or the rollout ends, its own."""
+        found = torch.cat([values[:, 1:], torch.zeros_like(values[:, :1])], dim=1)
+        own = fake.ended.clone()
+        own[:, -1] = True
+        own &= ~fake.terminated
+        found[own] = valuer.value(fake.next_observations[own].unsqueeze(1), fake.next_memory[own].unsqueeze(1)).squeeze(1)
+        return found
+
+    def _episodes(self, fake: Rollout) -> Metrics:
+        """Mean return and length, by the environment's own reward, of the episodes that ended in this rollout."""
+        earned, ended = fake.rewards.cpu().numpy(), fake.ended.cpu().numpy()
+        finished: list[float] = []
+        lengths = fake.elapsed[fake.ended & fake.mask].float()
+        for i in np.flatnonzero(ended.any(1)):
+            bounds = np.flatnonzero(ended[i]) + 1
+            sums = np.add.reduceat(earned[i, : bounds[-1]], np.concatenate([[0], bounds[:-1]]))
+            sums[0] += self._returns[i]
+            finished += sums.tolist()
+            self._returns[i] = earned[i, bounds[-1] :].sum()
+        rest = np.flatnonzero(~ended.any(1))
+        self._returns[rest] += earned[rest].sum(1)
+        if not finished:
+            return {}
+        return {"return": float(np.mean(finished)), "episode_length": lengths.mean().item()}
+
+    def _spent(self, what: str, seconds: float) -> None:
+        self.seconds[what] = self.seconds.get(what, 0.0) + seconds
+
+    def state_dict(self) -> dict[str, object]:
+        return {
+            "environments": self.environments.state_dict(),
+            "memory": self._memory,
+            "returns": torch.from_numpy(self._returns.copy()),
+        }
+
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        self.environments.load_state_dict(state["environments"])  # type: ignore[arg-type]
+        self._memory = state["memory"].to(self.engine.device)  # type: ignore[attr-defined]
+        self._returns = state["returns"].numpy().copy()  # type: ignore[attr-defined]
+
+
+def _each_step(experience: Experience) -> Experience:
+    chosen = experience.mask.flatten().nonzero().squeeze(1)
+    whole = len(chosen) == experience.mask.numel()
+
+    def flat(name: str, tensor: Tensor) -> Tensor:
+        if name == "memory":
+            tensor = tensor.unsqueeze(1).expand(-1, experience.mask.shape[1], -1).flatten(0, 1)
+        else:
+            tensor = tensor.flatten(0, 1).unsqueeze(1)
+        return tensor if whole else tensor[chosen]
+
+    return Experience(**{name: flat(name, tensor) for name, tensor in vars(experience).items()})
+
+
+def _mean(values: Tensor, mask: Tensor) -> float:
+    return values[mask].mean().item()
+
+
+def _variance(values: Tensor, mask: Tensor) -> float:
+    return values[mask].var(correction=0).item()

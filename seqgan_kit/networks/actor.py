@@ -1,0 +1,210 @@
+"""Networks of an environment's policy: what acts, kept as an ordinary Hugging Face model, and what values states."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
+
+from seqgan_kit.networks.actions import Actions, Choices, Continuous
+from seqgan_kit.networks.normaliser import Normaliser
+
+CELLS = 4  # side of the grid that pictures of any size are pooled to
+
+
+def layers(sizes: Sequence[int], gain: float = 2**0.5) -> nn.Sequential:
+    """Linear layers with tanh after each (Ho and Ermon 2016: 100-100), orthogonal initial weights."""
+    parts: list[nn.Module] = []
+    for inputs, outputs in zip(sizes, sizes[1:], strict=False):
+        parts += [linear(inputs, outputs, gain), nn.Tanh()]
+    return nn.Sequential(*parts)
+
+
+def linear(inputs: int, outputs: int, gain: float) -> nn.Linear:
+    layer = nn.Linear(inputs, outputs)
+    nn.init.orthogonal_(layer.weight, gain)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+class Pictures(nn.Module):
+    """(rows, height, width, channels), 0 to 255 or 0 to 1, -> (rows, width): a small convolutional network."""
+
+    def __init__(self, shape: tuple[int, ...], width: int = 128) -> None:
+        super().__init__()
+        self.channels_first = shape[0] < shape[-1]
+        channels = shape[0] if self.channels_first else shape[-1]
+        self.convolutions = nn.Sequential(
+            *(nn.Conv2d(channels, 16, 3, stride=2, padding=1), nn.ReLU()),
+            *(nn.Conv2d(16, 32, 3, stride=2, padding=1), nn.ReLU()),
+            *(nn.Conv2d(32, 32, 3, stride=2, padding=1), nn.ReLU()),
+            *(nn.AdaptiveAvgPool2d(CELLS), nn.Flatten()),
+            *(linear(32 * CELLS**2, width, 2**0.5), nn.ReLU()),
+        )
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        pixels = pictures.float() / 255 if pictures.dtype == torch.uint8 else pictures
+        return self.convolutions(pixels if self.channels_first else pixels.permute(0, 3, 1, 2))
+
+
+class Reader(nn.Module):
+    """Observations -> a flat input: normalised vectors as they are, pictures through a convolutional network.
+
+    The normaliser is only read here: whoever owns the game updates it.
+    """
+
+    def __init__(self, shape: tuple[int, ...], normaliser: Normaliser | None) -> None:
+        super().__init__()
+        self.dimensions = len(shape)
+        pictures = is_picture(shape)
+        self.pictures = Pictures(shape) if pictures else None
+        self.normaliser = None if pictures else normaliser
+        self.width = 128 if pictures else int(torch.Size(shape).numel())
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """(..., *shape) -> (..., width)."""
+        if self.pictures is not None:
+            flat = observations.flatten(0, -4)
+            return self.pictures(flat).unflatten(0, observations.shape[:-3])
+        if self.normaliser is not None:
+            observations = self.normaliser(observations)
+        return observations if self.dimensions == 1 else observations.flatten(-self.dimensions)
+
+
+def is_picture(shape: Sequence[int]) -> bool:
+    return len(shape) == 3
+
+
+class ActorConfig(PretrainedConfig):
+    """What an `Actor` needs to be built.
+
+    observation: shape of an observation, without the batch.
+    sizes: of the choices, for Discrete and MultiDiscrete actions; empty for a Box.
+    single: the action is one number, not a list of them.
+    low, high, action: bounds and shape of a Box of actions.
+    squash: into the bounds by tanh, rather than clip.
+    hidden: widths of the layers.
+    recurrent: width of a GRU before them; 0 has none.
+    log_std: logarithm of the initial standard deviation of a Gaussian.
+    environment: the id that it acts in.
+    """
+
+    model_type = "seqgan_actor"
+
+    def __init__(
+        self,
+        observation: Sequence[int] = (1,),
+        sizes: Sequence[int] = (),
+        single: bool = True,
+        low: Sequence[float] = (),
+        high: Sequence[float] = (),
+        action: Sequence[int] = (),
+        squash: bool = False,
+        hidden: Sequence[int] = (100, 100),
+        recurrent: int = 0,
+        log_std: float = 0.0,
+        environment: str | None = None,
+        **others: Any,
+    ) -> None:
+        self.observation, self.sizes, self.single = list(observation), list(sizes), single
+        self.low, self.high, self.action, self.squash = list(low), list(high), list(action), squash
+        self.hidden, self.recurrent, self.log_std, self.environment = list(hidden), recurrent, log_std, environment
+        super().__init__(**others)
+
+    def actions(self) -> Actions:
+        if self.sizes:
+            return Choices(tuple(self.sizes), self.single)
+        return Continuous(tuple(self.low), tuple(self.high), tuple(self.action), self.squash)
+
+
+class Actor(PreTrainedModel):
+    """pi(action | observation), and what it remembers, where it is recurrent. `forward` gives what is differentiated."""
+
+    config_class = ActorConfig
+    base_model_prefix = "actor"
+
+    def __init__(self, config: ActorConfig, normaliser: Normaliser | None = None) -> None:
+        super().__init__(config)
+        shape = tuple(config.observation)
+        self.actions = config.actions()
+        self.reader = Reader(shape, normaliser or Normaliser(shape))
+        width = self.reader.width
+        self.memory = nn.GRUCell(width, config.recurrent) if config.recurrent else None
+        self.body = layers([config.recurrent or width, *config.hidden])
+        self.log_std: nn.Parameter | None = None
+        outputs = self.actions.size
+        if isinstance(self.actions, Continuous):
+            outputs //= 2
+            self.log_std = nn.Parameter(torch.full((outputs,), float(config.log_std)))
+        # near zero: at first all actions are as likely, and the reward's scale does not matter yet
+        self.output = linear([config.recurrent or width, *config.hidden][-1], outputs, 0.01)
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """All layers are initialised where they are made."""
+
+    def start(self, rows: int) -> Tensor:
+        """What is remembered at the start of an episode: (rows, dim)."""
+        return self.output.weight.new_zeros(rows, self.config.recurrent)
+
+    def forward(self, observations: Tensor, memory: Tensor, ended: Tensor) -> Tensor:
+        """Parameters of the distribution of each action, (batch, time, size).
+
+        observations: (batch, time, ...). memory: (batch, dim) before the first step. ended: (batch, time) bool, the
+        episode ended with this step, so nothing of it is remembered at the next.
+        """
+        features = self.reader(observations)
+        if self.memory is not None:
+            found = []
+            for t in range(features.shape[1]):
+                memory = self.memory(features[:, t], memory)
+                found.append(memory)
+                memory = memory * ~ended[:, t : t + 1]
+            features = torch.stack(found, dim=1)
+        return self._distribution(features)
+
+    def step(self, observations: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """One step: (rows, ...), (rows, dim) -> parameters (rows, size), memory (rows, dim)."""
+        features = self.reader(observations)
+        if self.memory is not None:
+            features = memory = self.memory(features, memory)
+        return self._distribution(features), memory
+
+    def _distribution(self, features: Tensor) -> Tensor:
+        found = self.output(self.body(features))
+        return found if self.log_std is None else torch.cat([found, self.log_std.expand_as(found)], dim=-1)
+
+
+class Valuer(nn.Module):
+    """V(observation, what the policy remembers): the return that a discounted episode still has, (batch, time).
+
+    The network's output is normalised by the running statistics of returns, so rewards may have any scale.
+    """
+
+    def __init__(
+        self, shape: tuple[int, ...], memory: int, hidden: Sequence[int], normaliser: Normaliser | None
+    ) -> None:
+        super().__init__()
+        self.reader = Reader(shape, normaliser)
+        sizes = [self.reader.width + memory, *hidden]
+        self.body = layers(sizes)
+        self.output = linear(sizes[-1], 1, 1.0)
+        self.returns = Normaliser((), limit=float("inf"))
+
+    def forward(self, observations: Tensor, memory: Tensor) -> Tensor:
+        """(batch, time, ...), (batch, time, dim) -> (batch, time), normalised."""
+        read = self.reader(observations)
+        features = torch.cat([read, memory], dim=-1) if memory.shape[-1] else read
+        return self.output(self.body(features)).squeeze(-1)
+
+    def value(self, observations: Tensor, memory: Tensor) -> Tensor:
+        """The same in units of reward."""
+        return self.returns.restore(self(observations, memory))
+
+
+# so that AutoModel knows a saved folder once this module is imported
+AutoConfig.register(ActorConfig.model_type, ActorConfig, exist_ok=True)
+AutoModel.register(ActorConfig, Actor, exist_ok=True)

@@ -1,0 +1,59 @@
+"""What the generator made lately, for a discriminator that need not see fresh samples."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any, Generic
+
+import torch
+
+from seqgan_kit.samples import S, concatenate, rows, size
+
+
+class Replay(Generic[S]):
+    """The generator's samples of the last `rounds` turns, of which each discriminator turn takes `batch_size` rows.
+
+    Where acting is dear (an environment), a discriminator learns from what the generator has just learnt from, as GAIL
+    does (Ho and Ermon 2016, algorithm 1); with more turns it is a history buffer (Shrivastava et al. 2017, sec. 2.3).
+
+    Args:
+        kind: of the samples.
+        batch_size: rows that a turn takes, of each process; unset takes all.
+        turns: of the generator that are kept.
+        view: what is kept of a sample: episodes as single steps, for example.
+    """
+
+    def __init__(
+        self, kind: type[S], batch_size: int | None = None, turns: int = 1, view: Callable[[Any], S] | None = None
+    ) -> None:
+        self.kind, self.batch_size, self.turns, self.view = kind, batch_size, turns, view
+        self._kept: list[S] = []
+
+    def add(self, sample: S) -> None:
+        self._kept = [*self._kept, self.view(sample) if self.view else sample][-self.turns :]
+
+    def take(self) -> S:
+        """Rows at random; without repetition, unless there are many more than are taken."""
+        counts = [size(sample) for sample in self._kept]
+        total = sum(counts)
+        if self.batch_size is None or self.batch_size >= total:
+            return self._kept[0] if len(counts) == 1 else concatenate(self._kept)
+        if 8 * self.batch_size < total:  # a permutation of all would cost more than the few repetitions matter
+            index = torch.randint(total, (self.batch_size,))
+        else:
+            index = torch.randperm(total)[: self.batch_size]
+        if len(counts) == 1:
+            return rows(self._kept[0], index)
+        bounds = [0, *itertools.accumulate(counts)]
+        inside = [(a, index[(index >= a) & (index < b)] - a) for a, b in itertools.pairwise(bounds)]
+        return concatenate([rows(kept, chosen) for kept, (_, chosen) in zip(self._kept, inside, strict=True)])
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the next turn will not have made itself."""
+        old = self._kept[-(self.turns - 1) :] if self.turns > 1 else []
+        return {"kept": [{field.name: getattr(sample, field.name) for field in fields(self.kind)} for sample in old]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._kept = [self.kind(**sample) for sample in state["kept"]]
