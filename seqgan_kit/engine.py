@@ -124,7 +124,7 @@ class Engine:
             self._modules[name] = (network, module)
         optimizer = build_optimizer(network, config)
         parameters = [p for p in network.parameters() if p.requires_grad]
-        learner = Learner(name, network, module, self.accelerator.prepare(optimizer), config, parameters)
+        learner = Learner(name, network, module, optimizer, config, parameters)
         self._learners[name] = learner
         return learner
 

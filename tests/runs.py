@@ -62,7 +62,7 @@ def tiny(folder: Path, *options: str) -> list[str]:
 
 @dataclass(frozen=True)
 class AtStart:
-    """SIGKILL `delay` seconds after the process's first instruction, at the latest before its second step of a phase."""
+    """SIGKILL `delay` seconds after its first instruction, at the latest before its second step in a phase."""
 
     delay: float
 

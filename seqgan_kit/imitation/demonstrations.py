@@ -181,7 +181,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
         raise UserError(f"{path} does not exist: {_npz_names(path.parent, path.name)}") from None
     except IsADirectoryError:
         raise UserError(f"{path} is a folder: {_npz_names(path)}") from None
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
         what = f"cannot be read, cut off or damaged ({_line(error)}): copy it again"
         if "allow_pickle" in str(error):
             what = f"has pickled objects, and nothing pickled is loaded: give arrays of numbers, {HOW}"
@@ -232,7 +232,7 @@ def read_datasets(folder: Path) -> Demonstrations:
         # the numpy format makes all integers int64
         kind = np.uint8 if "'uint8'" in str(dataset.features["obs"]) else None
         rows = [
-            (np.asarray(row["obs"], kind), row["acts"], row.get("rews"), row.get("terminal", False), -1)
+            (np.asarray(row["obs"], kind), row["acts"], row.get("rews"), row.get("terminal", False), None)
             for row in dataset.select_columns(columns).with_format("numpy")
         ]
     except (OSError, ValueError, LookupError, TypeError) as error:
@@ -281,7 +281,7 @@ def read_minari(source: str | Path) -> Demonstrations:
             raise UserError(f"{name} has {problem}")
         metadata = dataset.storage.get_episode_metadata(dataset.episode_indices)
         rows = [
-            (data.observations, data.actions, data.rewards, any(data.terminations[-1:]), about.get("seed", -1))
+            (data.observations, data.actions, data.rewards, any(data.terminations[-1:]), about.get("seed"))
             for data, about in zip(dataset.iterate_episodes(), metadata, strict=True)
         ]
     except FileNotFoundError:
@@ -306,11 +306,9 @@ def write_minari(dataset_id: str, demonstrations: Demonstrations, environment: g
     buffers = []
     for episode in demonstrations.episodes:
         last = np.arange(len(episode.actions)) == len(episode.actions) - 1
-        buffer = library.data_collector.EpisodeBuffer(
-            seed=episode.seed, observations=episode.observations, actions=episode.actions, rewards=episode.rewards,
-            terminations=last & episode.terminated, truncations=last & (not episode.terminated),
-        )  # fmt: skip
-        buffers.append(buffer)
+        content = {"observations": episode.observations, "actions": episode.actions, "rewards": episode.rewards}
+        ends = {"terminations": last & episode.terminated, "truncations": last & (not episode.terminated)}
+        buffers.append(library.data_collector.EpisodeBuffer(seed=episode.seed, **content, **ends))
     options = {"env": environment, "description": demonstrations.name, "jpeg_encoding": False}
     try:
         with warnings.catch_warnings():
@@ -405,13 +403,13 @@ def transitions(demonstrations: Demonstrations, config: DemonstrationConfig) -> 
     def stack(values: Iterable[np.ndarray]) -> torch.Tensor:
         return torch.from_numpy(np.concatenate(list(values)))[:, None]
 
-    ended = stack(steps == len(e.actions) - 1 for e, steps in kept)
+    ended = stack(at == len(e.actions) - 1 for e, at in kept)
     return Transitions(
-        observations=stack(e.observations[steps] for e, steps in kept),
-        actions=stack(e.actions[steps] for e, steps in kept),
-        next_observations=stack(e.observations[steps + 1] for e, steps in kept),
-        rewards=stack(np.zeros(len(t), np.float32) if e.rewards is None else e.rewards[t] for e, t in kept),
-        terminated=ended & stack(np.full(len(steps), e.terminated) for e, steps in kept),
+        observations=stack(e.observations[at] for e, at in kept),
+        actions=stack(e.actions[at] for e, at in kept),
+        next_observations=stack(e.observations[at + 1] for e, at in kept),
+        rewards=stack(np.zeros(len(at), np.float32) if e.rewards is None else e.rewards[at] for e, at in kept),
+        terminated=ended & stack(np.full(len(at), e.terminated) for e, at in kept),
         ended=ended,
         mask=torch.ones_like(ended),
     )
@@ -421,7 +419,7 @@ def transitions(demonstrations: Demonstrations, config: DemonstrationConfig) -> 
 
 
 def _demonstrations(name: str, environment: str | None, rows: Iterable[tuple[Any, ...]]) -> Demonstrations:
-    """rows: observations, actions, rewards (None: unknown), terminated and seed (-1: unknown) of each episode."""
+    """rows: observations, actions, rewards, terminated and seed of each episode; None is unknown, of seeds also -1."""
     episodes = [_episode(f"{name} episode {number}", *row) for number, row in enumerate(rows)]
     if not episodes:
         raise UserError(f"{name} has no episodes: give at least one")
@@ -453,7 +451,7 @@ def _episode(where: str, observations: Any, actions: Any, rewards: Any, terminat
         if array is not None and not np.isfinite(array).all():
             step = np.nonzero(~np.isfinite(array))[0][0]
             raise UserError(f"{where} step {step}: the {what} has NaN or infinity: repair it or leave the episode out")
-    return Episode(observations, actions, rewards, bool(terminated), int(seed) if seed >= 0 else None)
+    return Episode(observations, actions, rewards, bool(terminated), None if seed is None or seed < 0 else int(seed))
 
 
 def _actions(where: str, actions: np.ndarray) -> np.ndarray:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -40,7 +40,7 @@ class Experience:
         return Experience(**{name: tensor[index] for name, tensor in vars(self).items()})
 
 
-class Improvement(Protocol):
+class Improvement(ABC):
     """The slot: PPO or TRPO, with its options."""
 
     optimizer: OptimizerConfig
@@ -48,12 +48,13 @@ class Improvement(Protocol):
     causal_entropy: float
     """Weight of -log pi in the reward (Ho and Ermon 2016, eq. 15)."""
 
+    @abstractmethod
     def __call__(self, engine: Engine, actor: Learner, valuer: Learner, experience: Experience) -> Metrics:
         """Improves the policy and the value once, from one rollout."""
 
 
 @dataclass(frozen=True)
-class PPO:
+class PPO(Improvement):
     """Proximal policy optimisation with a clipped ratio (Schulman et al. 2017, eq. 7).
 
     Args:
@@ -103,7 +104,7 @@ class PPO:
 
 
 @dataclass(frozen=True)
-class TRPO:
+class TRPO(Improvement):
     """Trust region policy optimisation (Schulman et al. 2015), with the settings of Ho and Ermon (2016).
 
     The value is fitted by regression on the standardised returns, not by a trust-region step of its own.

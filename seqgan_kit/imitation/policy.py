@@ -27,7 +27,7 @@ class EnvironmentPolicy:
     """A policy that acts in environments and is improved by the reward of each of its steps.
 
     actor, valuer: learners of an `Actor` and a `Valuer`.
-    normaliser: of observations, which both read; it sees every rollout, after the policy has learnt from it.
+    normaliser: of observations, which sees every rollout after the policy has learnt from it; None: it stays as it is.
     steps: of each copy of the environment in a rollout.
     reward: what a discriminator's logit is worth, `Objective.reward`.
     improvement: PPO or TRPO.
@@ -41,7 +41,7 @@ class EnvironmentPolicy:
     engine: Engine
     actor: Learner
     valuer: Learner
-    normaliser: Normaliser
+    normaliser: Normaliser | None
     environments: Environments
     steps: int
     reward: Callable[[Tensor], Tensor]
@@ -129,7 +129,7 @@ class EnvironmentPolicy:
             self._spent("discriminator", time.perf_counter() - begun)
             experience, metrics = self._experience(fake, earned)
         metrics |= self.improvement(self.engine, self.actor, self.valuer, experience)
-        if self.normaliser.mean.dim():
+        if self.normaliser is not None:
             self.normaliser.update(self.engine.sum(self.normaliser.moments(fake.observations[fake.mask])))
         self._spent("improvement", time.perf_counter() - begun)
         return metrics | self._episodes(fake) | {"reward": _mean(earned, fake.mask)}

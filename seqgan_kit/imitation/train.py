@@ -53,7 +53,9 @@ class PolicyConfig:
         steps: of each copy of the environment in a rollout.
         discount: gamma.
         decay: lambda of the generalised advantage estimation.
-        normalise: observations by their running mean and variance, which begin as the demonstrations'.
+        normalise: observations, for policy, value and discriminator alike: `running` by the mean and variance of the
+            demonstrations and of all that the policy has seen since; `expert` by those of the demonstrations alone,
+            which keeps them telling apart what the expert does where the policy strays far; or `none`.
         improvement: TRPO or PPO.
     """
 
@@ -64,7 +66,7 @@ class PolicyConfig:
     steps: int = 625
     discount: float = 0.995
     decay: float = 0.97
-    normalise: bool = True
+    normalise: Literal["running", "expert", "none"] = "running"
     improvement: Improvement = field(default_factory=TRPO)
 
 
@@ -227,7 +229,8 @@ class _Game:
         torch.manual_seed(config.run.seed)  # the same initial weights on every process
         policy, critic = config.policy, config.discriminator
         space = example.observation_space
-        self.normaliser = Normaliser(tuple(space.shape)) if policy.normalise and not is_picture(space.shape) else None
+        vectors = policy.normalise != "none" and not is_picture(space.shape)
+        self.normaliser = Normaliser(tuple(space.shape)) if vectors else None
         actions = from_space(example.action_space, policy.squash)
         self.actor = Actor(_actor_config(config, space, actions), self.normaliser)
         valuer = Valuer(tuple(space.shape), policy.recurrent, policy.hidden, self.normaliser)
@@ -244,7 +247,7 @@ class _Game:
             engine,
             learner,
             engine.learner(f"{prefix}value", valuer, policy.improvement.value_optimizer),
-            self.normaliser,
+            self.normaliser if policy.normalise == "running" else None,
             environments,
             policy.steps,
             critic.objective().reward,
