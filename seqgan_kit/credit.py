@@ -69,13 +69,14 @@ def gae(
     """
     for other in (values, next_values, terminated, ended):
         _same(rewards, other)
-    residual = rewards + discount * next_values * ~terminated - values
-    following = rewards.new_zeros(len(rewards))
-    advantages = torch.zeros_like(rewards)
-    for t in reversed(range(rewards.shape[1])):
-        following = residual[:, t] + discount * decay * following * ~ended[:, t]
-        advantages[:, t] = following
-    return advantages
+    residual = (rewards + discount * next_values * ~terminated - values).unbind(1)
+    carried = (discount * decay * ~ended).unbind(1)
+    following = torch.zeros_like(residual[0])
+    advantages = []
+    for here, share in zip(reversed(residual), reversed(carried), strict=True):
+        following = torch.addcmul(here, share, following)
+        advantages.append(following)
+    return torch.stack(advantages[::-1], dim=1)
 
 
 def no_baseline(credit: Tensor, mask: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -94,6 +95,36 @@ def test_gae_equals_its_definition() -> None:
                 if ended[b, k]:
                     break
             assert found[b, t].item() == pytest.approx(expected)
+
+
+def test_gae_is_the_weighted_mean_of_advantages_over_n_steps() -> None:
+    """(1 - decay) times the sum of decay^(n-1) A^(n), episode by episode; A^(n) looks n steps ahead and bootstraps there.
+
+    The row holds an episode that terminates, one that a time limit cuts, one of a single step of each kind, and one
+    that the row's end cuts. What stands for the value after a termination is of no effect.
+    """
+    kinds = [(3, "terminated"), (4, "time limit"), (1, "terminated"), (1, "time limit"), (3, "row ends")]
+    lasts = np.cumsum([count for count, _ in kinds]) - 1
+    rewards, values, next_values = random(3, 1, lasts[-1] + 1)
+    terminated, ended = torch.zeros(2, 1, lasts[-1] + 1, dtype=torch.bool)
+    terminated[0, lasts] = torch.tensor([kind == "terminated" for _, kind in kinds])
+    ended[0, lasts] = torch.tensor([kind != "row ends" for _, kind in kinds])
+    inside = ~ended[0, :-1]
+    values[0, 1:][inside] = next_values[0, :-1][inside]  # there it is the value of one and the same observation
+    next_values[terminated] = 1e6
+    discount, decay, expected = 0.9, 0.7, []
+    for (count, kind), last in zip(kinds, lasts, strict=True):
+        for t in range(last - count + 1, last + 1):
+            steps = []  # A^(1), A^(2), ... up to the episode's end, beyond which all are the same
+            for n in range(1, last - t + 2):
+                earned = sum(discount**k * rewards[0, t + k].item() for k in range(n))
+                nothing = kind == "terminated" and t + n - 1 == last
+                worth = 0.0 if nothing else discount**n * next_values[0, t + n - 1].item()
+                steps.append(earned + worth - values[0, t].item())
+            weights = [(1 - decay) * decay ** (n - 1) for n in range(1, len(steps))]
+            expected.append(sum(w * a for w, a in zip([*weights, 1 - sum(weights)], steps, strict=True)))
+    found = credit.gae(rewards, values, next_values, terminated, ended, discount, decay)
+    assert found[0].tolist() == pytest.approx(expected)
 
 
 def test_gae_without_decay_is_the_return_less_the_value() -> None:

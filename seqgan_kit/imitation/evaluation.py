@@ -45,7 +45,8 @@ def acts(network: Actor, greedy: bool) -> Act:
         if memory is None:
             memory = network.start(len(observations))
         parameters, memory = network.step(torch.from_numpy(observations).to(device), memory)
-        drawn = network.actions.mode(parameters) if greedy else network.actions.draw(parameters)
+        noise = None if greedy else network.actions.noise(len(observations)).to(device)
+        drawn = network.actions.mode(parameters) if noise is None else network.actions.draw(parameters, noise)
         return network.actions.execute(drawn).cpu().numpy(), memory
 
     return act

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -11,8 +12,8 @@ from torch import Tensor
 from seqgan_kit import credit as credits
 from seqgan_kit import estimators, trust_region
 from seqgan_kit.engine import Engine
-from seqgan_kit.learning import Learner, Metrics, OptimizerConfig
-from seqgan_kit.networks.actor import Actor
+from seqgan_kit.learning import Learner, Metrics, OptimizerConfig, slices
+from seqgan_kit.networks.actor import Actor, ActorCritic, Valuer
 
 
 @dataclass(frozen=True)
@@ -21,8 +22,8 @@ class Experience:
 
     observations, memory, drawn: as in `samples.Rollout`; memory: (batch, dim), before the first step of the row.
     ended, mask: (batch, time) bool. parameters: (batch, time, size), of the distribution that the actions were drawn
-    from. log_probs: (batch, time), theirs. advantages: (batch, time), whitened. returns: (batch, time), what a
-    value should be. memories: (batch, time, dim), before each step.
+    from. log_probs: (batch, time), theirs. advantages: (batch, time), whitened. targets: (batch, time), what a
+    normalised value should be. memories: (batch, time, dim), before each step.
     """
 
     observations: Tensor
@@ -34,7 +35,7 @@ class Experience:
     parameters: Tensor
     log_probs: Tensor
     advantages: Tensor
-    returns: Tensor
+    targets: Tensor
 
     def rows(self, index: Tensor | slice) -> Experience:
         return Experience(**{name: tensor[index] for name, tensor in vars(self).items()})
@@ -43,13 +44,17 @@ class Experience:
 class Improvement(ABC):
     """The slot: PPO or TRPO, with its options."""
 
-    optimizer: OptimizerConfig
-    value_optimizer: OptimizerConfig
     causal_entropy: float
     """Weight of -log pi in the reward (Ho and Ermon 2016, eq. 15)."""
 
     @abstractmethod
-    def __call__(self, engine: Engine, actor: Learner, valuer: Learner, experience: Experience) -> Metrics:
+    def learner(self, engine: Engine, prefix: str, actor: Actor, valuer: Valuer) -> Learner:
+        """Registers what is trained, under names that begin with the prefix; what `__call__` steps the optimiser of."""
+
+    @abstractmethod
+    def __call__(
+        self, engine: Engine, learner: Learner, actor: Actor, valuer: Valuer, experience: Experience
+    ) -> Metrics:
         """Improves the policy and the value once, from one rollout."""
 
 
@@ -64,8 +69,8 @@ class PPO(Improvement):
         clip: of the probability ratio.
         entropy: weight of the policy's entropy in the loss.
         causal_entropy: weight of -log pi in the reward (Ho and Ermon 2016, eq. 15).
-        optimizer: the policy's.
-        value_optimizer: the value's.
+        value_weight: weight of the value's squared error, on normalised returns, beside the policy's loss.
+        optimizer: of both.
     """
 
     epochs: int = 10
@@ -73,34 +78,36 @@ class PPO(Improvement):
     clip: float = 0.2
     entropy: float = 0.0
     causal_entropy: float = 0.0
+    value_weight: float = 0.5
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=3e-4, clip=0.5))
-    value_optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=1e-3, clip=0.5))
 
-    def __call__(self, engine: Engine, actor: Learner, valuer: Learner, experience: Experience) -> Metrics:
-        network: Actor = actor.network  # type: ignore[assignment]
-        returns = valuer.network.returns  # type: ignore[union-attr]
-        targets = returns(experience.returns)
+    def learner(self, engine: Engine, prefix: str, actor: Actor, valuer: Valuer) -> Learner:
+        return engine.learner(f"{prefix}policy", ActorCritic(actor, valuer), self.optimizer)
+
+    def __call__(
+        self, engine: Engine, learner: Learner, actor: Actor, valuer: Valuer, experience: Experience
+    ) -> Metrics:
+        actions = actor.actions
         metrics: Metrics = {}
-        for index in _minibatches(engine, experience, self.minibatch, self.epochs):
-            part, wanted = experience.rows(index), targets[index]  # type: ignore[index]
+        for part in _minibatches(engine, experience, self.minibatch, self.epochs):
 
             def loss(rows: slice, part: Experience = part) -> tuple[Tensor, dict[str, Tensor]]:
-                parameters = actor.module(part.observations[rows], part.memory[rows], part.ended[rows])
-                mask = part.mask[rows]
-                log_probs = network.actions.log_prob(parameters, part.drawn[rows])
-                value = estimators.ppo(log_probs, part.log_probs[rows], part.advantages[rows], mask, self.clip)
-                entropy = network.actions.entropy(parameters) * mask
+                some, mask = part.rows(rows) if self.optimizer.accumulate > 1 else part, part.mask[rows]
+                parameters, values = learner.module(some.observations, some.memory, some.memories, some.ended)
+                log_probs = actions.log_prob(parameters, some.drawn)
+                policy = estimators.ppo(log_probs, some.log_probs, some.advantages, mask, self.clip)
                 if self.entropy:
-                    value = value - self.entropy * entropy.sum() / len(mask)
-                return value, {"entropy": entropy.detach().sum() / mask.sum()}
+                    policy = policy - self.entropy * (actions.entropy(parameters) * mask).sum() / len(mask)
+                value = _mean((values - some.targets).square(), mask)
+                return policy + self.value_weight * value, {"value_loss": value.detach()}
 
-            found = engine.update(actor, loss, len(index))
-            metrics = {"entropy": found["entropy"], "gradient_norm": found["gradient_norm"]}
-            metrics |= _regress(engine, valuer, part, wanted)  # type: ignore[arg-type]
+            metrics = engine.update(learner, loss, len(part.mask))
+        del metrics["loss"]  # on policy it is about 0
         with torch.no_grad():
-            after = network(experience.observations, experience.memory, experience.ended)
-            divergence = network.actions.divergence(experience.parameters, after)
-        return metrics | {"divergence": _mean(divergence, experience.mask).item()}
+            after = actor(experience.observations, experience.memory, experience.ended)
+            divergence = _mean(actions.divergence(experience.parameters, after), experience.mask)
+            entropy = _mean(actions.entropy(after), experience.mask)
+        return metrics | {"divergence": divergence.item(), "entropy": entropy.item()}
 
 
 @dataclass(frozen=True)
@@ -118,8 +125,7 @@ class TRPO(Improvement):
         accept: share of the promised decrease that a step must bring.
         causal_entropy: weight of -log pi in the reward (Ho and Ermon 2016, eq. 15).
         epochs, minibatch: of the value's regression; steps of the environment, over all processes.
-        optimizer: the policy's, for behaviour cloning.
-        value_optimizer: the value's.
+        optimizer: the value's.
     """
 
     divergence: float = 0.01
@@ -132,17 +138,20 @@ class TRPO(Improvement):
     epochs: int = 5
     minibatch: int = 1024
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=1e-3))
-    value_optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=1e-3))
 
-    def __call__(self, engine: Engine, actor: Learner, valuer: Learner, experience: Experience) -> Metrics:
+    def learner(self, engine: Engine, prefix: str, actor: Actor, valuer: Valuer) -> Learner:
+        engine.learner(f"{prefix}policy", actor, self.optimizer)  # its optimiser rests: it is moved by hand
+        return engine.learner(f"{prefix}value", valuer, self.optimizer)
+
+    def __call__(
+        self, engine: Engine, learner: Learner, actor: Actor, valuer: Valuer, experience: Experience
+    ) -> Metrics:
         metrics = self._step(engine, actor, experience)
-        targets = valuer.network.returns(experience.returns)  # type: ignore[union-attr, operator]
-        for index in _minibatches(engine, experience, self.minibatch, self.epochs):
-            metrics |= _regress(engine, valuer, experience.rows(index), targets[index])
+        for part in _minibatches(engine, experience, self.minibatch, self.epochs):
+            metrics |= _regress(engine, learner, part)
         return metrics
 
-    def _step(self, engine: Engine, actor: Learner, experience: Experience) -> Metrics:
-        network: Actor = actor.network  # type: ignore[assignment]
+    def _step(self, engine: Engine, network: Actor, experience: Experience) -> Metrics:
         actions, parameters = network.actions, [p for p in network.parameters() if p.requires_grad]
 
         def surrogate(new: Tensor) -> Tensor:
@@ -190,14 +199,14 @@ class TRPO(Improvement):
         }
 
 
-def _regress(engine: Engine, valuer: Learner, part: Experience, targets: Tensor) -> Metrics:
+def _regress(engine: Engine, learner: Learner, part: Experience) -> Metrics:
     """One step of the value towards the normalised returns."""
 
     def loss(rows: slice) -> tuple[Tensor, dict[str, Tensor]]:
-        found = valuer.module(part.observations[rows], part.memories[rows])
-        return _mean((found - targets[rows]).square(), part.mask[rows]), {}
+        found = learner.module(part.observations[rows], part.memories[rows])
+        return _mean((found - part.targets[rows]).square(), part.mask[rows]), {}
 
-    return {"value_loss": engine.update(valuer, loss, len(targets))["loss"]}
+    return {"value_loss": engine.update(learner, loss, len(part.mask))["loss"]}
 
 
 def _mean(values: Tensor, mask: Tensor) -> Tensor:
@@ -208,14 +217,18 @@ def _every(rows: int, share: float) -> Tensor:
     return torch.arange(0, rows, max(1, round(1 / share)))
 
 
-def _minibatches(engine: Engine, experience: Experience, steps: int, epochs: int) -> list[Tensor]:
-    """Row numbers of each optimiser step: in each epoch every row once, in a new order.
+def _minibatches(engine: Engine, experience: Experience, steps: int, epochs: int) -> Iterator[Experience]:
+    """The rows of each optimiser step: in each epoch every row once, in a new order.
 
     Some steps may not count, so processes may have different numbers of rows, but all make as many optimiser steps.
     """
     total = engine.sum(torch.tensor([float(experience.mask.numel())], device=engine.device)).item()
-    rows, parts = len(experience.mask), max(1, round(total / steps))
-    return [index for _ in range(epochs) for index in torch.randperm(rows).tensor_split(min(parts, rows))]
+    rows = len(experience.mask)
+    parts = min(max(1, round(total / steps)), rows)
+    for _ in range(epochs):
+        shuffled = experience.rows(torch.randperm(rows))  # once, so that the parts are views
+        for part in slices(rows, parts):
+            yield shuffled.rows(part)
 
 
 def whiten(advantages: Tensor, mask: Tensor, engine: Engine) -> Tensor:

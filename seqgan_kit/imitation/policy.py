@@ -26,7 +26,7 @@ from seqgan_kit.samples import Rollout, Transitions, rows
 class EnvironmentPolicy:
     """A policy that acts in environments and is improved by the reward of each of its steps.
 
-    actor, valuer: learners of an `Actor` and a `Valuer`.
+    actor, valuer: what acts, and what values states.
     normaliser: of observations, which sees every rollout after the policy has learnt from it; None: it stays as it is.
     steps: of each copy of the environment in a rollout.
     reward: what a discriminator's logit is worth, `Objective.reward`.
@@ -34,13 +34,14 @@ class EnvironmentPolicy:
     discount, decay: gamma and lambda of the generalised advantage estimation.
     user_rewards: plain functions of transitions, added by weight.
     discriminator_weight, environment_weight: of the discriminator's reward and of the environment's own.
+    prefix: of the names under which the engine keeps the learners.
     absorbing: steps of an episode after which it would have ended anyway, if what follows a termination shall have a
         reward too (Kostrikov et al. 2019, sec. 4.2); None leaves it without.
     """
 
     engine: Engine
-    actor: Learner
-    valuer: Learner
+    actor: Actor
+    valuer: Valuer
     normaliser: Normaliser | None
     environments: Environments
     steps: int
@@ -52,22 +53,20 @@ class EnvironmentPolicy:
     discriminator_weight: float = 1.0
     environment_weight: float = 0.0
     absorbing: int | None = None
+    prefix: str = ""
     batch_size: int = 1  # of demonstrations at each turn: a policy looks at none
     seconds: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.batch_size = self.engine.processes
-        self._memory = self._network.start(self.environments.copies)
+        self.learner = self.improvement.learner(self.engine, self.prefix, self.actor, self.valuer)
+        self._memory = self.actor.start(self.environments.copies)
         self._returns = np.zeros(self.environments.copies)
-
-    @property
-    def _network(self) -> Actor:
-        return self.actor.network  # type: ignore[return-value]
 
     @torch.no_grad()
     def sample(self, real: Transitions) -> Rollout:
         """The next `steps` steps of every copy: (copies, steps, ...). Episodes go on from rollout to rollout."""
-        environments, network, device = self.environments, self._network.eval(), self.engine.device
+        environments, network, device = self.environments, self.actor.eval(), self.engine.device
         copies, shape = environments.copies, (self.steps, environments.copies)
         observed = np.empty((*shape, *environments.observations.shape[1:]), environments.observations.dtype)
         following = np.empty_like(observed)
@@ -78,11 +77,12 @@ class EnvironmentPolicy:
         begun = time.perf_counter()
         acting = 0.0
         starts = np.zeros(copies, np.int64)
+        noise = network.actions.noise(*shape).to(device)
         for t in range(self.steps):
             before = time.perf_counter()
             observed[t] = environments.observations
             parameters, after = network.step(torch.from_numpy(observed[t]).to(device), memory)
-            action = network.actions.draw(parameters)
+            action = network.actions.draw(parameters, noise[t])
             done = network.actions.execute(action)
             drawn.append(action)
             executed.append(done)
@@ -128,7 +128,7 @@ class EnvironmentPolicy:
             earned = self._earned(fake, score)
             self._spent("discriminator", time.perf_counter() - begun)
             experience, metrics = self._experience(fake, earned)
-        metrics |= self.improvement(self.engine, self.actor, self.valuer, experience)
+        metrics |= self.improvement(self.engine, self.learner, self.actor, self.valuer, experience)
         if self.normaliser is not None:
             self.normaliser.update(self.engine.sum(self.normaliser.moments(fake.observations[fake.mask])))
         self._spent("improvement", time.perf_counter() - begun)
@@ -157,8 +157,7 @@ class EnvironmentPolicy:
         return fake.terminated * each * self.discount * (1 - self.discount**left) / (1 - self.discount)
 
     def _experience(self, fake: Rollout, earned: Tensor) -> tuple[Experience, Metrics]:
-        network, valuer = self._network, self.valuer.network
-        assert isinstance(valuer, Valuer)
+        network, valuer = self.actor, self.valuer
         memory = fake.memory[:, 0]
         parameters = network(fake.observations, memory, fake.ended)
         log_probs = network.actions.log_prob(parameters, fake.drawn)
@@ -182,7 +181,7 @@ class EnvironmentPolicy:
             parameters,
             log_probs,
             whiten(advantages, fake.mask, self.engine),
-            returns,
+            valuer.returns(returns),
         )
         if not memory.shape[1]:  # every step is a row of its own
             experience = _each_step(experience)

@@ -240,13 +240,12 @@ class _Game:
         scorer = _built(critic.network, self.features.layout)
         if self.normaliser is not None and pairs is not None:
             self.normaliser.update(self.normaliser.moments(pairs.observations.flatten(0, 1)))
-        learner = engine.learner(f"{prefix}policy", self.actor, policy.improvement.optimizer)
         environments = build(config.environment, config.run.seed, engine.rank, engine.say)
         limit = getattr(example.spec, "max_episode_steps", None)
         self.policy = EnvironmentPolicy(
             engine,
-            learner,
-            engine.learner(f"{prefix}value", valuer, policy.improvement.value_optimizer),
+            self.actor,
+            valuer,
             self.normaliser if policy.normalise == "running" else None,
             environments,
             policy.steps,
@@ -258,6 +257,7 @@ class _Game:
             0.0 if config.reward == "environment" else config.adversarial.discriminator_weight,
             1.0 if config.reward == "environment" else 0.0,
             (limit or 1000) if critic.absorbing else None,
+            prefix,
         )
         engine.keep(f"{prefix}policy", self.policy)
         whole = policy.steps * environments.copies * engine.processes

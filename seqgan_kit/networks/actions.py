@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from seqgan_kit.networks.draw import draw
 
 
 class Actions(Protocol):
@@ -19,8 +18,11 @@ class Actions(Protocol):
 
     size: int
 
-    def draw(self, parameters: Tensor) -> Tensor:
-        """(batch, size) -> one action a row."""
+    def noise(self, *shape: int) -> Tensor:
+        """The random numbers of actions of a shape, (*shape, dim), so that those of a rollout are drawn at once."""
+
+    def draw(self, parameters: Tensor, noise: Tensor) -> Tensor:
+        """(..., size), (..., dim) -> one action each."""
 
     def mode(self, parameters: Tensor) -> Tensor:
         """(..., size) -> the greedy action."""
@@ -58,10 +60,12 @@ class Choices:
     def size(self) -> int:
         return sum(self.sizes)
 
-    def draw(self, parameters: Tensor) -> Tensor:
-        if self.single:
-            return draw(parameters)
-        return torch.stack([draw(part) for part in parameters.split(self.sizes, -1)], dim=-1)
+    def noise(self, *shape: int) -> Tensor:
+        """Gumbel noise: the greatest of logit + noise is a draw from the softmax (Gumbel 1954)."""
+        return -torch.empty(*shape, self.size).exponential_().log()
+
+    def draw(self, parameters: Tensor, noise: Tensor) -> Tensor:
+        return self.mode(parameters + noise)
 
     def mode(self, parameters: Tensor) -> Tensor:
         if self.single:
@@ -117,9 +121,12 @@ class Continuous:
     def _bounds(self, like: Tensor) -> tuple[Tensor, Tensor]:
         return torch.tensor(self.low, device=like.device), torch.tensor(self.high, device=like.device)
 
-    def draw(self, parameters: Tensor) -> Tensor:
+    def noise(self, *shape: int) -> Tensor:
+        return torch.randn(*shape, len(self.low))
+
+    def draw(self, parameters: Tensor, noise: Tensor) -> Tensor:
         mean, log_std = parameters.chunk(2, -1)
-        return self._shaped(torch.addcmul(mean, torch.randn_like(mean), log_std.exp()))
+        return self._shaped(torch.addcmul(mean, noise, log_std.exp()))
 
     def mode(self, parameters: Tensor) -> Tensor:
         return self._shaped(parameters.chunk(2, -1)[0])
@@ -167,7 +174,7 @@ class Continuous:
     def features(self, executed: Tensor) -> Tensor:
         flat = self._flat(executed)
         low, high = self._bounds(flat)
-        bounded = low.isfinite() & high.isfinite()
+        bounded = low.isfinite() & high.isfinite() & (low < high)
         half = torch.where(bounded, (high - low) / 2, torch.ones_like(low))
         middle = torch.where(bounded, (high + low) / 2, torch.zeros_like(low))
         return (flat - middle) / half
@@ -182,10 +189,12 @@ def from_space(space: Any, squash: bool = False) -> Choices | Continuous:
             raise ValueError(f"actions of {space} start at {space.start}: shift them to 0 by a wrapper")
         return Choices((int(space.n),), single=True)
     if isinstance(space, gym.spaces.MultiDiscrete) and space.nvec.ndim == 1:
+        if space.start.any():
+            raise ValueError(f"actions of {space} start at {space.start}: shift them to 0 by a wrapper")
         return Choices(tuple(int(n) for n in space.nvec), single=False)
     if isinstance(space, gym.spaces.Box) and np.issubdtype(space.dtype, np.floating) and space.shape:
         low, high = (tuple(map(float, bound.flatten())) for bound in (space.low, space.high))
-        if squash and not np.isfinite([low, high]).all():
-            raise ValueError(f"{space} has no finite bounds to squash into")
+        if squash and not (np.isfinite([low, high]).all() and (space.low < space.high).all()):
+            raise ValueError(f"{space} has no finite bounds, apart from each other, to squash into")
         return Continuous(low, high, tuple(space.shape), squash)
     raise ValueError(f"actions {space}: use Discrete, a flat MultiDiscrete or a Box of floats, or a wrapper to them")

@@ -55,6 +55,6 @@ class Normaliser(nn.Module):
 
     def moments(self, values: Tensor) -> Tensor:
         """Count, sum and sum of squares of (rows, *shape) about the present mean: (3, size), to be summed over processes."""
-        about = (values.double() - self.mean).reshape(len(values), -1)
-        count = torch.full_like(about[0], len(about))
+        about = (values.double() - self.mean).reshape(len(values), self.mean.numel())
+        count = about.new_full((self.mean.numel(),), len(about))
         return torch.stack([count, about.sum(0), about.square().sum(0)])
