@@ -83,14 +83,18 @@ def step(accelerator: Accelerator, learner: Learner, loss: Loss, rows: int, prog
         names = ["loss", *details]
         values = [value.detach() * share, *(detail.detach() * share for detail in details.values())]
         totals = [a + b for a, b in zip(totals, values, strict=True)] if totals else values
-    norm = nn.utils.clip_grad_norm_(learner.parameters, config.clip or math.inf)
+    gradients = [p.grad for p in learner.parameters if p.grad is not None]
+    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
     numbers = torch.stack([norm.float(), *(total.float() for total in totals)]).tolist()  # the step's one transfer
     if not all(map(math.isfinite, numbers[:2])):
         raise NotFinite(f"{learner.name}: loss {numbers[1]}, gradient norm {numbers[0]}")
+    if config.clip and numbers[0] > config.clip:
+        torch._foreach_mul_(gradients, config.clip / (numbers[0] + 1e-6))
     for group in learner.optimizer.param_groups:
         group["lr"] = config.lr * (1 - (1 - config.final) * progress)
     learner.optimizer.step()
-    learner.optimizer.zero_grad()
+    for parameter in learner.parameters:
+        parameter.grad = None
     return dict(zip(["gradient_norm", *names], numbers, strict=True))
 
 

@@ -59,9 +59,10 @@ def evaluate_steps(reward: StepReward, sample: Transitions) -> Tensor:
         raise UserError(f"{name} returned {type(found).__name__}: return a list of {count} numbers") from None
     if values.shape != (count,):
         raise UserError(f"{name} returned the shape {values.shape} for {count} steps: return one number for each")
-    if not np.isfinite(values[sample.mask.flatten().cpu().numpy()]).all():
+    values = np.where(sample.mask.flatten().cpu().numpy(), values, np.float32(0))
+    if not np.isfinite(values).all():
         raise UserError(f"{name} returned numbers that are not finite")
-    return torch.from_numpy(np.nan_to_num(values)).view(sample.mask.shape) * reward.weight
+    return torch.from_numpy(values).view(sample.mask.shape) * reward.weight
 
 
 def evaluate(reward: Reward, completions: Sequence[str], ids: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor | None]:

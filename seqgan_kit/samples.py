@@ -103,8 +103,8 @@ def size(sample: Tokens | Transitions | Images) -> int:
 
 
 def actions(sample: Tokens | Transitions | Images) -> int:
-    """What a sample is counted by in samples per second: sequences, pictures, but steps of an environment."""
-    return sample.mask.numel() if isinstance(sample, Transitions) else size(sample)
+    """What a sample is counted by in samples per second: sequences, pictures, but counted steps of an environment."""
+    return int(sample.mask.sum()) if isinstance(sample, Transitions) else size(sample)
 
 
 def steps(sample: Transitions) -> Transitions:

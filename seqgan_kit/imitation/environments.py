@@ -26,13 +26,14 @@ class EnvironmentConfig:
         id: as for gymnasium.make: Hopper-v5, or MODULE:ID for one that your MODULE registers.
         arguments: what it is made with.
         copies: how many are stepped together, in each process.
-        vectorised: use the environment's own vectorised form (gymnasium's `vector_entry_point`), where it has one.
+        vectorised: use the environment's own vectorised form (gymnasium's `vector_entry_point`), which is many times as
+            fast; unset uses it where there is one whose state a checkpoint can hold (CartPole).
     """
 
     id: str = "CartPole-v1"
     arguments: dict[str, Any] = field(default_factory=dict)
     copies: int = 8
-    vectorised: bool = False
+    vectorised: bool | None = None
 
 
 class Step(NamedTuple):
@@ -143,11 +144,17 @@ class Copies:
         """Starts a new episode of copy i."""
         sequence = np.random.SeedSequence([*self._entropy, self._episodes])
         self._episodes += 1
-        self._reset(i, int(sequence.generate_state(1)[0]))
+        if problem := self._reset(i, int(sequence.generate_state(1)[0])):
+            self._discard(i, problem)
 
-    def _reset(self, i: int, seed: int) -> None:
+    def _reset(self, i: int, seed: int) -> str | None:
+        """What is wrong with the episode of this seed from its start, or None."""
         self._seeds[i], self._taken[i] = seed, []
-        self.observations[i] = self._environments[i].reset(seed=seed)[0]
+        try:
+            self.observations[i] = self._environments[i].reset(seed=seed)[0]
+        except Exception as error:  # whatever a user's environment raises
+            return f"raised {type(error).__name__}: {_line(error)}"
+        return None if np.isfinite(self.observations[i].sum()) else "returned an observation that is not finite"
 
     def step(self, actions: np.ndarray) -> Step:
         count = self.copies
@@ -155,14 +162,14 @@ class Copies:
         rewards = np.zeros(count, np.float32)
         terminated, ended, broken = np.zeros((3, count), bool)
         elapsed = np.zeros(count, np.int64)
-        taken = actions.tolist() if self._choices else actions
+        # some environments scale or clip an action where it lies
+        given = actions.tolist() if self._choices else actions.copy()
         problems: dict[int, str] = {}
         for i, environment in enumerate(self._environments):
-            action = taken[i]
-            self._taken[i].append(action)
+            self._taken[i].append(actions[i])
             elapsed[i] = len(self._taken[i])
             try:
-                following[i], rewards[i], terminal, truncated, _ = environment.step(action)
+                following[i], rewards[i], terminal, truncated, _ = environment.step(given[i])
             except Exception as error:  # whatever a user's environment raises
                 problems[i] = f"raised {type(error).__name__}: {_line(error)}"
                 following[i] = rewards[i] = 0
@@ -208,24 +215,23 @@ class Copies:
         if len(state["seeds"]) != self.copies:
             raise ValueError(f"{len(state['seeds'])} copies of {self.name} were saved, not {self.copies}")
         expected = state["observations"].numpy()
+        self._episodes, self._broken = state["episodes"], state["broken"]
         lost = 0
         for i, (seed, taken) in enumerate(zip(state["seeds"], state["taken"], strict=True)):
-            self._reset(i, seed)
-            if not self._repeat(i, taken.tolist() if self._choices else list(taken.numpy())) or not np.array_equal(
-                self.observations[i], expected[i]
-            ):
+            problem = self._reset(i, seed)
+            if problem or not self._repeat(i, taken.numpy()) or not np.array_equal(self.observations[i], expected[i]):
                 lost += 1
                 self._begin(i)
-        self._episodes, self._broken = state["episodes"] + lost, state["broken"]
         if lost:
             self._say(
                 f"{self.name}: {lost} unfinished episodes did not repeat from their seeds and actions, so it is not "
                 "deterministic; they start anew, and the run will not equal one that was not interrupted"
             )
 
-    def _repeat(self, i: int, actions: list[Any]) -> bool:
-        for action in actions:
-            self._taken[i].append(action)
+    def _repeat(self, i: int, actions: np.ndarray) -> bool:
+        given = actions.tolist() if self._choices else actions.copy()
+        for taken, action in zip(actions, given, strict=True):
+            self._taken[i].append(taken)
             try:
                 self.observations[i] = self._environments[i].step(action)[0]
             except Exception:  # it did not, the first time
@@ -249,7 +255,7 @@ class Vectorised:
             self._environment: Any = gym.make_vec(
                 config.id, config.copies, vectorization_mode="vector_entry_point", **config.arguments
             )
-        except gym.error.Error as error:
+        except (gym.error.Error, TypeError) as error:
             raise UserError(f"--environment.vectorised: {config.id} can't ({_line(error)})") from error
         self._core = self._environment.unwrapped
         mode = self._core.metadata.get("autoreset_mode")
@@ -316,4 +322,12 @@ class Vectorised:
 def build(
     config: EnvironmentConfig, seed: int, rank: int = 0, say: Callable[[str], None] = lambda _: None
 ) -> Environments:
-    return Vectorised(config, seed, rank) if config.vectorised else Copies(config, seed, rank, say)
+    """The environment's own vectorised form, or copies of it, as the configuration says."""
+    make(config).close()  # for its messages
+    if config.vectorised or (config.vectorised is None and gym.spec(config.id.rpartition(":")[2]).vector_entry_point is not None):
+        try:
+            return Vectorised(config, seed, rank)
+        except UserError:
+            if config.vectorised:
+                raise
+    return Copies(config, seed, rank, say)

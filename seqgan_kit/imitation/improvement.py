@@ -131,12 +131,12 @@ class TRPO(Improvement):
     divergence: float = 0.01
     damping: float = 0.1
     iterations: int = 10
-    share: float = 0.2
+    share: float = 0.1
     halvings: int = 10
     accept: float = 0.1
     causal_entropy: float = 0.0
-    epochs: int = 5
-    minibatch: int = 1024
+    epochs: int = 3
+    minibatch: int = 1250
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=1e-3))
 
     def learner(self, engine: Engine, prefix: str, actor: Actor, valuer: Valuer) -> Learner:

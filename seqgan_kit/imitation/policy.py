@@ -66,6 +66,13 @@ class EnvironmentPolicy:
     @torch.no_grad()
     def sample(self, real: Transitions) -> Rollout:
         """The next `steps` steps of every copy: (copies, steps, ...). Episodes go on from rollout to rollout."""
+        rollout = self._rollout()
+        while not rollout.mask.any():  # every episode broke, so that there is nothing to learn from
+            self._returns[:] = 0
+            rollout = self._rollout()
+        return rollout
+
+    def _rollout(self) -> Rollout:
         environments, network, device = self.environments, self.actor.eval(), self.engine.device
         copies, shape = environments.copies, (self.steps, environments.copies)
         observed = np.empty((*shape, *environments.observations.shape[1:]), environments.observations.dtype)
@@ -81,9 +88,10 @@ class EnvironmentPolicy:
         for t in range(self.steps):
             before = time.perf_counter()
             observed[t] = environments.observations
-            parameters, after = network.step(torch.from_numpy(observed[t]).to(device), memory)
-            action = network.actions.draw(parameters, noise[t])
-            done = network.actions.execute(action)
+            with torch.inference_mode():
+                parameters, after = network.step(torch.from_numpy(observed[t]).to(device), memory)
+                action = network.actions.draw(parameters, noise[t])
+                done = network.actions.execute(action)
             drawn.append(action)
             executed.append(done)
             memories.append(memory)
@@ -94,8 +102,9 @@ class EnvironmentPolicy:
             following[t], earned[t], elapsed[t] = step.observations, step.rewards, step.elapsed
             terminated[t], ended[t], counts[t] = step.terminated, step.ended, step.counts
             memory = after
-            if step.ended.any():
-                memory = after * torch.from_numpy(~step.ended).to(device).unsqueeze(1)
+            over = step.ended | ~step.counts  # what does not count is of no episode
+            if over.any():
+                memory = after * torch.from_numpy(~over).to(device).unsqueeze(1)
                 for i in np.flatnonzero(step.broken):
                     counts[starts[i] : t + 1, i] = False
                 starts[step.ended] = t + 1
@@ -159,14 +168,14 @@ class EnvironmentPolicy:
     def _experience(self, fake: Rollout, earned: Tensor) -> tuple[Experience, Metrics]:
         network, valuer = self.actor, self.valuer
         memory = fake.memory[:, 0]
-        parameters = network(fake.observations, memory, fake.ended)
+        # where steps are left out, nothing may be remembered or summed across them
+        ended = fake.ended | ~fake.mask
+        parameters = network(fake.observations, memory, ended)
         log_probs = network.actions.log_prob(parameters, fake.drawn)
         if self.improvement.causal_entropy:
             earned = earned - self.improvement.causal_entropy * log_probs
         values = valuer.value(fake.observations, fake.memory)
         next_values = self._next_values(fake, values, valuer)
-        # where steps are left out, nothing may be summed across them
-        ended = fake.ended | ~fake.mask
         advantages = credits.gae(earned, values, next_values, fake.terminated, ended, self.discount, self.decay)
         returns = advantages + values
         explained = 1 - _variance(returns - values, fake.mask) / max(_variance(returns, fake.mask), 1e-8)
@@ -176,7 +185,7 @@ class EnvironmentPolicy:
             memory,
             fake.memory,
             fake.drawn,
-            fake.ended,
+            ended,
             fake.mask,
             parameters,
             log_probs,
@@ -198,14 +207,14 @@ class EnvironmentPolicy:
 
     def _episodes(self, fake: Rollout) -> Metrics:
         """Mean return and length, by the environment's own reward, of the episodes that ended in this rollout."""
-        earned, ended = fake.rewards.cpu().numpy(), fake.ended.cpu().numpy()
+        earned, ended, counts = fake.rewards.cpu().numpy(), fake.ended.cpu().numpy(), fake.mask.cpu().numpy()
         finished: list[float] = []
         lengths = fake.elapsed[fake.ended & fake.mask].float()
         for i in np.flatnonzero(ended.any(1)):
             bounds = np.flatnonzero(ended[i]) + 1
             sums = np.add.reduceat(earned[i, : bounds[-1]], np.concatenate([[0], bounds[:-1]]))
             sums[0] += self._returns[i]
-            finished += sums.tolist()
+            finished += sums[counts[i, bounds - 1]].tolist()
             self._returns[i] = earned[i, bounds[-1] :].sum()
         rest = np.flatnonzero(~ended.any(1))
         self._returns[rest] += earned[rest].sum(1)

@@ -26,6 +26,7 @@ from seqgan_kit.imitation.policy import EnvironmentPolicy
 from seqgan_kit.learning import Metrics, OptimizerConfig
 from seqgan_kit.networks.actions import Continuous, from_space
 from seqgan_kit.networks.actor import Actor, ActorConfig, Valuer, is_picture
+from seqgan_kit.networks.layers import Activation
 from seqgan_kit.networks.normaliser import Normaliser
 from seqgan_kit.networks.transition import Layout, TransitionNetwork
 from seqgan_kit.players import Discriminator
@@ -46,7 +47,8 @@ class PolicyConfig:
     """The policy, its value, and how they improve.
 
     Args:
-        hidden: widths of the tanh layers of both.
+        hidden: widths of the layers of both.
+        activation: of these layers.
         recurrent: width of a GRU before the policy's layers; 0 has none.
         squash: continuous actions into their bounds by tanh, rather than clip them.
         log_std: logarithm of the initial standard deviation of continuous actions.
@@ -60,6 +62,7 @@ class PolicyConfig:
     """
 
     hidden: list[int] = field(default_factory=lambda: [100, 100])
+    activation: Activation = "tanh"
     recurrent: int = 0
     squash: bool = False
     log_std: float = 0.0
@@ -233,7 +236,7 @@ class _Game:
         self.normaliser = Normaliser(tuple(space.shape)) if vectors else None
         actions = from_space(example.action_space, policy.squash)
         self.actor = Actor(_actor_config(config, space, actions), self.normaliser)
-        valuer = Valuer(tuple(space.shape), policy.recurrent, policy.hidden, self.normaliser)
+        valuer = Valuer(tuple(space.shape), policy.recurrent, policy.hidden, self.normaliser, policy.activation)
         self.features = Features(
             space, actions, self.normaliser, critic.inputs, critic.absorbing, policy.discount
         )
@@ -399,6 +402,7 @@ def _actor_config(config: ImitationConfig, space: Any, actions: Any) -> ActorCon
     shared = {
         "observation": list(space.shape),
         "hidden": policy.hidden,
+        "activation": policy.activation,
         "recurrent": policy.recurrent,
         "log_std": policy.log_std,
         "environment": config.environment.id,

@@ -10,34 +10,10 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 
 from seqgan_kit.networks.actions import Actions, Choices, Continuous
+from seqgan_kit.networks.layers import Activation, Layers, linear
 from seqgan_kit.networks.normaliser import Normaliser
 
 CELLS = 4  # side of the grid that pictures of any size are pooled to
-
-
-def layers(sizes: Sequence[int], gain: float = 2**0.5) -> nn.Sequential:
-    """Linear layers with tanh after each (Ho and Ermon 2016: 100-100), orthogonal initial weights."""
-    parts: list[nn.Module] = []
-    for inputs, outputs in zip(sizes, sizes[1:], strict=False):
-        parts += [linear(inputs, outputs, gain), Tanh()]
-    return nn.Sequential(*parts)
-
-
-class Tanh(nn.Module):
-    """tanh(x) = 2 sigmoid(2 x) - 1, to within 2e-7: PyTorch's own tanh costs three times as much on a CPU."""
-
-    def forward(self, values: Tensor) -> Tensor:
-        if values.numel() < 4096:  # where calls cost more than numbers
-            return values.tanh()
-        half = torch.sigmoid(values + values)
-        return half + half - 1
-
-
-def linear(inputs: int, outputs: int, gain: float) -> nn.Linear:
-    layer = nn.Linear(inputs, outputs)
-    nn.init.orthogonal_(layer.weight, gain)
-    nn.init.zeros_(layer.bias)
-    return layer
 
 
 class Pictures(nn.Module):
@@ -97,6 +73,7 @@ class ActorConfig(PretrainedConfig):
     low, high, action: bounds and shape of a Box of actions.
     squash: into the bounds by tanh, rather than clip.
     hidden: widths of the layers.
+    activation: of the layers.
     recurrent: width of a GRU before them; 0 has none.
     log_std: logarithm of the initial standard deviation of a Gaussian.
     environment: the id that it acts in.
@@ -114,6 +91,7 @@ class ActorConfig(PretrainedConfig):
         action: Sequence[int] = (),
         squash: bool = False,
         hidden: Sequence[int] = (100, 100),
+        activation: Activation = "tanh",
         recurrent: int = 0,
         log_std: float = 0.0,
         environment: str | None = None,
@@ -121,7 +99,8 @@ class ActorConfig(PretrainedConfig):
     ) -> None:
         self.observation, self.sizes, self.single = list(observation), list(sizes), single
         self.low, self.high, self.action, self.squash = list(low), list(high), list(action), squash
-        self.hidden, self.recurrent, self.log_std, self.environment = list(hidden), recurrent, log_std, environment
+        self.hidden, self.activation, self.recurrent = list(hidden), activation, recurrent
+        self.log_std, self.environment = log_std, environment
         super().__init__(**others)
 
     def actions(self) -> Actions:
@@ -143,7 +122,7 @@ class Actor(PreTrainedModel):
         self.reader = Reader(shape, normaliser or Normaliser(shape))
         width = self.reader.width
         self.memory = nn.GRUCell(width, config.recurrent) if config.recurrent else None
-        self.body = layers([config.recurrent or width, *config.hidden])
+        self.body = Layers([config.recurrent or width, *config.hidden], config.activation)
         self.log_std: nn.Parameter | None = None
         outputs = self.actions.size
         if isinstance(self.actions, Continuous):
@@ -168,8 +147,8 @@ class Actor(PreTrainedModel):
         """
         return self.remember(self.reader(observations), memory, ended)
 
-    def remember(self, features: Tensor, memory: Tensor, ended: Tensor) -> Tensor:
-        """`forward` on what the reader has read."""
+    def remember(self, features: Tensor, memory: Tensor, ended: Tensor, once: bool = False) -> Tensor:
+        """`forward` on what the reader has read; once: see `Layers.once`."""
         if self.memory is not None:
             found = []
             for t in range(features.shape[1]):
@@ -177,17 +156,20 @@ class Actor(PreTrainedModel):
                 found.append(memory)
                 memory = memory * ~ended[:, t : t + 1]
             features = torch.stack(found, dim=1)
-        return self._distribution(features)
+        return self._distribution(features, once and self.memory is None and self.reader.pictures is None)
 
     def step(self, observations: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
-        """One step: (rows, ...), (rows, dim) -> parameters (rows, size), memory (rows, dim)."""
+        """One step without a gradient: (rows, ...), (rows, dim) -> parameters (rows, size), memory (rows, dim)."""
         features = self.reader(observations)
         if self.memory is not None:
             features = memory = self.memory(features, memory)
-        return self._distribution(features), memory
+        return self._with_deviation(self.body.quick(features, self.output)), memory
 
-    def _distribution(self, features: Tensor) -> Tensor:
-        found = self.output(self.body(features))
+    def _distribution(self, features: Tensor, once: bool = False) -> Tensor:
+        found = self.body.once(features, self.output) if once else self.output(self.body(features))
+        return self._with_deviation(found)
+
+    def _with_deviation(self, found: Tensor) -> Tensor:
         return found if self.log_std is None else torch.cat([found, self.log_std.expand_as(found)], dim=-1)
 
 
@@ -198,12 +180,17 @@ class Valuer(nn.Module):
     """
 
     def __init__(
-        self, shape: tuple[int, ...], memory: int, hidden: Sequence[int], normaliser: Normaliser | None
+        self,
+        shape: tuple[int, ...],
+        memory: int,
+        hidden: Sequence[int],
+        normaliser: Normaliser | None,
+        activation: Activation = "tanh",
     ) -> None:
         super().__init__()
         self.reader = Reader(shape, normaliser)
         sizes = [self.reader.width + memory, *hidden]
-        self.body = layers(sizes)
+        self.body = Layers(sizes, activation)
         self.output = linear(sizes[-1], 1, 1.0)
         self.returns = Normaliser((), limit=float("inf"))
 
@@ -211,10 +198,11 @@ class Valuer(nn.Module):
         """(batch, time, ...), (batch, time, dim) -> (batch, time), normalised."""
         return self.judge(self.reader(observations), memory)
 
-    def judge(self, read: Tensor, memory: Tensor) -> Tensor:
-        """`forward` on what the reader has read."""
+    def judge(self, read: Tensor, memory: Tensor, once: bool = False) -> Tensor:
+        """`forward` on what the reader has read; once: see `Layers.once`."""
         features = torch.cat([read, memory], dim=-1) if memory.shape[-1] else read
-        return self.output(self.body(features)).squeeze(-1)
+        found = self.body.once(features, self.output) if once else self.output(self.body(features))
+        return found.squeeze(-1)
 
     def value(self, observations: Tensor, memory: Tensor) -> Tensor:
         """The same in units of reward."""
@@ -230,10 +218,10 @@ class ActorCritic(nn.Module):
 
     def forward(self, observations: Tensor, memory: Tensor, memories: Tensor, ended: Tensor) -> tuple[Tensor, Tensor]:
         """Parameters (batch, time, size) and normalised values (batch, time); memories: before each step."""
-        read = self.actor.reader(observations)
-        # vectors are read alike by both, but each has its own network for pictures
-        seen = self.valuer.reader(observations) if self.valuer.reader.pictures is not None else read
-        return self.actor.remember(read, memory, ended), self.valuer.judge(seen, memories)
+        if self.actor.reader.normaliser is not self.valuer.reader.normaliser or self.actor.reader.pictures is not None:
+            return self.actor(observations, memory, ended), self.valuer(observations, memories)
+        read = self.actor.reader(observations)  # vectors are read alike by both
+        return self.actor.remember(read, memory, ended, True), self.valuer.judge(read, memories, True)
 
 
 # so that AutoModel knows a saved folder once this module is imported

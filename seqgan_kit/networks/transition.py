@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from seqgan_kit.networks.actor import Pictures, layers, linear
+from seqgan_kit.networks.actor import Pictures
+from seqgan_kit.networks.layers import Activation, Layers, linear
 
 
 @dataclass(frozen=True)
@@ -29,15 +30,22 @@ class Layout:
 
 
 class _Body(nn.Module):
-    """The features, pictures read, through tanh layers: (..., inputs) -> (..., width)."""
+    """The features, pictures read, through layers: (..., inputs) -> (..., width)."""
 
-    def __init__(self, layout: Layout, parts: Sequence[slice], hidden: Sequence[int], spectral_norm: bool) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        parts: Sequence[slice],
+        hidden: Sequence[int],
+        spectral_norm: bool = False,
+        activation: Activation = "tanh",
+    ) -> None:
         super().__init__()
         self.layout, self.parts = layout, parts
         pictures = [part for part in parts if layout.picture and part in (layout.state, layout.next_state)]
         self.pictures = Pictures(layout.picture) if layout.picture and pictures else None
         widths = [128 if part in pictures else part.stop - part.start for part in parts]
-        self.body = layers([sum(widths), *hidden])
+        self.body = Layers([sum(widths), *hidden], activation)
         self.output = linear(hidden[-1], 1, 1.0)
         if spectral_norm:
             for module in [*self.modules()]:
@@ -58,19 +66,26 @@ class _Body(nn.Module):
 
 
 class TransitionNetwork(nn.Module):
-    """All features through tanh layers to a logit (Ho and Ermon 2016: 100-100): (..., size) -> (...).
+    """All features through layers to a logit (Ho and Ermon 2016: 100-100): (..., size) -> (...).
 
     Args:
         layout: of the features.
         hidden: widths of the layers.
         spectral_norm: each layer's greatest singular value is kept at 1 (Miyato et al. 2018).
+        activation: of the layers.
     """
 
-    def __init__(self, layout: Layout, hidden: Sequence[int] = (100, 100), spectral_norm: bool = False) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        hidden: Sequence[int] = (100, 100),
+        spectral_norm: bool = False,
+        activation: Activation = "tanh",
+    ) -> None:
         super().__init__()
         # one slice where nothing is a picture: features are read as they lie
         parts = [slice(0, layout.size)] if layout.picture is None else _present(layout)
-        self.body = _Body(layout, parts, hidden, spectral_norm)
+        self.body = _Body(layout, parts, hidden, spectral_norm, activation)
 
     def forward(self, features: Tensor) -> Tensor:
         return self.body(features)
@@ -96,8 +111,8 @@ class ShapedNetwork(nn.Module):
                 raise ValueError(f"ShapedNetwork needs {name} among the discriminator's inputs")
         self.layout = layout
         seen = [part for part in (layout.state, layout.action) if part.stop > part.start]
-        self.reward = _Body(layout, seen, hidden, False)
-        self.potential = _Body(layout, [layout.state], shaping, False)
+        self.reward = _Body(layout, seen, hidden)
+        self.potential = _Body(layout, [layout.state], shaping)
 
     def forward(self, features: Tensor) -> Tensor:
         layout = self.layout
