@@ -36,8 +36,9 @@ def main(words: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if words is None else words)
     # parts given by import path are looked for where the user is
     sys.path.insert(0, os.getcwd())
-    # transformers draws a bar of its own for every file that it writes or reads
+    # transformers and datasets draw a bar of their own for every file that they write or read
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     try:
         return _command(words)
     except UserError as error:

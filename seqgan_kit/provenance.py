@@ -7,6 +7,7 @@ import os
 import shlex
 import subprocess
 import sys
+from abc import ABC
 from dataclasses import fields, is_dataclass
 from datetime import datetime, timezone
 from functools import partial
@@ -23,7 +24,7 @@ from seqgan_kit.errors import UserError
 if TYPE_CHECKING:
     from seqgan_kit.engine import RunConfig
 
-PACKAGES = ("seqgan_kit", "torch", "transformers", "accelerate", "tokenizers", "sentencepiece", "numpy")
+PACKAGES = ("seqgan_kit", "torch", "transformers", "accelerate", "tokenizers", "sentencepiece", "gymnasium", "mujoco", "numpy")
 
 
 def provenance(
@@ -72,7 +73,9 @@ def config_yaml(config: Any) -> str:
 
 def _plain(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+        content = {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+        # where several classes fill a slot, which one
+        return {"class_path": _plain(type(value)), "init_args": content} if isinstance(value, ABC) else content
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     if isinstance(value, partial):

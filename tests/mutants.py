@@ -25,6 +25,11 @@ ROOT = Path(__file__).resolve().parent.parent
 OBJECTIVES, CREDIT, ESTIMATORS, SAMPLING = "objectives.py", "credit.py", "estimators.py", "sampling.py"
 REWARDS, PLAYERS, LSTM, CNN = "rewards.py", "players.py", "networks/lstm.py", "networks/cnn.py"
 OUTPUT, ORACLE = "networks/output.py", "worlds/oracle.py"
+DRAW, TRUST_REGION, REPLAY = "networks/draw.py", "trust_region.py", "replay.py"
+ACTIONS, NORMALISER, ACTOR = "networks/actions.py", "networks/normaliser.py", "networks/actor.py"
+TRANSITION, SAMPLES, CARTPOLE = "networks/transition.py", "samples.py", "worlds/cartpole.py"
+ENVIRONMENTS, POLICY = "imitation/environments.py", "imitation/policy.py"
+IMPROVEMENT, FEATURES, TRAIN = "imitation/improvement.py", "imitation/discriminator.py", "imitation/train.py"
 
 
 class Mutant(NamedTuple):
@@ -150,11 +155,11 @@ MUTANTS = [
     ),
     Mutant(
         CREDIT,
-        "decay * following * ~ended[:, t]",
-        "decay * following * ~terminated[:, t]",
+        "discount * decay * ~ended",
+        "discount * decay * ~terminated",
         "test_credit.py::test_gae_equals_its_definition",
     ),
-    Mutant(CREDIT, "discount * decay * following", "decay * following", "test_credit.py"),
+    Mutant(CREDIT, "discount * decay * ~ended", "decay * ~ended", "test_credit.py"),
     Mutant(
         CREDIT,
         "per_step = (total - credit) / (count - 1).clamp_min(1)",
@@ -209,21 +214,21 @@ MUTANTS = [
     Mutant(ESTIMATORS, "clip: float = 0.2", "clip: float = 0.3", "test_estimators.py"),
     Mutant(ESTIMATORS, "if len(set(shapes)) > 1 or", "if", "test_estimators.py"),
     # sampling
-    Mutant(SAMPLING, "point, right=True)", "point)", "test_sampling.py::test_impossible_tokens_are_never_drawn", True),
+    Mutant(DRAW, "point, right=True)", "point)", "test_sampling.py::test_impossible_tokens_are_never_drawn", True),
     Mutant(
-        SAMPLING,
+        DRAW,
         "* (entries < vocabulary)",
         "* 1",
         "test_sampling.py::test_draw_matches_the_softmax test_sampling.py::test_impossible_tokens_are_never_drawn",
     ),
     Mutant(
-        SAMPLING,
+        DRAW,
         "if whole < vocabulary:",
         "if whole < vocabulary - BLOCK:",
         "test_sampling.py::test_draw_matches_the_softmax",
     ),
     Mutant(
-        SAMPLING,
+        DRAW,
         "device=cdf.device) * cdf[:, -1:]",
         "device=cdf.device)",
         "test_sampling.py::test_draw_matches_the_softmax",
@@ -341,6 +346,439 @@ MUTANTS = [
         "total += whole.to(total.device)",
         "total -= whole.to(total.device)",
         "test_learning.py::test_policy_learns_from_a_users_reward_alone",
+    ),
+    # objectives of steps
+    Mutant(
+        OBJECTIVES,
+        "- weight * (entropies[0] + entropies[1]) / 2",
+        "+ weight * (entropies[0] + entropies[1]) / 2",
+        "test_discriminator_features.py::test_entropy_of_the_verdicts",
+    ),
+    Mutant(
+        OBJECTIVES,
+        "F.softplus(logits) - logits * torch.sigmoid(logits)",
+        "F.softplus(logits) - logits * torch.sigmoid(-logits)",
+        "test_discriminator_features.py::test_entropy_of_the_verdicts",
+    ),
+    # the trust region
+    Mutant(
+        TRUST_REGION,
+        "[tensor.reshape(-1) for tensor in tensors]",
+        "[tensor.T.reshape(-1) if tensor.dim() == 2 else tensor.reshape(-1) for tensor in tensors]",
+        "test_trust_region.py::test_flatten_and_assign_are_inverse",
+    ),
+    Mutant(
+        TRUST_REGION,
+        "return flatten(rows) + damping * vector",
+        "return flatten(rows)",
+        "test_trust_region.py::test_hessian_product_equals_the_hessian",
+    ),
+    Mutant(
+        TRUST_REGION,
+        "parameters, vector, retain_graph",
+        "parameters, vector.square(), retain_graph",
+        "test_trust_region.py::test_hessian_product_equals_the_hessian",
+    ),
+    Mutant(
+        TRUST_REGION,
+        "following / square * direction",
+        "square / following * direction",
+        "test_trust_region.py::test_conjugate_gradient_solves",
+    ),
+    Mutant(
+        TRUST_REGION,
+        "(2 * divergence / curvature).sqrt()",
+        "(divergence / curvature).sqrt()",
+        "test_trust_region.py::test_natural_step_on_a_quadratic",
+        True,
+    ),
+    Mutant(
+        TRUST_REGION,
+        "conjugate_gradient(product, -gradient, iterations)",
+        "conjugate_gradient(product, gradient, iterations)",
+        "test_trust_region.py::test_natural_step_on_a_quadratic",
+    ),
+    Mutant(
+        TRUST_REGION,
+        "if not curvature > 0:",
+        "if curvature < 0:",
+        "test_trust_region.py::test_natural_step_into_nowhere_is_none",
+    ),
+    Mutant(TRUST_REGION, "    move(0.0)\n", "", "test_trust_region.py::test_failed_line_search_restores", True),
+    Mutant(
+        TRUST_REGION,
+        "found - loss <= share * fraction * slope",
+        "found - loss <= share * fraction * abs(slope)",
+        "test_trust_region.py::test_failed_line_search_restores "
+        "test_trust_region.py::test_line_search_wants_its_share_of_the_promise",
+    ),
+    Mutant(
+        TRUST_REGION,
+        "share * fraction * slope",
+        "share * slope",
+        "test_trust_region.py::test_line_search_wants_its_share_of_the_promise",
+    ),
+    Mutant(
+        TRUST_REGION,
+        "if divergence <= limit and",
+        "if not divergence > limit and",
+        "test_trust_region.py::test_failed_line_search_restores",
+    ),
+    Mutant(
+        IMPROVEMENT,
+        "return -_mean(ratio * experience.advantages, experience.mask)",
+        "return -(ratio * experience.advantages).mean()",
+        "test_trust_region.py",
+    ),
+    Mutant(IMPROVEMENT, "engine.mean(fisher(vector)) + self.damping * vector", "vector", "test_trust_region.py"),
+    Mutant(
+        IMPROVEMENT,
+        "(actions.log_prob(new, experience.drawn) - experience.log_probs).exp()",
+        "1",
+        "test_trust_region.py",
+    ),
+    Mutant(IMPROVEMENT, "slope = gradient.dot(step)", "slope = -gradient.dot(step)", "test_trust_region.py"),
+    Mutant(IMPROVEMENT, "start + fraction * step", "start + step", "test_trust_region.py"),
+    # actions
+    Mutant(ACTIONS, "chosen, dim=-1).sum(-1)", "chosen, dim=-1).mean(-1)", "test_actions.py::test_log_prob_of_choices"),
+    Mutant(
+        ACTIONS,
+        "-torch.empty(*shape, self.size).exponential_().log()",
+        "torch.empty(*shape, self.size).exponential_().log()",
+        "test_actions.py::test_draws_of_choices",
+    ),
+    Mutant(ACTIONS, "a.exp() * (a - b)", "b.exp() * (b - a)", "test_actions.py::test_entropy_and_divergence", True),
+    Mutant(
+        ACTIONS,
+        "ratio = (2 * (log_std - new_log_std)).exp()",
+        "ratio = (log_std - new_log_std).exp()",
+        "test_actions.py::test_entropy_and_divergence",
+    ),
+    Mutant(
+        ACTIONS,
+        "(mean - new_mean) * (-new_log_std).exp()",
+        "(mean - new_mean) * (-log_std).exp()",
+        "test_actions.py::test_entropy_and_divergence",
+    ),
+    Mutant(
+        ACTIONS,
+        "(1 + math.log(2 * math.pi)) / 2).sum(-1)",
+        "math.log(2 * math.pi) / 2).sum(-1)",
+        "test_actions.py::test_entropy_and_divergence",
+    ),
+    Mutant(
+        ACTIONS,
+        "torch.addcmul(mean, noise, log_std.exp())",
+        "torch.addcmul(mean, noise, log_std.exp().square())",
+        "test_actions.py::test_draws_of_a_box",
+    ),
+    Mutant(
+        ACTIONS,
+        "logs = logs - 2 * (math.log(2)",
+        "logs = logs + 2 * (math.log(2)",
+        "test_actions.py::test_log_prob_of_a_squashed_box",
+        True,
+    ),
+    Mutant(ACTIONS, " - ((high - low) / 2).log()", "", "test_actions.py::test_squashed_density_is_one_over_the_bounds"),
+    Mutant(
+        ACTIONS,
+        "torch.minimum(torch.maximum(flat, low), high)",
+        "torch.maximum(flat, low)",
+        "test_actions.py::test_clipping_equals_numpy",
+    ),
+    Mutant(ACTIONS, ".clamp(-1 + 1e-4, 1 - 1e-4)", ".clamp(-1, 1)", "test_actions.py::test_squashing_and_its_inverse"),
+    Mutant(
+        ACTIONS,
+        "return (flat - middle) / half",
+        "return (flat - middle) / (2 * half)",
+        "test_actions.py::test_features_of_a_box",
+    ),
+    # the normaliser
+    Mutant(NORMALISER, "(around - step.square())", "around", "test_normaliser.py", True),
+    Mutant(
+        NORMALISER,
+        "1 / self.variance.sqrt()",
+        "1 / self.variance",
+        "test_normaliser.py::test_forward_standardises_and_restore_inverts",
+    ),
+    Mutant(
+        NORMALISER,
+        "(values.double() - self.mean)",
+        "values.double()",
+        "test_normaliser.py::test_statistics_after_many_unequal_updates",
+    ),
+    Mutant(
+        NORMALISER,
+        "(values.double() - self.mean)",
+        "(values - self.mean.float()).double()",
+        "test_normaliser.py::test_a_large_offset_keeps_its_precision "
+        "test_normaliser.py::test_statistics_after_many_unequal_updates",
+    ),
+    Mutant(NORMALISER, "step = total / together", "step = total / count", "test_normaliser.py"),
+    Mutant(NORMALISER, ".clamp_(-self.limit, self.limit)", ".clamp_(max=self.limit)", "test_normaliser.py::test_limit"),
+    Mutant(NORMALISER, ".sqrt().clamp_min(1e-4)", ".sqrt()", "test_normaliser.py::test_constant_features_stay_finite"),
+    # networks of steps
+    Mutant(
+        ACTOR,
+        "memory = memory * ~ended[:, t : t + 1]",
+        "memory = memory",
+        "test_environment_policy.py::test_memory_of_a_recurrent_policy",
+    ),
+    Mutant(
+        TRANSITION,
+        "* (1 - features[..., layout.ended].squeeze(-1))",
+        "",
+        "test_discriminator_features.py::test_shaped_network_is_its_equation",
+        True,
+    ),
+    Mutant(
+        TRANSITION, "+ layout.discount * after", "+ after", "test_discriminator_features.py::test_shaping_telescopes"
+    ),
+    Mutant(
+        TRANSITION,
+        "- self.potential(features)",
+        "+ self.potential(features)",
+        "test_discriminator_features.py::test_shaping_telescopes",
+    ),
+    Mutant(
+        TRANSITION,
+        "if isinstance(module, nn.Linear | nn.Conv2d):",
+        "if isinstance(module, nn.Conv2d):",
+        "test_discriminator_features.py::test_spectral_norm",
+    ),
+    Mutant(
+        FEATURES,
+        "self._state(sample.next_observations, over | sample.terminated)",
+        "self._state(sample.next_observations, over | sample.ended)",
+        "test_discriminator_features.py::test_features_of_each_step",
+    ),
+    Mutant(
+        FEATURES,
+        "found.append((over | sample.terminated)",
+        "found.append((over | sample.ended)",
+        "test_discriminator_features.py::test_features_of_each_step",
+        True,
+    ),
+    Mutant(
+        FEATURES,
+        "self.actions.features(sample.actions) * ~over.unsqueeze(-1)",
+        "self.actions.features(sample.actions)",
+        "test_discriminator_features.py::test_features_of_each_step",
+    ),
+    Mutant(
+        FEATURES,
+        "return weight * gradient_penalty",
+        "return gradient_penalty",
+        "test_discriminator_features.py::test_penalty_of_a_linear_network",
+    ),
+    Mutant(
+        FEATURES,
+        "round(count * steps / (count + steps))",
+        "min(count, steps)",
+        "test_discriminator_features.py::test_absorbing_share_of_a_replay",
+    ),
+    Mutant(
+        TRAIN,
+        "return self._plain(module, sample) - log_probs",
+        "return self._plain(module, sample) + log_probs",
+        "test_discriminator_features.py::test_logit_of_airl",
+    ),
+    # environments and the policy in them
+    Mutant(
+        ENVIRONMENTS,
+        "terminated[i], ended[i] = terminal, terminal or truncated",
+        "terminated[i], ended[i] = terminal or truncated, terminal or truncated",
+        "test_environments.py::test_a_fall_is_no_time_limit",
+        True,
+    ),
+    Mutant(
+        ENVIRONMENTS,
+        "elapsed[i] = len(self._taken[i])",
+        "elapsed[i] = len(self._taken[i]) - 1",
+        "test_environments.py::test_copies_equal_single_environments",
+    ),
+    Mutant(
+        ENVIRONMENTS,
+        "following = np.empty_like(self.observations)",
+        "following = self.observations",
+        "test_environments.py::test_copies_equal_single_environments",
+        True,
+    ),
+    Mutant(
+        ENVIRONMENTS,
+        "else actions.copy()\n        problems",
+        "else actions\n        problems",
+        "test_environments.py::test_copies_go_on_from_their_state",
+    ),
+    Mutant(
+        ENVIRONMENTS,
+        "[*self._entropy, self._episodes]",
+        "[self._entropy[0], self._episodes]",
+        "test_environments.py::test_every_episode_has_a_seed_of_its_own",
+    ),
+    Mutant(
+        ENVIRONMENTS,
+        'self._episodes, self._broken = state["episodes"], state["broken"]',
+        'self._broken = state["broken"]',
+        "test_environments.py::test_copies_go_on_from_their_state "
+        "test_environments.py::test_an_environment_that_is_not_deterministic_starts_anew",
+    ),
+    Mutant(
+        ENVIRONMENTS,
+        "for i in np.flatnonzero(ended & ~broken):\n                self._broken = 0",
+        "for i in np.flatnonzero(ended & ~broken):",
+        "test_environments.py::test_an_environment_that_always_breaks_stops_the_run",
+    ),
+    Mutant(
+        ENVIRONMENTS,
+        "return Step(following, rewards, terminated, ended, ~broken,",
+        "return Step(following, rewards, terminated, ended, broken | True,",
+        "test_environments.py::test_broken_episodes_are_discarded",
+    ),
+    Mutant(
+        ENVIRONMENTS,
+        "terminated = terminated & counts\n        ended",
+        "ended",
+        "test_environments.py::test_vectorised_resets_are_no_steps",
+    ),
+    Mutant(
+        ENVIRONMENTS,
+        "(self._elapsed + 1) * counts",
+        "self._elapsed + counts",
+        "test_environments.py::test_vectorised_resets_are_no_steps",
+    ),
+    Mutant(
+        ENVIRONMENTS,
+        "self.observations, self._resets = seen, ended",
+        "self.observations, self._resets = seen, terminated",
+        "test_environments.py::test_vectorised_resets_are_no_steps",
+    ),
+    Mutant(
+        ENVIRONMENTS,
+        "        self._core.np_random.bit_generator.state = {",
+        "        _ = {",
+        "test_environments.py::test_vectorised_goes_on_from_its_state",
+    ),
+    Mutant(
+        CARTPOLE,
+        "return observation, float(not fallen), False,",
+        "return observation, float(not fallen), fallen,",
+        "test_environments.py::test_fixed_horizon_cart_pole",
+    ),
+    Mutant(
+        POLICY,
+        "counts[starts[i] : t + 1, i] = False",
+        "counts[t, i] = False",
+        "test_environment_policy.py::test_rollouts_equal_single_environments",
+        True,
+    ),
+    Mutant(
+        POLICY,
+        "starts[step.ended] = t + 1",
+        "starts[step.ended] = t",
+        "test_environment_policy.py::test_rollouts_equal_single_environments",
+    ),
+    Mutant(
+        POLICY,
+        "over = step.ended | ~step.counts",
+        "over = step.terminated",
+        "test_environment_policy.py::test_memory_of_a_recurrent_policy",
+    ),
+    Mutant(
+        POLICY,
+        "over = step.ended | ~step.counts",
+        "over = step.ended",
+        "test_environment_policy.py::test_memory_of_a_recurrent_policy",
+    ),
+    Mutant(
+        POLICY,
+        "own &= ~fake.terminated",
+        "own &= fake.terminated",
+        "test_environment_policy.py::test_advantages_and_returns",
+    ),
+    Mutant(
+        POLICY,
+        "own = fake.ended.clone()",
+        "own = torch.zeros_like(fake.ended)",
+        "test_environment_policy.py::test_advantages_and_returns",
+        True,
+    ),
+    Mutant(POLICY, "own[:, -1] = True", "pass", "test_environment_policy.py::test_advantages_and_returns"),
+    Mutant(
+        POLICY,
+        "fake.next_memory[own].unsqueeze(1)",
+        "fake.memory[own].unsqueeze(1)",
+        "test_environment_policy.py::test_advantages_and_returns",
+    ),
+    Mutant(
+        POLICY,
+        "whiten(advantages, fake.mask, self.engine)",
+        "whiten(advantages, fake.mask | True, self.engine)",
+        "test_environment_policy.py::test_advantages_and_returns",
+    ),
+    Mutant(
+        POLICY,
+        "left = (self.absorbing - fake.elapsed)",
+        "left = (self.absorbing - fake.elapsed + 1)",
+        "test_environment_policy.py::test_reward_after_the_end",
+        True,
+    ),
+    Mutant(
+        POLICY,
+        "return fake.terminated * each * self.discount *",
+        "return fake.terminated * each *",
+        "test_environment_policy.py::test_reward_after_the_end",
+    ),
+    Mutant(
+        POLICY,
+        "return fake.terminated * each",
+        "return fake.ended * each",
+        "test_environment_policy.py::test_reward_after_the_end",
+    ),
+    Mutant(
+        POLICY,
+        "earned - self.improvement.causal_entropy * log_probs",
+        "earned + self.improvement.causal_entropy * log_probs",
+        "test_environment_policy.py::test_rewards_are_added_by_weight",
+    ),
+    Mutant(
+        POLICY,
+        "sums[0] += self._returns[i]",
+        "pass",
+        "test_environment_policy.py::test_returns_and_lengths_of_episodes",
+    ),
+    Mutant(
+        POLICY,
+        "sums[counts[i, bounds - 1]].tolist()",
+        "sums.tolist()",
+        "test_environment_policy.py::test_returns_and_lengths_of_episodes",
+    ),
+    Mutant(
+        REWARDS,
+        "values = np.where(sample.mask.flatten().cpu().numpy(), values, np.float32(0))",
+        "values = np.nan_to_num(values)",
+        "test_environment_policy.py::test_user_rewards_may_be_anything_on_padding "
+        "test_environment_policy.py::test_mistakes_in_user_rewards",
+    ),
+    Mutant(
+        SAMPLES,
+        "chosen = sample.mask.flatten().nonzero()",
+        "chosen = sample.mask.T.flatten().nonzero()",
+        "test_environment_policy.py::test_steps_are_rows",
+    ),
+    Mutant(
+        REPLAY,
+        "index = torch.randperm(total)[: self.batch_size]",
+        "index = torch.randint(total, (self.batch_size,))",
+        "test_replay.py::test_takes_without_repetition",
+    ),
+    Mutant(REPLAY, "[-self.turns :]", "[-self.turns - 1 :]", "test_replay.py::test_keeps_the_latest_turns"),
+    Mutant(REPLAY, "self._kept[-(self.turns - 1) :]", "self._kept[: self.turns - 1]", "test_replay.py::test_state"),
+    Mutant(
+        REPLAY,
+        "- a) for a, b in",
+        "- a).clamp_min(1) for a, b in",
+        "test_replay.py::test_takes_evenly_from_turns_of_different_sizes",
     ),
 ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import warnings
 from pathlib import Path
 
@@ -223,20 +224,22 @@ def test_the_written_configuration_is_complete_and_is_the_run(here: Path) -> Non
 
 @pytest.mark.parametrize("recipe", sorted((runs.ROOT / "recipes").glob("*.yaml")), ids=lambda path: path.name)
 def test_every_recipe_parses(recipe: Path) -> None:
-    """Each recipe's keys and values are accepted, and what it writes is accepted again."""
-    config, text = parse(["--config", str(recipe)])
+    """Each recipe's keys and values are accepted by the task of its head, and what it writes is accepted again."""
+    command = re.search(r"seqgan-kit train (\w+)", recipe.read_text())
+    assert command is not None
+    config, text = parse(["--config", str(recipe)], command[1])
     Path("again.yaml").write_text(text)
-    again, same = parse(["--config", "again.yaml"])
+    again, same = parse(["--config", "again.yaml"], command[1])
     assert same == text
     assert again.run == config.run
-    assert again.likelihood == config.likelihood
+    assert again.evaluation == config.evaluation
 
 
 def test_help_names_the_commands_and_every_option(capsys: pytest.CaptureFixture[str]) -> None:
     """`--help` of the command and of training ends well, with what there is."""
     assert main(["--help"]) == 0
     told = capsys.readouterr().out
-    assert all(name in told for name in ("train", "resume", "sample", "evaluate", "report"))
+    assert all(name in told for name in ("train", "resume", "sample", "evaluate", "record", "watch", "report"))
     with pytest.raises(SystemExit) as end:
         main(["train", "text", "--help"])
     assert not end.value.code
@@ -299,7 +302,7 @@ def test_bad_files_are_told_by_name_line_and_remedy(
         (["--discriminator.network", "nowhere.Net"],
          ["--discriminator.network: can't import nowhere.Net (No module named"]),
         (["--config", "none.yaml"], ["none.yaml"]),
-        (["stray"], ["stray"]),
+        (["my.txt"], ["my.txt", "did you mean --data.path my.txt?", "train text --help"]),
         (["--run.trackers", "[tensorbord]"], ["--run.trackers tensorbord", "tensorboard"]),
         (["--run.device", "cuda"], ["--run.device cuda", "cpu"]),
         (["--run.processes", "2"], ["--run.processes 2", "torchrun"]),
@@ -355,12 +358,13 @@ def test_bad_keys_of_a_yaml_file_are_told_with_the_file(
         (["report", "empty"], ["empty is no run folder"]),
         (["resume", "empty"], ["empty is no run folder"]),
         (["sample", "begun"], ["begun/model holds no model", "resume begun"]),
+        (["watch", "begun"], ["watch is for runs of imitation", "begun is one of text", "sample, evaluate, report"]),
         (["sample", "begun", "--cuont", "3"], ["--cuont", "count"]),
         (["sample", "begun", "--count", "x"], ["--count", "x"]),
         (["sample", "begun", "--count", "0"], ["--count"]),
     ],
     ids=lambda value: (
-        " ".join(value) if value[0] in ("trian", "train", "sample", "evaluate", "report", "resume") else ""
+        " ".join(value) if value[0] in ("trian", "train", "sample", "evaluate", "watch", "report", "resume") else ""
     ),
 )
 def test_bad_commands_are_told_with_the_remedy(

@@ -98,7 +98,7 @@ def test_gae_equals_its_definition() -> None:
 
 
 def test_gae_is_the_weighted_mean_of_advantages_over_n_steps() -> None:
-    """(1 - decay) times the sum of decay^(n-1) A^(n), episode by episode; A^(n) looks n steps ahead and bootstraps there.
+    """(1 - decay) times the sum of decay^(n-1) A^(n), episode by episode; A^(n) bootstraps after n steps.
 
     The row holds an episode that terminates, one that a time limit cuts, one of a single step of each kind, and one
     that the row's end cuts. What stands for the value after a termination is of no effect.

@@ -1,6 +1,8 @@
 """The report of a run: what it shows is what the run folder holds, and the page needs nothing else."""
 
+import base64
 import json
+import os
 import re
 import subprocess
 import sys
@@ -12,9 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from seqgan_kit import report
 from seqgan_kit.errors import UserError
-from seqgan_kit.report import read_metrics, write_report
+from seqgan_kit.report import curves, metrics, read_metrics, write_report
+from seqgan_kit.report.page import SAMPLE_FILES, SAMPLES
 
 HOSTILE = "<script>alert('1')</script> & <img src=\"http://example.org/x.png\">"
 PHASES = ("maximum_likelihood", "discriminator", "adversarial", "control")
@@ -127,18 +129,81 @@ def test_phases_and_samples_are_in_order(tmp_path: Path) -> None:
     ]
     assert re.findall(r"<details( open)?><summary>step (\d+)", page.text) == [("", "10"), (" open", "20")] * len(PHASES)
     assert re.findall(r"<li>(\w+) at (\d+)", page.text) == [(phase, step) for phase in PHASES for step in ("10", "20")]
-    assert page.text.count("<li>more") == 2 * len(PHASES) * (report.SAMPLES - 2)
+    assert page.text.count("<li>more") == 2 * len(PHASES) * (SAMPLES - 2)
 
 
 def test_control_is_dashed_in_the_place_of_the_adversarial_phase(tmp_path: Path) -> None:
     """The control starts where the adversarial phase starts, and its line is dashed; without it no line is."""
     write_report(make_run(tmp_path / "run", entries()))
     phases = read_metrics(tmp_path / "run" / "metrics.jsonl")
-    places = report.slots(phases)
+    places = curves.slots(phases)
     assert places["control"] == places["adversarial"] == (1.7, 1.0)
-    assert "dasharray" in report.figure(phases, "eval/nll_gen", "a")
+    assert "dasharray" in curves.figure(phases, "eval/nll_gen", "a")
     del phases["control"]
-    assert "dasharray" not in report.figure(phases, "eval/nll_gen", "a")
+    assert "dasharray" not in curves.figure(phases, "eval/nll_gen", "a")
+
+
+def imitation(folder: Path) -> Path:
+    """A run of imitation with its control, hostile baseline names, and a video."""
+    lines = []
+    for phase in ("behaviour_cloning", "adversarial", "frozen_control"):
+        for step in range(1, 5):
+            line = {"phase": phase, "step": step, "total": 4, "return": 20.0 * step, "discriminator_accuracy": 0.5}
+            if step == 4:
+                line |= {"eval/return_greedy": 10.0 * len(phase), "eval/return_greedy_interval": 1.25}
+            lines.append(line)
+    run = make_run(folder, lines)
+    known = {"random": {"mean": 20.0, "interval": 2.5}, f"expert {HOSTILE}": {"mean": 495.0, "interval": float("nan")}}
+    (run / "baselines.json").write_text(json.dumps(known))
+    (run / "video.gif").write_bytes(b"GIF89a" + bytes(100))
+    return run
+
+
+def test_returns_stand_between_random_actions_and_the_expert(tmp_path: Path) -> None:
+    """Both are columns of the summary and lines of each panel of returns; an interval is no panel but a ± beside."""
+    page = Page(write_report(imitation(tmp_path / "run")))
+    assert page.rows[0] == [
+        "metric", "random", f"expert {HOSTILE}", "after behaviour cloning", "after adversarial",
+        "control: discriminator never trained", "meaning",
+    ]  # fmt: skip
+    assert page.rows[1][:-1] == [
+        "return greedy ↑ higher", "20.00 ± 2.500", "495.0", "170.0 ± 1.250", "110.0 ± 1.250", "140.0 ± 1.250",
+    ]  # fmt: skip
+    assert page.text.count("<svg") == 3
+    assert "interval</b>" not in page.text
+    assert "<script" not in page.text
+    phases = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    known = {"random": (20.0, 2.5), "expert": (495.0, 1.0)}
+    places = curves.slots(phases)
+    assert places["frozen_control"] == places["adversarial"]
+    assert places["adversarial"][0] == 1.0
+    for metric, lines in (("eval/return_greedy", 2), ("return", 2), ("discriminator_accuracy", 0)):
+        drawn = curves.figure(phases, metric, "a", known)
+        plain = curves.figure(phases, metric, "a", {})
+        assert drawn.count("dasharray") - plain.count("dasharray") == lines
+        assert (">expert<" in drawn) == bool(lines)
+
+
+def test_a_video_is_part_of_the_page(tmp_path: Path) -> None:
+    """As a data: URI with a text alternative, which the page's policy allows; what is no GIF is left out."""
+    run = imitation(tmp_path / "run")
+    page = Page(write_report(run))
+    (source,) = [value for tag, name, value in page.attributes if (tag, name) == ("img", "src")]
+    assert source == "data:image/gif;base64," + base64.b64encode((run / "video.gif").read_bytes()).decode()
+    assert ("img", "alt", "Animation of an episode") in page.attributes
+    (policy,) = [value for tag, name, value in page.attributes if (tag, name) == ("meta", "content") and "src" in value]
+    assert policy == "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+    (run / "video.gif").write_text(HOSTILE)
+    assert "<img" not in write_report(run).read_text()
+
+
+@pytest.mark.parametrize("wrong", ["{", "[1]", '{"random": 3}', '{"random": {"mean": "x", "interval": 1}}'])
+def test_wrong_baselines_are_named(tmp_path: Path, wrong: str) -> None:
+    """One line that names the file."""
+    run = imitation(tmp_path / "run")
+    (run / "baselines.json").write_text(wrong)
+    with pytest.raises(UserError, match=r"baselines\.json: no baselines with mean and interval; correct or delete"):
+        write_report(run)
 
 
 def test_summary_shows_the_last_values(tmp_path: Path) -> None:
@@ -159,7 +224,7 @@ def test_summary_shows_the_last_values(tmp_path: Path) -> None:
         assert [float(cell) for cell in row[1:4]] == pytest.approx(last, rel=1e-3)  # Four digits are shown.
         assert exact[name] == last
         if best:
-            assert f"<b>{report.number(best(last))}</b>" in page.text
+            assert f"<b>{metrics.number(best(last))}</b>" in page.text
     assert page.text.count("<b>0.") + page.text.count("<b>1.") == 2
 
 
@@ -233,25 +298,25 @@ def test_long_run_stays_small(tmp_path: Path) -> None:
     assert time.perf_counter() - start < 10
     assert path.stat().st_size < 1_500_000
     assert path.read_text().count("<svg") == 20
-    assert path.read_text().count("<details") == report.SAMPLE_FILES + 2 * 3
+    assert path.read_text().count("<details") == SAMPLE_FILES + 2 * 3
 
 
 def test_thinned_line_keeps_its_extremes() -> None:
     """A spike in a long line is still drawn, and a short line is drawn whole."""
     values = np.random.default_rng(0).random(20_000)
     values[12_345], values[777] = 9.0, -9.0
-    kept = report.thin(values)
-    assert len(kept) <= report.POINTS
+    kept = curves.thin(values)
+    assert len(kept) <= curves.POINTS
     assert {12_345, 777} <= set(kept.tolist())
     assert (np.diff(kept) > 0).all()
-    assert report.thin(values[:7]).tolist() == list(range(7))
+    assert curves.thin(values[:7]).tolist() == list(range(7))
 
 
 def test_smoothed_line_is_the_mean_of_its_window() -> None:
     """Away from the ends and at them, each value is the plain mean over the window's part of the line."""
     values = np.random.default_rng(0).random(200)
     expected = [values[max(0, i - 5) : i + 6].mean() for i in range(200)]  # A reach of 200 / 40 to each side.
-    np.testing.assert_allclose(report.smooth(values), expected, rtol=1e-9)
+    np.testing.assert_allclose(curves.smooth(values), expected, rtol=1e-9)
 
 
 def test_interrupted_write_leaves_the_old_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,7 +336,7 @@ def test_interrupted_write_leaves_the_old_page(tmp_path: Path, monkeypatch: pyte
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(report.os, "replace", refuse)
+        patch.setattr(os, "replace", refuse)
         with pytest.raises(KeyboardInterrupt):
             write_report(run)
     assert path.read_bytes() == old

@@ -31,7 +31,9 @@ def positive_definite(n: int, seed: int = 0) -> Tensor:
     return basis @ torch.linspace(0.5, 3, n, dtype=torch.float64).diag() @ basis.T
 
 
-@pytest.mark.parametrize("actions", [Choices((4,), True), Choices((2, 2), False), Continuous((-1,) * 2, (1,) * 2, (2,))])
+@pytest.mark.parametrize(
+    "actions", [Choices((4,), True), Choices((2, 2), False), Continuous((-1,) * 2, (1,) * 2, (2,))]
+)
 @pytest.mark.parametrize("same", [True, False])
 def test_hessian_product_equals_the_hessian(actions: Choices | Continuous, same: bool) -> None:
     """Of a network's mean KL divergence, at its old parameters and away from them, damping included."""
@@ -109,7 +111,12 @@ def test_natural_step_on_a_quadratic() -> None:
 
 @pytest.mark.parametrize(
     ("matrix", "gradient"),
-    [(torch.eye(2), [0.0, 0.0]), (-torch.eye(2), [1.0, 2.0]), (torch.eye(2), [NAN, 1.0]), (NAN * torch.eye(2), [1.0, 2.0])],
+    [
+        (torch.eye(2), [0.0, 0.0]),
+        (-torch.eye(2), [1.0, 2.0]),
+        (torch.eye(2), [NAN, 1.0]),
+        (NAN * torch.eye(2), [1.0, 2.0]),
+    ],
     ids=["no gradient", "curved the wrong way", "gradient is NaN", "curvature is NaN"],
 )
 def test_natural_step_into_nowhere_is_none(matrix: Tensor, gradient: list[float]) -> None:
@@ -161,7 +168,9 @@ def test_line_search_halves_until_the_divergence_fits() -> None:
     assert path.search(limit=0.99) == Accepted(0.25, 4.75, 0.25)
 
 
-@pytest.mark.parametrize(("share", "fraction"), [(0.0, 1.0), (0.2, 1.0), (0.3, 0.5), (0.6, 0.5), (0.7, 0.25), (0.85, 0.125)])
+@pytest.mark.parametrize(
+    ("share", "fraction"), [(0.0, 1.0), (0.2, 1.0), (0.3, 0.5), (0.6, 0.5), (0.7, 0.25), (0.85, 0.125)]
+)
 def test_line_search_wants_its_share_of_the_promise(share: float, fraction: float) -> None:
     """5 - f + 3/4 f^2 falls by 1/4, 5/8, 13/16 and 29/32 of what its slope promises for those steps."""
     assert Path(lambda f: 5 - f + 0.75 * f**2).search(share=share).fraction == fraction
@@ -219,7 +228,7 @@ def distribution(kind: str, parameters: Tensor) -> distributions.Distribution:
 
 @torch.no_grad()
 def experience(network: Actor, rows: int, time: int) -> Experience:
-    """Random observations, the network's own actions, and advantages that favour some of them; some steps don't count."""
+    """Random observations, the network's own actions, and advantages that favour some; not all steps count."""
     observations, memory = torch.randn(rows, time, 3), network.start(rows)
     ended, mask = torch.rand(rows, time) < 0.2, torch.rand(rows, time) < 0.9
     parameters = network(observations, memory, ended)
@@ -229,7 +238,16 @@ def experience(network: Actor, rows: int, time: int) -> Experience:
     memories = torch.zeros(rows, time, memory.shape[1])  # only a value looks at them
     log_probs = network.actions.log_prob(parameters, drawn)
     return Experience(
-        observations, memory, memories, drawn, ended, mask, parameters, log_probs, advantages, torch.zeros_like(advantages)
+        observations,
+        memory,
+        memories,
+        drawn,
+        ended,
+        mask,
+        parameters,
+        log_probs,
+        advantages,
+        torch.zeros_like(advantages),
     )
 
 
@@ -272,7 +290,9 @@ def test_trpo_ignores_what_does_not_count(engine: Engine) -> None:
         done = experience(network, 50, 1)
         assert not done.mask.all()
         done = dataclasses.replace(
-            done, advantages=done.advantages + garbage * ~done.mask, log_probs=done.log_probs - garbage / 50 * ~done.mask
+            done,
+            advantages=done.advantages + garbage * ~done.mask,
+            log_probs=done.log_probs - garbage / 50 * ~done.mask,
         )
         TRPO()._step(engine, network, done)
         found.append(trust_region.flatten([*network.parameters()]))

@@ -15,7 +15,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ import torch
 from gymnasium import spaces
 
 from seqgan_kit.errors import UserError
-from seqgan_kit.samples import Transitions
+from seqgan_kit.samples import Transitions, size
 
 KEYS = ("obs", "acts", "lens", "indices", "rews", "terminal", "seeds", "env_id")
 HOW = "np.savez(path, obs=..., acts=..., lens=...) makes one"
@@ -413,6 +413,21 @@ def transitions(demonstrations: Demonstrations, config: DemonstrationConfig) -> 
         ended=ended,
         mask=torch.ones_like(ended),
     )
+
+
+def sequences(demonstrations: Demonstrations, config: DemonstrationConfig) -> Transitions:
+    """Whole chosen episodes as rows, (episodes, time, ...), padded on the right: for a policy that remembers."""
+    single = [
+        transitions(replace(demonstrations, episodes=[episode]), replace(config, trajectories=None, subsample=1))
+        for episode in choose(demonstrations, config).episodes
+    ]
+    longest = max(size(episode) for episode in single)
+
+    def pad(name: str) -> torch.Tensor:
+        rows = [getattr(episode, name).squeeze(1) for episode in single]
+        return torch.stack([torch.cat([row, row.new_zeros(longest - len(row), *row.shape[1:])]) for row in rows])
+
+    return Transitions(**{field.name: pad(field.name) for field in fields(Transitions)})
 
 
 # Checks that all readers share

@@ -23,6 +23,7 @@ from seqgan_kit.imitation.evaluation import Returns, at_random, evaluate, return
 from seqgan_kit.imitation.experts import balancing
 from seqgan_kit.imitation.improvement import TRPO, Improvement
 from seqgan_kit.imitation.policy import EnvironmentPolicy
+from seqgan_kit.imitation.video import write_video
 from seqgan_kit.learning import Metrics, OptimizerConfig
 from seqgan_kit.networks.actions import Continuous, from_space
 from seqgan_kit.networks.actor import Actor, ActorConfig, Valuer, is_picture
@@ -207,6 +208,11 @@ def train(config: ImitationConfig, config_text: str = "", resume: bool = False) 
         _run(engine, config, parts)
         engine.finish()
         if engine.is_main:
+            if config.evaluation.video:
+                settings = config.evaluation
+                write_video(
+                    engine.folder, config.environment, parts.game.actor, settings.video, settings.seed, engine.say
+                )
             write_report(engine.folder)
     return engine.folder
 
@@ -311,7 +317,7 @@ class _Parts:
             real = _with_absorbing(pairs, left // max(1, config.demonstrations.subsample))
         name = expert.name if expert is not None else "the environment"
         self.real = self._stream("real", real, config.run.seed, name)
-        whole = pairs if not config.policy.recurrent or expert is None else demos.transitions(expert, config.demonstrations)  # TODO sequences
+        whole = pairs if not config.policy.recurrent or expert is None else demos.sequences(expert, config.demonstrations)
         self.cloned = self._stream("cloned", whole if whole is not None else real, config.run.seed + 1, name)
         self.initial = {name: tensor.clone() for name, tensor in self.game.actor.state_dict().items()}
         engine.export = self.game.actor.save_pretrained

@@ -1,0 +1,280 @@
+"""What `seqgan-kit` does with a run of imitation: returns beside baselines, demonstrations, a video, and the table."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shlex
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seqgan_kit.errors import UserError
+
+if TYPE_CHECKING:
+    from seqgan_kit.imitation.demonstrations import Demonstrations
+    from seqgan_kit.imitation.environments import EnvironmentConfig
+    from seqgan_kit.imitation.train import ImitationConfig
+    from seqgan_kit.networks.actor import Actor
+
+Read = Callable[..., "tuple[ImitationConfig, str]"]
+"""Further options -> the run's configuration with them, and its YAML."""
+Cell = tuple[float, float]
+"""A mean return and half the width of its 95 % interval."""
+KINDS = ("greedy", "sampled")
+
+
+def evaluate_options(parser: ArgumentParser) -> None:
+    parser.add_argument("--episodes", type=int, default=100, help="of each kind (default 100)")
+    parser.add_argument("--seed", type=int, help="of the episodes (default: as in training)")
+    parser.add_argument(
+        "--frozen", action="store_true", help="train the control, whose discriminator never learns, if it is missing"
+    )
+
+
+def evaluate(run: Path, options: Namespace, read: Read) -> None:
+    """Returns of a run's policy over whole episodes, beside random actions, behaviour cloning and the expert."""
+    from seqgan_kit.imitation.evaluation import evaluate as measure
+    from seqgan_kit.imitation.train import FROZEN
+
+    config, _ = read()
+    seed = config.evaluation.seed if options.seed is None else options.seed
+    if options.episodes < 2:
+        raise UserError("evaluate: --episodes must be at least 2")
+    network = _load_model(run)
+    if options.frozen and FROZEN not in _evaluated(run):
+        _train_control(run, config, read)
+    if not _main_process():
+        return
+    found: dict[str, Any] = {}
+    for kind in KINDS:
+        _seed(seed)
+        measured = measure(config.environment, network, kind == "greedy", options.episodes, seed)
+        found |= {f"return_{kind}": measured.mean, f"return_{kind}_interval": measured.interval}
+        found |= {f"episode_length_{kind}": float(measured.lengths.mean())}
+    from seqgan_kit.provenance import write_json
+
+    cells: list[Cell | None] = [(found[f"return_{kind}"], found[f"return_{kind}_interval"]) for kind in KINDS]
+    print(
+        f"{config.environment.id}: mean return ± 95 % interval; this policy on {options.episodes} episodes of each kind"
+    )
+    rows = _rows(run)
+    last = {"expert": rows.pop("expert")} if "expert" in rows else {}
+    print(_table({**rows, "this policy": cells, **last}))
+    write_json(run / "evaluation.json", {"episodes": options.episodes, "seed": seed, "metrics": found})
+
+
+def _train_control(run: Path, config: ImitationConfig, read: Read) -> None:
+    from seqgan_kit.imitation.train import train
+
+    if config.reward == "environment":
+        raise UserError(f"evaluate --frozen: {run} learnt from the environment's own reward, without a discriminator")
+    if not _read_json(run / "run.json").get("finished"):
+        raise UserError(f"evaluate --frozen: {run} has not come to its end: first seqgan-kit resume {run}")
+    train(*read("--control.frozen", "true"), resume=True)
+
+
+def record_options(parser: ArgumentParser) -> None:
+    parser.add_argument("--episodes", type=int, default=10, help="how many (default 10)")
+    parser.add_argument("--out", help="new file or folder; of minari the id NAME-v0 (default RUN/demonstrations.npz)")
+    parser.add_argument("--format", choices=("npz", "datasets", "minari"), default="npz", help="(default npz)")
+    parser.add_argument("--greedy", action="store_true", help="the likeliest actions, instead of drawn ones")
+    parser.add_argument("--seed", type=int, default=0, help="of the first episode (default 0)")
+
+
+def record(run: Path, options: Namespace, read: Read) -> None:
+    """Writes demonstrations of a run's policy, for others to imitate."""
+    from seqgan_kit.imitation.demonstrations import Demonstrations, check_spaces
+    from seqgan_kit.imitation.environments import make
+    from seqgan_kit.imitation.evaluation import acts, returns
+    from seqgan_kit.imitation.evaluation import run as episodes_of
+
+    if options.episodes < 1:
+        raise UserError("record: --episodes must be at least 1")
+    target = _target(run, options)
+    config, _ = read()
+    network = _load_model(run)
+    _seed(options.seed)
+    found = episodes_of(config.environment, acts(network, options.greedy), options.episodes, options.seed)
+    episodes = [replace(episode, seed=options.seed + i) for i, episode in enumerate(found)]
+    demonstrations = Demonstrations(episodes, config.environment.id, f"the policy of {run}")
+    environment = make(config.environment)
+    try:
+        check_spaces(demonstrations, environment.observation_space, environment.action_space)
+        _write(options.format, target, demonstrations, environment)
+    finally:
+        environment.close()
+    measured = returns(found)
+    steps = int(measured.lengths.sum())
+    print(f"{target}: {len(found)} episodes, {steps} steps, mean return {_cell((measured.mean, measured.interval))}")
+    print(f"imitate it: seqgan-kit train imitation {_same(config.environment)} {_given(options.format, target)}")
+
+
+def _target(run: Path, options: Namespace) -> str:
+    """Raises UserError where it can't be written, before any episode is played."""
+    if options.format == "minari":
+        if options.out is None:
+            raise UserError("record --format minari: give the id of the new data set, --out NAMESPACE/NAME-v0")
+        return options.out
+    suffix = ".npz" if options.format == "npz" else ""
+    target = Path(options.out or run / f"demonstrations{suffix}")
+    if options.format == "npz" and target.suffix != ".npz":
+        raise UserError(f"record --out {target}: end its name in .npz, or give --format datasets or minari")
+    if target.exists():
+        raise UserError(f"{target} exists: give another --out")
+    return str(target)
+
+
+def _write(kind: str, target: str, demonstrations: Demonstrations, environment: Any) -> None:
+    from seqgan_kit.imitation.demonstrations import write_datasets, write_minari, write_npz
+
+    if kind == "minari":
+        write_minari(target, demonstrations, environment)
+        return
+    try:
+        (write_npz if kind == "npz" else write_datasets)(Path(target), demonstrations)
+    except OSError as error:
+        raise UserError(f"can't write {target}: {error.strerror or error}") from error
+
+
+def _same(environment: EnvironmentConfig) -> str:
+    words = ["--environment.id", environment.id]
+    if environment.arguments:
+        words += ["--environment.arguments", json.dumps(environment.arguments)]
+    return shlex.join(words)
+
+
+def _given(kind: str, target: str) -> str:
+    return shlex.join(["--demonstrations.minari" if kind == "minari" else "--demonstrations.path", target])
+
+
+def watch_options(parser: ArgumentParser) -> None:
+    parser.add_argument("--episodes", type=int, default=1, help="how many (default 1)")
+    parser.add_argument("--steps", type=int, default=500, help="of an episode at most (default 500)")
+    parser.add_argument("--out", type=Path, help="the GIF, which is written anew (default RUN/video.gif)")
+    parser.add_argument("--sampled", action="store_true", help="drawn actions, instead of the likeliest ones")
+    parser.add_argument("--seed", type=int, default=0, help="of the first episode (default 0)")
+
+
+def watch(run: Path, options: Namespace, read: Read) -> None:
+    """Writes an animated GIF of a run's policy; the report shows RUN/video.gif."""
+    from seqgan_kit.imitation.evaluation import acts
+    from seqgan_kit.imitation.video import NAME, play, write_gif
+    from seqgan_kit.report import write_report
+
+    if options.episodes < 1 or options.steps < 1:
+        raise UserError("watch: --episodes and --steps must be at least 1")
+    path = options.out or run / NAME
+    if path.suffix != ".gif":
+        raise UserError(f"watch --out {path}: only GIF can be written, end its name in .gif")
+    config, _ = read()
+    network = _load_model(run)
+    _seed(options.seed)
+    film = play(config.environment, acts(network, not options.sampled), options.episodes, options.steps, options.seed)
+    write_gif(path, film)
+    earned = ", ".join(f"{value:g}" for value in film.returns)
+    print(f"{path}: {len(film.pictures)} pictures, return {earned}")
+    if path == run / NAME and (run / "metrics.jsonl").is_file():
+        print(write_report(run))
+
+
+COMMANDS = {
+    "evaluate": (evaluate_options, evaluate),
+    "watch": (watch_options, watch),
+    "record": (record_options, record),
+}
+
+
+def summarise(run: Path) -> None:
+    """What random actions, each phase and the expert earn, and what to do with the run."""
+    print(f"\n{_table(_rows(run))}\n")
+    print(f"model   {run / 'model'}")
+    print(f"report  {run / 'report.html'}")
+    for line in (f"watch {run}", f"evaluate {run}", f"record {run} --out demos.npz"):
+        print(f"next    seqgan-kit {line}")
+
+
+def _rows(run: Path) -> dict[str, list[Cell | None]]:
+    """The baselines, and each phase as it was last evaluated: (greedy, sampled)."""
+    from seqgan_kit.imitation.train import ADVERSARIAL, BASELINES, CLONING, FROZEN, REINFORCEMENT
+
+    known = _read_json(run / BASELINES) if (run / BASELINES).is_file() else {}
+    base: dict[str, list[Cell | None]] = {
+        name: [(found["mean"], found["interval"])] * 2 for name, found in known.items()
+    }
+    evaluated = _evaluated(run)
+    titles = {
+        CLONING: "behaviour cloning",
+        ADVERSARIAL: "adversarial",
+        REINFORCEMENT: "reinforcement",
+        FROZEN: "frozen discriminator",
+    }
+    phases = {title: evaluated[phase] for phase, title in titles.items() if phase in evaluated}
+    first = {"random actions": base["random"]} if "random" in base else {}
+    last = {"expert": base["expert"]} if "expert" in base else {}
+    return {**first, **phases, **last}
+
+
+def _evaluated(run: Path) -> dict[str, list[Cell | None]]:
+    """The last evaluation of each phase that has one."""
+    from seqgan_kit.report import read_metrics
+
+    found: dict[str, list[Cell | None]] = {}
+    for phase, lines in read_metrics(run / "metrics.jsonl").items():
+        for line in lines:
+            values = [line.values.get(f"eval/return_{kind}") for kind in KINDS]
+            widths = [line.values.get(f"eval/return_{kind}_interval", math.nan) for kind in KINDS]
+            if any(value is not None for value in values):
+                pairs = zip(values, widths, strict=True)
+                found[phase] = [None if value is None else (value, width) for value, width in pairs]
+    return found
+
+
+def _table(rows: dict[str, list[Cell | None]]) -> str:
+    lines = [f"{'mean return':<22}" + "".join(f"{kind:>22}" for kind in KINDS)]
+    lines += [f"{name:<22}" + "".join(f"{_cell(cell):>22}" for cell in cells) for name, cells in rows.items()]
+    return "\n".join(lines)
+
+
+def _cell(cell: Cell | None) -> str:
+    if cell is None:
+        return "-"
+    mean, interval = cell
+    return f"{mean:.1f} ± {interval:>5.1f}" if math.isfinite(interval) else f"{mean:.1f}"
+
+
+def _seed(seed: int) -> None:
+    """As the evaluations while training do, so that the same seed gives the same numbers."""
+    if not 0 <= seed < 2**32:
+        raise UserError(f"--seed {seed}: give a number from 0 to {2**32 - 1}")
+    from accelerate.utils import set_seed
+
+    set_seed(seed)
+
+
+def _load_model(run: Path) -> Actor:
+    from seqgan_kit.networks.actor import Actor
+
+    folder = run / "model"
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{folder} holds no model: it is written at the end of each phase; train on, or resume {run}")
+    try:
+        return Actor.from_pretrained(folder, local_files_only=True).eval()
+    except Exception as error:
+        raise UserError(
+            f"{folder} can't be loaded ({' '.join(str(error).split())[:200]}); resume {run} to write it anew"
+        ) from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_bytes()))
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path}: not a JSON object; correct or delete that file") from error
+
+
+def _main_process() -> bool:
+    return int(os.environ.get("RANK", "0")) == 0

@@ -1,0 +1,200 @@
+"""The page: summary, curves, samples over time, the run's facts, configuration."""
+
+import base64
+import json
+import math
+import os
+import re
+from collections.abc import Sequence
+from html import escape
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seqgan_kit.errors import UserError
+from seqgan_kit.report.curves import ARROW, curves
+from seqgan_kit.report.metrics import (
+    CONTROLS,
+    INTERVAL,
+    PREFIX,
+    Baselines,
+    Phases,
+    about,
+    baselines_of,
+    curve,
+    length,
+    metrics_of,
+    number,
+    read_baselines,
+    read_metrics,
+    title,
+)
+
+VIDEO = "video.gif"
+# No scripts and no request, whatever a sample contains.
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+SAMPLES, SAMPLE_LENGTH, SAMPLE_FILES = 8, 400, 12  # At most so many per file, characters per sample, files per phase.
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words: 75 is "1 min 15 s"."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
+
+
+def summary(phases: Phases, baselines: Baselines) -> str:
+    """The last value of each evaluated metric in each phase that was evaluated, between what random actions and the
+    expert earn."""
+    names = [name for name in metrics_of(phases) if name.startswith(PREFIX)]
+    columns = [phase for phase, rows in phases.items() if any(name in row.values for row in rows for name in names)]
+    if not columns:
+        return "<p>Nothing was evaluated yet.</p>"
+    body = ""
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in baselines)
+    for phase in columns:
+        step, total = phases[phase][-1].step, length(phases[phase])
+        so_far = f"<br><small>so far: step {step:.0f} of {total:.0f}</small>" if step < total else ""
+        head += f'<th scope="col">{"" if phase in CONTROLS else "after "}{escape(title(phase))}{so_far}</th>'
+    for name in names:
+        _, direction, meaning = about(name)
+        last = [curve(phases[phase], name)[-1:, 1].tolist() for phase in columns]  # Each holds one value or none.
+        values = [value for cell in last for value in cell if math.isfinite(value)]
+        best = number(max(values, key=lambda value: direction * value)) if values and direction else ""
+        best = best if len({number(value) for value in values}) > 1 else ""
+        widths = [curve(phases[phase], name + INTERVAL)[-1:, 1].tolist() for phase in columns]
+        cells = ""
+        for baseline in baselines:
+            known = baselines_of(name, baselines).get(baseline)
+            cells += f"<td>{number(known[0]) + plus_minus(known[1:]) if known else '–'}</td>"
+        for cell, width in zip(last, widths, strict=True):
+            shown, exact = (number(cell[0]), f' title="{cell[0]!r}"') if cell else ("–", "")
+            cells += f"<td{exact}>{f'<b>{shown}</b>' if shown == best else shown}{plus_minus(width)}</td>"
+        body += f'<tr><th scope="row">{escape(title(name))} <span class="way">{ARROW[direction]}</span></th>'
+        body += f"{cells}<td><small>{escape(meaning)}</small></td></tr>"
+    note = "Arrow: what is better. Bold: best of the row. One run, one seed: a small difference may be chance."
+    note += " ±: 95 % interval of the mean over episodes." if baselines else ""
+    head = f'<tr><th scope="col">metric</th>{head}<th scope="col">meaning</th></tr>'
+    table = f'<table class="summary"><thead>{head}</thead><tbody>{body}</tbody></table>'
+    return f'<div class="wide">{table}</div><p><small>{note}</small></p>'
+
+
+def plus_minus(width: Sequence[float]) -> str:
+    return f" <small>± {number(width[0])}</small>" if width and math.isfinite(width[0]) else ""
+
+
+def video(run: Path) -> str:
+    """RUN/video.gif as a figure within the page; nothing where there is none."""
+    content = (run / VIDEO).read_bytes() if (run / VIDEO).is_file() else b""
+    if not content.startswith(b"GIF8"):
+        return ""
+    picture = f'<img alt="Animation of an episode" src="data:image/gif;base64,{base64.b64encode(content).decode()}">'
+    return f"<figure><figcaption><b>the policy at work</b><br><small>{VIDEO}</small></figcaption>{picture}</figure>"
+
+
+def samples(run: Path, phases: Phases) -> str:
+    """The first samples of the saved files, one column a phase."""
+    files: dict[str, list[tuple[int, Path]]] = {phase: [] for phase in phases}
+    for path in sorted((run / "samples").glob("*.txt")):
+        if match := re.fullmatch(r"(.+)-(\d+)", path.stem):
+            files.setdefault(match[1], []).append((int(match[2]), path))
+    columns = ""
+    for phase, saved in files.items():
+        kept = np.linspace(0, len(saved) - 1, min(len(saved), SAMPLE_FILES)).round().astype(int)
+        left_out = f" <small>{len(kept)} of {len(saved)} files</small>" if len(kept) < len(saved) else ""
+        columns += f"<div><h3>{escape(title(phase))}{left_out}</h3>" if saved else ""
+        for step, path in (sorted(saved)[index] for index in kept):
+            with path.open(encoding="utf-8", errors="replace") as stream:
+                lines = [line.rstrip("\n") for line in islice(stream, SAMPLES)]
+            columns += f"<details{' open' if step == max(saved)[0] else ''}><summary>step {step}</summary><ol>"
+            cut = (f"{line[:SAMPLE_LENGTH]}{'…' * (len(line) > SAMPLE_LENGTH)}" for line in lines)
+            columns += "".join(f"<li>{escape(line)}</li>" for line in cut) + "</ol></details>"
+        columns += "</div>" if saved else ""
+    return f'<div class="samples">{columns}</div>' if columns else "<p>No samples yet.</p>"
+
+
+def facts(record: dict[str, Any]) -> str:
+    """The facts of run.json as a table."""
+    rows = ""
+    for key, value in record.items():
+        text = str(value)
+        if isinstance(value, dict):
+            text = ", ".join(f"{name} {version}" for name, version in value.items())
+        elif value is None or isinstance(value, bool):
+            text = {None: "unknown", True: "yes", False: "no"}[value]
+        elif key == "seconds":
+            text = duration(float(value))
+        name = {"seconds": "wall time", "dirty": "uncommitted changes", "resumed": "times resumed"}.get(key, key)
+        shown = f"<code>{escape(text)}</code>" if key in ("command", "commit") else escape(text)
+        rows += f'<tr><th scope="row">{escape(name)}</th><td>{shown}</td></tr>'
+    return f'<div class="wide"><table class="facts">{rows}</table></div>' if rows else "<p>There is no run.json.</p>"
+
+
+STYLE = """
+:root{color-scheme:light dark;--ink:#22262b;--soft:#646c76;--page:#fbfbfa;--card:#fff;--edge:#e3e5e8}
+@media(prefers-color-scheme:dark){:root{--ink:#dfe3e8;--soft:#9aa3ae;--page:#15181c;--card:#1d2126;--edge:#323840}}
+*{box-sizing:border-box}html{-webkit-text-size-adjust:100%}
+body{margin:0 auto;padding:1.5rem 1.25rem 4rem;max-width:1180px;font-size:15px;background:var(--page);color:var(--ink)}
+body,svg text{font-family:system-ui,-apple-system,"Segoe UI",Roboto,sans-serif!important;line-height:1.5}
+h1{margin:0;font-size:1.7rem;overflow-wrap:anywhere}h2{margin:2.4rem 0 .7rem;font-size:1.25rem}
+h3{margin:1rem 0 .5rem;font-size:1rem}small,.way,.status{color:var(--soft)}small{line-height:1.35}
+.status{margin:.2rem 0 .7rem}.way{font-size:.85em;font-weight:400;white-space:nowrap}
+nav a{margin-right:1rem;color:inherit}.wide{overflow-x:auto}table{border-collapse:collapse;background:var(--card)}
+th,td{padding:.35rem .9rem;border:1px solid var(--edge);text-align:left;vertical-align:top}tbody th{font-weight:600}
+.summary small{white-space:nowrap}.summary td:not(:last-child){text-align:right;font-variant-numeric:tabular-nums}
+.facts td{overflow-wrap:anywhere}.facts th{white-space:nowrap;font-weight:500;color:var(--soft)}
+figure img{margin:auto;max-width:100%}
+.legend{display:flex;flex-wrap:wrap;gap:.3rem 1.6rem;margin:0;padding:0;list-style:none}.samples>div{min-width:0}
+.legend i{display:inline-block;width:2rem;margin-right:.5rem;vertical-align:middle}svg *{stroke-linejoin:round}
+.panels,.samples{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,345px),1fr));gap:.9rem}
+figure,details,pre{background:var(--card);border:1px solid var(--edge);border-radius:8px;padding:.6rem .8rem;margin:0}
+figure{display:flex;flex-direction:column}figure>div{margin:auto 0 .2rem}svg{display:block;width:100%;height:auto}
+details{margin-bottom:.4rem;padding:.3rem .8rem}summary{cursor:pointer}ol{margin:.3rem 0;padding-left:1.6rem}
+li{overflow-wrap:anywhere}pre{overflow-x:auto}@media print{figure,details{break-inside:avoid}}"""
+
+
+def page(run: Path) -> str:
+    """The whole page as a string."""
+    if not (run / "metrics.jsonl").is_file():
+        advice = "name a folder that a training run wrote, such as runs/<name>."
+        raise UserError(f"{run} is not a run folder, it has no metrics.jsonl: {advice}")
+    phases, record, config = read_metrics(run / "metrics.jsonl"), {}, run / "config.yaml"
+    try:
+        if (run / "run.json").exists():
+            record = dict(json.loads((run / "run.json").read_bytes()))
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{run / 'run.json'}: not a JSON object; correct or delete that file.") from error
+    status = "finished" if record.get("finished") else "not finished (running or stopped)"
+    for phase, rows in [] if record.get("finished") else list(phases.items())[-1:]:
+        status += f" at {title(phase)}, step {rows[-1].step:.0f} of {length(rows):.0f}"
+    if record.get("seconds") is not None:
+        status += f" · {duration(float(record['seconds']))}"
+    name = escape(run.resolve().name)
+    settings = config.read_text(encoding="utf-8", errors="replace") if config.exists() else "There is no config.yaml."
+    baselines = read_baselines(run / "baselines.json")
+    sections = {"Summary": summary(phases, baselines), "Curves": curves(phases, baselines, video(run))}
+    sections |= {"Episodes" if record.get("task") == "imitation" else "Samples": samples(run, phases)}
+    sections |= {"Run": facts(record), "Configuration": f"<pre>{escape(settings)}</pre>"}
+    links = "".join(f'<a href="#{heading}">{heading}</a>' for heading in sections)
+    body = "".join(f'<h2 id="{heading}">{heading}</h2>{content}' for heading, content in sections.items())
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{name}</title><style>{STYLE}</style></head><body><header><h1>{name}</h1>"
+        f'<p class="status">{escape(status)}</p><nav>{links}</nav></header><main>{body}</main></body></html>\n'
+    )
+
+
+def write_report(run: Path) -> Path:
+    """Write `run/report.html`, whole or not at all, and return its path."""
+    content = page(run)
+    path, temporary = run / "report.html", run / f".report.html.{os.getpid()}"
+    try:
+        temporary.write_text(content, encoding="utf-8", errors="replace")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path

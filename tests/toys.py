@@ -1,0 +1,117 @@
+"""Small environments for tests, registered with Gymnasium, in which every kind of trouble can be had."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
+
+SEEDS: list[int | None] = []  # of every reset of a `Walk`
+NEVER_THE_SAME = itertools.count(1)
+
+
+class Walk(gym.Env[np.ndarray, Any]):
+    """Observes its position and the time. Episodes have 3 to 6 steps: odd starts end in termination, even ones are cut.
+
+    In episodes whose start `every` divides, `trouble` comes at the second step: it "raises", its observation is "nan",
+    its reward is "inf", or it is "noisy", never the same. At the reset: "raises at reset" or "nan at reset".
+    """
+
+    observation_space = gym.spaces.Box(-np.inf, np.inf, (2,), np.float32)
+    action_space: gym.Space[Any] = gym.spaces.Discrete(2)
+
+    def __init__(self, trouble: str = "", every: int = 3) -> None:
+        self.trouble, self.every = trouble, every
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        super().reset(seed=seed)
+        SEEDS.append(seed)
+        self.start, self.time = int(self.np_random.integers(12)), 0
+        self.position = float(self.start)
+        if self.due("raises at reset"):
+            raise ZeroDivisionError("no luck")
+        return self.seen(self.due("nan at reset")), {}
+
+    def due(self, trouble: str) -> bool:
+        return self.trouble == trouble and self.start % self.every == 0
+
+    def seen(self, broken: bool = False) -> np.ndarray:
+        return np.array([np.nan if broken else self.position, self.time], np.float32)
+
+    def moved(self, action: Any) -> float:
+        return 2.0 * action - 1
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        self.time += 1
+        self.position += self.moved(action)
+        second = self.time == 2
+        if second and self.due("raises"):
+            raise ZeroDivisionError("no luck")
+        if second and self.due("noisy"):
+            self.position += next(NEVER_THE_SAME)
+        over = self.time == 3 + self.start % 4
+        reward = np.inf if second and self.due("inf") else self.position / 10
+        return (
+            self.seen(second and self.due("nan")),
+            reward,
+            over and self.start % 2 == 1,
+            over and self.start % 2 == 0,
+            {},
+        )
+
+
+class Push(Walk):
+    """Continuous actions, which it scales where they lie, as some environments do."""
+
+    action_space = gym.spaces.Box(-1, 1, (1,), np.float32)
+
+    def moved(self, action: Any) -> float:
+        action *= 0.5
+        return float(action[0])
+
+
+class Picture(Walk):
+    """Observes a small picture."""
+
+    observation_space = gym.spaces.Box(0, 255, (4, 4, 3), np.uint8)
+
+    def seen(self, broken: bool = False) -> np.ndarray:
+        return np.full((4, 4, 3), int(self.position) % 200 + self.time, np.uint8)
+
+
+class Named(Walk):
+    """Observes a dictionary."""
+
+    observation_space = gym.spaces.Dict(where=gym.spaces.Discrete(3))  # type: ignore[assignment]
+
+
+def needs_box2d(**_: Any) -> gym.Env:
+    raise gym.error.DependencyNotInstalled("Box2D is not installed, you can install it")
+
+
+def needs_mujoco(**_: Any) -> gym.Env:
+    raise ModuleNotFoundError("No module named 'mujoco'")
+
+
+class Differs(Walk):
+    """Takes an argument that its vectorised form, which is CartPole's, does not."""
+
+    def __init__(self, only: int = 0) -> None:
+        super().__init__()
+
+
+class Hidden(CartPoleVectorEnv):
+    """Keeps a state that is no array."""
+
+    def __init__(self, num_envs: int = 1, max_episode_steps: int = 500) -> None:
+        super().__init__(num_envs, max_episode_steps)
+        self.simulator_state = object()
+
+
+gym.register("toys/Differs-v0", entry_point=Differs, vector_entry_point=CartPoleVectorEnv, disable_env_checker=True)
+gym.register("toys/Hides-v0", entry_point=Walk, vector_entry_point=Hidden, disable_env_checker=True)
+for entry in (Walk, Push, Picture, Named, needs_box2d, needs_mujoco):
+    gym.register(f"toys/{entry.__name__}-v0", entry_point=entry, disable_env_checker=True)
