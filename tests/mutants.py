@@ -363,6 +363,18 @@ MUTANTS = [
     # the trust region
     Mutant(
         TRUST_REGION,
+        "parameter.copy_(part.view_as(parameter))",
+        "parameter.add_(part.view_as(parameter))",
+        "test_trust_region.py",
+    ),
+    Mutant(
+        IMPROVEMENT,
+        "mask.sum().clamp_min(1)",
+        "mask.sum()",
+        "test_environment_policy.py::test_copies_whose_steps_are_all_left_out",
+    ),
+    Mutant(
+        TRUST_REGION,
         "[tensor.reshape(-1) for tensor in tensors]",
         "[tensor.T.reshape(-1) if tensor.dim() == 2 else tensor.reshape(-1) for tensor in tensors]",
         "test_trust_region.py::test_flatten_and_assign_are_inverse",
@@ -634,12 +646,6 @@ MUTANTS = [
         "return Step(following, rewards, terminated, ended, ~broken,",
         "return Step(following, rewards, terminated, ended, broken | True,",
         "test_environments.py::test_broken_episodes_are_discarded",
-    ),
-    Mutant(
-        ENVIRONMENTS,
-        "terminated = terminated & counts\n        ended",
-        "ended",
-        "test_environments.py::test_vectorised_resets_are_no_steps",
     ),
     Mutant(
         ENVIRONMENTS,

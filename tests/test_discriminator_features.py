@@ -119,10 +119,11 @@ def test_features_of_pictures() -> None:
 
 @pytest.mark.parametrize("state", [STATE, PICTURE], ids=["vector", "picture"])
 @pytest.mark.parametrize("kind", [TransitionNetwork, ShapedNetwork])
-def test_networks_score_each_step_by_itself(state: gym.spaces.Box, kind: type[nn.Module]) -> None:
+@pytest.mark.parametrize("absorbing", [False, True])
+def test_networks_score_each_step_by_itself(state: gym.spaces.Box, kind: type[nn.Module], absorbing: bool) -> None:
     """(batch, time, size) -> (batch, time), the same as step by step, and every input of a step matters."""
     torch.manual_seed(0)
-    features = Features(state, CHOICES, None, INPUTS, discount=0.9)
+    features = Features(state, CHOICES, None, INPUTS, absorbing, discount=0.9)
     network, rows = kind(features.layout), features(steps(state))
     logits = network(rows)
     assert logits.shape == (4, 5)
@@ -132,6 +133,8 @@ def test_networks_score_each_step_by_itself(state: gym.spaces.Box, kind: type[nn
     going_on = rows[..., features.layout.ended].squeeze(-1) == 0
     for part in (features.layout.state, features.layout.action, features.layout.next_state, features.layout.ended):
         assert (flowing.grad[going_on][:, part].abs().sum(1) > 0).all()
+        if absorbing:  # whether a state is
+            assert (flowing.grad[going_on][:, part.stop - 1] != 0).all()
 
 
 def shaped(discount: float = 0.9) -> tuple[ShapedNetwork, Layout]:

@@ -18,7 +18,7 @@ from seqgan_kit.checkpoints import pack, unpack
 from seqgan_kit.engine import Engine
 from seqgan_kit.imitation.discriminator import Features
 from seqgan_kit.imitation.environments import EnvironmentConfig, Environments, build, make
-from seqgan_kit.imitation.improvement import Experience, Improvement
+from seqgan_kit.imitation.improvement import PPO, TRPO, Experience, Improvement
 from seqgan_kit.imitation.policy import EnvironmentPolicy
 from seqgan_kit.learning import Learner, Metrics, OptimizerConfig
 from seqgan_kit.networks.actor import Actor, ActorConfig, ActorCritic, Valuer
@@ -166,6 +166,20 @@ def test_a_rollout_is_not_empty(engine: Engine) -> None:
         assert all(np.isfinite(value) for value in metrics.values())
         returns += [metrics["return"]] if "return" in metrics else []
     assert len(returns) > 3
+
+
+@pytest.mark.parametrize("improvement", [PPO(epochs=1, minibatch=2), TRPO(epochs=1, minibatch=2)])
+@pytest.mark.parametrize("recurrent", [0, 6])
+def test_copies_whose_steps_are_all_left_out(improvement: Improvement, recurrent: int, engine: Engine) -> None:
+    """Teach nothing, and harm nothing: all weights stay finite."""
+    breaking = EnvironmentConfig("toys/Walk-v0", {"trouble": "raises", "every": 2}, copies=4)
+    player, lost = policy(engine, breaking, steps=2, recurrent=recurrent, improvement=improvement), 0
+    for _ in range(10):
+        rollout = player.sample(NONE)
+        lost += (~rollout.mask.any(1)).sum().item()
+        assert all(np.isfinite(value) for value in player.update(NONE, rollout, score).values())
+    assert lost > 5
+    assert all(p.isfinite().all() for network in (player.actor, player.valuer) for p in network.parameters())
 
 
 @pytest.mark.parametrize("config", [CARTPOLE, VECTORISED, PENDULUM], ids=["cartpole", "vectorised", "pendulum"])
@@ -509,6 +523,7 @@ def test_mistakes_in_user_rewards(given: Any, told: str) -> None:
 def test_steps_are_rows() -> None:
     """Each counted step by itself, in order, with all that belongs to it."""
     sample = transitions()
+    sample = replace(sample, mask=torch.tensor([[True, False, True], [True, True, True]]))
     single = steps(sample)
     assert size(single) == 5
     expected = [
@@ -516,4 +531,4 @@ def test_steps_are_rows() -> None:
     ]
     assert single.observations.equal(torch.stack(expected).unsqueeze(1))
     assert single.rewards.equal(sample.rewards[sample.mask].unsqueeze(1))
-    assert steps(rows(sample, slice(0, 1))).actions.equal(sample.actions[:1].T)
+    assert steps(rows(sample, slice(1, 2))).actions.equal(sample.actions[1:].T)

@@ -52,9 +52,9 @@ def test_hessian_product_equals_the_hessian(actions: Choices | Continuous, same:
     hessian = torch.autograd.functional.hessian(divergence, vector)
     value = actions.divergence(old, network(inputs)).mean()
     product = trust_region.hessian_product(value, parameters, damping=0.3)
-    directions = torch.eye(len(vector), dtype=torch.float64)
+    directions = random(len(vector), len(vector), seed=2)
     found = torch.stack([product(direction) for direction in directions])
-    torch.testing.assert_close(found, hessian + 0.3 * directions)
+    torch.testing.assert_close(found, directions @ hessian + 0.3 * directions)
     assert hessian.abs().max() > 0.1
 
 
@@ -229,7 +229,8 @@ def distribution(kind: str, parameters: Tensor) -> distributions.Distribution:
 @torch.no_grad()
 def experience(network: Actor, rows: int, time: int) -> Experience:
     """Random observations, the network's own actions, and advantages that favour some; not all steps count."""
-    observations, memory = torch.randn(rows, time, 3), network.start(rows)
+    memory = network.start(rows)
+    observations = torch.randn(rows, time, 3).to(memory.dtype)
     ended, mask = torch.rand(rows, time) < 0.2, torch.rand(rows, time) < 0.9
     parameters = network(observations, memory, ended)
     drawn = network.actions.draw(parameters, network.actions.noise(rows, time))
@@ -279,6 +280,38 @@ def test_trpo_improves_within_the_trust_region(kind: str, recurrent: int, share:
     assert metrics["step_fraction"] in (1.0, 0.5)
     entropy = distribution(kind, done.parameters).entropy()[done.mask].mean().item()
     assert metrics["entropy"] == pytest.approx(entropy, rel=1e-4)
+
+
+def test_trpo_moves_along_the_natural_gradient(engine: Engine) -> None:
+    """By -sqrt(2 d / (g A^-1 g)) A^-1 g, A the damped Hessian of torch's KL divergence, g by torch's density."""
+    network = actor("choices").double()
+    done = experience(network, 40, 1)
+    named = {name: p.detach().clone() for name, p in network.named_parameters()}
+    start = trust_region.flatten([*named.values()])
+
+    def at(vector: Tensor) -> distributions.Distribution:
+        parts = vector.split([p.numel() for p in named.values()])
+        weights = {name: part.view_as(p) for (name, p), part in zip(named.items(), parts, strict=True)}
+        return distribution("choices", functional_call(network, weights, (done.observations, done.memory, done.ended)))
+
+    old = distribution("choices", done.parameters)
+
+    def loss(vector: Tensor) -> Tensor:
+        ratio = (at(vector).log_prob(done.drawn) - old.log_prob(done.drawn)).exp()
+        return -(ratio * done.advantages)[done.mask].mean()
+
+    gradient = torch.autograd.functional.jacobian(loss, start)
+    fisher = torch.autograd.functional.hessian(
+        lambda vector: distributions.kl_divergence(old, at(vector))[done.mask].mean(), start
+    )
+    solved = torch.linalg.solve(fisher + 0.01 * torch.eye(len(start), dtype=torch.float64), gradient)
+    expected = -(2 * 1e-3 / gradient.dot(solved)).sqrt() * solved
+    metrics = TRPO(divergence=1e-3, damping=0.01, share=1.0, iterations=200)._step(engine, network, done)
+    moved = trust_region.flatten([p.detach() for p in network.parameters()]) - start
+    assert metrics["step_fraction"] == 1
+    assert expected.abs().max() > 1e-2
+    # the conjugate gradient stops at a residual of norm 1e-5
+    torch.testing.assert_close(moved, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_trpo_ignores_what_does_not_count(engine: Engine) -> None:

@@ -324,7 +324,8 @@ def build(
 ) -> Environments:
     """The environment's own vectorised form, or copies of it, as the configuration says."""
     make(config).close()  # for its messages
-    if config.vectorised or (config.vectorised is None and gym.spec(config.id.rpartition(":")[2]).vector_entry_point is not None):
+    spec = gym.spec(config.id.rpartition(":")[2])  # without its module, which `make` has imported
+    if config.vectorised or (config.vectorised is None and spec.vector_entry_point is not None):
         try:
             return Vectorised(config, seed, rank)
         except UserError:

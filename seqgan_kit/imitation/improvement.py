@@ -210,7 +210,7 @@ def _regress(engine: Engine, learner: Learner, part: Experience) -> Metrics:
 
 
 def _mean(values: Tensor, mask: Tensor) -> Tensor:
-    return (values * mask).sum() / mask.sum()
+    return (values * mask).sum() / mask.sum().clamp_min(1)  # a copy's steps may all be left out
 
 
 def _every(rows: int, share: float) -> Tensor:

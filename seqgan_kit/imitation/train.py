@@ -229,7 +229,7 @@ def _expert(config: ImitationConfig, example: Any) -> Demonstrations | None:
     return expert
 
 
-class _Game:
+class Game:
     """The players of one game. Two that are built from one seed begin with the same weights."""
 
     def __init__(
@@ -306,8 +306,8 @@ class _Parts:
     def __init__(self, engine: Engine, config: ImitationConfig, example: Any, expert: Demonstrations | None) -> None:
         self.engine, self.config, self.expert = engine, config, expert
         pairs = demos.transitions(expert, config.demonstrations) if expert is not None else None
-        self.game = _Game(engine, config, example, pairs, "")
-        self.frozen = _Game(engine, config, example, pairs, "frozen_")
+        self.game = Game(engine, config, example, pairs, "")
+        self.frozen = Game(engine, config, example, pairs, "frozen_")
         self.cloning = engine.learner("cloning", self.game.actor, config.cloning.optimizer)
         # where there is nothing to imitate, the loop still asks for a batch of it
         real = pairs if pairs is not None else _nothing(example)
@@ -330,7 +330,7 @@ class _Parts:
         engine.keep(name, stream)
         return stream
 
-    def hook(self, game: _Game, total: int) -> Hook:
+    def hook(self, game: Game, total: int) -> Hook:
         def measure(phase: str, done: int) -> Metrics:
             config = self.config.evaluation
             episodes = config.final if done == total else config.episodes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +45,8 @@ class _Body(nn.Module):
         self.layout, self.parts = layout, parts
         pictures = [part for part in parts if layout.picture and part in (layout.state, layout.next_state)]
         self.pictures = Pictures(layout.picture) if layout.picture and pictures else None
-        widths = [128 if part in pictures else part.stop - part.start for part in parts]
+        self.pixels = prod(layout.picture or ())  # of a state, which may have one number more: that it is absorbing
+        widths = [part.stop - part.start + (128 - self.pixels) * (part in pictures) for part in parts]
         self.body = Layers([sum(widths), *hidden], activation)
         self.output = linear(hidden[-1], 1, 1.0)
         if spectral_norm:
@@ -58,8 +60,9 @@ class _Body(nn.Module):
             value = features[..., part]
             if self.pictures is not None and part in (self.layout.state, self.layout.next_state):
                 assert self.layout.picture
-                pixels = value.flatten(0, -2).unflatten(-1, self.layout.picture)
-                value = self.pictures(pixels).unflatten(0, features.shape[:-1])
+                pixels = value[..., : self.pixels].flatten(0, -2).unflatten(-1, self.layout.picture)
+                read.append(self.pictures(pixels).unflatten(0, features.shape[:-1]))
+                value = value[..., self.pixels :]
             read.append(value)
         whole = read[0] if len(read) == 1 else torch.cat(read, dim=-1)
         return self.output(self.body(whole)).squeeze(-1)
