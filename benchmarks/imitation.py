@@ -23,21 +23,15 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
 import torch
 
 from seqgan_kit.engine import Engine, RunConfig
 from seqgan_kit.imitation import demonstrations as demos
+from seqgan_kit.imitation.config import DiscriminatorConfig, ImitationConfig, PolicyConfig
 from seqgan_kit.imitation.environments import EnvironmentConfig, make
 from seqgan_kit.imitation.evaluation import at_random, run
+from seqgan_kit.imitation.game import Game
 from seqgan_kit.imitation.improvement import PPO, TRPO, Improvement
-from seqgan_kit.imitation.train import (
-    AdversarialConfig,
-    DiscriminatorConfig,
-    Game,
-    ImitationConfig,
-    PolicyConfig,
-)
 from seqgan_kit.learning import OptimizerConfig
 from seqgan_kit.networks.transition import TransitionNetwork
 from seqgan_kit.stream import Stream
@@ -83,7 +77,10 @@ def as_the_peer(task: str) -> ImitationConfig:
         environment=EnvironmentConfig(task, copies=8),
         policy=PolicyConfig(improvement=improvement, **policy),  # type: ignore[arg-type]
         discriminator=DiscriminatorConfig(
-            network=SMALL, entropy=0.0, optimizer=OptimizerConfig(lr=1e-3, clip=0.0), **critic  # type: ignore[arg-type]
+            network=SMALL,
+            entropy=0.0,
+            optimizer=OptimizerConfig(lr=1e-3, clip=0.0),
+            **critic,  # type: ignore[arg-type]
         ),
     )
 
@@ -101,7 +98,7 @@ ROWS: dict[str, tuple[ImitationConfig, int]] = {  # and how many steps
 
 
 def expert(config: ImitationConfig, data: Path) -> tuple[demos.Demonstrations, demos.DemonstrationConfig]:
-    """4 trajectories of the file of this task, or 4000 steps of uniform actions: speed does not ask who the expert is."""
+    """4 trajectories of the file of this task, or 4000 steps of uniform actions: speed asks for no expert."""
     task = config.environment.id
     chosen = demos.DemonstrationConfig(trajectories=4)
     if task in FILES:
@@ -115,7 +112,10 @@ def measure(config: ImitationConfig, steps: int, data: Path) -> dict[str, Any]:
     example = make(config.environment)
     pairs = demos.transitions(*expert(config, data))
     spent = {"discriminator update": 0.0}
-    with tempfile.TemporaryDirectory() as folder, Engine(RunConfig(f"{folder}/run", device="cpu"), "benchmark") as engine:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Engine(RunConfig(f"{folder}/run", device="cpu"), "benchmark") as engine,
+    ):
         game = Game(engine, config, example, pairs, "")
         engine.restore()
         learn = game.discriminator.update
@@ -174,9 +174,13 @@ def peer(python: str, task: str, data: Path, steps: int, seed: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peers", help="python of the environment that has `imitation`")
-    parser.add_argument("--data", type=Path, default=Path(os.environ.get("SEQGAN_KIT_DATA", "../shared/data")) / "demos")
+    parser.add_argument(
+        "--data", type=Path, default=Path(os.environ.get("SEQGAN_KIT_DATA", "../shared/data")) / "demos"
+    )
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--rows", nargs="*", default=list(ROWS), help="which ones; all are measured where none is given")
+    parser.add_argument(
+        "--rows", nargs="*", default=list(ROWS), help="which ones; all are measured where none is given"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     found = {}

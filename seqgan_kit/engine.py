@@ -10,7 +10,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -237,11 +237,12 @@ class Engine:
             raise UserError(
                 f"{found} was saved by {shared['processes']} processes, {self.processes} run: start as many as before"
             )
-        for kind, parts, states in [
+        registered: list[tuple[str, Mapping[str, Any], dict[str, Any]]] = [
             ("networks", {name: pair[0] for name, pair in self._modules.items()}, shared["networks"]),
             ("optimizers", {name: item.optimizer for name, item in self._learners.items()}, shared["optimizers"]),
             ("other parts", self._kept, own["kept"]),
-        ]:
+        ]
+        for kind, parts, states in registered:
             if set(parts) != set(states):
                 raise UserError(f"{found} holds the {kind} {sorted(states)}, but this run has {sorted(parts)}")
             for name, part in parts.items():

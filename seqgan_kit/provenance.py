@@ -24,7 +24,10 @@ from seqgan_kit.errors import UserError
 if TYPE_CHECKING:
     from seqgan_kit.engine import RunConfig
 
-PACKAGES = ("seqgan_kit", "torch", "transformers", "accelerate", "tokenizers", "sentencepiece", "gymnasium", "mujoco", "numpy")
+PACKAGES = (
+    *("seqgan_kit", "torch", "transformers", "accelerate", "tokenizers", "sentencepiece", "gymnasium", "mujoco"),
+    "numpy",
+)
 
 
 def provenance(

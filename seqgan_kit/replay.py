@@ -28,15 +28,17 @@ class Replay(Generic[S]):
     def __init__(
         self, kind: type[S], batch_size: int | None = None, turns: int = 1, view: Callable[[Any], S] | None = None
     ) -> None:
-        self.kind, self.batch_size, self.turns, self.view = kind, batch_size, turns, view
-        self._kept: list[S] = []
+        self.kind: type[S] = kind
+        self.view: Callable[[Any], S] = view or (lambda sample: sample)
+        self.batch_size, self.turns = batch_size, turns
+        self._kept: Any = []  # of S, which mypy can't follow through the views
 
     def add(self, sample: S) -> None:
-        self._kept = [*self._kept, self.view(sample) if self.view else sample][-self.turns :]
+        self._kept = [*self._kept, self.view(sample)][-self.turns :]
 
     def take(self) -> S:
         """Rows at random; without repetition, unless there are many more than are taken."""
-        counts = [size(sample) for sample in self._kept]
+        counts: list[int] = [size(sample) for sample in self._kept]
         total = sum(counts)
         if self.batch_size is None or self.batch_size >= total:
             return self._kept[0] if len(counts) == 1 else concatenate(self._kept)

@@ -50,7 +50,7 @@ def evaluate_steps(reward: StepReward, sample: Transitions) -> Tensor:
     """The weighted reward of each step, (batch, time). Raises UserError on a wrong shape or type, or on NaN."""
     flat = [values.flatten(0, 1).cpu().numpy() for values in (sample.observations, sample.actions)]
     flat.append(sample.next_observations.flatten(0, 1).cpu().numpy())
-    columns = {"terminated": sample.terminated.flatten().cpu().numpy(), "rewards": sample.rewards.flatten().cpu().numpy()}
+    columns = {name: getattr(sample, name).flatten().cpu().numpy() for name in ("terminated", "rewards")}
     found = reward.function(*flat, **_accepted(reward.function, columns))
     name, count = f"reward {_name(reward.function)}", sample.mask.numel()
     try:

@@ -16,6 +16,7 @@ from seqgan_kit.samples import Tokens
 State = Any
 """A network's memory of what it has read: a tuple (of tuples) of tensors whose first dimension is the batch."""
 
+
 class TokenNetwork(Protocol):
     """What a network must offer to be sampled; its `forward(ids)` gives the log-probabilities to differentiate."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -38,7 +38,7 @@ def hessian_product(value: Tensor, parameters: Sequence[Tensor], damping: float 
     The first gradient is taken once, here; each product then costs one backward pass.
     """
     # materialize_grads: a parameter that the value does not depend on has gradient 0, not None
-    options = {"allow_unused": True, "materialize_grads": True}
+    options: dict[str, Any] = {"allow_unused": True, "materialize_grads": True}
     slope = flatten(torch.autograd.grad(value, parameters, create_graph=True, **options))
 
     def product(vector: Tensor) -> Tensor:
@@ -51,7 +51,10 @@ def hessian_product(value: Tensor, parameters: Sequence[Tensor], damping: float 
 
 
 def conjugate_gradient(product: Product, target: Tensor, iterations: int, tolerance: float = 1e-10) -> Tensor:
-    """x with A x = target, approximately: (n,) -> (n,) (Hestenes and Stiefel 1952). Stops at |residual|^2 < tolerance."""
+    """x with A x = target, approximately: (n,) -> (n,) (Hestenes and Stiefel 1952).
+
+    Stops where |residual|^2 < tolerance.
+    """
     found = torch.zeros_like(target)
     residual = target.clone()
     direction = target.clone()

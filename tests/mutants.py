@@ -29,7 +29,7 @@ DRAW, TRUST_REGION, REPLAY = "networks/draw.py", "trust_region.py", "replay.py"
 ACTIONS, NORMALISER, ACTOR = "networks/actions.py", "networks/normaliser.py", "networks/actor.py"
 TRANSITION, SAMPLES, CARTPOLE = "networks/transition.py", "samples.py", "worlds/cartpole.py"
 ENVIRONMENTS, POLICY = "imitation/environments.py", "imitation/policy.py"
-IMPROVEMENT, FEATURES, TRAIN = "imitation/improvement.py", "imitation/discriminator.py", "imitation/train.py"
+IMPROVEMENT, FEATURES, GAME = "imitation/improvement.py", "imitation/discriminator.py", "imitation/game.py"
 
 
 class Mutant(NamedTuple):
@@ -590,7 +590,7 @@ MUTANTS = [
         "test_discriminator_features.py::test_absorbing_share_of_a_replay",
     ),
     Mutant(
-        TRAIN,
+        GAME,
         "return self._plain(module, sample) - log_probs",
         "return self._plain(module, sample) + log_probs",
         "test_discriminator_features.py::test_logit_of_airl",
@@ -637,8 +637,8 @@ MUTANTS = [
     ),
     Mutant(
         ENVIRONMENTS,
-        "for i in np.flatnonzero(ended & ~broken):\n                self._broken = 0",
-        "for i in np.flatnonzero(ended & ~broken):",
+        "for over in np.flatnonzero(ended & ~broken):\n                self._broken = 0",
+        "for over in np.flatnonzero(ended & ~broken):",
         "test_environments.py::test_an_environment_that_always_breaks_stops_the_run",
     ),
     Mutant(

@@ -13,9 +13,10 @@ from torch import Tensor, distributions, nn
 
 from seqgan_kit import objectives
 from seqgan_kit.engine import Engine
+from seqgan_kit.imitation.config import DiscriminatorConfig, ImitationConfig, PolicyConfig
 from seqgan_kit.imitation.discriminator import Features, end_in_absorbing, penalty
 from seqgan_kit.imitation.environments import EnvironmentConfig, make
-from seqgan_kit.imitation.train import DiscriminatorConfig, ImitationConfig, PolicyConfig, _Game
+from seqgan_kit.imitation.game import Game
 from seqgan_kit.networks.actions import Choices, from_space
 from seqgan_kit.networks.normaliser import Normaliser
 from seqgan_kit.networks.transition import Layout, ShapedNetwork, TransitionNetwork
@@ -193,7 +194,7 @@ def test_logit_of_airl(name: str, log_prob: bool, engine: Engine) -> None:
     config = ImitationConfig(
         environment=EnvironmentConfig(name, copies=2), discriminator=critic, policy=PolicyConfig(steps=6)
     )
-    game = _Game(engine, config, make(config.environment), None, "")
+    game = Game(engine, config, make(config.environment), None, "")
     with torch.no_grad():
         game.actor.output.weight.mul_(100)
         sample = in_single_steps(game.policy.sample(steps()))

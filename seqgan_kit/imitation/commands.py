@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 from seqgan_kit.errors import UserError
 
 if TYPE_CHECKING:
+    from seqgan_kit.imitation.config import ImitationConfig
     from seqgan_kit.imitation.demonstrations import Demonstrations
     from seqgan_kit.imitation.environments import EnvironmentConfig
-    from seqgan_kit.imitation.train import ImitationConfig
     from seqgan_kit.networks.actor import Actor
 
 Read = Callable[..., "tuple[ImitationConfig, str]"]

@@ -57,8 +57,8 @@ class Environments(Protocol):
     """`observations`, (copies, ...): what the next actions are for. The state goes into checkpoints."""
 
     observations: np.ndarray
-    observation_space: gym.spaces.Box
-    action_space: gym.Space[Any]
+    observation_space: Any
+    action_space: Any
     copies: int
 
     def step(self, actions: np.ndarray) -> Step:
@@ -186,9 +186,9 @@ class Copies:
             ended[i] = broken[i] = True
         if ended.any():
             self.observations[~ended] = following[~ended]
-            for i in np.flatnonzero(ended & ~broken):
+            for over in np.flatnonzero(ended & ~broken):
                 self._broken = 0
-                self._begin(int(i))
+                self._begin(int(over))
         else:
             self.observations[:] = following
         return Step(following, rewards, terminated, ended, ~broken, broken, elapsed)

@@ -15,7 +15,18 @@ from seqgan_kit.networks.actor import Actor
 
 Act = Callable[[np.ndarray, Any], tuple[np.ndarray, Any]]
 """observations (rows, ...) and what was remembered -> actions (rows, ...) and what is remembered."""
-TIMES = ((1, 12.71), (2, 4.30), (3, 3.18), (4, 2.78), (5, 2.57), (7, 2.36), (9, 2.26), (14, 2.14), (29, 2.05), (60, 2.0))
+TIMES = (
+    (1, 12.71),
+    (2, 4.30),
+    (3, 3.18),
+    (4, 2.78),
+    (5, 2.57),
+    (7, 2.36),
+    (9, 2.26),
+    (14, 2.14),
+    (29, 2.05),
+    (60, 2.0),
+)
 
 
 class Returns(NamedTuple):

@@ -13,7 +13,7 @@ from seqgan_kit.worlds.cartpole import balance
 
 
 def balancing(environment: str, episodes: int, seed: int = 0) -> Demonstrations:
-    """Episodes of a pole that a linear controller balances until the time limit, in CartPole or what observes like it."""
+    """Episodes of a pole that a linear controller balances to the time limit, in CartPole or what observes like it."""
 
     def act(observations: np.ndarray, memory: Any) -> tuple[np.ndarray, Any]:
         return np.array([balance(observation) for observation in observations]), memory

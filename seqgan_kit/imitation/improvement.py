@@ -164,9 +164,7 @@ class TRPO(Improvement):
         gradient = engine.mean(gradient)
         some = experience if self.share >= 1 else experience.rows(_every(len(new), self.share))
         fisher = trust_region.hessian_product(
-            _mean(
-                actions.divergence(some.parameters, network(some.observations, some.memory, some.ended)), some.mask
-            ),
+            _mean(actions.divergence(some.parameters, network(some.observations, some.memory, some.ended)), some.mask),
             parameters,
         )
         # the vectors are averaged over the processes, by hand: no wrapped forward is differentiated here
@@ -188,9 +186,7 @@ class TRPO(Improvement):
 
         before = engine.mean(loss.detach().reshape(1)).item()
         slope = gradient.dot(step).item()
-        accepted = trust_region.line_search(
-            move, slope, before, 1.5 * self.divergence, self.halvings, self.accept
-        )
+        accepted = trust_region.line_search(move, slope, before, 1.5 * self.divergence, self.halvings, self.accept)
         return {
             "surrogate": before - accepted.loss,
             "divergence": accepted.divergence,

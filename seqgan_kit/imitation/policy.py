@@ -14,7 +14,7 @@ from seqgan_kit import credit as credits
 from seqgan_kit.engine import Engine
 from seqgan_kit.imitation.environments import Environments
 from seqgan_kit.imitation.improvement import Experience, Improvement, whiten
-from seqgan_kit.learning import Learner, Metrics
+from seqgan_kit.learning import Metrics
 from seqgan_kit.networks.actor import Actor, Valuer
 from seqgan_kit.networks.normaliser import Normaliser
 from seqgan_kit.players import Score
@@ -202,7 +202,9 @@ class EnvironmentPolicy:
         own = fake.ended.clone()
         own[:, -1] = True
         own &= ~fake.terminated
-        found[own] = valuer.value(fake.next_observations[own].unsqueeze(1), fake.next_memory[own].unsqueeze(1)).squeeze(1)
+        found[own] = valuer.value(fake.next_observations[own].unsqueeze(1), fake.next_memory[own].unsqueeze(1)).squeeze(
+            1
+        )
         return found
 
     def _episodes(self, fake: Rollout) -> Metrics:

@@ -12,11 +12,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-
 class Actions(Protocol):
     """parameters: (..., size) from the network. drawn: an action as drawn; executed: as the environment gets it."""
 
-    size: int
+    @property
+    def size(self) -> int:
+        """Numbers that the network gives for an action."""
 
     def noise(self, *shape: int) -> Tensor:
         """The random numbers of actions of a shape, (*shape, dim), so that those of a rollout are drawn at once."""

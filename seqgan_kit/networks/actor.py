@@ -110,7 +110,7 @@ class ActorConfig(PretrainedConfig):
 
 
 class Actor(PreTrainedModel):
-    """pi(action | observation), and what it remembers, where it is recurrent. `forward` gives what is differentiated."""
+    """pi(action | observation), and what it remembers, if it is recurrent. `forward` gives what is differentiated."""
 
     config_class = ActorConfig
     base_model_prefix = "actor"

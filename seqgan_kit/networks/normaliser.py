@@ -39,7 +39,9 @@ class Normaliser(nn.Module):
         return (values - self.shift) / self.scale
 
     def update(self, moments: Tensor) -> None:
-        """Merges `moments`, as the function of that name gives them, or the sum of several (Chan et al. 1979, eq. 2.1).
+        """Merges `moments`, as the function of that name gives them, or the sum of several.
+
+        Chan et al. 1979, eq. 2.1.
         """
         count, total, square = moments[0, 0], moments[1].view(self.mean.shape), moments[2].view(self.mean.shape)
         if count == 0:
@@ -54,7 +56,10 @@ class Normaliser(nn.Module):
         self.shift.copy_(-self.mean * self.scale)
 
     def moments(self, values: Tensor) -> Tensor:
-        """Count, sum and sum of squares of (rows, *shape) about the present mean: (3, size), to be summed over processes."""
+        """Count, sum and sum of squares of (rows, *shape) about the present mean: (3, size).
+
+        Those of several processes are summed.
+        """
         about = (values.double() - self.mean).reshape(len(values), self.mean.numel())
         count = about.new_full((self.mean.numel(),), len(about))
         return torch.stack([count, about.sum(0), about.square().sum(0)])

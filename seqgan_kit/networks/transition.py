@@ -128,5 +128,3 @@ class ShapedNetwork(nn.Module):
 def _present(layout: Layout) -> list[slice]:
     parts = [layout.state, layout.action, layout.next_state, layout.ended]
     return [part for part in parts if part.stop > part.start]
-
-

@@ -34,4 +34,4 @@ def balance(observation: np.ndarray) -> int:
 
 
 if FIXED_HORIZON not in gym.registry:
-    gym.register(FIXED_HORIZON, entry_point=FixedHorizonCartPole, max_episode_steps=500)
+    gym.register(FIXED_HORIZON, entry_point=f"{__name__}:FixedHorizonCartPole", max_episode_steps=500)

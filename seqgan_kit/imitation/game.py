@@ -1,0 +1,135 @@
+"""The players of GAIL and what they share: policy, value, discriminator, normaliser, environments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from seqgan_kit import objectives
+from seqgan_kit.engine import Engine
+from seqgan_kit.errors import UserError
+from seqgan_kit.imitation.config import DiscriminatorConfig, ImitationConfig
+from seqgan_kit.imitation.discriminator import Features, end_in_absorbing, penalty
+from seqgan_kit.imitation.environments import build
+from seqgan_kit.imitation.policy import EnvironmentPolicy
+from seqgan_kit.networks.actions import Continuous, from_space
+from seqgan_kit.networks.actor import Actor, ActorConfig, Valuer, is_picture
+from seqgan_kit.networks.normaliser import Normaliser
+from seqgan_kit.networks.transition import Layout
+from seqgan_kit.players import Discriminator
+from seqgan_kit.replay import Replay
+from seqgan_kit.samples import Rollout, Transitions, size, steps
+
+
+class Game:
+    """The players of one game. Two that are built from one seed begin with the same weights."""
+
+    def __init__(
+        self, engine: Engine, config: ImitationConfig, example: Any, pairs: Transitions | None, prefix: str
+    ) -> None:
+        torch.manual_seed(config.run.seed)  # the same initial weights on every process
+        policy, critic = config.policy, config.discriminator
+        space = example.observation_space
+        vectors = policy.normalise != "none" and not is_picture(space.shape)
+        self.normaliser = Normaliser(tuple(space.shape)) if vectors else None
+        actions = from_space(example.action_space, policy.squash)
+        self.actor = Actor(_actor_config(config, space, actions), self.normaliser)
+        valuer = Valuer(tuple(space.shape), policy.recurrent, policy.hidden, self.normaliser, policy.activation)
+        self.features = Features(space, actions, self.normaliser, critic.inputs, critic.absorbing, policy.discount)
+        scorer = _built(critic.network, self.features.layout)
+        if self.normaliser is not None and pairs is not None:
+            self.normaliser.update(self.normaliser.moments(pairs.observations.flatten(0, 1)))
+        environments = build(config.environment, config.run.seed, engine.rank, engine.say)
+        limit = getattr(example.spec, "max_episode_steps", None)
+        self.policy = EnvironmentPolicy(
+            engine,
+            self.actor,
+            valuer,
+            self.normaliser if policy.normalise == "running" else None,
+            environments,
+            policy.steps,
+            critic.objective().reward,
+            policy.improvement,
+            policy.discount,
+            policy.decay,
+            config.adversarial.rewards,
+            0.0 if config.reward == "environment" else config.adversarial.discriminator_weight,
+            1.0 if config.reward == "environment" else 0.0,
+            (limit or 1000) if critic.absorbing else None,
+            prefix,
+        )
+        engine.keep(f"{prefix}policy", self.policy)
+        whole = policy.steps * environments.copies * engine.processes
+        batch = min(critic.batch_size or whole, whole)
+        self.discriminator = Discriminator(
+            engine,
+            engine.learner(f"{prefix}discriminator", scorer, critic.optimizer),
+            shared_batch(min(batch, size(pairs) if pairs is not None else batch), engine.processes),
+            _objective(critic),
+            self._call if critic.log_prob else self._plain,
+            penalty(self.features, critic.penalty, critic.penalty_norm) if critic.penalty else None,
+        )
+        self.replay: Replay[Transitions] = Replay(
+            Transitions, batch // engine.processes, critic.replay, self._absorbing if critic.absorbing else _plain_steps
+        )
+        engine.keep(f"{prefix}replay", self.replay)
+
+    def _plain(self, module: nn.Module, sample: Transitions) -> Tensor:
+        return module(self.features(sample))
+
+    def _call(self, module: nn.Module, sample: Transitions) -> Tensor:
+        """f - log pi, the logit of AIRL (Fu et al. 2018, sec. 4)."""
+        with torch.no_grad():
+            memory = self.actor.start(size(sample))
+            parameters = self.actor(sample.observations, memory, sample.ended)
+            log_probs = self.actor.actions.log_prob(parameters, self.actor.actions.recover(sample.actions))
+        return self._plain(module, sample) - log_probs
+
+    def _absorbing(self, fake: Rollout) -> Transitions:
+        left = (self.policy.absorbing - fake.elapsed)[fake.terminated & fake.mask].clamp_min(0).sum()  # type: ignore[operator]
+        return end_in_absorbing(_plain_steps(fake), int(left))
+
+
+def _actor_config(config: ImitationConfig, space: Any, actions: Any) -> ActorConfig:
+    policy = config.policy
+    shared: dict[str, Any] = {
+        "observation": list(space.shape),
+        "hidden": policy.hidden,
+        "activation": policy.activation,
+        "recurrent": policy.recurrent,
+        "log_std": policy.log_std,
+        "environment": config.environment.id,
+    }
+    if isinstance(actions, Continuous):
+        box: dict[str, Any] = {
+            "low": actions.low,
+            "high": actions.high,
+            "action": actions.shape,
+            "squash": actions.squash,
+        }
+        return ActorConfig(**shared, **box)
+    return ActorConfig(**shared, sizes=actions.sizes, single=actions.single)
+
+
+def _built(network: Callable[[Layout], nn.Module], layout: Layout) -> nn.Module:
+    try:
+        return network(layout)
+    except ValueError as error:
+        raise UserError(f"--discriminator.network: {error}") from error
+
+
+def _objective(config: DiscriminatorConfig) -> objectives.Objective:
+    found = config.objective()
+    return objectives.with_entropy(found, config.entropy) if config.entropy else found
+
+
+def _plain_steps(sample: Transitions) -> Transitions:
+    """Single steps without what only a policy needs."""
+    return steps(Transitions(**{name: getattr(sample, name) for name in Transitions.__dataclass_fields__}))
+
+
+def shared_batch(batch: int, processes: int) -> int:
+    return max(processes, batch // processes * processes)
