@@ -50,7 +50,10 @@ def settings(task: str, improvement: Improvement, copies: int, steps: int, **pol
     """Those of the paper, where nothing else is said."""
     return ImitationConfig(
         environment=EnvironmentConfig(task, copies=copies),
-        policy=PolicyConfig(steps=steps, improvement=improvement, **policy),
+        policy=PolicyConfig(steps=steps, improvement=improvement, normalise="running", log_std=0.0, **policy),
+        discriminator=DiscriminatorConfig(
+            updates=1, batch_size=None, penalty=0.0, optimizer=OptimizerConfig(lr=1e-2, clip=0.0)
+        ),
     )
 
 
@@ -64,12 +67,15 @@ def as_the_peer(task: str) -> ImitationConfig:
         ),
         "HalfCheetah-v5": (
             ppo(5, 64, 0.00026250519057717037, 0.1, 0.8, 3.992371122209408e-6, 0.11483689492120866),
-            {"hidden": [32, 32], "steps": 512, "discount": 0.95, "decay": 0.95},
+            {"hidden": [32, 32], "steps": 512, "discount": 0.95, "decay": 0.95, "normalise": "running"},
             {"updates": 8, "batch_size": 4000},
         ),
         "Hopper-v5": (
             ppo(20, 512, 4.3984856156897565e-5, 0.1, 0.9, 0.001255299425412744, 0.20315938606555833),
-            {"hidden": [64, 64], "activation": "relu", "steps": 512, "discount": 0.995, "decay": 0.98},
+            {
+                **{"hidden": [64, 64], "activation": "relu", "steps": 512, "discount": 0.995, "decay": 0.98},
+                "normalise": "running",
+            },
             {"updates": 8, "batch_size": 128},
         ),
     }[task]
@@ -79,6 +85,7 @@ def as_the_peer(task: str) -> ImitationConfig:
         discriminator=DiscriminatorConfig(
             network=SMALL,
             entropy=0.0,
+            penalty=0.0,
             optimizer=OptimizerConfig(lr=1e-3, clip=0.0),
             **critic,  # type: ignore[arg-type]
         ),

@@ -13,7 +13,7 @@ from seqgan_kit.engine import RunConfig
 from seqgan_kit.imitation.demonstrations import DemonstrationConfig
 from seqgan_kit.imitation.discriminator import Input
 from seqgan_kit.imitation.environments import EnvironmentConfig
-from seqgan_kit.imitation.improvement import TRPO, Improvement
+from seqgan_kit.imitation.improvement import PPO, Improvement
 from seqgan_kit.learning import OptimizerConfig
 from seqgan_kit.networks.layers import Activation
 from seqgan_kit.networks.transition import Layout, TransitionNetwork
@@ -33,22 +33,23 @@ class PolicyConfig:
         steps: of each copy of the environment in a rollout.
         discount: gamma.
         decay: lambda of the generalised advantage estimation.
-        normalise: observations, for policy, value and discriminator alike: `running` by the mean and variance of the
-            demonstrations and of all that the policy has seen since; `expert` by those of the demonstrations alone,
-            which keeps them telling apart what the expert does where the policy strays far; or `none`.
-        improvement: TRPO or PPO.
+        normalise: observations, for policy, value and discriminator alike: `expert` by the mean and variance of the
+            demonstrations, so that what the expert does stays in sight where the policy strays far; `running` by those
+            of the demonstrations and of all that the policy has seen since, as the paper does, and as there is no
+            other way with `reward: environment`; or `none`.
+        improvement: PPO or TRPO.
     """
 
     hidden: list[int] = field(default_factory=lambda: [100, 100])
     activation: Activation = "tanh"
     recurrent: int = 0
     squash: bool = False
-    log_std: float = 0.0
-    steps: int = 625
+    log_std: float = -0.5
+    steps: int = 512
     discount: float = 0.995
     decay: float = 0.97
-    normalise: Literal["running", "expert", "none"] = "running"
-    improvement: Improvement = field(default_factory=TRPO)
+    normalise: Literal["expert", "running", "none"] = "expert"
+    improvement: Improvement = field(default_factory=PPO)
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,9 @@ class CloningConfig:
 @dataclass(frozen=True)
 class DiscriminatorConfig:
     """The discriminator, and which reward its logit is.
+
+    The defaults keep it from certainty on a few demonstrated steps. The paper's: one update a round on the whole
+    rollout, a learning rate of 0.01, no penalty.
 
     Args:
         network: class that is built with the `Layout` of its inputs; its forward takes the features (batch, time, size)
@@ -96,10 +100,10 @@ class DiscriminatorConfig:
     network: Callable[[Layout], nn.Module] = TransitionNetwork
     objective: Callable[[], objectives.Objective] = objectives.minimax
     inputs: list[Input] = field(default_factory=lambda: ["state", "action"])
-    updates: int = 1
-    batch_size: int | None = None
-    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=1e-2, clip=0.0))
-    penalty: float = 0.0
+    updates: int = 5
+    batch_size: int | None = 512
+    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=1e-3, clip=0.0))
+    penalty: float = 10.0
     penalty_norm: float = 1.0
     entropy: float = 1e-3
     absorbing: bool = False

@@ -48,7 +48,7 @@ class Game:
             engine,
             self.actor,
             valuer,
-            self.normaliser if policy.normalise == "running" else None,
+            self.normaliser if policy.normalise == "running" or pairs is None else None,
             environments,
             policy.steps,
             critic.objective().reward,

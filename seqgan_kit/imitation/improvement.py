@@ -73,8 +73,8 @@ class PPO(Improvement):
         optimizer: of both.
     """
 
-    epochs: int = 10
-    minibatch: int = 256
+    epochs: int = 8
+    minibatch: int = 512
     clip: float = 0.2
     entropy: float = 0.0
     causal_entropy: float = 0.0
