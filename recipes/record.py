@@ -2,6 +2,8 @@
 
 python recipes/record.py NAME RUN [RUN ...]   record these runs, one per seed, and renew the tables
 python recipes/record.py                      renew the tables from the records
+
+Runs of imitation, of all tasks and seeds, are one record and one table, a row for each task and number of trajectories.
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ import statistics
 import sys
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 HERE = Path(__file__).parent
 PHASES = ("maximum_likelihood", "adversarial", "control")
@@ -28,14 +32,63 @@ def record(runs: list[Path]) -> list[dict[str, Any]]:
             last = phases.setdefault(line["phase"], {"metrics": {}})
             last |= {"steps": line["step"], "seconds": line["seconds"]}
             last["metrics"] |= {name: value for name, value in line.items() if name.startswith("eval/")}
-        found.append({**json.loads((run / "run.json").read_text()), "phases": phases})
+        found.append({**json.loads((run / "run.json").read_text()), "phases": phases, **_imitated(run)})
     return found
+
+
+def _imitated(run: Path) -> dict[str, Any]:
+    """What a run of imitation stands beside: its task, and what uniform actions and the expert earn."""
+    if not (run / "baselines.json").is_file():
+        return {}
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    return {
+        "environment": config["environment"]["id"],
+        "trajectories": config["demonstrations"]["trajectories"],
+        "subsample": config["demonstrations"]["subsample"],
+        "steps_per_round": config["policy"]["steps"] * config["environment"]["copies"],
+        "baselines": json.loads((run / "baselines.json").read_text()),
+    }
+
+
+def imitation_table(runs: list[dict[str, Any]]) -> str:
+    """A row for each task and number of trajectories: returns of the greedy policy, mean and deviation over seeds."""
+    columns = ["task", "trajectories", "random", "expert", "behaviour cloning", "GAIL", "GAIL, sampled", "frozen D"]
+    lines = ["| " + " | ".join([*columns, "steps", "seconds"]) + " |", "|---" * (len(columns) + 2) + "|"]
+    groups: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    for run in runs:
+        groups.setdefault((run["environment"], run["trajectories"]), []).append(run)
+    for (name, count), some in groups.items():
+
+        def earned(phase: str, kind: str = "greedy", some: list[dict[str, Any]] = some) -> str:
+            return _spread([run["phases"][phase]["metrics"][f"eval/return_{kind}"] for run in some], 1)
+
+        first, every = some[0], some[0]["subsample"]
+        baselines = [f"{first['baselines'][who]['mean']:.1f}" for who in ("random", "expert")]
+        ends = [[run["phases"][phase]["seconds"] for phase in ("behaviour_cloning", "adversarial")] for run in some]
+        steps = first["phases"]["adversarial"]["steps"] * first["steps_per_round"]
+        cells = [
+            *(name, f"{count}, every {every}th step" if every > 1 else f"{count}, whole", *baselines),
+            *(earned("behaviour_cloning"), f"**{earned('adversarial')}**", earned("adversarial", "sampled")),
+            *(earned("frozen_control"), f"{steps / 1e6:.2f} M", f"{statistics.mean(b - a for a, b in ends):.0f}"),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    seeds = ", ".join(str(seed) for seed in sorted({run["seed"] for run in runs}))
+    record, commits = runs[0], sorted({str(run["commit"])[:9] for run in runs})
+    versions = ", ".join(f"{name} {record['versions'][name]}" for name in ("torch", "gymnasium", "mujoco"))
+    lines.append("")
+    lines.append(
+        f"Seeds {seeds}; 50 episodes each; seconds of the adversarial phase with its evaluations, on "
+        f"{record['threads']} thread(s) of {record['device']}; {versions}, commit {', '.join(commits)}."
+    )
+    return "\n".join(lines)
 
 
 def table(runs: list[dict[str, Any]]) -> str:
     """Mean and standard deviation over the seeds of each metric, a column a phase."""
     if not runs:
         return "(not measured yet)"
+    if "environment" in runs[0]:
+        return imitation_table(runs)
     phases = [phase for phase in PHASES if phase in runs[0]["phases"]]
     titles = [TITLES[PHASES.index(phase)] for phase in phases]
     lines = ["| held metric | " + " | ".join(titles) + " |", "|---" * (len(phases) + 1) + "|"]
@@ -56,9 +109,9 @@ def table(runs: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _spread(values: list[float]) -> str:
-    mean = f"{statistics.mean(values):.3f}"
-    return f"{mean} ± {statistics.stdev(values):.3f}" if len(values) > 1 else mean
+def _spread(values: list[float], digits: int = 3) -> str:
+    mean = f"{statistics.mean(values):.{digits}f}"
+    return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean
 
 
 def renew(text: str) -> str:
