@@ -86,6 +86,7 @@ class Engine:
         self._config_text = config_text
         self._progress = 0.0
         self._saved_at = -1
+        self._save_soon = False
         self.export: Callable[[Path], None] | None = None
         """Writes the model that users load, into an empty folder; called at the end of each phase."""
         if config.threads:
@@ -274,6 +275,10 @@ class Engine:
     def _open_log(self, size: int) -> MetricsLog:
         return MetricsLog(self.accelerator, self.folder / "metrics.jsonl", size, bool(self.config.trackers))
 
+    def save_soon(self) -> None:
+        """Has a checkpoint written after this step: something went wrong that may come again, and worse."""
+        self._save_soon = True
+
     def save(self) -> None:
         """Writes a checkpoint, whole or not at all. Raises UserError where the disk refuses."""
         step = sum(self.counters.values())
@@ -321,6 +326,8 @@ class Engine:
             due = sum(self.counters.values()) % every == 0
         else:
             due = self._any(time.monotonic() - self._saved_time > self.config.checkpoint_seconds)
+        due = self._any(self._save_soon) or due
+        self._save_soon = False
         stop = self._any(self._stop_signal != 0)
         if due or stop or phase_ends:
             self._check_weights()

@@ -19,10 +19,11 @@ from seqgan_kit.cli import main, parse
 from seqgan_kit.errors import UserError
 from seqgan_kit.imitation import video
 from seqgan_kit.imitation.config import ImitationConfig, PolicyConfig
-from seqgan_kit.imitation.demonstrations import DemonstrationConfig, load, write_npz
+from seqgan_kit.imitation.demonstrations import DemonstrationConfig
 from seqgan_kit.imitation.environments import EnvironmentConfig
 from seqgan_kit.imitation.evaluation import at_random
 from seqgan_kit.imitation.experts import balancing
+from seqgan_kit.imitation.formats import load, write_npz
 from seqgan_kit.imitation.improvement import PPO, TRPO
 from seqgan_kit.imitation.train import ADVERSARIAL, CLONING, FROZEN
 from seqgan_kit.networks.actor import Actor

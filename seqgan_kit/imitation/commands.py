@@ -8,7 +8,6 @@ import os
 import shlex
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,8 +98,7 @@ def record(run: Path, options: Namespace, read: Read) -> None:
     network = _load_model(run)
     _seed(options.seed)
     found = episodes_of(config.environment, acts(network, options.greedy), options.episodes, options.seed)
-    episodes = [replace(episode, seed=options.seed + i) for i, episode in enumerate(found)]
-    demonstrations = Demonstrations(episodes, config.environment.id, f"the policy of {run}")
+    demonstrations = Demonstrations(found, config.environment.id, f"the policy of {run}")
     environment = make(config.environment)
     try:
         check_spaces(demonstrations, environment.observation_space, environment.action_space)
@@ -129,7 +127,7 @@ def _target(run: Path, options: Namespace) -> str:
 
 
 def _write(kind: str, target: str, demonstrations: Demonstrations, environment: Any) -> None:
-    from seqgan_kit.imitation.demonstrations import write_datasets, write_minari, write_npz
+    from seqgan_kit.imitation.formats import write_datasets, write_minari, write_npz
 
     if kind == "minari":
         write_minari(target, demonstrations, environment)

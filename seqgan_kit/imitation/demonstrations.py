@@ -1,22 +1,12 @@
-"""Expert demonstrations: read from .npz, Hugging Face `datasets` or Minari, checked, thinned out, and written again.
+"""Expert demonstrations: what they are, whether they fit an environment, and which steps of them are used.
 
 Messages count episodes and steps from 0, as the arrays do.
 """
 
 from __future__ import annotations
 
-import difflib
-import importlib
-import json
-import os
-import re
-import shutil
-import warnings
-import zipfile
-import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -27,8 +17,6 @@ from gymnasium import spaces
 from seqgan_kit.errors import UserError
 from seqgan_kit.samples import Transitions, size
 
-KEYS = ("obs", "acts", "lens", "indices", "rews", "terminal", "seeds", "env_id")
-HOW = "np.savez(path, obs=..., acts=..., lens=...) makes one"
 OUTSIDE = 1e-4  # of a Box: rounding, where actions were clipped in another precision
 
 
@@ -36,7 +24,7 @@ OUTSIDE = 1e-4  # of a Box: rounding, where actions were clipped in another prec
 class Episode:
     """observations: (steps + 1, ...) float32, or uint8 for pictures; the last is what the episode ended in.
 
-    actions: (steps,) int64, or (steps, dim) float32 as the environment executed them.
+    actions: (steps,) int64, (steps, choices) int64, or (steps, dim) float32 as the environment executed them.
     rewards: (steps,) float32, the environment's own; None where unknown.
     terminated: the task ended; False: cut by a time limit. seed: of the reset, where known.
     """
@@ -84,260 +72,20 @@ class DemonstrationConfig:
     seed: int = 0
 
 
-def load(config: DemonstrationConfig) -> Demonstrations:
-    """All that `path` or `minari` holds; raises UserError where that is not exactly one, or cannot be used."""
-    if config.minari is not None and config.path is None:
-        return read_minari(config.minari)
-    if config.path is None or config.minari is not None:
-        raise UserError("give the demonstrations: either --demonstrations.path or --demonstrations.minari")
-    path = Path(config.path)
-    if not path.is_dir():
-        return read_npz(path)
-    if any((path / name).exists() for name in ("dataset_info.json", "state.json", "dataset_dict.json")):
-        return read_datasets(path)
-    if _minari_data(path).joinpath("metadata.json").exists():
-        return read_minari(path)
-    raise UserError(f"{path} is a folder, but no data set of `datasets` or Minari: {_npz_names(path)}")
-
-
-# Plain npz
-
-
-def read_npz(path: Path) -> Demonstrations:
-    """Episodes from an .npz file; nothing pickled is loaded. The least that is needed:
-
-        np.savez("expert.npz", obs=obs, acts=acts, lens=lens)
-
-    obs: (steps + episodes, ...), the episodes one after another, each with the observation that it ended in.
-    acts: (steps,) integers, or (steps, dim) floats. lens: (episodes,) steps of each; not needed for a single episode.
-    Optional: rews (steps,), terminal (episodes,) bool, False where missing, seeds (episodes,), -1 unknown, env_id.
-    Files that `imitation` saved before it used `datasets` have `indices`, where to split acts, instead of lens.
-
-    Raises UserError for whatever is not like this, and for NaN and infinity.
-    """
-    path = Path(path)
-    arrays = _arrays(path)
-    if missing := [key for key in ("obs", "acts") if key not in arrays]:
-        raise UserError(f"{path} has no {' and no '.join(missing)}: {HOW}")
-    lens = _lengths(path, arrays)
-    count, steps = len(lens), int(lens.sum())
-    rows = {"acts": steps, "obs": steps + count, "rews": steps, "terminal": count, "seeds": count}
-    for key, wanted in rows.items():
-        if key in arrays and len(arrays[key]) != wanted:
-            raise UserError(
-                f"{path}: lens are {count} episodes that add up to {steps} steps, so {key} must have {wanted} rows, "
-                f"not {len(arrays[key])}: correct one of them"
-            )
-    ends = np.cumsum(lens)[:-1]
-    columns = zip(
-        np.split(arrays["obs"], ends + np.arange(1, count)),
-        np.split(arrays["acts"], ends),
-        np.split(arrays["rews"], ends) if "rews" in arrays else [None] * count,
-        arrays.get("terminal", [False] * count),
-        arrays.get("seeds", [-1] * count),
-        strict=True,
-    )
-    return _demonstrations(str(path), str(arrays["env_id"]) if "env_id" in arrays else None, columns)
-
-
-def write_npz(path: Path, demonstrations: Demonstrations) -> None:
-    """The file that `read_npz` reads, whole or not at all; `rews` and `returns` are left out where unknown."""
-    path, episodes, returns = Path(path), demonstrations.episodes, demonstrations.returns()
-    arrays: dict[str, Any] = {
-        "obs": np.concatenate([episode.observations for episode in episodes]),
-        "acts": np.concatenate([episode.actions for episode in episodes]),
-        "terminal": np.array([episode.terminated for episode in episodes]),
-        "lens": np.array([len(episode.actions) for episode in episodes]),
-        "seeds": np.array([-1 if episode.seed is None else episode.seed for episode in episodes]),
-        "meta": np.array(json.dumps({"source": demonstrations.name})),
-    }
-    if returns is not None:
-        arrays |= {"rews": np.concatenate([episode.rewards for episode in episodes]), "returns": returns}
-    if demonstrations.environment is not None:
-        arrays["env_id"] = np.array(demonstrations.environment)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(unfinished, "wb") as file:
-            np.savez_compressed(file, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def _arrays(path: Path) -> dict[str, np.ndarray]:
-    """Those of the known keys that the file has. Others, as old `infos`, may be pickled: they are left alone."""
-    try:
-        with open(path, "rb") as file:
-            if (start := file.read(4)) != b"PK\x03\x04":
-                what = "is no .npz file (and nothing pickled is loaded)" if start else "is empty"
-                raise UserError(f"{path} {what}: {HOW}")
-            file.seek(0)
-            with np.load(file, allow_pickle=False) as archive:
-                arrays = {key: np.asarray(archive[key]) for key in KEYS if key in archive}
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist: {_npz_names(path.parent, path.name)}") from None
-    except IsADirectoryError:
-        raise UserError(f"{path} is a folder: {_npz_names(path)}") from None
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
-        what = f"cannot be read, cut off or damaged ({_line(error)}): copy it again"
-        if "allow_pickle" in str(error):
-            what = f"has pickled objects, and nothing pickled is loaded: give arrays of numbers, {HOW}"
-        raise UserError(f"{path} {what}") from None
-    return {key: array if key == "env_id" else _numbers(str(path), key, array) for key, array in arrays.items()}
-
-
-def _lengths(path: Path, arrays: dict[str, np.ndarray]) -> np.ndarray:
-    """(episodes,) steps of each, at least 1."""
-    observations, actions = len(arrays["obs"]), len(arrays["acts"])
-    if "lens" in arrays:
-        lens = arrays["lens"]
-    elif "indices" in arrays:
-        lens = np.diff(arrays["indices"], prepend=0, append=actions)
-    elif observations == actions + 1:
-        lens = np.array([actions])
-    else:
-        raise UserError(
-            f"{path} has {observations} obs, {actions} acts and no lens: give lens, the steps of each episode, "
-            f"and in obs one more an episode than in acts, the one that it ended in"
-        )
-    if len(lens) == 0:
-        raise UserError(f"{path} has no episodes: give at least one")
-    if lens.ndim != 1 or lens.dtype.kind not in "iu":
-        raise UserError(f"{path}: lens are {lens.dtype} of shape {lens.shape}: give integers, one an episode")
-    if lens.min() < 1:
-        raise UserError(f"{path} episode {lens.argmin()} has {lens.min()} steps: leave it out of lens and obs")
-    return lens
-
-
-# Hugging Face datasets
-
-
-def read_datasets(folder: Path) -> Demonstrations:
-    """Episodes from a folder that `imitation.data.serialize.save` or `write_datasets` made, one a row.
-
-    Columns: obs, acts and, optional, rews and terminal. `infos` is not decoded: jsonpickle can run code in it.
-    Raises UserError where `datasets` is not installed and for data that cannot be used.
-    """
-    library, name = _library("datasets"), str(folder)
-    try:
-        dataset = library.load_from_disk(name)
-        if isinstance(dataset, library.DatasetDict):
-            raise UserError(f"{name} has several splits: give {' or '.join(f'{name}/{split}' for split in dataset)}")
-        if missing := {"obs", "acts"} - set(dataset.column_names):
-            raise UserError(f"{name} has no column {' and no '.join(sorted(missing))}, only {dataset.column_names}")
-        columns = [key for key in ("obs", "acts", "rews", "terminal") if key in dataset.column_names]
-        # the numpy format makes all integers int64
-        kind = np.uint8 if "'uint8'" in str(dataset.features["obs"]) else None
-        rows = [
-            (np.asarray(row["obs"], kind), row["acts"], row.get("rews"), row.get("terminal", False), None)
-            for row in dataset.select_columns(columns).with_format("numpy")
-        ]
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise UserError(f"{name} cannot be read as a data set of `datasets` ({_line(error)}): save it again") from None
-    return _demonstrations(name, None, rows)
-
-
-def write_datasets(folder: Path, demonstrations: Demonstrations) -> None:
-    """A new folder that `imitation.data.serialize.load` and `read_datasets` read, whole or not at all.
-
-    The layout has no place for the environment's id and the seeds. UserError where the folder exists.
-    """
-    folder, episodes = Path(folder), demonstrations.episodes
-    if folder.exists():
-        raise UserError(f"{folder} exists: give another folder or remove it")
-    columns: dict[str, Any] = {
-        "obs": [episode.observations for episode in episodes],
-        "acts": [episode.actions for episode in episodes],
-        "infos": [["{}"] * len(episode.actions) for episode in episodes],  # JSON, one a step
-        "terminal": [episode.terminated for episode in episodes],
-    }
-    if demonstrations.returns() is not None:
-        columns["rews"] = [episode.rewards for episode in episodes]
-    dataset = _library("datasets").Dataset.from_dict(columns)
-    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}")
-    try:
-        dataset.save_to_disk(str(unfinished))
-        os.replace(unfinished, folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-
-
-# Minari
-
-
-def read_minari(source: str | Path) -> Demonstrations:
-    """Episodes of a Minari data set: a str is an id in the local root (MINARI_DATASETS_PATH), a Path is its folder.
-
-    Raises UserError where `minari` is not installed, the id is not there or the spaces are not arrays.
-    """
-    library, name = _library("minari"), str(source)
-    try:
-        folder = isinstance(source, Path)
-        dataset = library.MinariDataset(_minari_data(Path(source))) if folder else library.load_dataset(source)
-        if problem := _unusable(dataset.observation_space, dataset.action_space):
-            raise UserError(f"{name} has {problem}")
-        metadata = dataset.storage.get_episode_metadata(dataset.episode_indices)
-        rows = [
-            (data.observations, data.actions, data.rewards, any(data.terminations[-1:]), about.get("seed"))
-            for data, about in zip(dataset.iterate_episodes(), metadata, strict=True)
-        ]
-    except FileNotFoundError:
-        there = _offer(name, list(library.list_local_datasets()))
-        raise UserError(f"no Minari data set {name} here: {there}, or fetch it, `minari download {name}`") from None
-    except (ImportError, OSError, ValueError, KeyError, AssertionError) as error:
-        raise UserError(f"{name} cannot be read as a Minari data set: {_line(error)}") from None
-    return _demonstrations(name, dataset.env_spec.id if dataset.env_spec else None, rows)
-
-
-def write_minari(dataset_id: str, demonstrations: Demonstrations, environment: gym.Env) -> None:
-    """A new local data set `NAMESPACE/NAME-v0` with the id and the spaces of the environment; pictures lossless.
-
-    Raises UserError where `minari` is not installed, the id is taken, or rewards are unknown, which Minari must have.
-    """
-    library = _library("minari")
-    if not re.fullmatch(r".+-v\d+", dataset_id):
-        raise UserError(f"{dataset_id} is no id for a Minari data set: give NAMESPACE/NAME-v0")
-    if demonstrations.returns() is None:
-        raise UserError(f"{demonstrations.name} has no rewards, which Minari must have: write an .npz instead")
-    check_spaces(demonstrations, environment.observation_space, environment.action_space)
-    buffers = []
-    for episode in demonstrations.episodes:
-        last = np.arange(len(episode.actions)) == len(episode.actions) - 1
-        content = {"observations": episode.observations, "actions": episode.actions, "rewards": episode.rewards}
-        ends = {"terminations": last & episode.terminated, "truncations": last & (not episode.terminated)}
-        buffers.append(library.data_collector.EpisodeBuffer(seed=episode.seed, **content, **ends))
-    options = {"env": environment, "description": demonstrations.name, "jpeg_encoding": False}
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # that author, algorithm and so on are not given
-            library.create_dataset_from_buffers(dataset_id, buffers, **options)
-    except (ImportError, OSError, ValueError) as error:
-        raise UserError(f"the Minari data set {dataset_id} cannot be written: {_line(error)}") from None
-
-
-def _minari_data(folder: Path) -> Path:
-    """Where its metadata is: users name the folder of the data set, Minari's own class wants the one inside."""
-    return folder / "data" if (folder / "data").is_dir() else folder
-
-
-# What is done with them
-
-
 def check_spaces(demonstrations: Demonstrations, observation_space: gym.Space, action_space: gym.Space) -> None:
     """UserError, saying what differs, unless observations and actions are of these spaces.
 
     The values of actions are checked, of observations only shape and whether they are bytes.
     """
     recorded = f" (recorded in {demonstrations.environment})" if demonstrations.environment else ""
-    if problem := _unusable(observation_space, action_space):
+    if problem := unusable(observation_space, action_space):
         raise UserError(f"the environment has {problem}")
     if problem := _difference(demonstrations.episodes[0], observation_space, action_space):
         raise UserError(f"{demonstrations.name}{recorded}: {problem}")
     if isinstance(action_space, spaces.Discrete):
         low, high = np.array(action_space.start), np.array(action_space.start + action_space.n - 1)
+    elif isinstance(action_space, spaces.MultiDiscrete):
+        low, high = action_space.start, action_space.start + action_space.nvec - 1
     elif isinstance(action_space, spaces.Box):
         low, high = action_space.low - OUTSIDE, action_space.high + OUTSIDE
     for number, episode in enumerate(demonstrations.episodes):
@@ -346,15 +94,15 @@ def check_spaces(demonstrations: Demonstrations, observation_space: gym.Space, a
             step = int(np.nonzero(outside)[0][0])
             raise UserError(
                 f"{demonstrations.name} episode {number} step {step}{recorded}: the environment does not take the "
-                f"action {episode.actions[step].tolist()}, only {_short(action_space)}: correct or clip it"
+                f"action {episode.actions[step].tolist()}, only {short(action_space)}: correct or clip it"
             )
 
 
-def _unusable(observations: gym.Space, actions: gym.Space) -> str | None:
+def unusable(observations: gym.Space, actions: gym.Space) -> str | None:
     if not isinstance(observations, spaces.Box | spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
         return f"{type(observations).__name__} observations, not arrays: use gymnasium's FlattenObservation"
-    if not isinstance(actions, spaces.Box | spaces.Discrete):
-        return f"{type(actions).__name__} actions: only Discrete and Box can be learned"
+    if not isinstance(actions, spaces.Box | spaces.Discrete | spaces.MultiDiscrete):
+        return f"{type(actions).__name__} actions: only Discrete, MultiDiscrete and Box can be learned"
     return None
 
 
@@ -364,8 +112,8 @@ def _difference(episode: Episode, observation_space: gym.Space, action_space: gy
         return f"observations of shape {observations.shape[1:]}, but the environment's are {observation_space.shape}"
     if (observations.dtype == np.uint8) != (observation_space.dtype == np.uint8):
         return f"observations are {observations.dtype}, but the environment's {observation_space.dtype}: save the same"
-    if (actions.dtype == np.int64) != isinstance(action_space, spaces.Discrete):
-        return f"actions are {actions.dtype}, but the environment's are {_short(action_space)}: save them as those are"
+    if (actions.dtype == np.int64) != isinstance(action_space, spaces.Discrete | spaces.MultiDiscrete):
+        return f"actions are {actions.dtype}, but the environment's are {short(action_space)}: save them as those are"
     if actions.shape[1:] != action_space.shape:
         return f"actions of shape {actions.shape[1:]}, but the environment's are {action_space.shape}"
     return None
@@ -430,10 +178,7 @@ def sequences(demonstrations: Demonstrations, config: DemonstrationConfig) -> Tr
     return Transitions(**{field.name: pad(field.name) for field in fields(Transitions)})
 
 
-# Checks that all readers share
-
-
-def _demonstrations(name: str, environment: str | None, rows: Iterable[tuple[Any, ...]]) -> Demonstrations:
+def checked(name: str, environment: str | None, rows: Iterable[tuple[Any, ...]]) -> Demonstrations:
     """rows: observations, actions, rewards, terminated and seed of each episode; None is unknown, of seeds also -1."""
     episodes = [_episode(f"{name} episode {number}", *row) for number, row in enumerate(rows)]
     if not episodes:
@@ -449,7 +194,7 @@ def _demonstrations(name: str, environment: str | None, rows: Iterable[tuple[Any
 
 def _episode(where: str, observations: Any, actions: Any, rewards: Any, terminated: Any, seed: Any) -> Episode:
     """The arrays in our types, or a UserError: they must fit together and be finite, also as float32."""
-    observations, actions = _numbers(where, "obs", observations), _numbers(where, "acts", actions)
+    observations, actions = numbers(where, "obs", observations), numbers(where, "acts", actions)
     steps = len(actions)
     if steps == 0:
         raise UserError(f"{where} has 0 steps: leave it out")
@@ -459,7 +204,7 @@ def _episode(where: str, observations: Any, actions: Any, rewards: Any, terminat
     with np.errstate(over="ignore"):  # too large for float32 becomes infinite, which is told below
         observations = observations if observations.dtype == np.uint8 else observations.astype(np.float32)
         actions = _actions(where, actions)
-        rewards = None if rewards is None else _numbers(where, "rews", rewards).astype(np.float32)
+        rewards = None if rewards is None else numbers(where, "rews", rewards).astype(np.float32)
     if rewards is not None and rewards.shape != (steps,):
         raise UserError(f"{where} has rewards of shape {rewards.shape} for {steps} steps: give one a step")
     for what, array in (("observation", observations), ("action", actions), ("reward", rewards)):
@@ -470,45 +215,26 @@ def _episode(where: str, observations: Any, actions: Any, rewards: Any, terminat
 
 
 def _actions(where: str, actions: np.ndarray) -> np.ndarray:
-    """(steps,) int64 or (steps, dim) float32: a dimension of 1 may be missing in floats and be there in integers."""
+    """(steps,) or (steps, choices) int64, or (steps, dim) float32.
+
+    A dimension of 1 may be missing in floats and be there in integers.
+    """
     if actions.dtype.kind == "f" and actions.ndim <= 2:
         return actions.reshape(len(actions), -1).astype(np.float32)
     if actions.dtype.kind != "f" and actions.size == len(actions):
         return actions.reshape(-1).astype(np.int64)
+    if actions.dtype.kind in "iu" and actions.ndim == 2:
+        return actions.astype(np.int64)
     found = f"actions are {actions.dtype} of shape {actions.shape}"
-    raise UserError(f"{where}: {found}: give (steps,) integers, one choice a step, or (steps, dim) floats")
+    raise UserError(f"{where}: {found}: give (steps,) or (steps, choices) integers, or (steps, dim) floats")
 
 
-def _numbers(where: str, key: str, value: Any) -> np.ndarray:
+def numbers(where: str, key: str, value: Any) -> np.ndarray:
     if isinstance(value, np.ndarray) and value.dtype.kind in "biuf" and value.ndim > 0:
         return value
-    raise UserError(f"{where}: {key} is no array of numbers, but {_short(value)}: correct it")
+    raise UserError(f"{where}: {key} is no array of numbers, but {short(value)}: correct it")
 
 
-def _library(package: str) -> Any:
-    """An optional package; imported by name, since the kit must load and type-check without it."""
-    try:
-        return importlib.import_module(package)
-    except ImportError as error:
-        raise UserError(f"{package} cannot be imported ({_line(error)}): pip install 'seqgan_kit[{package}]'") from None
-
-
-def _npz_names(folder: Path, name: str = "") -> str:
-    if not folder.is_dir():
-        return f"neither does the folder {folder}, check the path"
-    return f"{_offer(name, sorted(item.name for item in folder.glob('*.npz')))} ({folder})"
-
-
-def _offer(name: str, names: Sequence[str]) -> str:
-    if close := difflib.get_close_matches(name, names):
-        return f"did you mean {' or '.join(close)}?"
-    return f"there is {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}" if names else "there is none"
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
-
-
-def _short(value: object) -> str:
+def short(value: object) -> str:
     text = " ".join(repr(value).split())
     return text if len(text) <= 60 else f"{text[:60]}..."

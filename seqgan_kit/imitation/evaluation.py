@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +12,7 @@ import torch
 
 from seqgan_kit.errors import UserError
 from seqgan_kit.imitation.demonstrations import Episode
-from seqgan_kit.imitation.environments import EnvironmentConfig, make
+from seqgan_kit.imitation.environments import BROKEN, MEND, EnvironmentConfig, line, make
 from seqgan_kit.networks.actor import Actor
 
 Act = Callable[[np.ndarray, Any], tuple[np.ndarray, Any]]
@@ -27,6 +29,10 @@ TIMES = (
     (29, 2.05),
     (60, 2.0),
 )
+
+
+def _print(message: str) -> None:
+    print(message, file=sys.stderr)
 
 
 class Returns(NamedTuple):
@@ -72,41 +78,78 @@ def at_random(config: EnvironmentConfig, seed: int) -> Act:
     return lambda observations, memory: (np.stack([space.sample() for _ in observations]), memory)
 
 
-def run(config: EnvironmentConfig, act: Act, episodes: int, seed: int, together: int = 10) -> list[Episode]:
-    """Whole episodes, each from a seed of its own. Raises UserError where the environment breaks one."""
+def run(
+    config: EnvironmentConfig,
+    act: Act,
+    episodes: int,
+    seed: int,
+    together: int = 10,
+    say: Callable[[str], None] = _print,
+) -> list[Episode]:
+    """Whole episodes, each from a seed of its own, `seed` and those after it.
+
+    One that the environment breaks is told to `say`, and another takes its place. Raises UserError where it breaks too
+    many in a row.
+    """
     found: list[Episode] = []
     environments = [make(config) for _ in range(min(together, episodes))]
-    for first in range(0, episodes, len(environments)):
-        some = environments[: episodes - first]
-        found += _side_by_side(config.id, some, act, [seed + first + i for i in range(len(some))])
-    for environment in environments:
-        environment.close()
+    broken = 0
+    try:
+        while len(found) < episodes:
+            some = environments[: episodes - len(found)]
+            for episode in _side_by_side(config.id, some, act, list(range(seed, seed + len(some)))):
+                if isinstance(episode, Episode):
+                    found.append(episode)
+                    broken = 0
+                    continue
+                broken += 1
+                if broken == BROKEN:
+                    raise UserError(f"{episode}; {BROKEN} episodes in a row were lost to such errors: {MEND}")
+                say(f"{episode}. The episode is left out; another takes its place.")
+            seed += len(some)
+    finally:
+        for environment in environments:
+            environment.close()
     return found
 
 
-def _side_by_side(name: str, environments: list[Any], act: Act, seeds: list[int]) -> list[Episode]:
+def _side_by_side(name: str, environments: list[Any], act: Act, seeds: list[int]) -> list[Episode | str]:
+    """An episode of each environment, or what is wrong with it."""
     kind = np.uint8 if environments[0].observation_space.dtype == np.uint8 else np.float32
-    seen = [
-        [np.asarray(environment.reset(seed=seed)[0], kind)]
-        for environment, seed in zip(environments, seeds, strict=True)
-    ]
+    seen: list[list[np.ndarray]] = [[] for _ in environments]
     actions: list[list[np.ndarray]] = [[] for _ in environments]
     rewards: list[list[float]] = [[] for _ in environments]
     terminated = [False] * len(environments)
-    alive, memory = list(range(len(environments))), None
+    problems: dict[int, str] = {}
+
+    def take(i: int, call: Callable[[], Any]) -> Any:
+        """What an environment returns, or None if it can't be used."""
+        try:
+            found = call()
+            finite = np.isfinite(np.sum(found[0]) + (float(found[1]) if actions[i] else 0.0))
+            problem = None if finite else "returned numbers that are not finite"
+        except Exception as error:  # whatever a user's environment raises
+            problem = f"raised {type(error).__name__}: {line(error)}"
+        if problem:
+            problems[i] = f"{name} (seed {seeds[i]}, step {len(actions[i])} of its episode) {problem}"
+            return None
+        return found
+
+    for i, (environment, seed) in enumerate(zip(environments, seeds, strict=True)):
+        first = take(i, partial(environment.reset, seed=seed))
+        seen[i] += [] if first is None else [np.asarray(first[0], kind)]
+    alive, memory = [i for i in range(len(environments)) if i not in problems], None
     while alive:
         chosen, memory = act(np.stack([seen[i][-1] for i in alive]), memory)
         going = []
         for row, i in enumerate(alive):
             action = chosen[row]
-            observation, reward, terminal, truncated, _ = environments[i].step(
-                action.item() if action.ndim == 0 else action
-            )
-            observation = np.asarray(observation, kind)
-            if not np.isfinite(observation.sum() + float(reward)):
-                raise UserError(f"{name} returned numbers that are not finite (seed {seeds[i]}): mend the environment")
-            seen[i].append(observation)
             actions[i].append(action)
+            step = take(i, partial(environments[i].step, action.item() if action.ndim == 0 else action.copy()))
+            if step is None:
+                continue
+            observation, reward, terminal, truncated, _ = step
+            seen[i].append(np.asarray(observation, kind))
             rewards[i].append(float(reward))
             terminated[i] = bool(terminal)
             if not (terminal or truncated):
@@ -115,8 +158,8 @@ def _side_by_side(name: str, environments: list[Any], act: Act, seeds: list[int]
             alive = [alive[row] for row in going]
             memory = memory[going] if isinstance(memory, torch.Tensor) else memory
     return [
-        Episode(np.stack(o), np.stack(a), np.array(r, np.float32), t)
-        for o, a, r, t in zip(seen, actions, rewards, terminated, strict=True)
+        problems[i] if i in problems else Episode(np.stack(o), np.stack(a), np.array(r, np.float32), t, seeds[i])
+        for i, (o, a, r, t) in enumerate(zip(seen, actions, rewards, terminated, strict=True))
     ]
 
 
@@ -125,6 +168,13 @@ def returns(episodes: list[Episode]) -> Returns:
     return Returns(np.array(sums, np.float64), np.array([len(episode.actions) for episode in episodes]))
 
 
-def evaluate(config: EnvironmentConfig, network: Actor, greedy: bool, episodes: int, seed: int) -> Returns:
+def evaluate(
+    config: EnvironmentConfig,
+    network: Actor,
+    greedy: bool,
+    episodes: int,
+    seed: int,
+    say: Callable[[str], None] = _print,
+) -> Returns:
     """The policy's returns. Seed the random numbers first, where actions are sampled."""
-    return returns(run(config, acts(network.eval(), greedy), episodes, seed))
+    return returns(run(config, acts(network.eval(), greedy), episodes, seed, say=say))

@@ -86,7 +86,7 @@ class Game:
             memory = self.actor.start(size(sample))
             parameters = self.actor(sample.observations, memory, sample.ended)
             log_probs = self.actor.actions.log_prob(parameters, self.actor.actions.recover(sample.actions))
-        return self._plain(module, sample) - log_probs
+        return self._plain(module, sample) - log_probs * sample.mask  # in an absorbing state there is no action
 
     def _absorbing(self, fake: Rollout) -> Transitions:
         left = (self.policy.absorbing - fake.elapsed)[fake.terminated & fake.mask].clamp_min(0).sum()  # type: ignore[operator]
@@ -101,6 +101,7 @@ def _actor_config(config: ImitationConfig, space: Any, actions: Any) -> ActorCon
         "activation": policy.activation,
         "recurrent": policy.recurrent,
         "log_std": policy.log_std,
+        "normalise": policy.normalise != "none",
         "environment": config.environment.id,
     }
     if isinstance(actions, Continuous):

@@ -98,6 +98,7 @@ class PPO(Improvement):
                 policy = estimators.ppo(log_probs, some.log_probs, some.advantages, mask, self.clip)
                 if self.entropy:
                     policy = policy - self.entropy * (actions.entropy(parameters) * mask).sum() / len(mask)
+                policy = policy / mask.shape[1]  # of a step, as the value's error is, where rows are whole copies
                 value = _mean((values - some.targets).square(), mask)
                 return policy + self.value_weight * value, {"value_loss": value.detach()}
 
@@ -218,9 +219,9 @@ def _minibatches(engine: Engine, experience: Experience, steps: int, epochs: int
 
     Some steps may not count, so processes may have different numbers of rows, but all make as many optimiser steps.
     """
-    total = engine.sum(torch.tensor([float(experience.mask.numel())], device=engine.device)).item()
     rows = len(experience.mask)
-    parts = min(max(1, round(total / steps)), rows)
+    everyone = engine.gather(torch.tensor([[experience.mask.numel(), rows]], device=engine.device))
+    parts = min(max(1, round(everyone[:, 0].sum().item() / steps)), int(everyone[:, 1].min()))
     for _ in range(epochs):
         shuffled = experience.rows(torch.randperm(rows))  # once, so that the parts are views
         for part in slices(rows, parts):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from seqgan_kit.engine import Engine
 from seqgan_kit.errors import UserError
 from seqgan_kit.imitation import demonstrations as demos
+from seqgan_kit.imitation import formats
 from seqgan_kit.imitation.config import ImitationConfig
 from seqgan_kit.imitation.demonstrations import Demonstrations
 from seqgan_kit.imitation.environments import make
@@ -65,7 +66,7 @@ def _expert(config: ImitationConfig, example: Any) -> Demonstrations | None:
     if given.path is None and given.minari is None and "CartPole" in config.environment.id:
         expert = balancing(config.environment.id, max(given.trajectories or 0, 10))
     else:
-        expert = demos.load(given)
+        expert = formats.load(given)
     demos.check_spaces(expert, example.observation_space, example.action_space)
     return expert
 
@@ -110,7 +111,9 @@ class _Parts:
             lines = []
             for kind in ("greedy", "sampled"):
                 with self.engine.fixed_random(config.seed):
-                    measured = evaluate(self.config.environment, game.actor, kind == "greedy", episodes, config.seed)
+                    measured = evaluate(
+                        self.config.environment, game.actor, kind == "greedy", episodes, config.seed, self.engine.say
+                    )
                 found[f"eval/return_{kind}"] = measured.mean
                 found[f"eval/return_{kind}_interval"] = measured.interval
                 lines += [f"{kind}: {r:g} in {n} steps" for r, n in zip(*measured, strict=True)]
@@ -168,7 +171,13 @@ def _baselines(engine: Engine, config: ImitationConfig, expert: Demonstrations |
     settings = config.evaluation
     found = {
         "random": returns(
-            run(config.environment, at_random(config.environment, settings.seed), settings.final, settings.seed)
+            run(
+                config.environment,
+                at_random(config.environment, settings.seed),
+                settings.final,
+                settings.seed,
+                say=engine.say,
+            )
         )
     }
     known = expert.returns() if expert is not None else None

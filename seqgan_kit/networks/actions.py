@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -120,7 +121,7 @@ class Continuous:
         return 2 * len(self.low)
 
     def _bounds(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        return torch.tensor(self.low, device=like.device), torch.tensor(self.high, device=like.device)
+        return _tensor(self.low, like.device), _tensor(self.high, like.device)
 
     def noise(self, *shape: int) -> Tensor:
         return torch.randn(*shape, len(self.low))
@@ -179,6 +180,11 @@ class Continuous:
         half = torch.where(bounded, (high - low) / 2, torch.ones_like(low))
         middle = torch.where(bounded, (high + low) / 2, torch.zeros_like(low))
         return (flat - middle) / half
+
+
+@lru_cache
+def _tensor(numbers: tuple[float, ...], device: torch.device) -> Tensor:
+    return torch.tensor(numbers, device=device)
 
 
 def from_space(space: Any, squash: bool = False) -> Choices | Continuous:

@@ -76,6 +76,7 @@ class ActorConfig(PretrainedConfig):
     activation: of the layers.
     recurrent: width of a GRU before them; 0 has none.
     log_std: logarithm of the initial standard deviation of a Gaussian.
+    normalise: vectors are normalised, by statistics that are among the weights.
     environment: the id that it acts in.
     """
 
@@ -94,13 +95,14 @@ class ActorConfig(PretrainedConfig):
         activation: Activation = "tanh",
         recurrent: int = 0,
         log_std: float = 0.0,
+        normalise: bool = True,
         environment: str | None = None,
         **others: Any,
     ) -> None:
         self.observation, self.sizes, self.single = list(observation), list(sizes), single
         self.low, self.high, self.action, self.squash = list(low), list(high), list(action), squash
         self.hidden, self.activation, self.recurrent = list(hidden), activation, recurrent
-        self.log_std, self.environment = log_std, environment
+        self.log_std, self.normalise, self.environment = log_std, normalise, environment
         super().__init__(**others)
 
     def actions(self) -> Actions:
@@ -119,7 +121,7 @@ class Actor(PreTrainedModel):
         super().__init__(config)
         shape = tuple(config.observation)
         self.actions = config.actions()
-        self.reader = Reader(shape, normaliser or Normaliser(shape))
+        self.reader = Reader(shape, (normaliser or Normaliser(shape)) if config.normalise else None)
         width = self.reader.width
         self.memory = nn.GRUCell(width, config.recurrent) if config.recurrent else None
         self.body = Layers([config.recurrent or width, *config.hidden], config.activation)

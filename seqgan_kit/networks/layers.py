@@ -30,6 +30,10 @@ class Layers(nn.Module):
 
     def once(self, values: Tensor, output: nn.Linear) -> Tensor:
         """`output(self(values))`, whose gradient can be taken once, and not with respect to `values`."""
+        if torch.is_autocast_enabled(
+            values.device.type
+        ):  # which would choose the types within, but not on the way back
+            return output(self(values))
         found = _Once.apply(values.flatten(0, -2), self.activation, *self._parameters_with(output))
         return found.unflatten(0, values.shape[:-1])
 
@@ -38,7 +42,8 @@ class Layers(nn.Module):
         return _run(values, self.activation, self._parameters_with(output))[-1]
 
     def _parameters_with(self, output: nn.Linear) -> list[Tensor]:
-        return [*self.linears.parameters(), output.weight, output.bias]
+        # not `parameters()`, whose search takes longer than a layer on a few rows
+        return [tensor for layer in (*self.linears, output) for tensor in (layer.weight, layer.bias)]
 
 
 def _run(values: Tensor, activation: str, parameters: Sequence[Tensor]) -> list[Tensor]:

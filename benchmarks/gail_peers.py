@@ -6,7 +6,7 @@ without its pins it works with today's). On Linux, torch first and from the CPU 
   /path/peers/bin/pip install --no-deps imitation==1.0.1
   /path/peers/bin/pip install torch==2.13.0 stable-baselines3==2.9.2 "gymnasium[mujoco,classic-control]==1.4.0" \\
       tensorboard
-  OMP_NUM_THREADS=1 /path/peers/bin/python benchmarks/peers_imitation.py --task CartPole-v1 --demonstrations FILE.npz
+  OMP_NUM_THREADS=1 /path/peers/bin/python benchmarks/gail_peers.py --task CartPole-v1 --demonstrations FILE.npz
 --peer sb3-ppo is SB3's PPO alone with the same settings and the true reward; --raw is gymnasium's SyncVectorEnv with
 random actions. Time is that of the training call only, after a warm-up of one round. --demonstrations random
 takes 4000 pairs of a seeded random policy: the speed does not depend on who the expert is.

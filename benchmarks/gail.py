@@ -1,11 +1,11 @@
 """GAIL against the `imitation` library, in one run, one thread, with its hyper-parameters and demonstrations.
 
-  OMP_NUM_THREADS=1 python benchmarks/imitation.py --peers /path/peers/bin/python [--data FOLDER] [--repeats 3]
+  OMP_NUM_THREADS=1 python benchmarks/gail.py --peers /path/peers/bin/python [--data FOLDER] [--repeats 3]
 
-peers_imitation.py says how to make the peers' environment; without --peers ours is measured alone. Each repeat runs
+gail_peers.py says how to make the peers' environment; without --peers ours is measured alone. Each repeat runs
 ours and the peer after one another. Rates are environment steps per CPU second of the training loop alone, after a
-warm-up round. Prints lines `task ours peer ratio` and where our time goes, and writes results/imitation.json.
-PPO rows have the peer's settings (in peers_imitation.py); TRPO rows those of Ho and Ermon (2016).
+warm-up round. Prints lines `task ours peer ratio` and where our time goes, and writes results/gail.json.
+PPO rows have the peer's settings (in gail_peers.py); TRPO rows those of Ho and Ermon (2016).
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ import torch
 
 from seqgan_kit.engine import Engine, RunConfig
 from seqgan_kit.imitation import demonstrations as demos
+from seqgan_kit.imitation import formats
 from seqgan_kit.imitation.config import DiscriminatorConfig, ImitationConfig, PolicyConfig
 from seqgan_kit.imitation.environments import EnvironmentConfig, make
 from seqgan_kit.imitation.evaluation import at_random, run
@@ -58,7 +59,7 @@ def settings(task: str, improvement: Improvement, copies: int, steps: int, **pol
 
 
 def as_the_peer(task: str) -> ImitationConfig:
-    """The settings of peers_imitation.py."""
+    """The settings of gail_peers.py."""
     improvement, policy, critic = {
         "CartPole-v1": (
             ppo(10, 256, 3e-4, 0.2, 0.5, 0.0, 0.5),
@@ -109,7 +110,7 @@ def expert(config: ImitationConfig, data: Path) -> tuple[demos.Demonstrations, d
     task = config.environment.id
     chosen = demos.DemonstrationConfig(trajectories=4)
     if task in FILES:
-        return demos.read_npz(data / FILES[task]), chosen
+        return formats.read_npz(data / FILES[task]), chosen
     episodes = run(config.environment, at_random(config.environment, 0), 4, 0)
     return demos.Demonstrations(episodes, task, "uniform actions"), chosen
 
@@ -170,7 +171,7 @@ def raw(task: str, steps: int) -> float:
 
 
 def peer(python: str, task: str, data: Path, steps: int, seed: int) -> float:
-    words = [python, str(HERE / "peers_imitation.py"), "--task", task, "--steps", str(steps), "--seed", str(seed)]
+    words = [python, str(HERE / "gail_peers.py"), "--task", task, "--steps", str(steps), "--seed", str(seed)]
     words += ["--demonstrations", str((data / FILES[task]).resolve()) if task in FILES else "random"]
     if task == "HalfCheetah-v5":  # the file's 8192 are mostly copying in Python, which nobody needs to be beaten at
         words += ["--demo-batch-size", "4000"]
@@ -204,7 +205,7 @@ def main() -> None:
         found[name] = _row(ours, theirs, stepping)
         print(_line(name, found[name]), flush=True)
     (HERE / "results").mkdir(exist_ok=True)
-    (HERE / "results" / "imitation.json").write_text(json.dumps(found, indent=1) + "\n")
+    (HERE / "results" / "gail.json").write_text(json.dumps(found, indent=1) + "\n")
 
 
 def _row(ours: list[dict[str, Any]], theirs: list[float], stepping: list[float]) -> dict[str, Any]:
