@@ -22,6 +22,8 @@ import yaml
 
 from seqgan_kit import checkpoints
 from seqgan_kit.engine import Engine
+from seqgan_kit.imitation.train import ADVERSARIAL as GAME
+from seqgan_kit.imitation.train import CLONING, FROZEN
 from seqgan_kit.text.train import ADVERSARIAL, CONTROL, MLE, WARM_UP
 
 ROOT = Path(__file__).parents[1]
@@ -48,6 +50,24 @@ TINY: dict[str, Any] = {
     "control": {"steps": 40},
     "evaluation": {"samples": 16, "every": 20, "rounds": 10},
 }
+IMITATION_PHASES = (CLONING, GAME, FROZEN)
+TINY_IMITATION: dict[str, Any] = {
+    "run": {"threads": 1, "log_every": 2, "checkpoint_steps": 3},
+    "environment": {"copies": 4},
+    "policy": {"hidden": [8], "steps": 10},
+    "cloning": {"steps": 30, "batch_size": 16},
+    "discriminator": {
+        "network": {
+            "class_path": "seqgan_kit.networks.transition.TransitionNetwork",
+            "init_args": {"hidden": [8]},
+        },
+        "updates": 1,
+        "batch_size": 16,
+    },
+    "adversarial": {"environment_steps": 20 * 4 * 10},
+    "control": {"frozen": True},
+    "evaluation": {"episodes": 2, "final": 3, "every": 10, "video": 0},
+}
 SEALED = 6  # of a checkpoint's writes: two parts of two files, the manifest, then the move to its place
 TIMES = ("seconds", "samples_per_second")  # what may differ between a run and its repetition
 
@@ -58,6 +78,14 @@ def tiny(folder: Path, *options: str) -> list[str]:
     config.parent.mkdir(parents=True, exist_ok=True)
     config.write_text(yaml.safe_dump(TINY))
     return ["train", "text", "--config", str(config), "--run.folder", str(folder), *options]
+
+
+def tiny_imitation(folder: Path, *options: str) -> list[str]:
+    """The same of imitation: 20 rounds of 40 steps, through which episodes go on, and as many for the control."""
+    config = folder.with_name("tiny_imitation.yaml")
+    config.parent.mkdir(parents=True, exist_ok=True)
+    config.write_text(yaml.safe_dump(TINY_IMITATION))
+    return ["train", "imitation", "--config", str(config), "--run.folder", str(folder), *options]
 
 
 @dataclass(frozen=True)
@@ -155,7 +183,9 @@ class Launched:
     """A command in a process that was forked from one where everything is imported, so that it starts at once."""
 
     _server = multiprocessing.get_context("forkserver")
-    _server.set_forkserver_preload(["runs", "seqgan_kit.cli", "transformers.models.auto.tokenization_auto"])
+    _server.set_forkserver_preload(
+        ["runs", "seqgan_kit.cli", "transformers.models.auto.tokenization_auto", "gymnasium.envs.classic_control"]
+    )
 
     def __init__(
         self, words: list[str], log: Path, environment: dict[str, str] | None = None, moment: Moment | None = None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -10,7 +12,7 @@ import numpy as np
 from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 
 SEEDS: list[int | None] = []  # of every reset of a `Walk`
-NEVER_THE_SAME = itertools.count(1)
+NEVER_THE_SAME, CALLS = itertools.count(1), itertools.count(1)
 
 
 class Walk(gym.Env[np.ndarray, Any]):
@@ -18,13 +20,14 @@ class Walk(gym.Env[np.ndarray, Any]):
 
     In episodes whose start `every` divides, `trouble` comes at the second step: it "raises", its observation is "nan",
     its reward is "inf", or it is "noisy", never the same. At the reset: "raises at reset" or "nan at reset".
+    flag: a file without which there is no trouble.
     """
 
     observation_space = gym.spaces.Box(-np.inf, np.inf, (2,), np.float32)
     action_space: gym.Space[Any] = gym.spaces.Discrete(2)
 
-    def __init__(self, trouble: str = "", every: int = 3) -> None:
-        self.trouble, self.every = trouble, every
+    def __init__(self, trouble: str = "", every: int = 3, flag: str | None = None) -> None:
+        self.trouble, self.every, self.flag = trouble, every, flag
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
         super().reset(seed=seed)
@@ -36,7 +39,8 @@ class Walk(gym.Env[np.ndarray, Any]):
         return self.seen(self.due("nan at reset")), {}
 
     def due(self, trouble: str) -> bool:
-        return self.trouble == trouble and self.start % self.every == 0
+        there = self.flag is None or os.path.exists(self.flag)
+        return there and self.trouble == trouble and self.start % self.every == 0
 
     def seen(self, broken: bool = False) -> np.ndarray:
         return np.array([np.nan if broken else self.position, self.time], np.float32)
@@ -61,6 +65,13 @@ class Walk(gym.Env[np.ndarray, Any]):
             over and self.start % 2 == 0,
             {},
         )
+
+
+def break_at(observations: np.ndarray, actions: np.ndarray, next_observations: np.ndarray) -> np.ndarray:
+    """A reward of nothing, whose TOYS_CALL-th call makes the file TOYS_FLAG, as the environment's variables say."""
+    if next(CALLS) == int(os.environ.get("TOYS_CALL", 0)):
+        Path(os.environ["TOYS_FLAG"]).touch()
+    return np.zeros(len(actions))
 
 
 class Push(Walk):

@@ -124,7 +124,7 @@ def likelihood(learner: Learner, some: Tokens, part: slice) -> tuple[Tensor, dic
 def watch(learner: Learner) -> list[Tensor]:
     """Collects the gradients that the learner's optimiser sees at its next step."""
     seen: list[Tensor] = []
-    learner.optimizer.optimizer.register_step_pre_hook(
+    learner.optimizer.register_step_pre_hook(
         lambda *_: seen.extend(p.grad.clone() for p in learner.parameters if p.grad is not None)
     )
     return seen

@@ -1,0 +1,132 @@
+"""What test_imitation_processes.py runs by torchrun: `two_policies.py steps OUT`, `two_policies.py train OUT WORDS...`.
+
+Each process writes what it found to OUT/rank-R-of-N.safetensors or OUT/rank-R.json.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from seqgan_kit import objectives
+from seqgan_kit.engine import Engine, RunConfig
+from seqgan_kit.imitation import train as imitation
+from seqgan_kit.imitation.config import ImitationConfig
+from seqgan_kit.imitation.environments import EnvironmentConfig, build
+from seqgan_kit.imitation.improvement import PPO, TRPO, Improvement
+from seqgan_kit.imitation.policy import EnvironmentPolicy
+from seqgan_kit.learning import OptimizerConfig
+from seqgan_kit.networks.actions import Choices, from_space
+from seqgan_kit.networks.actor import Actor, ActorConfig, Valuer
+from seqgan_kit.networks.normaliser import Normaliser
+from seqgan_kit.samples import Transitions, rows
+
+COPIES, STEPS = 8, 40
+ALL = COPIES * STEPS  # so that what is shuffled makes no difference
+NONE = Transitions(*[torch.zeros(1, 1)] * 7)
+KINDS: dict[str, Improvement] = {
+    "PPO": PPO(epochs=3, minibatch=ALL, entropy=0.01, causal_entropy=0.01, optimizer=OptimizerConfig(lr=3e-3)),
+    "TRPO": TRPO(epochs=3, minibatch=ALL, share=0.5, causal_entropy=0.01, optimizer=OptimizerConfig(lr=3e-3)),
+}
+WORLDS = {
+    "choices": EnvironmentConfig("CartPole-v1", {"max_episode_steps": 15}, COPIES, vectorised=False),
+    "numbers": EnvironmentConfig("Pendulum-v1", {"max_episode_steps": 30}, COPIES),
+}
+
+
+def score(sample: Transitions) -> Tensor:
+    """Some logits."""
+    return sample.observations.sum(-1).sin() - sample.next_observations[..., 0]
+
+
+def steps(engine: Engine) -> Iterator[tuple[str, Tensor]]:
+    """All that two improvements change, each from this process's share of the same two rollouts."""
+    for name in (f"{kind} {world}" for kind in KINDS for world in WORLDS):
+        kind, world = name.split()
+        torch.manual_seed(1)
+        environments = build(WORLDS[world], 0)  # the same on all processes, as no run has them
+        shape, actions = tuple(environments.observation_space.shape), from_space(environments.action_space)
+        normaliser = Normaliser(shape)
+        box = {} if isinstance(actions, Choices) else {"low": actions.low, "high": actions.high, "action": [1]}
+        actor = Actor(ActorConfig(shape, getattr(actions, "sizes", ()), hidden=[16, 16], **box), normaliser)
+        valuer = Valuer(shape, 0, [16, 16], normaliser)
+        policy = EnvironmentPolicy(
+            engine,
+            actor,
+            valuer,
+            normaliser,
+            environments,
+            STEPS,
+            objectives.minimax().reward,
+            KINDS[kind],
+            prefix=name,
+        )
+        for turn in range(2):
+            torch.manual_seed(turn)
+            rollout = policy.sample(NONE)
+            share = COPIES // engine.processes
+            mine = rows(rollout, slice(engine.rank * share, (engine.rank + 1) * share))
+            metrics = policy.update(NONE, mine, score)
+            for metric in ("divergence", "step_fraction"):
+                if metric in metrics and kind == "TRPO":
+                    yield f"{name} {turn} {metric}", torch.tensor(metrics[metric])
+        for network, part in (("actor", actor), ("valuer", valuer)):
+            for key, tensor in part.state_dict().items():
+                yield f"{name} {network} {key}", tensor.clone()
+        yield f"{name} rollout", rollout.observations
+
+
+def find_steps(out: Path) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    processes = os.environ.get("WORLD_SIZE", "1")
+    with Engine(RunConfig(folder=str(out / f"run-{processes}"), device="cpu", threads=1), "imitation") as engine:
+        save_file(dict(steps(engine)), out / f"rank-{engine.rank}-of-{engine.processes}.safetensors")
+
+
+def train(out: Path, words: list[str]) -> int:
+    """The command line, with every process telling at the end what its networks are and where its episodes began."""
+    original = imitation._run
+    seen: list[float] = []
+    counted: list[int] = []
+    sample = EnvironmentPolicy.sample
+
+    def watched(self: EnvironmentPolicy, real: Transitions) -> Transitions:
+        if not seen:
+            seen.extend(self.environments.observations.flatten().tolist())
+        rollout = sample(self, real)
+        counted.append(int(rollout.mask.sum()))
+        return rollout
+
+    def run(engine: Engine, config: ImitationConfig, parts: imitation._Parts) -> None:
+        original(engine, config, parts)
+        sums = {
+            name: hashlib.sha256(
+                b"".join(tensor.numpy().tobytes() for tensor in pair[0].state_dict().values())
+            ).hexdigest()
+            for name, pair in engine._modules.items()
+        }
+        normaliser = parts.game.normaliser
+        steps = 0.0 if normaliser is None else normaliser.count.item()
+        found = {"sums": sums, "seen": seen, "counted": counted, "normalised": steps}
+        (out / f"rank-{engine.rank}.json").write_text(json.dumps(found))
+
+    imitation._run = run
+    EnvironmentPolicy.sample = watched  # type: ignore[assignment,method-assign]
+    from seqgan_kit.cli import main
+
+    return main(words)
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "steps":
+        find_steps(Path(sys.argv[2]))
+    else:
+        sys.exit(train(Path(sys.argv[2]), sys.argv[3:]))
