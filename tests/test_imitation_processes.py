@@ -34,20 +34,19 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Tensor], 
 def test_improvements_from_half_a_rollout_each_equal_one_process_s(
     found: tuple[dict[str, Tensor], list[dict[str, Tensor]]], kind: str, world: str
 ) -> None:
-    """Policy, value, statistics of observations and of returns, after two of them, to 1e-5; on both ranks, exactly."""
+    """Policy, value, statistics of observations and of returns, to 1e-5 of one process's; on both ranks, exactly."""
     one, two = found
     names = [name for name in one if name.startswith(f"{kind} {world} ")]
     assert len(names) > 20
     largest = 0.0
     for name in names:
-        if not name.endswith("rollout"):
-            assert two[0][name].equal(two[1][name]), name
+        assert two[0][name].equal(two[1][name]), name
         largest = max(largest, ((one[name] - two[0][name]).abs() / one[name].abs().clamp_min(1)).max().item())
     print(f"{kind}, {world}: greatest difference {largest:.1e}")
     assert largest <= 1e-5
+    assert one[f"{kind} {world} moved"] > 0.01
     if kind == "TRPO":
-        assert one[f"{kind} {world} 0 step_fraction"] > 0
-        assert one[f"{kind} {world} 1 divergence"] > 1e-3
+        assert one[f"{kind} {world} divergence"] > 1e-3
 
 
 CASES = {

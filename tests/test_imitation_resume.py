@@ -1,4 +1,4 @@
-"""Imitation killed anywhere and resumed: environments, memories, replay and all else go on as if nothing had happened."""
+"""Imitation killed anywhere and resumed: environments, memories, replay and all else go on as if it had not been."""
 
 from __future__ import annotations
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -226,6 +229,9 @@ def moved(run: Path, name: str) -> set[str]:
 
 BOUNDED = {"ends": True, "max_episode_steps": 2 * EPISODE}
 SLOW = (
+    "GRU",
+    "none",
+    "no penalty",
     "PPO in parts",
     "PPO, entropy",
     "relu",
@@ -540,3 +546,90 @@ def test_gail_learns_to_balance_where_no_reward_is_for_longer_episodes(tmp_path:
     for kind in ("greedy", "sampled"):
         assert earned(run, ADVERSARIAL, kind) >= 180
         assert earned(run, FROZEN, kind) < 80
+
+
+# -- own parts --------------------------------------------------------------------------------------------------------
+
+OWN_ENVIRONMENT = '''
+import gymnasium, numpy
+
+class Walk(gymnasium.Env):
+    """From 0 to the right, past 1; a step costs 1."""
+    observation_space = gymnasium.spaces.Box(-2, 2, (1,), numpy.float32)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.place = self.np_random.uniform(-0.1, 0.1)
+        return numpy.float32([self.place]), {}
+
+    def step(self, action):
+        self.place += 0.1 if action else -0.1
+        return numpy.float32([self.place]), -1.0, bool(self.place > 1), False, {}
+
+gymnasium.register("My-v0", Walk, max_episode_steps=50)
+'''
+OWN_PARTS = """
+import torch
+
+def to_the_right(observations, actions, next_observations, **columns):
+    assert columns.keys() == {"terminated", "rewards"} and len(columns["rewards"]) == len(actions)
+    return 100 * (next_observations - observations)[:, 0]
+
+class MyNetwork(torch.nn.Module):
+    def __init__(self, layout):
+        super().__init__()
+        assert (layout.state, layout.action) == (slice(0, 1), slice(1, 3))
+        self.layer = torch.nn.Linear(layout.size, 1)
+
+    def forward(self, features):
+        return self.layer(features).squeeze(-1)
+"""
+
+
+@pytest.mark.slow
+def test_own_environment_reward_and_network_by_name(tmp_path: Path) -> None:
+    """Modules in the current folder, given on the command line: the policy learns what the own reward pays for.
+
+    The discriminator is of the own class, and a resumed run finds all of it again.
+    """
+    (tmp_path / "my_env.py").write_text(OWN_ENVIRONMENT)
+    (tmp_path / "my_parts.py").write_text(OWN_PARTS)
+    path = np.arange(12, dtype=np.float32)[:, None] / 10
+    np.savez(tmp_path / "walk.npz", obs=np.concatenate([path, path - 0.05]), acts=np.ones(22, int), lens=[11, 11])
+
+    def command(*words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "seqgan_kit.cli", *words],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=100,
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(runs.ROOT), "OMP_NUM_THREADS": "1"},
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout
+
+    told = command(
+        *("train", "imitation", "--run.folder", "run", "--run.log_every", "1"),
+        *("--environment.id", "my_env:My-v0", "--demonstrations.path", "walk.npz"),
+        *("--adversarial.rewards", '[{"function": "my_parts.to_the_right", "weight": 0.5}]'),
+        *("--discriminator.network", "my_parts.MyNetwork", "--adversarial.environment_steps", "4800"),
+        *("--discriminator.objective", "seqgan_kit.objectives.non_saturating"),
+        *("--policy.steps", "50", "--policy.hidden", "[16]", "--cloning.steps", "20"),
+        *("--policy.improvement.optimizer.lr", "0.01", "--policy.improvement.minibatch", "100"),
+        *("--evaluation.episodes", "2", "--evaluation.final", "5", "--evaluation.video", "0"),
+    )
+    assert "walk.npz: 2 trajectories; 2 of them used, 22 steps" in told
+    assert "behaviour cloning" in told
+    run = tmp_path / "run"
+    assert {key: tuple(value.shape) for key, value in networks(run)["discriminator"].items()} == {
+        "layer.weight": (1, 3),
+        "layer.bias": (1,),
+    }
+    assert moved(run, "discriminator") == {"layer.weight", "layer.bias"}
+    assert of(run)[-1]["reward"] > of(run)[0]["reward"] + 1, "of a step, of 5 at most for going right"
+    assert earned(run, ADVERSARIAL, "greedy") > -13
+    command("resume", "run", "--adversarial.environment_steps", "5200")
+    assert [line["step"] for line in of(run)] == list(range(1, 14))

@@ -96,6 +96,7 @@ def test_a_run_stopped_in_every_phase_ends_equal(tmp_path: Path) -> None:
     runs.same(whole, run)
 
 
+@pytest.mark.slow
 def test_an_environment_that_is_not_deterministic_is_told_and_goes_on(tmp_path: Path) -> None:
     """Its unfinished episodes can't be taken up: they start anew, a line says so, and the run comes to its end."""
     options = [*walking(tmp_path, '{"trouble": "noisy", "every": 1}'), *SHORT]

@@ -213,7 +213,6 @@ class EnvironmentPolicy:
         """Mean return and length, by the environment's own reward, of the episodes that ended in this rollout."""
         earned, ended, counts = fake.rewards.cpu().numpy(), fake.ended.cpu().numpy(), fake.mask.cpu().numpy()
         finished: list[float] = []
-        lengths = fake.elapsed[fake.ended & fake.mask].float()
         for i in np.flatnonzero(ended.any(1)):
             bounds = np.flatnonzero(ended[i]) + 1
             sums = np.add.reduceat(earned[i, : bounds[-1]], np.concatenate([[0], bounds[:-1]]))
@@ -222,9 +221,10 @@ class EnvironmentPolicy:
             self._returns[i] = earned[i, bounds[-1] :].sum()
         rest = np.flatnonzero(~ended.any(1))
         self._returns[rest] += earned[rest].sum(1)
-        if not finished:
-            return {}
-        return {"return": float(np.mean(finished)), "episode_length": lengths.mean().item()}
+        steps = fake.elapsed[fake.ended & fake.mask].sum().item()
+        mine = torch.tensor([sum(finished), steps, len(finished)], dtype=torch.float64, device=self.engine.device)
+        earnings, lengths, count = self.engine.sum(mine).tolist()  # all processes must log the same names
+        return {"return": earnings / count, "episode_length": lengths / count} if count else {}
 
     def _spent(self, what: str, seconds: float) -> None:
         self.seconds[what] = self.seconds.get(what, 0.0) + seconds
