@@ -9,7 +9,7 @@ from typing import Any, Generic
 
 import torch
 
-from seqgan_kit.samples import S, concatenate, rows, size
+from seqgan_kit.samples import S, concatenate, rows, size, to
 
 
 class Replay(Generic[S]):
@@ -23,14 +23,20 @@ class Replay(Generic[S]):
         batch_size: rows that a turn takes, of each process; unset takes all.
         turns: of the generator that are kept.
         view: what is kept of a sample: episodes as single steps, for example.
+        device: of the samples, also after a resume.
     """
 
     def __init__(
-        self, kind: type[S], batch_size: int | None = None, turns: int = 1, view: Callable[[Any], S] | None = None
+        self,
+        kind: type[S],
+        batch_size: int | None = None,
+        turns: int = 1,
+        view: Callable[[Any], S] | None = None,
+        device: torch.device | str = "cpu",
     ) -> None:
         self.kind: type[S] = kind
         self.view: Callable[[Any], S] = view or (lambda sample: sample)
-        self.batch_size, self.turns = batch_size, turns
+        self.batch_size, self.turns, self.device = batch_size, turns, torch.device(device)
         self._kept: Any = []  # of S, which mypy can't follow through the views
 
     def add(self, sample: S) -> None:
@@ -58,4 +64,4 @@ class Replay(Generic[S]):
         return {"kept": [{field.name: getattr(sample, field.name) for field in fields(self.kind)} for sample in old]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._kept = [self.kind(**sample) for sample in state["kept"]]
+        self._kept = [to(self.kind(**sample), self.device) for sample in state["kept"]]

@@ -303,7 +303,7 @@ def test_a_run_by_the_environment_s_own_reward(here: Path, capsys: pytest.Captur
 
 def test_another_part_begins_with_its_own_defaults(here: Path) -> None:
     """Options that were given for TRPO, or are its defaults, do not reach PPO, wherever it is chosen."""
-    whole = parse(["--policy.improvement.epochs", "3"], "imitation")[1]
+    whole = parse(["--policy.improvement", "TRPO", "--policy.improvement.epochs", "4"], "imitation")[1]
     (here / "trpo.yaml").write_text(whole)
     (here / "ppo.yaml").write_text("policy: {improvement: {class_path: PPO, init_args: {minibatch: 64}}}")
     (here / "short.yaml").write_text("policy: {improvement: seqgan_kit.imitation.improvement.PPO}")
@@ -311,8 +311,9 @@ def test_another_part_begins_with_its_own_defaults(here: Path) -> None:
     def chosen(*words: str) -> PPO | TRPO:
         return parse(list(words), "imitation")[0].policy.improvement
 
-    assert chosen() == TRPO()
-    assert chosen("--config", "trpo.yaml") == TRPO(epochs=3)
+    assert chosen() == PPO()
+    assert chosen("--policy.improvement", "TRPO") == TRPO()
+    assert chosen("--config", "trpo.yaml") == TRPO(epochs=4)
     assert chosen("--policy.improvement", "PPO") == PPO()
     assert chosen("--config", "trpo.yaml", "--policy.improvement", "PPO") == PPO()
     assert chosen("--config", "short.yaml") == PPO()
@@ -371,7 +372,7 @@ OPTIONS = {
     "own.yaml": ["did you mean --config own.yaml?"],
     "--policy.improvment PPO": ["unknown option --policy.improvment", "policy.improvement"],
     "--policy.improvement APO": ["--policy.improvement: there is no part APO: give MODULE.NAME"],
-    "--policy.improvement.clip 0.1": ["--policy.improvement.clip", "takes no clip"],
+    "--policy.improvement.damping 0.1": ["--policy.improvement.damping", "takes no damping"],
     "--config own.yaml": ["own.yaml: unknown key policy.step", "policy.steps", "train imitation --help"],
     "--policy.steps 0": ["--policy.steps 0", "give at least 1"],
 }  # fmt: skip

@@ -274,8 +274,8 @@ class Vectorised:
     def step(self, actions: np.ndarray) -> Step:
         seen, rewards, terminated, truncated, _ = self._environment.step(actions)
         seen, counts = np.asarray(seen, np.float32), ~self._resets
-        if not np.isfinite(seen.sum()):
-            raise UserError(f"{self.name} returned observations that are not finite: mend the environment")
+        if not np.isfinite(seen.sum() + rewards.sum()):
+            raise UserError(f"{self.name} returned observations or rewards that are not finite: mend the environment")
         terminated = terminated & counts
         ended = (terminated | truncated) & counts
         self._elapsed = (self._elapsed + 1) * counts

@@ -73,7 +73,11 @@ class Game:
             penalty(self.features, critic.penalty, critic.penalty_norm) if critic.penalty else None,
         )
         self.replay: Replay[Transitions] = Replay(
-            Transitions, batch // engine.processes, critic.replay, self._absorbing if critic.absorbing else _plain_steps
+            Transitions,
+            batch // engine.processes,
+            critic.replay,
+            self._absorbing if critic.absorbing else _plain_steps,
+            engine.device,
         )
         engine.keep(f"{prefix}replay", self.replay)
 

@@ -85,31 +85,31 @@ class EnvironmentPolicy:
         acting = 0.0
         starts = np.zeros(copies, np.int64)
         noise = network.actions.noise(*shape).to(device)
-        with torch.inference_mode():
-            for t in range(self.steps):
-                before = time.perf_counter()
-                observed[t] = environments.observations
+        for t in range(self.steps):
+            before = time.perf_counter()
+            observed[t] = environments.observations
+            with torch.inference_mode():  # not around the environments, which may differentiate something themselves
                 parameters, after = network.step(torch.from_numpy(observed[t]).to(device), memory)
                 action = network.actions.draw(parameters, noise[t])
                 done = network.actions.execute(action)
-                drawn.append(action)
-                executed.append(done)
-                memories.append(memory)
-                next_memories.append(after)
-                steps = done.cpu().numpy()
-                acting += time.perf_counter() - before
-                step = environments.step(steps)
-                following[t], earned[t], elapsed[t] = step.observations, step.rewards, step.elapsed
-                terminated[t], ended[t], counts[t] = step.terminated, step.ended, step.counts
-                memory = after
-                over = step.ended | ~step.counts  # what does not count is of no episode
-                if over.any():
-                    if memory.shape[1]:
-                        memory = after * torch.from_numpy(~over).to(device).unsqueeze(1)
-                    for i in np.flatnonzero(step.broken):
-                        counts[starts[i] : t + 1, i] = False
-                        self.engine.save_soon()
-                    starts[step.ended] = t + 1
+            drawn.append(action)
+            executed.append(done)
+            memories.append(memory)
+            next_memories.append(after)
+            steps = done.cpu().numpy()
+            acting += time.perf_counter() - before
+            step = environments.step(steps)
+            following[t], earned[t], elapsed[t] = step.observations, step.rewards, step.elapsed
+            terminated[t], ended[t], counts[t] = step.terminated, step.ended, step.counts
+            memory = after
+            over = step.ended | ~step.counts  # what does not count is of no episode
+            if over.any():
+                if memory.shape[1]:
+                    memory = after * torch.from_numpy(~over).to(device).unsqueeze(1)
+                for i in np.flatnonzero(step.broken):
+                    counts[starts[i] : t + 1, i] = False
+                    self.engine.save_soon()
+                starts[step.ended] = t + 1
         self._memory = memory.clone()
         self._spent("environment", time.perf_counter() - begun - acting)
         self._spent("policy", acting)
