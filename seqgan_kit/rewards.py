@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -51,8 +52,16 @@ def evaluate_steps(reward: StepReward, sample: Transitions) -> Tensor:
     flat = [values.flatten(0, 1).cpu().numpy() for values in (sample.observations, sample.actions)]
     flat.append(sample.next_observations.flatten(0, 1).cpu().numpy())
     columns = {name: getattr(sample, name).flatten().cpu().numpy() for name in ("terminated", "rewards")}
-    found = reward.function(*flat, **_accepted(reward.function, columns))
     name, count = f"reward {_name(reward.function)}", sample.mask.numel()
+    try:
+        found = reward.function(*flat, **_accepted(reward.function, columns))
+    except Exception as error:  # whatever a user's function raises
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{place.filename}, line {place.lineno}"
+        raise UserError(
+            f"{name} raised {type(error).__name__}: {error} ({where}); it is called with (observations, actions, "
+            "next_observations) and those of terminated, rewards that it takes. Mend it, then resume."
+        ) from error
     try:
         values = np.asarray(found, np.float32)
     except (TypeError, ValueError):

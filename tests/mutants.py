@@ -724,15 +724,8 @@ MUTANTS = [
     ),
     Mutant(
         POLICY,
-        "left = (self.absorbing - fake.elapsed)",
-        "left = (self.absorbing - fake.elapsed + 1)",
-        "test_environment_policy.py::test_reward_after_the_end",
-        True,
-    ),
-    Mutant(
-        POLICY,
-        "return fake.terminated * each * self.discount *",
-        "return fake.terminated * each *",
+        "return fake.terminated * each * self.discount /",
+        "return fake.terminated * each /",
         "test_environment_policy.py::test_reward_after_the_end",
     ),
     Mutant(

@@ -158,14 +158,14 @@ class EnvironmentPolicy:
         return total
 
     def _after_the_end(self, fake: Rollout, score: Score[Transitions]) -> Tensor:
-        """What a terminated episode goes on to earn until its time limit, discounted, at its last step."""
+        """What a terminated episode goes on to earn, discounted, at its last step (Kostrikov et al. 2019, sec. 4.2)."""
         assert self.absorbing is not None
         one = rows(fake, slice(0, 1))
         nothing = Transitions(**{name: getattr(one, name)[:, :1] for name in Transitions.__dataclass_fields__})
         nothing = Transitions(**{**vars(nothing), "mask": torch.zeros_like(nothing.mask)})
         each = self.reward(score(nothing)).squeeze()
-        left = (self.absorbing - fake.elapsed).clamp_min(0).float()
-        return fake.terminated * each * self.discount * (1 - self.discount**left) / (1 - self.discount)
+        # for ever, as the value of an episode's last observation counts when a time limit ends it
+        return fake.terminated * each * self.discount / (1 - self.discount)
 
     def _experience(self, fake: Rollout, earned: Tensor) -> tuple[Experience, Metrics]:
         network, valuer = self.actor, self.valuer

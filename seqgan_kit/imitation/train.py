@@ -42,9 +42,15 @@ def train(config: ImitationConfig, config_text: str = "", resume: bool = False) 
     example = make(config.environment)
     expert = _expert(config, example)
     _check(config, expert)
+    summary = _summary(expert, config) if expert is not None else ""  # it checks what is chosen of them
     with Engine(config.run, "imitation", config_text or config_yaml(config), resume) as engine:
-        if engine.is_main and expert is not None:
-            print(_summary(expert, config), flush=True)
+        if engine.is_main and summary:
+            print(summary, flush=True)
+        if config.discriminator.absorbing and expert is not None and not any(e.terminated for e in expert.episodes):
+            engine.say(
+                f"{expert.name} marks no episode as terminated (`terminal` of an .npz), so that after the end only the "
+                "policy is ever seen: fine where the task has no end of its own"
+            )
         parts = _Parts(engine, config, example, expert)
         engine.restore()
         _run(engine, config, parts)
