@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import errno
 import itertools
@@ -104,6 +105,8 @@ class Engine:
         self.device = self.accelerator.device
         self.rank, self.processes = self.accelerator.process_index, self.accelerator.num_processes
         self.is_main = self.accelerator.is_main_process
+        if self.processes > 1:
+            atexit.register(_leave_group)
         if config.processes not in (None, self.processes):
             raise UserError(
                 f"--run.processes {config.processes}, but {self.processes} run: start with "
@@ -470,6 +473,12 @@ class Engine:
     def _last_good(self) -> str:
         kept = checkpoints.all_in(self.folder / "checkpoints")
         return f"the last good checkpoint is {kept[-1]}" if kept else "there is no checkpoint yet"
+
+
+def _leave_group() -> None:
+    """At the end of the process: gloo's threads, if they outlive Python, may abort a run that has come to its end."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def _free_folder(task: str) -> Path:
