@@ -13,7 +13,7 @@ from seqgan_kit.samples import S, concatenate, rows, size, to
 
 
 class Replay(Generic[S]):
-    """The generator's samples of the last `rounds` turns, of which each discriminator turn takes `batch_size` rows.
+    """The generator's samples of the last `turns` turns, of which each discriminator turn takes `batch_size` rows.
 
     Where acting is dear (an environment), a discriminator learns from what the generator has just learnt from, as GAIL
     does (Ho and Ermon 2016, algorithm 1); with more turns it is a history buffer (Shrivastava et al. 2017, sec. 2.3).

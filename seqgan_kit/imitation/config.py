@@ -91,8 +91,8 @@ class DiscriminatorConfig:
         penalty: weight of the gradient penalty between demonstrations and the policy's steps; 0 has none.
         penalty_norm: the gradient's norm that the penalty draws to.
         entropy: weight of the entropy of its verdicts, which keeps it from certainty.
-        absorbing: what follows a termination is scored too, up to the time limit (Kostrikov et al. 2019): no reward
-            then favours long or short episodes.
+        absorbing: what follows a termination is scored and rewarded too, for ever (Kostrikov et al. 2019): no reward
+            then favours long or short episodes. It is learnt from as many steps as the time limit would leave.
         log_prob: subtract the policy's log-probability of the action from the network's output, as AIRL does.
         replay: rollouts that it learns from, the latest and those before it.
     """

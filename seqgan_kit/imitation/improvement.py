@@ -233,5 +233,6 @@ def whiten(advantages: Tensor, mask: Tensor, engine: Engine) -> Tensor:
     if engine.processes == 1:
         return credits.whiten(advantages, mask)
     sums = torch.stack([mask.sum().double(), advantages[mask].double().sum(), advantages[mask].double().square().sum()])
-    mean, square = (engine.mean(sums)[1:] / engine.mean(sums)[0]).tolist()
+    count, mean, square = engine.mean(sums).tolist()
+    mean, square = mean / count, square / count
     return (advantages - mean) / max((square - mean**2) ** 0.5, 1e-8) * mask

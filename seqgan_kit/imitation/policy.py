@@ -35,8 +35,8 @@ class EnvironmentPolicy:
     user_rewards: plain functions of transitions, added by weight.
     discriminator_weight, environment_weight: of the discriminator's reward and of the environment's own.
     prefix: of the names under which the engine keeps the learners.
-    absorbing: steps of an episode after which it would have ended anyway, if what follows a termination shall have a
-        reward too (Kostrikov et al. 2019, sec. 4.2); None leaves it without.
+    absorbing: the time limit in steps, if what follows a termination shall have a reward too (Kostrikov et al. 2019,
+        sec. 4.2); None leaves it without.
     """
 
     engine: Engine
