@@ -20,10 +20,14 @@ USAGE = """usage: seqgan-kit COMMAND ...
 
   train text [--config FILE.yaml] [--any.option VALUE ...]   train in a new run folder
   train imitation ...                                        the same for behaviour in Gymnasium environments
+  train images ...                                           the same for pictures of captions
+  train encoder ...                                          a text encoder from captioned pictures, for images
   resume RUN [--any.option VALUE ...]                        continue a run that was stopped or killed
   sample RUN [--count 10] [--seed 0] [--temperature 1.0]     text: print samples of a run's model
+  sample RUN --text "a red circle" [--file captions.txt]     images: PNG files of a run's model
   evaluate RUN [--samples 1000] [--temperature 1.0]          text: score a run's model on its held-out data
   evaluate RUN [--episodes 100] [--seed N] [--frozen]        imitation: a run's policy beside its baselines
+  evaluate RUN [--samples N] [--features FOLDER]             images: scores on held-out captions and pictures
   watch RUN [--episodes 1] [--steps 500] [--sampled]         imitation: an animated GIF of a run's policy
   record RUN [--episodes 10] [--out FILE.npz] [--greedy]     imitation: demonstrations of a run's policy
   report RUN                                                 write RUN/report.html
@@ -91,7 +95,7 @@ def _resume(words: list[str]) -> None:
 
 def _run(task: str, words: list[str], resume: bool) -> None:
     config, config_text = parse(words, task)
-    run = importlib.import_module(f"seqgan_kit.{task}.train").train(config, config_text, resume)
+    run = importlib.import_module(TASKS[task].module).train(config, config_text, resume)
     if int(os.environ.get("RANK", "0")) == 0:
         _commands(task).summarise(run)
 
@@ -127,7 +131,7 @@ def _report(words: list[str]) -> None:
 
 
 def _commands(task: str) -> Any:
-    return importlib.import_module(f"seqgan_kit.{task}.commands")
+    return importlib.import_module(TASKS[task].commands)
 
 
 def _run_folder(words: list[str], command: str) -> tuple[Path, list[str]]:

@@ -97,6 +97,22 @@ def with_entropy(objective: Objective, weight: float) -> Objective:
     return Objective(loss, objective.reward, objective.distance)
 
 
+def with_label_smoothing(objective: Objective, target: float) -> Objective:
+    """Logistic, where the discriminator is asked to find real samples real with probability `target` (0.9).
+
+    One-sided (Salimans et al. 2016, sec. 3.4): -E [t log D + (1 - t) log(1 - D)], which is the logistic loss of real
+    samples plus (1 - t) E logit.
+    Raises ValueError for any other loss, which knows no probability.
+    """
+    if objective.loss is not logistic_loss:
+        raise ValueError("only the logistic objectives have labels to smooth: minimax, non_saturating, seqgan, airl")
+
+    def loss(real: Tensor, fake: Tensor) -> Tensor:
+        return logistic_loss(real, fake) + (1 - target) * real.mean()
+
+    return Objective(loss, objective.reward)
+
+
 def bernoulli_entropy(logits: Tensor) -> Tensor:
     """H(sigmoid(logit)) = softplus(logit) - logit * sigmoid(logit), elementwise, in nats."""
     return F.softplus(logits) - logits * torch.sigmoid(logits)
@@ -114,3 +130,13 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Ten
     between = (real + weight * (fake - real)).detach().requires_grad_()
     (gradient,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
     return (gradient.flatten(1).norm(dim=1) - norm).square().mean()
+
+
+def gradient_square(critic: Callable[[Tensor], Tensor], real: Tensor) -> Tensor:
+    """E |grad critic(x)|_2^2 at real samples: R1 is half of it times gamma (Mescheder et al. 2018, eq. 9).
+
+    real: (batch, ...) floats. critic: (batch, ...) -> (batch,) or (batch, heads); call the prepared module, as above.
+    """
+    real = real.detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(critic(real).sum(), real, create_graph=True)
+    return gradient.flatten(1).square().sum(1).mean()

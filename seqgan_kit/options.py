@@ -18,10 +18,31 @@ from jsonargparse import ActionConfigFile, ArgumentParser, DefaultHelpFormatter,
 
 from seqgan_kit.errors import UserError
 
-# each has seqgan_kit/TASK/train.py with its configuration, and seqgan_kit/TASK/commands.py
-CONFIGURATIONS = {"text": "TextConfig", "imitation": "ImitationConfig"}
-FILES = {"text": "--data.path", "imitation": "--demonstrations.path"}  # the option of what users have
-TASKS = tuple(CONFIGURATIONS)
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What `seqgan-kit train NAME` runs.
+
+    module: has the function `train` and the class `configuration`. commands: the module of what is done with its runs.
+    file: the option of what users have.
+    """
+
+    module: str
+    configuration: str
+    commands: str
+    file: str
+
+
+TASKS = {
+    "text": Task("seqgan_kit.text.train", "TextConfig", "seqgan_kit.text.commands", "--data.path"),
+    "imitation": Task(
+        "seqgan_kit.imitation.train", "ImitationConfig", "seqgan_kit.imitation.commands", "--demonstrations.path"
+    ),
+    "images": Task("seqgan_kit.images.train", "ImagesConfig", "seqgan_kit.images.commands", "--data.path"),
+    "encoder": Task(
+        "seqgan_kit.images.train_encoder", "EncoderConfig", "seqgan_kit.images.encoder_commands", "--data.path"
+    ),
+}
 
 
 class _Help(DefaultHelpFormatter):
@@ -48,7 +69,7 @@ def parse(words: list[str], task: str = "text") -> tuple[Any, str]:
 
     Raises UserError, naming the nearest option.
     """
-    configuration = getattr(importlib.import_module(f"seqgan_kit.{task}.train"), CONFIGURATIONS[task])
+    configuration = getattr(importlib.import_module(TASKS[task].module), TASKS[task].configuration)
     parser = ArgumentParser(
         prog=f"seqgan-kit train {task}", exit_on_error=False, formatter_class=_Help, allow_abbrev=False
     )
@@ -119,7 +140,7 @@ def _explain(message: str, words: list[str], options: list[str], task: str) -> s
     if unknown:
         return f"unknown option --{unknown[1]}{nearest(unknown[1], options)}; {_see(task)}"
     if stray:
-        option = "--config" if stray[1].endswith((".yaml", ".yml")) else FILES[task]
+        option = "--config" if stray[1].endswith((".yaml", ".yml")) else TASKS[task].file
         return f"{stray[1]} stands behind no option (did you mean {option} {stray[1]}?); {_see(task)}"
     if key:
         name = f"{key[1]}.{key[2]}" if key[1] else key[2]

@@ -1,4 +1,4 @@
-"""Rewards written by users: plain functions, of completions as TRL's users know them, or of steps in an environment."""
+"""Rewards written by users: plain functions of completions, as TRL's users know them, of steps, or of pictures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from seqgan_kit.errors import UserError
-from seqgan_kit.samples import Transitions
+from seqgan_kit.samples import Images, Transitions
 
 
 @dataclass(frozen=True)
@@ -47,21 +47,46 @@ class StepReward:
     weight: float = 1.0
 
 
+@dataclass(frozen=True)
+class PictureReward:
+    """A reward function of pictures, and its weight beside the discriminator's.
+
+    Args:
+        function: import path of `function(pixels, **columns)`: pixels are a tensor (batch, 3, height, width) in
+            [-1, 1], `condition` (the captions' embeddings, where the function takes it) one (batch, dim). Returns a
+            tensor with a number for each picture that can be differentiated with respect to the pixels.
+        weight: what it is multiplied by.
+    """
+
+    function: Callable[..., Any]
+    weight: float = 1.0
+
+
+def evaluate_pictures(reward: PictureReward, sample: Images) -> Tensor:
+    """The weighted reward of each picture, (batch,), with its graph. Raises UserError on anything else."""
+    name, count = f"reward {_name(reward.function)}", len(sample.pixels)
+    found = _called(reward.function, name, "(pixels) and condition, if it takes it", (sample.pixels,), vars(sample))
+    if not isinstance(found, Tensor) or found.shape != (count,):
+        shape = f"the shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+        raise UserError(f"{name} returned {shape} for {count} pictures: return a tensor of the shape ({count},)")
+    if sample.pixels.requires_grad and not found.requires_grad:
+        raise UserError(
+            f"{name} does not depend on the pixels by way of PyTorch, so a generator can't learn from it: "
+            "compute it from `pixels` without .detach(), .numpy() or comparisons"
+        )
+    if not found.isfinite().all():
+        raise UserError(f"{name} returned numbers that are not finite")
+    return found * reward.weight
+
+
 def evaluate_steps(reward: StepReward, sample: Transitions) -> Tensor:
     """The weighted reward of each step, (batch, time). Raises UserError on a wrong shape or type, or on NaN."""
     flat = [values.flatten(0, 1).cpu().numpy() for values in (sample.observations, sample.actions)]
     flat.append(sample.next_observations.flatten(0, 1).cpu().numpy())
     columns = {name: getattr(sample, name).flatten().cpu().numpy() for name in ("terminated", "rewards")}
     name, count = f"reward {_name(reward.function)}", sample.mask.numel()
-    try:
-        found = reward.function(*flat, **_accepted(reward.function, columns))
-    except Exception as error:  # whatever a user's function raises
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{place.filename}, line {place.lineno}"
-        raise UserError(
-            f"{name} raised {type(error).__name__}: {error} ({where}); it is called with (observations, actions, "
-            "next_observations) and those of terminated, rewards that it takes. Mend it, then resume."
-        ) from error
+    signature = "(observations, actions, next_observations) and those of terminated, rewards that it takes"
+    found = _called(reward.function, name, signature, flat, columns)
     try:
         values = np.asarray(found, np.float32)
     except (TypeError, ValueError):
@@ -92,6 +117,21 @@ def evaluate(reward: Reward, completions: Sequence[str], ids: Sequence[Sequence[
     if any(isinstance(value, Sequence) and not isinstance(value, str) for value in values):
         return torch.zeros(len(values)), _per_token(name, values, ids) * reward.weight
     return torch.tensor([_number(name, i, value) for i, value in enumerate(values)]) * reward.weight, None
+
+
+def _called(
+    function: Callable[..., Any], name: str, signature: str, arguments: Sequence[Any], columns: dict[str, Any]
+) -> Any:
+    """What a user's function returns; what it raises becomes one line with its place."""
+    try:
+        return function(*arguments, **_accepted(function, columns))
+    except Exception as error:  # whatever a user's function raises
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{place.filename}, line {place.lineno}"
+        raise UserError(
+            f"{name} raised {type(error).__name__}: {error} ({where}); it is called with {signature}. "
+            "Mend it, then resume."
+        ) from error
 
 
 def _per_token(name: str, values: list[Any], ids: Sequence[Sequence[int]]) -> Tensor:

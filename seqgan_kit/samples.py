@@ -70,14 +70,25 @@ class Rollout(Transitions):
 
 @dataclass(frozen=True)
 class Images:
-    """Pictures, and what they were made under.
+    """Pictures, and what they were made under. What is left out has `dim` 0, or is 0.
 
     pixels: (batch, channels, height, width) float32 in [-1, 1].
-    condition: (batch, dim) float32, an embedding of the caption; dim may be 0.
+    condition: (batch, dim) float32, an embedding of the caption.
+    wrong: (batch, dim) float32, an embedding of a caption that does not fit, beside real pictures.
+    noise: (batch, dim) float32, what a generator drew beside the condition.
+    divergence: (batch,) float32, what drawing the condition itself costs a generator (StackGAN's KL).
     """
 
     pixels: Tensor
     condition: Tensor
+    wrong: Tensor = None  # type: ignore[assignment]
+    noise: Tensor = None  # type: ignore[assignment]
+    divergence: Tensor = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        for name, dims in (("wrong", (0,)), ("noise", (0,)), ("divergence", ())):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, self.pixels.new_zeros(len(self.pixels), *dims))
 
 
 S = TypeVar("S", Tokens, Transitions, Images)

@@ -14,7 +14,7 @@ from seqgan_kit.learning import Learner, Metrics
 from seqgan_kit.players import DiscriminatorPlayer, GeneratorPlayer
 from seqgan_kit.replay import Replay
 from seqgan_kit.samples import Images, Tokens, Transitions, actions, rows, size
-from seqgan_kit.stream import Stream
+from seqgan_kit.stream import Batches
 
 S = TypeVar("S", Tokens, Transitions, Images)
 
@@ -49,7 +49,7 @@ def fit(
     steps: int,
     learner: Learner,
     loss: Callable[[Any, S], tuple[Tensor, dict[str, Tensor]]],
-    real: Stream[S],
+    real: Batches[S],
     batch_size: int,
     hooks: Sequence[Hook] = (),
 ) -> None:
@@ -67,7 +67,7 @@ def play(
     rounds: int,
     generator: GeneratorPlayer[S],
     discriminator: DiscriminatorPlayer[S],
-    real: Stream[S],
+    real: Batches[S],
     turns: Turns = Turns(),
     hooks: Sequence[Hook] = (),
     replay: Replay[S] | None = None,

@@ -10,9 +10,12 @@ from seqgan_kit.report.metrics import (
     ADVERSARIAL,
     CONTROLS,
     PREFIX,
+    SECOND,
+    SECOND_PREFIX,
     Baselines,
     Phases,
     about,
+    baseline_title,
     baselines_of,
     curve,
     length,
@@ -22,7 +25,7 @@ from seqgan_kit.report.metrics import (
 )
 
 ARROW = {-1: "↓ lower", 0: "", +1: "↑ higher"}
-BLUE, PURPLE, ORANGE = "#3f7fd6", "#8d6cc0", "#d8602a"
+BLUE, PURPLE, ORANGE, GOLD, RED = "#3f7fd6", "#8d6cc0", "#d8602a", "#b98a1d", "#c0405f"
 COLOUR = {
     "maximum_likelihood": BLUE,
     "behaviour_cloning": BLUE,
@@ -30,6 +33,9 @@ COLOUR = {
     ADVERSARIAL: ORANGE,
     "control": BLUE,
     "frozen_control": PURPLE,
+    "text_encoder": PURPLE,
+    SECOND: RED,
+    "style": GOLD,
 }
 OTHER_COLOUR = "#2f9e77"
 INK = "#010203"  # Stands for the page's text colour, so that figures follow light and dark mode.
@@ -45,6 +51,14 @@ def slots(phases: Phases) -> dict[str, tuple[float, float]]:
             places[phase] = (left, 0.7 if phase == "discriminator" else 1.0)  # Most metrics have nothing to show there.
             left += places[phase][1]
     return places | {phase: places[ADVERSARIAL] for phase in phases if phase not in places}
+
+
+def stretch(baseline: str, places: dict[str, tuple[float, float]], end: float) -> tuple[float, float]:
+    """Where on the x axis a baseline is drawn: up to the second stage, or at it; everywhere if there is none."""
+    if SECOND not in places:
+        return 0.0, end
+    left, width = places[SECOND]
+    return (left, left + width) if baseline.startswith(SECOND_PREFIX) else (0.0, left or end)
 
 
 def thin(values: np.ndarray) -> np.ndarray:
@@ -71,7 +85,11 @@ def figure(phases: Phases, metric: str, identifier: str, baselines: Baselines | 
     axes = (canvas := Figure(figsize=(4.8, 2.5))).add_axes((0.125, 0.19, 0.86, 0.78))
     places = slots(phases)
     bands = [phase for phase in places if phase not in CONTROLS or ADVERSARIAL not in places]
-    known = baselines_of(metric, baselines or {})
+    known = {
+        name: pair
+        for name, pair in baselines_of(metric, baselines or {}).items()
+        if SECOND in places or not name.startswith(SECOND_PREFIX)
+    }
     seen = [np.array([mean for mean, _ in known.values()])]
     for phase, (left, width) in places.items():
         if phase in bands:
@@ -88,14 +106,16 @@ def figure(phases: Phases, metric: str, identifier: str, baselines: Baselines | 
             shown = np.linspace(0, len(x) - 1, min(len(x), POINTS // 2)).astype(int)
             axes.plot(x[shown], smooth(values)[shown], style, color=color, linewidth=1.6, zorder=3)
             seen += [np.percentile(values, [1, 99]), smooth(values)]  # One spike must not flatten the rest.
+    end = sum(places[phase][1] for phase in bands)
     for name, (mean, _) in known.items():
-        axes.axhline(mean, color=INK, alpha=0.6, linewidth=1, linestyle=":")
-        place = axes.get_yaxis_transform()  # a share of the width, and a value
-        axes.text(0.01, mean, name, transform=place, va="bottom", color=INK, fontsize=9, parse_math=False)
+        start, stop = stretch(name, places, end)
+        axes.plot((start, stop), (mean, mean), color=INK, alpha=0.6, linewidth=1, linestyle=":")
+        told = name.removeprefix(SECOND_PREFIX)
+        axes.text(start + 0.01 * end, mean, told, va="bottom", color=INK, fontsize=9, parse_math=False)
     if len(extent := np.concatenate(seen)):
         margin = (0.12 if known else 0.06) * float(np.ptp(extent)) or 0.05 * abs(float(extent[0])) or 1.0
         axes.set_ylim(float(extent.min()) - margin, float(extent.max()) + margin)
-    axes.set_xlim(0, sum(places[phase][1] for phase in bands))
+    axes.set_xlim(0, end)
     names = [f"{title(phase)[:22]}\n{length(phases[phase]):.0f} steps" for phase in bands]
     axes.set_xticks([places[phase][0] + places[phase][1] / 2 for phase in bands], names, parse_math=False)
     axes.tick_params(colors=INK, labelsize=10.5, length=0)
@@ -118,7 +138,7 @@ def panel(phases: Phases, metric: str, identifier: str, baselines: Baselines) ->
     _, direction, meaning = about(metric)
     values = {phase: curve(rows, metric)[:, 1] for phase, rows in phases.items()}
     last = [f"{title(phase).split(':')[0]} {number(found[-1])}" for phase, found in values.items() if len(found)]
-    last += [f"{name} {number(mean)}" for name, (mean, _) in baselines_of(metric, baselines).items()]
+    last += [f"{baseline_title(name)} {number(mean)}" for name, (mean, _) in baselines_of(metric, baselines).items()]
     lost = sum(int((~np.isfinite(found)).sum()) for found in values.values())
     ends = f"last: {' · '.join(last)}{f' · not finite, not drawn: {lost} values' if lost else ''}"
     label = escape(f"Curve of {title(metric)}: {meaning}; {ends}")
@@ -136,7 +156,8 @@ def curves(phases: Phases, baselines: Baselines, video: str = "") -> str:
         line = f"{'dashed' if phase in CONTROLS else 'solid'} {COLOUR.get(phase, OTHER_COLOUR)}"
         legend += f'<li><i style="border-top:3px {line}"></i>{escape(title(phase))}</li>'
     if baselines:
-        legend += f'<li><i style="border-top:2px dotted"></i>{escape(" and ".join(baselines))}</li>'
+        names = " and ".join(dict.fromkeys(name.removeprefix(SECOND_PREFIX) for name in baselines))
+        legend += f'<li><i style="border-top:2px dotted"></i>{escape(names)}</li>'
     parts = {"Evaluated": video, "While training": ""}
     for index, name in enumerate(metrics_of(phases)):
         parts["Evaluated" if name.startswith(PREFIX) else "While training"] += panel(

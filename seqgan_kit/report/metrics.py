@@ -3,7 +3,7 @@
 import json
 import math
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,6 +12,15 @@ from seqgan_kit.errors import UserError
 PREFIX, INTERVAL = "eval/", "_interval"
 NOT_METRICS = ("phase", "step", "total", "seconds")
 
+# What a picture of the shapes world is asked about, and what is meant by the share of pictures that answer.
+SHOWN = {
+    "colours": "share of pictures with the colours that the caption says",
+    "shapes": "share of pictures with the shapes that the caption says",
+    "colours_and_shapes": "share with the right shape in the right colour",
+    "sizes": "share of pictures with the sizes that the caption says",
+    "positions": "share with everything where the caption says",
+    "all": "share of pictures that show all that the caption says",
+}
 # A metric's name without "eval/" and final digits, the better direction (-1 lower, +1 higher, 0 none), what it is.
 KNOWN = (
     ("nll_gen", -1, "of held-out text, nats per token"),
@@ -22,23 +31,41 @@ KNOWN = (
     ("distinct", +1, "share of different n-grams: high is diverse"),
     ("grammatical", +1, "share of samples that the grammar accepts"),
     ("consistent", +1, "share of samples that contradict nothing"),
+    *((name, +1, meaning) for name, meaning in SHOWN.items()),
+    *((f"unseen_{name}", +1, "the same, of combinations that training lacks") for name in SHOWN),
+    ("r_precision", +1, "share nearer to their own caption than to 99 others"),
+    ("r_precision_real", +1, "the same of real pictures: what the matcher can do"),
+    ("clip_score", +1, "CLIP's likeness of picture and caption, 0 to 100"),
+    ("frechet_distance", -1, "from held-out pictures, of Gaussians in features"),
+    ("kernel_distance", -1, "from held-out pictures, of features; 0: no difference"),
+    ("inception_score", +1, "pictures are clear and differ; not compared with real ones"),
+    ("precision", +1, "share of samples among the real pictures: quality"),
+    ("recall", +1, "share of real pictures among the samples: diversity"),
+    ("diversity", 0, "difference of a caption's pictures, root mean square of 0 to 1"),
     ("return_greedy", +1, "the environment's own, of the likeliest actions"),
     ("return_sampled", +1, "the environment's own, of drawn actions"),
     ("return", +1, "the environment's own, of the episodes trained on"),
     ("reward", 0, "mean reward that the generator receives"),
     ("discriminator_accuracy", 0, "share it gets right; at 0.5 it cannot tell"),
+    ("discriminator_mismatched", 0, "share of captions that do not fit which it finds out"),
+    ("discriminator_alone", 0, "share it gets right of pictures without their captions"),
     ("discriminator_loss", 0, "what the discriminator minimises"),
+    ("generator_loss", -1, "what the generator minimises; its opponent moves it, too"),
+    ("generator_gradient_norm", 0, "length of the generator's gradient before clipping"),
+    ("matched", +1, "share of pictures nearest to their own caption in the batch"),
     ("episode_length", 0, "steps of the episodes trained on"),
     ("entropy", 0, "of the policy's actions, nats: 0 is no choice left"),
-    ("divergence", 0, "KL between the policy before and after a step"),
+    ("divergence", 0, "KL, nats: of a policy's step, or of captions as they are drawn"),
     ("step_fraction", 0, "of a whole TRPO step; 0: none was good"),
     ("explained_variance", +1, "share of the returns' variance that the value knows"),
 )
-ADVERSARIAL = "adversarial"
+ADVERSARIAL, SECOND = "adversarial", "second_stage"
+SECOND_PREFIX = "second_"  # of baselines that belong to the second stage alone
 CONTROLS = {
     "control": "control: maximum likelihood for as long",
     "frozen_control": "control: discriminator never trained",
 }
+TITLES = CONTROLS | {"style": "style encoder"}
 RETURNS = ("return_greedy", "return_sampled", "return")  # what the returns of baselines.json compare with
 
 
@@ -51,7 +78,8 @@ class Row(NamedTuple):
 
 
 Phases = dict[str, list[Row]]  # In the order in which the phases began.
-Baselines = dict[str, tuple[float, float]]  # Name -> mean return and half of its 95 % interval.
+Pair = tuple[float, float]  # Mean and half of its 95 % interval; NaN where that is unknown.
+Baselines = dict[str, Pair | dict[str, float]]  # Name -> its mean return, or the values of its metrics.
 
 
 def read_metrics(path: Path) -> Phases:
@@ -82,20 +110,37 @@ def read_metrics(path: Path) -> Phases:
 
 
 def read_baselines(path: Path) -> Baselines:
-    """What random actions and the expert earn; empty where there is no such file, as for text."""
+    """What random actions and the expert earn, or what real pictures score; empty where there is no such file."""
     if not path.is_file():
         return {}
     try:
         known = json.loads(path.read_bytes())
-        return {str(name): (float(one["mean"]), float(one["interval"])) for name, one in known.items()}
+        return {str(name): _baseline(one) for name, one in known.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: no baselines with mean and interval; correct or delete that file.") from error
 
 
-def baselines_of(metric: str, baselines: Baselines) -> Baselines:
+def _baseline(found: dict[str, Any]) -> Pair | dict[str, float]:
+    if "metrics" in found:
+        return {str(name): float(value) for name, value in found["metrics"].items()}
+    return float(found["mean"]), float(found["interval"])
+
+
+def baselines_of(metric: str, baselines: Baselines) -> dict[str, Pair]:
     """Those that a metric can be compared with."""
-    known = baselines if metric.removeprefix(PREFIX) in RETURNS else {}
-    return {name: pair for name, pair in known.items() if math.isfinite(pair[0])}
+    name = metric.removeprefix(PREFIX)
+    known: dict[str, Pair] = {}
+    for baseline, found in baselines.items():
+        if isinstance(found, dict):
+            known |= {baseline: (found[name], math.nan)} if name in found and metric.startswith(PREFIX) else {}
+        elif name in RETURNS:
+            known[baseline] = found
+    return {baseline: pair for baseline, pair in known.items() if math.isfinite(pair[0])}
+
+
+def baseline_title(name: str) -> str:
+    """A baseline as a reader would write it."""
+    return f"{name.removeprefix(SECOND_PREFIX)} (second stage)" if name.startswith(SECOND_PREFIX) else name
 
 
 def length(rows: list[Row]) -> float:
@@ -124,7 +169,7 @@ def metrics_of(phases: Phases) -> list[str]:
 
 def title(name: str) -> str:
     """A phase or metric as a reader would write it."""
-    return CONTROLS.get(name) or name.removeprefix(PREFIX).replace("_", " ")
+    return TITLES.get(name) or name.removeprefix(PREFIX).replace("_", " ")
 
 
 def number(value: float) -> str:

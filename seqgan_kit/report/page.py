@@ -5,7 +5,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from html import escape
 from itertools import islice
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from seqgan_kit.errors import UserError
+from seqgan_kit.report import pictures
 from seqgan_kit.report.curves import ARROW, curves
 from seqgan_kit.report.metrics import (
     CONTROLS,
@@ -22,6 +23,7 @@ from seqgan_kit.report.metrics import (
     Baselines,
     Phases,
     about,
+    baseline_title,
     baselines_of,
     curve,
     length,
@@ -35,7 +37,7 @@ from seqgan_kit.report.metrics import (
 VIDEO = "video.gif"
 # No scripts and no request, whatever a sample contains.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-SAMPLES, SAMPLE_LENGTH, SAMPLE_FILES = 8, 400, 12  # At most so many per file, characters per sample, files per phase.
+SAMPLES, SAMPLE_FILES = 8, 12  # At most so many per file, files per phase.
 
 
 def duration(seconds: float) -> str:
@@ -46,14 +48,13 @@ def duration(seconds: float) -> str:
 
 
 def summary(phases: Phases, baselines: Baselines) -> str:
-    """The last value of each evaluated metric in each phase that was evaluated, between what random actions and the
-    expert earn."""
+    """The last value of each evaluated metric in each phase that was evaluated, beside the baselines."""
     names = [name for name in metrics_of(phases) if name.startswith(PREFIX)]
     columns = [phase for phase, rows in phases.items() if any(name in row.values for row in rows for name in names)]
     if not columns:
         return "<p>Nothing was evaluated yet.</p>"
     body = ""
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in baselines)
+    head = "".join(f'<th scope="col">{escape(baseline_title(name))}</th>' for name in baselines)
     for phase in columns:
         step, total = phases[phase][-1].step, length(phases[phase])
         so_far = f"<br><small>so far: step {step:.0f} of {total:.0f}</small>" if step < total else ""
@@ -75,7 +76,8 @@ def summary(phases: Phases, baselines: Baselines) -> str:
         body += f'<tr><th scope="row">{escape(title(name))} <span class="way">{ARROW[direction]}</span></th>'
         body += f"{cells}<td><small>{escape(meaning)}</small></td></tr>"
     note = "Arrow: what is better. Bold: best of the row. One run, one seed: a small difference may be chance."
-    note += " ±: 95 % interval of the mean over episodes." if baselines else ""
+    if any(isinstance(found, tuple) for found in baselines.values()):
+        note += " ±: 95 % interval of the mean over episodes."
     head = f'<tr><th scope="col">metric</th>{head}<th scope="col">meaning</th></tr>'
     table = f'<table class="summary"><thead>{head}</thead><tbody>{body}</tbody></table>'
     return f'<div class="wide">{table}</div><p><small>{note}</small></p>'
@@ -94,25 +96,44 @@ def video(run: Path) -> str:
     return f"<figure><figcaption><b>the policy at work</b><br><small>{VIDEO}</small></figcaption>{picture}</figure>"
 
 
-def samples(run: Path, phases: Phases) -> str:
-    """The first samples of the saved files, one column a phase."""
-    files: dict[str, list[tuple[int, Path]]] = {phase: [] for phase in phases}
+Saved = dict[str, list[tuple[int, Path]]]  # Of each phase: steps in order, and the files with their samples.
+
+
+def saved_samples(run: Path, phases: Phases) -> Saved:
+    """What RUN/samples holds, phases without any among it."""
+    files: Saved = {phase: [] for phase in phases}
     for path in sorted((run / "samples").glob("*.txt")):
         if match := re.fullmatch(r"(.+)-(\d+)", path.stem):
             files.setdefault(match[1], []).append((int(match[2]), path))
-    columns = ""
+    return {phase: sorted(saved) for phase, saved in files.items()}
+
+
+def spread(saved: list[tuple[int, Path]]) -> list[tuple[int, Path]]:
+    """At most SAMPLE_FILES of them, evenly spaced, the first and the last among them."""
+    return [saved[int(i)] for i in np.linspace(0, len(saved) - 1, min(len(saved), SAMPLE_FILES)).round()]
+
+
+def samples(files: Saved, fitting: Collection[Path]) -> str:
+    """The first samples of the saved files, one column a phase. fitting: the grids that are shown."""
+    columns, grids = "", False
     for phase, saved in files.items():
-        kept = np.linspace(0, len(saved) - 1, min(len(saved), SAMPLE_FILES)).round().astype(int)
-        left_out = f" <small>{len(kept)} of {len(saved)} files</small>" if len(kept) < len(saved) else ""
+        chosen = [(step, path, path.with_suffix(".png")) for step, path in spread(saved)]
+        kept = [one for one in chosen if one[2] in fitting or not pictures.is_png(one[2])]
+        why = ", more would make this page too large" if len(kept) < len(chosen) else ""
+        left_out = f" <small>{len(kept)} of {len(saved)} files{why}</small>" if len(kept) < len(saved) else ""
         columns += f"<div><h3>{escape(title(phase))}{left_out}</h3>" if saved else ""
-        for step, path in (sorted(saved)[index] for index in kept):
+        for step, path, png in kept:
             with path.open(encoding="utf-8", errors="replace") as stream:
-                lines = [line.rstrip("\n") for line in islice(stream, SAMPLES)]
-            columns += f"<details{' open' if step == max(saved)[0] else ''}><summary>step {step}</summary><ol>"
-            cut = (f"{line[:SAMPLE_LENGTH]}{'…' * (len(line) > SAMPLE_LENGTH)}" for line in lines)
-            columns += "".join(f"<li>{escape(line)}</li>" for line in cut) + "</ol></details>"
+                lines = [line.rstrip("\n") for line in islice(stream, pictures.CAPTIONS + 1)]
+            columns += f"<details{' open' if step == kept[-1][0] else ''}><summary>step {step}</summary>"
+            if png in fitting:
+                grids = True
+                columns += pictures.grid(png, lines, phase, step)
+            else:
+                columns += pictures.listed(lines[:SAMPLES])
+            columns += "</details>"
         columns += "</div>" if saved else ""
-    return f'<div class="samples">{columns}</div>' if columns else "<p>No samples yet.</p>"
+    return f'<div class="{"grids" if grids else "samples"}">{columns}</div>' if columns else "<p>No samples yet.</p>"
 
 
 def facts(record: dict[str, Any]) -> str:
@@ -146,7 +167,10 @@ th,td{padding:.35rem .9rem;border:1px solid var(--edge);text-align:left;vertical
 .summary small{white-space:nowrap}.summary td:not(:last-child){text-align:right;font-variant-numeric:tabular-nums}
 .facts td{overflow-wrap:anywhere}.facts th{white-space:nowrap;font-weight:500;color:var(--soft)}
 figure img{margin:auto;max-width:100%}
-.legend{display:flex;flex-wrap:wrap;gap:.3rem 1.6rem;margin:0;padding:0;list-style:none}.samples>div{min-width:0}
+figcaption+img{margin-top:.5rem!important}details img{display:block;max-width:100%;margin:.4rem 0}
+.grids{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,480px),1fr));gap:.9rem;align-items:start}
+.legend{display:flex;flex-wrap:wrap;gap:.3rem 1.6rem;margin:0;padding:0;list-style:none}
+.samples>div,.grids>*{min-width:0}
 .legend i{display:inline-block;width:2rem;margin-right:.5rem;vertical-align:middle}svg *{stroke-linejoin:round}
 .panels,.samples{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,345px),1fr));gap:.9rem}
 figure,details,pre{background:var(--card);border:1px solid var(--edge);border-radius:8px;padding:.6rem .8rem;margin:0}
@@ -175,7 +199,10 @@ def page(run: Path) -> str:
     settings = config.read_text(encoding="utf-8", errors="replace") if config.exists() else "There is no config.yaml."
     baselines = read_baselines(run / "baselines.json")
     sections = {"Summary": summary(phases, baselines), "Curves": curves(phases, baselines, video(run))}
-    sections |= {"Episodes" if record.get("task") == "imitation" else "Samples": samples(run, phases)}
+    files = saved_samples(run, phases)
+    fitting = pictures.fitting(run, {phase: spread(saved) for phase, saved in files.items()})
+    sections |= {"Episodes" if record.get("task") == "imitation" else "Samples": samples(files, fitting)}
+    sections |= {"Pictures": shown} if (shown := pictures.figures(run, fitting)) else {}
     sections |= {"Run": facts(record), "Configuration": f"<pre>{escape(settings)}</pre>"}
     links = "".join(f'<a href="#{heading}">{heading}</a>' for heading in sections)
     body = "".join(f'<h2 id="{heading}">{heading}</h2>{content}' for heading, content in sections.items())

@@ -1,0 +1,345 @@
+"""What `seqgan-kit` does with a run of pictures: new ones from captions, scores, and the table at the end."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shlex
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seqgan_kit.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from seqgan_kit.images.config import ImagesConfig
+    from seqgan_kit.images.encoders import TextEncoder
+    from seqgan_kit.images.evaluation import Evaluation
+    from seqgan_kit.images.sources import Source
+
+Read = Callable[..., "tuple[ImagesConfig, str]"]
+"""Further options -> the run's configuration with them, and its YAML."""
+Scores = Mapping[str, float]
+COUNT = 4  # pictures of a caption
+EXAMPLE = "a red bird with a short beak"
+SLUG = 40  # characters of a caption in a file's name
+PRINTED = 20  # paths
+GRID = (32, 8)  # captions, and pictures of each, that are shown together
+LEAST = 10  # pictures that are evaluated, as in training
+SECOND = "second_"
+
+
+def sample_options(parser: ArgumentParser) -> None:
+    parser.add_argument("--text", action="append", default=[], help="a caption; may be given several times")
+    parser.add_argument("--file", type=Path, help="a text file (UTF-8) with a caption a line")
+    parser.add_argument(
+        "--count", type=int, help=f"pictures of each caption (default {COUNT}; 1 with --like), the same ones each time"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the random numbers (default 0)")
+    parser.add_argument("--out", type=Path, help="folder, whose files are kept (default RUN/generated)")
+    parser.add_argument("--like", type=Path, help="a picture whose style (pose, background) all shall have")
+
+
+def sample(run: Path, options: Namespace, read: Read) -> None:
+    """Writes pictures of captions as PNG files."""
+    config, _ = read()
+    captions = _captions(options, config.text.conditional)
+    _check_seed(options.seed)
+    import torch
+    from PIL import Image
+
+    from seqgan_kit.images.encoders import embed
+    from seqgan_kit.images.evaluation import make
+    from seqgan_kit.images.grids import save_grid, save_picture
+
+    network = _load_model(run)
+    count = _count(options, network)
+    encoder = _load_encoder(run, network)
+    vectors = embed(encoder, captions)
+    if not config.text.conditional:
+        vectors = torch.zeros_like(vectors)
+        print(f"{run} was trained with --text.conditional false: its pictures have nothing to do with captions")
+    elif unread := encoder.unread(captions):
+        print(f"{unread} of {len(captions)} captions are not read in full: unknown words, or too long")
+    torch.manual_seed(options.seed)
+    noise = torch.randn(count, network.config.noise)
+    if options.like is not None:
+        noise = _style(run, options.like, network).expand(count, -1)
+    folder = options.out or run / "generated"
+    paths: list[Path] = []
+    shown: list[Tensor] = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        first = _next_number(folder)
+        for row, (caption, vector) in enumerate(zip(captions, vectors, strict=True)):
+            # a caption's pictures don't depend on those before it, and all captions have the same noise
+            torch.manual_seed(options.seed)
+            pictures = make(network, vector.expand(count, -1), noise)
+            for i, pixels in enumerate(pictures):
+                name = "-".join(filter(None, (f"{first + row:04d}", _slug(caption), str(i + 1))))
+                paths.append(folder / f"{name}.png")
+                save_picture(Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy()), paths[-1])
+            shown += [pictures[: GRID[1]]] if row < GRID[0] else []
+        grid = _free(folder, "grid")
+        save_grid(grid, torch.cat(shown), len(shown[0]), captions[: GRID[0]])
+    except OSError as error:
+        raise UserError(f"can't write into {folder}: {error.strerror or error}; give another --out") from error
+    for path in paths[:PRINTED]:
+        print(path)
+    if len(paths) > PRINTED:
+        print(f"... and {len(paths) - PRINTED} more")
+    print(f"{grid}: a row a caption, as in {grid.with_suffix('.txt')}")
+
+
+def evaluate_options(parser: ArgumentParser) -> None:
+    parser.add_argument("--samples", type=int, help="held-out captions, a picture each (default: as in training)")
+    parser.add_argument("--seed", type=int, help="of captions and noise (default: as in training)")
+    parser.add_argument("--features", help="learned, none, or the folder of a vision model (default: as in training)")
+    parser.add_argument("--matcher", help="folder of a joint embedding, for R-precision (default: as in training)")
+    parser.add_argument("--clip", help="folder of a CLIP model, for the CLIP score (default: as in training)")
+
+
+def evaluate(run: Path, options: Namespace, read: Read) -> None:
+    """Scores a run's pictures of held-out captions, beside real pictures."""
+    config, _ = read()
+    given = {name: value for name, value in vars(options).items() if value is not None}
+    asked = replace(config, evaluation=replace(config.evaluation, **given))
+    if asked.evaluation.samples < LEAST:
+        raise UserError(f"evaluate --samples {asked.evaluation.samples}: give at least {LEAST}")
+    _check_seed(asked.evaluation.seed)
+    from accelerate.utils import set_seed
+
+    from seqgan_kit.networks.picture_generator import StackedGenerator
+    from seqgan_kit.provenance import write_json
+
+    network = _load_model(run)
+    stacked = isinstance(network, StackedGenerator)
+    evaluation = _evaluation(run, asked, _load_encoder(run, network), stacked)
+    set_seed(asked.evaluation.seed)  # as while training, so that the same options give the same numbers
+    found, _ = evaluation(network)
+    set_seed(asked.evaluation.seed)
+    baselines = evaluation.baselines()
+    if stacked:
+        baselines["first stage, enlarged"] = evaluation.enlarged(network.stage_one)
+    count, seed = len(evaluation.asked[""].captions), asked.evaluation.seed
+    print(f"{evaluation.source.name}: pictures of {count} held-out captions, side {evaluation.side}, seed {seed}")
+    print(_table("", {"this model": found, **baselines}))
+    write_json(
+        run / "evaluation.json",
+        {"samples": count, "seed": seed, "side": evaluation.side, "metrics": found, "baselines": baselines},
+    )
+
+
+COMMANDS = {"sample": (sample_options, sample), "evaluate": (evaluate_options, evaluate)}
+
+
+def summarise(run: Path) -> None:
+    """What each phase scored beside real pictures, where everything is, and what to do with the run."""
+    from seqgan_kit.images.train import ADVERSARIAL, BASELINES
+    from seqgan_kit.images.train import SECOND as SECOND_STAGE
+    from seqgan_kit.report import read_metrics
+
+    path = run / BASELINES
+    known = {name: found["metrics"] for name, found in _read_json(path).items()} if path.is_file() else {}
+    beside: dict[str, dict[str, Scores]] = {ADVERSARIAL: {}, SECOND_STAGE: {}}
+    for name, values in known.items():
+        second = name.startswith(SECOND)
+        beside[SECOND_STAGE if second else ADVERSARIAL][name.removeprefix(SECOND)] = values
+    phases = read_metrics(run / "metrics.jsonl")
+    for phase, baselines in beside.items():
+        last: dict[str, float] = {}
+        for line in phases.get(phase, []):
+            last |= {k.removeprefix("eval/"): v for k, v in line.values.items() if k.startswith("eval/")}
+        if last:
+            title = phase.replace("_", " ")
+            print(f"\n{_table('on held-out captions', {title: last, **baselines})}")
+    grid = _newest_grid(run, [SECOND_STAGE, ADVERSARIAL])
+    print(f"\nsamples {grid}" if grid else "")
+    print(f"model   {run / 'model'}")
+    print(f"report  {run / 'report.html'}")
+    caption = _first_line(grid.with_suffix(".txt")) if grid else ""
+    print(f"next    seqgan-kit sample {run} --text {shlex.quote(caption or EXAMPLE)}")
+    print(f"next    seqgan-kit evaluate {run}")
+
+
+# Captions and names
+
+
+def _captions(options: Namespace, conditional: bool) -> list[str]:
+    """With single spaces, those of the command line first. A run without captions makes pictures of none, too."""
+    found = [" ".join(text.split()) for text in options.text]
+    if "" in found:
+        raise UserError('sample --text "": give a caption with a word in it')
+    if options.file is not None:
+        from seqgan_kit.text.data import read_text
+
+        lines = [" ".join(line.split()) for line in read_text(options.file).split("\n")]
+        if not any(lines):
+            raise UserError(f"{options.file} has only blank lines: write a caption a line")
+        found += filter(None, lines)
+    if not found and conditional:
+        raise UserError(f'sample needs captions: give --text "{EXAMPLE}", or --file with a caption a line')
+    return found or [""]
+
+
+def _slug(caption: str) -> str:
+    """The caption for a file's name: lower-case ASCII letters and digits, of other scripts nothing."""
+    return "-".join(re.findall(r"[a-z0-9]+", caption.lower()))[:SLUG].strip("-")
+
+
+def _next_number(folder: Path) -> int:
+    """The number after the highest that a file's name in the folder begins with."""
+    numbers = [int(match[1]) for path in folder.iterdir() if (match := re.match(r"(\d+)-", path.name))]
+    return max(numbers, default=0) + 1
+
+
+def _free(folder: Path, name: str) -> Path:
+    """folder/name, or name-2, name-3, ...: the first without .png or .txt."""
+    number, path = 1, folder / name
+    while any(path.with_suffix(suffix).exists() for suffix in (".png", ".txt")):
+        number += 1
+        path = folder / f"{name}-{number}"
+    return path
+
+
+def _count(options: Namespace, network: Any) -> int:
+    from seqgan_kit.networks.picture_generator import StackedGenerator
+
+    count = int((COUNT if options.like is None else 1) if options.count is None else options.count)
+    if count < 1:
+        raise UserError(f"sample --count {count}: give at least 1")
+    draws = network.config.augmentation or isinstance(network, StackedGenerator)
+    if options.like is not None and count > 1 and not draws:
+        raise UserError(f"sample --count {count}: with --like all pictures of a caption are the same; leave it out")
+    return count
+
+
+def _check_seed(seed: int) -> None:
+    if not 0 <= seed < 2**32:
+        raise UserError(f"--seed {seed}: give a number from 0 to {2**32 - 1}")
+
+
+# What a run holds
+
+
+def _load_model(run: Path) -> Any:
+    """The generator of RUN/model, for inference."""
+    from transformers import AutoModel
+
+    from seqgan_kit.networks.picture_generator import PictureGenerator, StackedGenerator
+
+    folder = run / "model"
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{folder} holds no model: it is written at the end of each phase; train on, or resume {run}")
+    network = _loaded(AutoModel, folder, f"resume {run} to write it anew")
+    if not isinstance(network, PictureGenerator | StackedGenerator):
+        raise UserError(f"{folder} holds a {type(network).__name__}, no generator of pictures: resume {run}")
+    return network
+
+
+def _loaded(model_class: Any, folder: Path, advice: str) -> Any:
+    try:
+        return model_class.from_pretrained(folder, local_files_only=True, use_safetensors=True).eval()
+    except Exception as error:  # as many kinds as there are ways to damage it
+        raise UserError(f"{folder} can't be loaded ({' '.join(str(error).split())[:200]}); {advice}") from error
+
+
+def _load_encoder(run: Path, network: Any) -> TextEncoder:
+    from seqgan_kit.images.encoders import check_width, load_encoder
+
+    encoder = load_encoder(run / "model" / "text")
+    check_width(encoder, network.config.condition, f"the generator of {run / 'model'}")
+    return encoder
+
+
+def _style(run: Path, picture: Path, network: Any) -> Tensor:
+    """The noise that a picture could have been made of, (1, noise)."""
+    import torch
+
+    from seqgan_kit.images.data import unit
+    from seqgan_kit.images.decoding import decode
+    from seqgan_kit.images.folders import Record
+    from seqgan_kit.networks.picture_generator import StackedGenerator
+    from seqgan_kit.networks.picture_style import StyleEncoder
+
+    folder = run / "model" / "style"
+    if not (folder / "config.json").is_file():
+        raise UserError(f"sample --like: {run} has no style encoder; train a run with --style.steps 2000")
+    encoder = _loaded(StyleEncoder, folder, f"resume {run} to write it anew")
+    if encoder.config.noise != network.config.noise:
+        raise UserError(
+            f"{folder} gives {encoder.config.noise} numbers, but the generator reads {network.config.noise}: it is of "
+            f"another run; resume {run} to write it anew"
+        )
+    side = network.config.second_side if isinstance(network, StackedGenerator) else network.config.side
+    pixels = decode([Record(picture, ("",), None, None)], side)
+    with torch.no_grad():
+        return encoder(unit(pixels))
+
+
+def _evaluation(run: Path, config: ImagesConfig, encoder: TextEncoder, stacked: bool) -> Evaluation:
+    """As training builds it, for the model that the run has."""
+    from seqgan_kit.images.encoders import Joint, Standardised
+    from seqgan_kit.images.evaluation import Evaluation, features_of
+    from seqgan_kit.images.sources import load
+    from seqgan_kit.images.train import kept
+
+    side = config.second.side if stacked else config.data.side
+    asked = config.evaluation
+    source = load(config.data, kept(config, max(config.data.side, config.second.side)), config.run.seed)
+    source = _sized(source, kept(config, side))
+    inner = encoder.encoder if isinstance(encoder, Standardised) else encoder
+    matcher = Joint(asked.matcher).model if asked.matcher else inner.model if isinstance(inner, Joint) else None
+    features = features_of(
+        asked.features, asked.feature_steps, source.train, side, asked.seed, run / f"features-{side}"
+    )
+    return Evaluation(
+        source, encoder, config.text.conditional, side, asked.samples, asked.seed, features, matcher, asked.clip
+    )
+
+
+def _sized(source: Source, side: int) -> Source:
+    """The pictures averaged down, for the first of two stages."""
+    from seqgan_kit.images.train import shrunk
+
+    unseen = None if source.unseen is None else shrunk(source.unseen, side)
+    return replace(source, train=shrunk(source.train, side), held_out=shrunk(source.held_out, side), unseen=unseen)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_bytes()))
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path}: not a JSON object; correct or delete that file") from error
+
+
+def _newest_grid(run: Path, phases: Sequence[str]) -> Path | None:
+    """The last grid of the first of these phases that has one."""
+    for phase in phases:
+        found = [
+            path for path in (run / "samples").glob(f"{phase}-*.png") if path.stem.removeprefix(f"{phase}-").isdigit()
+        ]
+        if found:
+            return max(found, key=lambda path: int(path.stem.removeprefix(f"{phase}-")))
+    return None
+
+
+def _first_line(path: Path) -> str:
+    return next(iter(path.read_text("utf-8").splitlines()), "") if path.is_file() else ""
+
+
+def _table(corner: str, columns: Mapping[str, Scores]) -> str:
+    """Metrics of the first column as rows, beside what the others have of them."""
+    names = list(columns)
+    widths = [max(14, len(name) + 3) for name in names]
+    lines = [f"{corner:<24}" + "".join(f"{name:>{width}}" for name, width in zip(names, widths, strict=True))]
+    for metric in columns[names[0]]:
+        cells = [columns[name].get(metric, math.nan) for name in names]
+        shown = ["-" if math.isnan(value) else f"{value:.4f}" for value in cells]
+        lines.append(f"{metric:<24}" + "".join(f"{cell:>{width}}" for cell, width in zip(shown, widths, strict=True)))
+    return "\n".join(lines)

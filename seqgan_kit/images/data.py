@@ -1,0 +1,207 @@
+"""Captioned pictures in memory, and the batches that a game is played on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from seqgan_kit.errors import UserError
+from seqgan_kit.samples import Images
+from seqgan_kit.stream import Order
+
+Ints = NDArray[np.int64]
+TRIES = 100  # to find a caption that does not fit, before all are taken to fit
+
+
+@dataclass(frozen=True)
+class Captioned:
+    """Pictures with one or more captions each.
+
+    pixels: (pictures, 3, side, side) uint8, which may lie on disk.
+    captions: (captions), all different.
+    first: (pictures + 1,); picture i has the captions spoken[first[i] : first[i + 1]].
+    spoken: (pairs,), rows of `captions`.
+    labels: (pictures,), a class of each, if mismatched captions shall be of another class.
+    holds: (picture, caption) -> whether any caption is true of a picture, where that is known; else its own ones are.
+    """
+
+    pixels: Tensor
+    captions: Sequence[str]
+    first: Ints
+    spoken: Ints
+    labels: Ints | None = None
+    holds: Callable[[int, int], bool] | None = None
+    _keys: Ints = field(init=False)
+    _owner: Ints = field(init=False)
+
+    def __post_init__(self) -> None:
+        owner = np.repeat(np.arange(len(self.pixels)), np.diff(self.first))
+        object.__setattr__(self, "_owner", owner)
+        object.__setattr__(self, "_keys", np.sort(owner * len(self.captions) + self.spoken))
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def draw(self, pictures: Ints, rng: np.random.Generator) -> Ints:
+        """A caption of each picture: (n,) -> (n,)."""
+        counts = self.first[pictures + 1] - self.first[pictures]
+        return self.spoken[self.first[pictures] + rng.integers(0, counts)]
+
+    def draw_wrong(self, pictures: Ints, rng: np.random.Generator) -> Ints:
+        """A caption of another picture for each that does not fit it: (n,) -> (n,). Raises UserError if all fit."""
+        found = np.full(len(pictures), -1)
+        left = np.arange(len(pictures))
+        for _ in range(TRIES):
+            pairs = rng.integers(0, len(self.spoken), len(left))
+            captions = self.spoken[pairs]
+            fit = self._fit(pictures[left], captions)
+            if self.labels is not None:
+                fit |= self.labels[pictures[left]] == self.labels[self._owner[pairs]]
+            found[left[~fit]] = captions[~fit]
+            left = left[fit]
+            if not len(left):
+                return found
+        picture = pictures[left[0]]
+        own = self.captions[self.spoken[self.first[picture]]]
+        raise UserError(
+            f"no caption was found that does not fit the picture of {own[:60]!r}: all pictures seem to have the same "
+            "captions or class; give --discriminator.mismatched 0"
+        )
+
+    def _fit(self, pictures: Ints, captions: Ints) -> NDArray[np.bool_]:
+        if self.holds is not None:
+            return np.array([self.holds(int(i), int(j)) for i, j in zip(pictures, captions, strict=True)], dtype=bool)
+        keys = pictures * len(self.captions) + captions
+        return self._keys[np.searchsorted(self._keys, keys).clip(max=len(self._keys) - 1)] == keys
+
+
+def captioned(
+    pixels: Tensor,
+    captions: Sequence[Sequence[str]],
+    labels: Sequence[str | None] | None = None,
+    holds: Callable[[int, str], bool] | None = None,
+) -> Captioned:
+    """From captions by picture. labels: classes, where mismatched captions shall be of another one."""
+    known = {caption: i for i, caption in enumerate(dict.fromkeys(c for some in captions for c in some))}
+    words = list(known)
+    first = np.cumsum([0, *map(len, captions)])
+    spoken = np.array([known[caption] for some in captions for caption in some], dtype=np.int64)
+    classes = None
+    if labels is not None and all(label is not None for label in labels):
+        classes = np.unique(np.array(labels, dtype=object).astype(str), return_inverse=True)[1]
+    told = None if holds is None else lambda i, j: holds(i, words[j])
+    return Captioned(pixels, words, first, spoken, classes, told)
+
+
+def chosen(data: Captioned, index: Ints) -> Captioned:
+    """Some of the pictures, with all captions of theirs."""
+    captions = [[data.captions[j] for j in data.spoken[data.first[i] : data.first[i + 1]]] for i in index]
+    found = captioned(data.pixels[torch.from_numpy(index)], captions)
+    holds, known = data.holds, {caption: j for j, caption in enumerate(data.captions)}
+    told = None if holds is None else lambda i, j: holds(int(index[i]), known[found.captions[j]])
+    labels = None if data.labels is None else data.labels[index]
+    return Captioned(found.pixels, found.captions, found.first, found.spoken, labels, told)
+
+
+@dataclass(frozen=True)
+class AugmentationConfig:
+    """What a batch does to its pictures.
+
+    Args:
+        margin: pictures are kept larger than needed by this share, and cut out at random (76 for 64 pixels: 0.1875).
+        flip: mirror half of them; no caption may tell left from right.
+    """
+
+    margin: float = 0.0
+    flip: bool = False
+
+
+class PictureBatches:
+    """Batches of pictures, each with an embedding of a caption of its own and one of a caption that does not fit.
+
+    What is random depends only on the seed and the position, and is drawn for all processes at once.
+
+    Args:
+        data: pictures and captions.
+        embeddings: (captions, dim), of `data.captions`: float32, or what an encoder in training reads.
+        side: of the pictures that are given, at most that of `data`.
+        seed, rank, processes, device: as of `Order`.
+        name: of the data, in messages.
+        flip: mirror half of the pictures.
+        mismatched: give `Images.wrong`.
+        averaged: how many captions' embeddings are averaged (4 in Reed et al.'s code).
+    """
+
+    def __init__(
+        self,
+        data: Captioned,
+        embeddings: Tensor,
+        side: int,
+        seed: int,
+        rank: int = 0,
+        processes: int = 1,
+        device: torch.device | str = "cpu",
+        *,
+        name: str = "the data",
+        flip: bool = False,
+        mismatched: bool = True,
+        averaged: int = 1,
+    ) -> None:
+        self.data, self.embeddings, self.side = data, embeddings, side
+        self.flip, self.mismatched, self.averaged = flip, mismatched, averaged
+        self.device = torch.device(device)
+        self.order = Order(len(data), seed, rank, processes, name, "pictures")
+
+    def take(self, batch_size: int) -> Images:
+        """(batch / processes) pictures."""
+        rng = np.random.default_rng([self.order.seed, self.order.position])
+        index = self.order.take(batch_size).numpy()
+        own = [self.data.draw(index, rng) for _ in range(self.averaged)]
+        wrong = self.data.draw_wrong(index, rng) if self.mismatched else None
+        places = rng.integers(0, self.data.pixels.shape[-1] - self.side + 1, (2, len(index)))
+        mirrored = rng.random(len(index)) < 0.5 if self.flip else np.zeros(len(index), dtype=bool)
+        mine = self.order.mine
+        pixels = cut(self.data.pixels[torch.from_numpy(index[mine])], self.side, places[:, mine], mirrored[mine])
+        condition = [self._embedded(captions[mine]) for captions in own]
+        return Images(
+            unit(pixels.to(self.device)),
+            condition[0] if len(condition) == 1 else torch.stack(condition).mean(0),
+            None if wrong is None else self._embedded(wrong[mine]),  # type: ignore[arg-type]
+        )
+
+    def _embedded(self, captions: Ints) -> Tensor:
+        return self.embeddings[torch.from_numpy(captions)].to(self.device)
+
+    def state_dict(self) -> dict[str, int]:
+        return self.order.state_dict()
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.order.load_state_dict(state)
+
+
+def cut(pixels: Tensor, side: int, places: Ints, mirrored: NDArray[np.bool_]) -> Tensor:
+    """(batch, 3, larger, larger) -> (batch, 3, side, side) from the places (2, batch), some of them mirrored."""
+    if pixels.shape[-1] == side and not mirrored.any():
+        return pixels
+    steps = np.arange(side)
+    across = np.where(mirrored[:, None], steps[::-1], steps)
+    rows = torch.from_numpy(places[0][:, None] + steps)
+    columns = torch.from_numpy(places[1][:, None] + across)
+    batch = torch.arange(len(pixels))[:, None, None, None]
+    return pixels[batch, torch.arange(3)[None, :, None, None], rows[:, None, :, None], columns[:, None, None, :]]
+
+
+def unit(pixels: Tensor) -> Tensor:
+    """uint8 -> float32 in [-1, 1], laid out as convolutions read it fastest."""
+    return pixels.contiguous(memory_format=torch.channels_last).float().div_(127.5).sub_(1)
+
+
+def centred(pixels: Tensor, side: int) -> Tensor:
+    """The middle of pictures, (batch, 3, larger, larger) -> (batch, 3, side, side)."""
+    start = (pixels.shape[-1] - side) // 2
+    return pixels[:, :, start : start + side, start : start + side]

@@ -1,0 +1,283 @@
+"""Picture files as one array of pixels, decoded in worker processes and kept in a file.
+
+The workers import this module, so it imports neither torch nor transformers when it is loaded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import multiprocessing
+import os
+import signal
+import stat
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import PIL
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from tqdm import tqdm
+
+from seqgan_kit.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from seqgan_kit.images.folders import Box, Record
+
+Pixels = NDArray[np.uint8]
+
+VERSION = 1  # of the cache: raise it when the same files give other pixels
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")  # no parser of anything rarer is ever run
+LARGEST = 64_000_000  # pixels of a picture
+FEW = 256  # pictures, which are done before workers have started
+LIGHT = 64 * 2**20  # bytes of files, likewise
+CHUNK = 16  # pictures that a worker does in one go
+
+
+def decode(records: Sequence[Record], side: int, workers: int | None = None, cache: Path | None = None) -> Tensor:
+    """The pictures as a uint8 tensor (pictures, 3, side, side), RGB, in the order of the records.
+
+    Of each the middle square, scaled to `side` by bicubic interpolation with antialiasing, which is Pillow's and the
+    one that evaluation should have too (Parmar et al. 2022); of one with a box, the square around the box as StackGAN
+    cuts it (Zhang et al. 2017). What is side x side already stays as it is. Transparency is on white, animations give
+    their first frame, EXIF orientation is followed.
+
+    workers: processes; None takes one a core, or only this one where the pictures are few. A script that is run by its
+        path needs `if __name__ == "__main__":` around all it does, because workers import it.
+    cache: folder for the result, in which the name of the file stands for the side, the boxes, and the pictures by
+        name, size and time. It is mapped into memory, so that the next call takes no time; changes of the tensor don't
+        reach the file. Nothing there is ever removed.
+
+    Raises UserError where a file is missing, damaged, no picture or one of over 64 megapixels, naming the first such.
+    """
+    import torch
+
+    if side < 1 or (workers is not None and workers < 1):
+        what = f"side {side}" if side < 1 else f"workers {workers}"
+        raise UserError(f"pictures can't be decoded with {what}: give 1 or more")
+    states = [_state(record.path) for record in records]
+    workers = workers or _processes(len(records), sum(state.st_size for state in states))
+    shape = (len(records), 3, side, side)
+    if cache is None or not records:
+        pixels = np.empty(shape, np.uint8)
+
+        def put(start: int, some: Pixels) -> None:
+            pixels[start : start + len(some)] = some
+
+        _decode(records, side, workers, put)
+        return torch.from_numpy(pixels)
+    path = Path(cache) / f"pictures-{_key(records, states, side)}.npy"
+    try:
+        kept = _kept(path, shape)
+        if kept is None:
+            _keep(path, shape, partial(_decode, records, side, workers))
+            kept = _kept(path, shape)
+    except OSError as error:
+        raise UserError(
+            f"{path} can't be kept ({error.strerror or error}): make room there or give another folder for the cache"
+        ) from None
+    if kept is None:
+        raise UserError(f"{path} was changed by something else: try again or give another folder for the cache")
+    return torch.from_numpy(kept)
+
+
+def _state(path: Path) -> os.stat_result:
+    try:
+        state = os.stat(path)
+    except OSError as error:
+        raise UserError(f"{path} can't be read ({error.strerror}): put the picture there or remove it") from None
+    if not stat.S_ISREG(state.st_mode):  # reading a pipe would wait for ever
+        raise UserError(f"{path} is no file: put the picture there or remove it")
+    return state
+
+
+def _decode(records: Sequence[Record], side: int, workers: int, put: Callable[[int, Pixels], object]) -> None:
+    """Gives to `put` where the next pictures start and the pictures, in order."""
+    work = [(str(record.path), record.box) for record in records]
+    chunks = [work[start : start + CHUNK] for start in range(0, len(work), CHUNK)]
+    problems: list[str] = []
+    pause = 0.1 if sys.stderr.isatty() else 10.0
+    bar = tqdm(total=len(work), desc="decoding", unit=" pictures", delay=2, mininterval=pause, dynamic_ncols=True)
+    with bar, _mapping(min(workers, len(chunks))) as mapping:
+        for chunk, (pixels, bad) in enumerate(mapping(partial(_pictures, side=side), chunks)):
+            problems += bad
+            if not problems:
+                put(chunk * CHUNK, pixels)
+            bar.update(len(pixels))
+    if problems:
+        more = f" ({len(problems) - 1} more can't be decoded)" if len(problems) > 1 else ""
+        raise UserError(f"{problems[0]}{more}: replace the picture or remove it")
+
+
+@contextlib.contextmanager
+def _mapping(workers: int) -> Iterator[Callable[..., Any]]:
+    """`map` in this process or, with more than one worker, in others."""
+    if workers <= 1:
+        yield map
+        return
+    # a fork would copy the locks of other threads, held
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _follow_parent)
+    try:
+        yield pool.map
+    except BrokenProcessPool:
+        raise UserError(
+            "a process that decodes pictures has died, for want of memory or because it could not import the script: "
+            'put all that the script does under `if __name__ == "__main__":` or decode with workers=1'
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _follow_parent() -> None:
+    """Control-C is for the parent to handle; and where the parent is killed nothing else would tell its workers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+
+    def follow() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+
+
+def _processes(pictures: int, size: int) -> int:
+    """How many pay off; processes of multiprocessing that are daemons may have none."""
+    if pictures <= FEW or size < LIGHT or multiprocessing.current_process().daemon:
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+# The cache
+
+
+def _key(records: Sequence[Record], states: Sequence[os.stat_result], side: int) -> str:
+    """Names are relative to what they have in common, so that a folder can be moved."""
+    paths = [os.path.abspath(record.path) for record in records]
+    common = len(os.path.commonpath([os.path.dirname(path) for path in paths]))
+    pictures = [
+        [path[common:], state.st_size, state.st_mtime_ns, record.box]
+        for path, state, record in zip(paths, states, records, strict=True)
+    ]
+    return hashlib.sha256(json.dumps([VERSION, PIL.__version__, side, pictures]).encode()).hexdigest()
+
+
+def _header(shape: tuple[int, ...]) -> bytes:
+    """What an .npy file of pictures starts with."""
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return file.getvalue()
+
+
+def _kept(path: Path, shape: tuple[int, ...]) -> Pixels | None:
+    """Mapped into memory, copied where it is written to; None unless it is whole. Nothing in the file is parsed."""
+    header = _header(shape)
+    try:
+        with open(path, "rb") as file:
+            whole = file.read(len(header)) == header and os.fstat(file.fileno()).st_size == len(header) + np.prod(shape)
+            return np.memmap(file, np.uint8, "c", len(header), shape) if whole else None
+    except FileNotFoundError:
+        return None
+
+
+def _keep(path: Path, shape: tuple[int, ...], decoded: Callable[[Callable[[int, Pixels], object]], None]) -> None:
+    """Whole or not at all, and without ever having all in memory."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(unfinished, "wb") as file:
+            file.write(_header(shape))
+            decoded(lambda start, some: file.write(some.data))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+# One picture
+
+
+def _pictures(work: Sequence[tuple[str, Box | None]], side: int) -> tuple[Pixels, list[str]]:
+    """(pictures, 3, side, side), and what is wrong with those that can't be decoded."""
+    pixels = np.zeros((len(work), 3, side, side), np.uint8)
+    problems = []
+    for place, (path, box) in enumerate(work):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of Pillow, on odd metadata
+                warnings.simplefilter("error", Image.DecompressionBombWarning)
+                pixels[place] = _picture(path, box, side)
+        except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+            problems.append(f"{path} has more than {LARGEST:,} pixels")
+        except Image.UnidentifiedImageError:
+            problems.append(f"{path} is none of {', '.join(FORMATS)} or damaged")
+        except Exception as error:  # for damaged files Pillow raises nearly anything
+            why = " ".join(str(error).split())[:200] or type(error).__name__
+            problems.append(f"{path} can't be decoded ({why})")
+    return pixels, problems
+
+
+def _picture(path: str, box: Box | None, side: int) -> Pixels:
+    """(3, side, side). Raises nearly anything for files that are no good pictures."""
+    if not os.path.getsize(path):
+        raise ValueError("it is empty")
+    with open(path, "rb") as file, Image.open(file, formats=FORMATS) as image:
+        if image.width * image.height > LARGEST:  # known before anything is decoded
+            raise Image.DecompressionBombError
+        ImageOps.exif_transpose(image, in_place=True)
+        region = (0, 0, *image.size) if box is None else _around(box, *image.size)
+        # cut and scaled in one step: the whole of a picture that is long and thin could be very large
+        scaled = _rgb(image).resize((side, side), Image.Resampling.BICUBIC, _middle(*region))
+    return np.asarray(scaled).transpose(2, 0, 1)
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):
+        return _from_deep(image)
+    if image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
+    if image.mode == "F":
+        raise ValueError("numbers with a point have no agreed range: save it with 8 bits")
+    return image.convert("RGB")
+
+
+def _from_deep(image: Image.Image) -> Image.Image:
+    """Greyscale of 16 bits, which Pillow would cut off at 255; "I" is what it reads some of it into."""
+    values = np.asarray(image).astype(np.int64)
+    if values.min() < 0 or values.max() > 65535:
+        raise ValueError("numbers of 32 bits have no agreed range: save it with 8 bits")
+    transparent = values == image.info.get("transparency", -1)
+    return Image.fromarray(np.where(transparent, 255, (values + 128) // 257).astype(np.uint8)).convert("RGB")
+
+
+def _around(box: Box, width: int, height: int) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of the square whose half side is 0.75 of the box's longer side, cut off at the edges
+    of the picture, as in StackGAN's preprocessing.
+    """
+    half = max(1, int(max(box[2:]) * 0.75))
+    across, down = int(box[0] + box[2] / 2), int(box[1] + box[3] / 2)
+    region = max(0, across - half), max(0, down - half), min(width, across + half), min(height, down + half)
+    if region[0] >= region[2] or region[1] >= region[3]:
+        raise ValueError(f"its box {box} is outside the picture, {width} x {height}")
+    return region
+
+
+def _middle(left: int, top: int, right: int, bottom: int) -> tuple[float, float, float, float]:
+    """The largest square in the middle."""
+    short = min(right - left, bottom - top)
+    across, down = (left + right - short) / 2, (top + bottom - short) / 2
+    return across, down, across + short, down + short

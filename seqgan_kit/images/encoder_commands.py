@@ -1,0 +1,63 @@
+"""What `seqgan-kit` does with a run of the text encoder: R-precision and recall."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seqgan_kit.errors import UserError
+
+if TYPE_CHECKING:
+    from seqgan_kit.images.train_encoder import EncoderConfig
+
+Read = Callable[..., "tuple[EncoderConfig, str]"]
+"""Further options -> the run's configuration with them, and its YAML."""
+
+
+def evaluate_options(parser: ArgumentParser) -> None:
+    parser.add_argument("--samples", type=int, help="pictures (default: as many as in training)")
+    parser.add_argument("--seed", type=int, help="of the captions beside a picture's own (default: as in training)")
+
+
+def evaluate(run: Path, options: Namespace, read: Read) -> None:
+    """Scores a run's encoder on held-out captions and pictures."""
+    config, _ = read()
+    samples = config.evaluation.samples if options.samples is None else options.samples
+    seed = config.evaluation.seed if options.seed is None else options.seed
+    if samples < 2:
+        raise UserError("evaluate: --samples must be at least 2")
+    from seqgan_kit.images import train_encoder
+    from seqgan_kit.images.encoders import Joint
+    from seqgan_kit.images.sources import load
+    from seqgan_kit.provenance import write_json
+
+    network = Joint(run / "model").model
+    source = load(config.data, round(config.data.side * (1 + config.data.margin)), config.run.seed)
+    found = train_encoder.evaluate(network, source, config, samples, seed)
+    _print(found)
+    write_json(run / "evaluation.json", {"samples": samples, "seed": seed, "metrics": found})
+
+
+COMMANDS = {"evaluate": (evaluate_options, evaluate)}
+
+
+def summarise(run: Path) -> None:
+    """How well it matches held-out captions and pictures, and what to do with it."""
+    from seqgan_kit.report import read_metrics
+
+    found: dict[str, float] = {}
+    for lines in read_metrics(run / "metrics.jsonl").values():
+        for line in lines:
+            found |= {k.removeprefix("eval/"): v for k, v in line.values.items() if k.startswith("eval/")}
+    print()
+    _print(found)
+    print(f"\nmodel   {run / 'model'}")
+    print(f"report  {run / 'report.html'}")
+    print(f"next    seqgan-kit train images --text.encoder Joint --text.encoder.path {run / 'model'}")
+
+
+def _print(found: dict[str, float]) -> None:
+    for name, value in found.items():
+        print(f"{name:<28}{value:>10.4f}")

@@ -1,0 +1,562 @@
+"""Captions as vectors: what a generator of pictures is told of them.
+
+An encoder is made or loaded, embeds all captions of the training data once (`embed`), and goes into the run's model
+folder (`save_encoder`), so that a new caption gets the vector that it would have had in training (`load_encoder`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+from tqdm import tqdm
+from transformers import AutoConfig, AutoModel, AutoTokenizer, CLIPTextModelWithProjection
+
+from seqgan_kit.errors import UserError
+from seqgan_kit.networks.joint_embedding import JointEmbedding, plain
+from seqgan_kit.provenance import write_json
+
+Pooling = Literal["mean", "first", "own"]
+
+KIND = "encoder.json"  # written last: a folder without it is no encoder
+WORDS = "words.json"
+STANDARDISER = "standardiser.safetensors"
+READ = ("*.json", "*.safetensors", "*.txt", "*.model")  # what a model folder is read from
+VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model")
+UNLIMITED = 10**9  # tokens: what a tokenizer without a limit says is more
+LONGEST = 512  # tokens of a caption where neither the tokenizer nor the model has a limit
+BATCH = 64
+AGAIN = "save the run's model again, or copy the whole folder again"
+
+
+class TextEncoder(ABC):
+    """Captions -> vectors.
+
+    dim: width of the vectors. name: for messages. Both are known once the encoder can encode.
+    """
+
+    dim: int
+    name: str
+
+    @abstractmethod
+    def encode(self, captions: Sequence[str]) -> Tensor:
+        """(captions, dim) float32 on the CPU, without a gradient; the same each time, to rounding."""
+
+    @abstractmethod
+    def unread(self, captions: Sequence[str]) -> int:
+        """How many of the captions are not read in full: they are too long, or have unknown words or characters."""
+
+    @abstractmethod
+    def identity(self) -> str:
+        """A SHA-256 of all that the vectors depend on, besides the caption."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> dict[str, Any]:
+        """Writes what the encoder needs into the folder; returns the rest, for `encoder.json`."""
+
+    def fitted(self, captions: Sequence[str]) -> TextEncoder:
+        """The encoder that is used for a training set with these captions: itself, where it needs none."""
+        return self
+
+
+class Words(TextEncoder):
+    """Counts of words and of neighbouring pairs of words, for a first layer of each player that learns what they mean.
+
+    Words are what `\\w+` finds, in lower case, so this is for scripts with spaces between words. Those that are not
+    among the entries are ignored. All vectors are multiplied by one number, so that over the captions of training the
+    mean square of their norms is 1.
+
+    Args:
+        captions: of training; without them, `fitted` makes the encoder that can encode.
+        pairs: count pairs, too.
+        least: entries are in this many captions or more.
+        most: the number of entries, the most frequent ones.
+    """
+
+    def __init__(self, captions: Sequence[str] = (), pairs: bool = True, least: int = 2, most: int = 2048) -> None:
+        self.pairs, self.least, self.most = pairs, least, most
+        self.entries: dict[str, int] = {}
+        self.scale, self.dim, self.name = 1.0, 0, "words"
+        if captions:
+            self._fit(captions)
+
+    def _fit(self, captions: Sequence[str]) -> None:
+        seen = Counter(entry for caption in captions for entry in set(self._found(caption)))
+        often = [entry for entry, count in seen.items() if count >= self.least]
+        # a pair is never more frequent than its words: of equal ones, the words come first
+        often.sort(key=lambda entry: (-seen[entry], " " in entry, entry))
+        if not often:
+            raise UserError(
+                f"no word is in {self.least} of the {len(captions)} captions: set least to 1, or take an encoder that "
+                f"reads characters"
+            )
+        entries = set(often[: self.most])
+        counts = (Counter(entry for entry in self._found(caption) if entry in entries) for caption in captions)
+        square = sum(count**2 for found in counts for count in found.values()) / len(captions)
+        self._take(often[: self.most], square**-0.5)
+
+    def _take(self, entries: Sequence[str], scale: float) -> None:
+        self.entries = {entry: place for place, entry in enumerate(entries)}
+        self.scale, self.dim = scale, len(entries)
+        self.name = f"{self.dim} words{' and pairs of words' if self.pairs else ''}"
+
+    def _found(self, caption: str) -> list[str]:
+        words = _words(caption)
+        return words + [f"{one} {other}" for one, other in pairwise(words)] if self.pairs else words
+
+    def fitted(self, captions: Sequence[str]) -> TextEncoder:
+        return self if self.entries else Words(captions, self.pairs, self.least, self.most)
+
+    def encode(self, captions: Sequence[str]) -> Tensor:
+        self._check()
+        places = [[self.entries[e] for e in self._found(caption) if e in self.entries] for caption in captions]
+        vectors = torch.zeros(len(captions), self.dim)
+        rows = torch.tensor([row for row, found in enumerate(places) for _ in found], dtype=torch.int64)
+        columns = torch.tensor([place for found in places for place in found], dtype=torch.int64)
+        vectors.index_put_((rows, columns), torch.tensor(self.scale), accumulate=True)
+        return vectors
+
+    def unread(self, captions: Sequence[str]) -> int:
+        """How many of the captions have a word (not: a pair) that is no entry."""
+        self._check()
+        return sum(any(word not in self.entries for word in _words(caption)) for caption in captions)
+
+    def identity(self) -> str:
+        return _digest("words", self._content())
+
+    def save(self, folder: Path) -> dict[str, Any]:
+        self._check()
+        write_json(folder / WORDS, self._content())
+        return {}
+
+    @staticmethod
+    def load(folder: Path) -> Words:
+        """What `save` wrote; raises UserError for a file that is missing or not like this."""
+        path = folder / WORDS
+        content = _json(path)
+        try:
+            entries, scale, pairs = list(content["entries"]), float(content["scale"]), bool(content["pairs"])
+            if not (entries and all(isinstance(entry, str) for entry in entries) and len(set(entries)) == len(entries)):
+                raise ValueError("entries must be different strings")
+            if not (math.isfinite(scale) and scale > 0):
+                raise ValueError("scale must be a positive number")
+            words = Words(pairs=pairs, least=int(content["least"]), most=int(content["most"]))
+        except (LookupError, TypeError, ValueError) as error:
+            raise UserError(f"{path} does not hold an encoder's words ({_line(error)}): {AGAIN}") from None
+        words._take(entries, scale)
+        return words
+
+    def _content(self) -> dict[str, Any]:
+        fixed = {"pairs": self.pairs, "least": self.least, "most": self.most}
+        return fixed | {"scale": self.scale, "entries": list(self.entries)}
+
+    def _check(self) -> None:
+        if not self.entries:
+            raise ValueError("the encoder has no words yet: take fitted(captions)")
+
+
+class Joint(TextEncoder):
+    """The captions' side of a `JointEmbedding` that was trained with the pictures.
+
+    Args:
+        path: the folder that its `save_pretrained` wrote.
+        device: where it runs.
+    """
+
+    def __init__(self, path: str | Path, device: str = "cpu") -> None:
+        folder = _model_folder(path)
+        self.model, missing = _loaded(JointEmbedding, folder)
+        if missing:
+            raise UserError(f"{path} is no joint embedding, it has no weights {missing[0]}: give another folder")
+        self.model.to(device)
+        self.dim, self.name, self._identity = self.model.config.dim, f"joint embedding {path}", _sum(folder)
+
+    def encode(self, captions: Sequence[str]) -> Tensor:
+        return self.model.embed_text(captions).float().cpu()
+
+    def unread(self, captions: Sequence[str]) -> int:
+        known, length = set(self.model.config.alphabet), self.model.config.length
+        return sum(len(text) > length or not known.issuperset(text) for text in map(plain, captions))
+
+    def identity(self) -> str:
+        return _digest("joint", self._identity)
+
+    def save(self, folder: Path) -> dict[str, Any]:
+        self.model.save_pretrained(folder)
+        return {}
+
+
+class HuggingFaceEncoder(TextEncoder):
+    """Any text encoder of `transformers`, from a local folder with its tokenizer and safetensors; nothing is trained.
+
+    Args:
+        path: the folder.
+        pooling: of a caption's tokens. mean: over those that are no padding. first: the first token's. own: the model's
+            (CLIP's projected text features, else its pooler's). auto: own for CLIP and its relatives, else what
+            sentence-transformers' 1_Pooling/config.json says, else mean. Vectors are not normalised.
+        batch: captions at a time.
+        device: where it runs.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        pooling: Literal["auto", "mean", "first", "own"] = "auto",
+        batch: int = BATCH,
+        device: str = "cpu",
+    ) -> None:
+        folder = _model_folder(path)
+        self.batch, self.device, self.name, self._identity = batch, device, str(path), _sum(folder)
+        self.model, missing = _loaded(_model_class(folder), folder)
+        self.pooling: Pooling = _pooling(folder, self.model) if pooling == "auto" else pooling
+        unused = () if self.pooling == "own" else ("pooler.", "projection.")
+        missing = [key for key in missing if not any(part in key for part in unused)]
+        if missing:
+            raise UserError(
+                f"{path} lacks {len(missing)} of the model's weights, as {missing[0]}: give a text encoder's whole "
+                f"folder, or another pooling"
+            )
+        self.model.to(device)
+        self.tokenizer = _tokenizer(folder)
+        limit = self.tokenizer.model_max_length
+        if limit > UNLIMITED:
+            limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", LONGEST)
+        self.length = int(limit)
+        try:
+            probe = torch.zeros(1, 1, dtype=torch.int64, device=device)
+            self.dim = self._pooled({"input_ids": probe, "attention_mask": torch.ones_like(probe)}).shape[1]
+        except Exception as error:  # a model of something else may fail in any way
+            raise UserError(
+                f"{path} holds a {type(self.model).__name__}, which gives no vectors of texts with pooling "
+                f"{self.pooling} ({_line(error)}): give a text encoder, or another pooling"
+            ) from None
+
+    def encode(self, captions: Sequence[str]) -> Tensor:
+        vectors = torch.empty(len(captions), self.dim)
+        # captions of about one length together, so that little is padding
+        order = sorted(range(len(captions)), key=lambda place: (len(captions[place]), captions[place]))
+        starts = range(0, len(order), self.batch)
+        for start in tqdm(starts, desc="embedding captions", delay=2, leave=False, disable=None):
+            places = order[start : start + self.batch]
+            vectors[places] = self._pooled(self._tokens([captions[place] for place in places])).float().cpu()
+        return vectors
+
+    def unread(self, captions: Sequence[str]) -> int:
+        """How many of the captions are longer than the model's limit; unknown words are its tokenizer's affair."""
+        rows = self.tokenizer(list(captions), verbose=False)["input_ids"] if captions else []
+        return sum(len(row) > self.length for row in rows)
+
+    def identity(self) -> str:
+        return _digest("huggingface", self._identity, self.pooling)
+
+    def save(self, folder: Path) -> dict[str, Any]:
+        self.model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+        return {"pooling": self.pooling}
+
+    def _tokens(self, captions: list[str]) -> dict[str, Tensor]:
+        # SigLIP and others that know no mask were trained with all of the padding
+        masked = "attention_mask" in self.tokenizer.model_input_names
+        padding: Any = True if masked else "max_length"
+        found = self.tokenizer(
+            captions, padding=padding, truncation=True, max_length=self.length, return_tensors="pt", verbose=False
+        )
+        ids = found["input_ids"]
+        mask = found["attention_mask"] if masked else torch.ones_like(ids)
+        empty = next((place for place, row in enumerate(mask) if not row.any()), None)
+        if empty is not None:
+            raise UserError(f"{self.name} knows no token of caption {captions[empty]!r}: give another caption")
+        rows = len(self._reader().get_input_embeddings().weight)
+        if int(ids.max()) >= rows:
+            raise UserError(f"{self.name}: the tokenizer gives id {ids.max()}, the model has {rows}: they don't belong")
+        return {"input_ids": ids.to(self.device), "attention_mask": mask.to(self.device)}
+
+    @torch.no_grad()
+    def _pooled(self, tokens: dict[str, Tensor]) -> Tensor:
+        """(batch, time) ids and mask -> (batch, dim)."""
+        if self.pooling == "own":
+            if callable(features := getattr(self.model, "get_text_features", None)):
+                found = features(**tokens)  # a tensor until transformers 5
+                return found if isinstance(found, Tensor) else found.pooler_output
+            outputs = self.model(**tokens)
+            return outputs.text_embeds if "text_embeds" in outputs else outputs.pooler_output
+        hidden = self._reader()(**tokens).last_hidden_state
+        if self.pooling == "first":
+            return hidden[:, 0]
+        mask = tokens["attention_mask"].unsqueeze(2).to(hidden.dtype)
+        return (hidden * mask).sum(dim=1) / mask.sum(dim=1)
+
+    def _reader(self) -> Any:
+        """The part of the model that reads texts."""
+        if callable(getattr(self.model, "get_text_features", None)):
+            return self.model.text_model
+        return self.model.get_encoder() if self.model.config.is_encoder_decoder else self.model
+
+
+@dataclass(frozen=True, eq=False)
+class Standardiser:
+    """(vector - mean) / scale, with which the mean variance of a dimension is 1.
+
+    One scale for all dimensions, so that those that matter little still do. A sentence encoder's vectors of norm 1 in
+    384 dimensions have a standard deviation of .05 each, of which a new network sees next to nothing.
+
+    mean: (dim,) float32, of each dimension. scale: the root of the mean variance.
+    """
+
+    mean: Tensor
+    scale: float
+
+    @staticmethod
+    def of(vectors: Tensor) -> Standardiser:
+        """From the vectors of the captions of training, (captions, dim); scale 1 where they are all the same."""
+        if len(vectors) == 0:
+            raise ValueError("no vectors to standardise by")
+        variance, mean = torch.var_mean(vectors.float(), dim=0, correction=0)
+        total = float(variance.double().mean())
+        # what is left by rounding is no difference
+        same = total <= 1e-12 * float(mean.double().square().mean())
+        return Standardiser(mean, 1.0 if same else math.sqrt(total))
+
+    def __call__(self, vectors: Tensor) -> Tensor:
+        """(..., dim) -> (..., dim)."""
+        return (vectors - self.mean.to(vectors)) / self.scale
+
+
+class Standardised(TextEncoder):
+    """An encoder whose vectors are standardised, which must be the same in training and after it."""
+
+    def __init__(self, encoder: TextEncoder, standardiser: Standardiser) -> None:
+        self.encoder, self.standardiser = encoder, standardiser
+        self.dim, self.name = encoder.dim, encoder.name
+        if standardiser.mean.shape != (self.dim,):
+            raise ValueError(f"{self.name} gives {self.dim} numbers, its standardiser has {len(standardiser.mean)}")
+
+    def encode(self, captions: Sequence[str]) -> Tensor:
+        return self.standardiser(self.encoder.encode(captions))
+
+    def unread(self, captions: Sequence[str]) -> int:
+        return self.encoder.unread(captions)
+
+    def identity(self) -> str:
+        return _digest(self.encoder.identity(), self.standardiser.mean.tolist(), self.standardiser.scale)
+
+    def save(self, folder: Path) -> dict[str, Any]:
+        tensors = {"mean": self.standardiser.mean.float(), "scale": torch.tensor(self.standardiser.scale).double()}
+        _write(folder / STANDARDISER, save(tensors))
+        return self.encoder.save(folder) | {"standardised": True}
+
+
+# On the disk
+
+
+def embed(encoder: TextEncoder, captions: Sequence[str], cache: Path | None = None) -> Tensor:
+    """`encoder.encode(captions)`, (captions, dim), each different caption once; read from the cache if it is there.
+
+    cache: a folder for any number of encoders and lists of captions, or None. A file that is damaged is made anew.
+    Raises UserError where the encoder gives numbers that are not finite, and for a cache that can't be written.
+    """
+    different = {caption: place for place, caption in enumerate(dict.fromkeys(captions))}
+    path = None if cache is None else cache / f"captions-{_digest(encoder.identity(), list(different))}.safetensors"
+    vectors = None if path is None else _cached(path, (len(different), encoder.dim))
+    if vectors is None:
+        vectors = encoder.encode(list(different))
+        bad = ~vectors.isfinite().all(dim=1)
+        if bad.any():
+            caption = list(different)[int(bad.nonzero()[0])]
+            raise UserError(f"{encoder.name} gives numbers that are not finite for {caption!r}: train or copy it again")
+        if path is not None:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                _write(path, save({"vectors": vectors.contiguous()}, {"sum": _content_sum(vectors)}))
+            except OSError as error:
+                raise UserError(f"{path.parent} can't be written ({_line(error)}): give another cache") from None
+    return vectors[torch.tensor([different[caption] for caption in captions], dtype=torch.int64)]
+
+
+def save_encoder(encoder: TextEncoder, folder: Path) -> None:
+    """All that `load_encoder` needs, into a folder that is made if it does not exist: JSON and safetensors."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / KIND).unlink(missing_ok=True)
+    inner = encoder.encoder if isinstance(encoder, Standardised) else encoder
+    kind = next((kind for kind, known in KINDS.items() if type(inner) is known), None)
+    if kind is None:
+        raise UserError(f"{type(inner).__name__} can't be saved with the model: take one of {', '.join(KINDS)}")
+    write_json(folder / KIND, {"kind": kind} | encoder.save(folder))
+
+
+def load_encoder(folder: Path) -> TextEncoder:
+    """What `save_encoder` wrote, alone from that folder; raises UserError where it is missing or damaged."""
+    if not (folder / KIND).is_file():
+        raise UserError(f"{folder} holds no text encoder, {KIND} is missing: {AGAIN}")
+    content = _json(folder / KIND)
+    kind = content.get("kind")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise UserError(f"{folder / KIND}: unknown kind {kind!r}, it is one of {', '.join(KINDS)}: {AGAIN}")
+    encoder: TextEncoder
+    if kind == "words":
+        encoder = Words.load(folder)
+    elif kind == "joint":
+        encoder = Joint(folder)
+    else:
+        pooling = content.get("pooling")
+        if pooling not in ("mean", "first", "own"):
+            raise UserError(f"{folder / KIND}: unknown pooling {pooling!r}: {AGAIN}")
+        encoder = HuggingFaceEncoder(folder, pooling)
+    return Standardised(encoder, _standardiser(folder, encoder.dim)) if content.get("standardised") else encoder
+
+
+def check_width(encoder: TextEncoder, expected: int, where: str) -> None:
+    """Raises UserError unless the encoder gives as many numbers as `where`, a network in words, reads."""
+    if encoder.dim != expected:
+        raise UserError(
+            f"{where} reads captions of {expected} numbers, but {encoder.name} gives {encoder.dim}: take the encoder "
+            f"that it was trained with"
+        )
+
+
+KINDS: dict[str, type[TextEncoder]] = {"words": Words, "joint": Joint, "huggingface": HuggingFaceEncoder}
+
+
+def _words(caption: str) -> list[str]:
+    return re.findall(r"\w+", plain(caption))
+
+
+def _standardiser(folder: Path, dim: int) -> Standardiser:
+    path = folder / STANDARDISER
+    try:
+        with safe_open(path, "pt") as file:
+            mean, scale = file.get_tensor("mean"), float(file.get_tensor("scale"))
+        if mean.shape != (dim,) or not mean.isfinite().all() or not (math.isfinite(scale) and scale > 0):
+            raise ValueError(f"not {dim} means and a positive scale")
+    except (OSError, SafetensorError, ValueError, RuntimeError) as error:
+        raise UserError(f"{path} can't be read ({_line(error)}): {AGAIN}") from None
+    return Standardiser(mean, scale)
+
+
+def _cached(path: Path, shape: tuple[int, int]) -> Tensor | None:
+    """The vectors in a cache's file, or None where it is missing or not whole."""
+    try:
+        with safe_open(path, "pt") as file:
+            vectors, metadata = file.get_tensor("vectors"), file.metadata() or {}
+    except (OSError, SafetensorError):
+        return None
+    whole = vectors.shape == shape and vectors.dtype == torch.float32 and metadata.get("sum") == _content_sum(vectors)
+    return vectors if whole else None
+
+
+def _content_sum(vectors: Tensor) -> str:
+    return hashlib.sha256(vectors.contiguous().numpy().data).hexdigest()
+
+
+def _write(path: Path, content: bytes) -> None:
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        unfinished.write_bytes(content)
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _digest(*parts: Any) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _sum(folder: Path) -> str:
+    """A SHA-256 of what a model is read from, wherever the folder is; not of what `save_encoder` adds to it."""
+    own = {KIND, STANDARDISER}
+    paths = sorted({path for pattern in READ for path in folder.glob(pattern) if path.name not in own})
+    return _digest([[path.name, _file_sum(path)] for path in paths])
+
+
+def _file_sum(path: Path) -> str:
+    found = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(2**20):
+            found.update(block)
+    return found.hexdigest()
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError("no object")
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} can't be read ({_line(error)}): {AGAIN}") from None
+    return content
+
+
+# Folders of transformers
+
+
+def _model_folder(path: str | Path) -> Path:
+    folder = Path(path)
+    if not folder.is_dir():
+        raise UserError(f"{path} is no folder: give a local one that save_pretrained wrote (nothing is downloaded)")
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{path} has no config.json: give a folder that save_pretrained wrote")
+    return folder
+
+
+def _model_class(folder: Path) -> Any:
+    """AutoModel takes a CLIP text model without its projection, whatever the folder holds."""
+    try:
+        architectures = AutoConfig.from_pretrained(folder, local_files_only=True).architectures or []
+    except Exception as error:  # as many kinds as there are models
+        raise UserError(f"{folder}: transformers can't read config.json ({_line(error)}): copy it again") from None
+    return CLIPTextModelWithProjection if "CLIPTextModelWithProjection" in architectures else AutoModel
+
+
+def _loaded(model_class: Any, folder: Path) -> tuple[Any, list[str]]:
+    """The model, for inference, and the weights that the folder lacks; nothing pickled is loaded."""
+    try:
+        model, found = model_class.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+        )
+    except Exception as error:  # as many kinds as there are models
+        raise UserError(
+            f"{folder}: transformers can't load a model from it ({_line(error)}): copy it again, with config.json and "
+            f"model.safetensors"
+        ) from None
+    return model.eval().requires_grad_(False), sorted(found["missing_keys"])
+
+
+def _tokenizer(folder: Path) -> Any:
+    # without any of these, transformers makes a tokenizer that knows no word
+    if not any(path for pattern in VOCABULARIES for path in folder.glob(pattern)):
+        raise UserError(f"{folder} has no tokenizer.json: copy the model's tokenizer there")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # tokenizers raises bare ones
+        raise UserError(f"{folder}: transformers can't load a tokenizer ({_line(error)}): copy it there") from None
+    if tokenizer.pad_token is None and tokenizer.eos_token is None:
+        raise UserError(f"{folder}: the tokenizer has no padding token: copy the model's whole folder again")
+    if tokenizer.pad_token is None:  # it is masked, so any will do
+        tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.padding_side = tokenizer.truncation_side = "right"
+    return tokenizer
+
+
+def _pooling(folder: Path, model: Any) -> Pooling:
+    if callable(getattr(model, "get_text_features", None)) or model.config.model_type == "clip_text_model":
+        return "own"
+    path = folder / "1_Pooling" / "config.json"
+    return "first" if path.is_file() and _json(path).get("pooling_mode_cls_token") else "mean"
+
+
+def _line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0] or type(error).__name__

@@ -1,0 +1,176 @@
+"""What a generator's pictures are worth: on held-out captions, beside real pictures and beside chance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from seqgan_kit.images import metrics
+from seqgan_kit.images.data import Captioned, Ints, centred
+from seqgan_kit.images.encoders import TextEncoder, Words, embed
+from seqgan_kit.images.features import (
+    Extracted,
+    Features,
+    HuggingFaceFeatures,
+    LearnedFeatures,
+    NetworkFeatures,
+    clip_scores,
+    extract,
+)
+from seqgan_kit.images.grids import to_bytes
+from seqgan_kit.images.sources import Source
+from seqgan_kit.images.text import OTHERS, matches
+from seqgan_kit.learning import Metrics
+from seqgan_kit.networks.joint_embedding import JointEmbedding
+from seqgan_kit.worlds.pictures import caption_scores
+
+CHUNK = 100  # pictures made at a time
+WORDS = 64  # that the learned features tell pictures by
+GROUPS, EACH = 16, 4  # captions, and pictures of each, that diversity is measured on
+
+
+@torch.no_grad()
+def make(generator: Any, conditions: Tensor, noise: Tensor | None = None) -> Tensor:
+    """A picture of each caption's embedding, uint8 (captions, 3, side, side), each independent of the others.
+
+    noise: (captions, dim); unset draws it.
+    """
+    generator.eval()  # else a picture would depend on its batch
+    if noise is None:
+        noise = torch.randn(len(conditions), generator.config.noise)
+    device = next(generator.parameters()).device
+    parts = zip(noise.split(CHUNK), conditions.split(CHUNK), strict=True)
+    return torch.cat([to_bytes(generator(z.to(device), c.to(device))[0]) for z, c in parts])
+
+
+class Asked:
+    """Captions to make pictures of, and the real pictures that they belong to."""
+
+    def __init__(self, data: Captioned, count: int, seed: int) -> None:
+        rng = np.random.default_rng([seed, 3])
+        pictures = np.concatenate([rng.permutation(len(data)) for _ in range(-(-count // len(data)))])[:count]
+        self.pictures: Ints = pictures
+        self.captions = [data.captions[i] for i in data.draw(pictures, rng)]
+        self.wrong = [self.captions[(i + 1) % len(pictures)] for i in range(len(pictures))]
+
+
+class Evaluation:
+    """The metrics of one run; what they need of the real pictures is computed once.
+
+    source: data, at the side `kept`. side: of the pictures that are evaluated. features: None leaves the distances out.
+    matcher: for R-precision. clip: folder of a CLIP model.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        encoder: TextEncoder,
+        conditional: bool,
+        side: int,
+        samples: int,
+        seed: int,
+        features: Features | None = None,
+        matcher: JointEmbedding | None = None,
+        clip: str | None = None,
+    ) -> None:
+        self.source, self.side, self.seed = source, side, seed
+        self.features, self.matcher = features, matcher
+        self.clip = clip_scores(clip) if clip else None
+        held_out = source.held_out
+        pairs = len(held_out.spoken)
+        self.asked = {"": Asked(held_out, min(samples, pairs), seed)}
+        if source.unseen is not None:
+            self.asked["unseen_"] = Asked(source.unseen, min(samples, len(source.unseen.spoken)), seed)
+        self.conditions = {name: _embedded(encoder, asked.captions, conditional) for name, asked in self.asked.items()}
+        self._real: Extracted | None = None
+
+    def __call__(self, generator: nn.Module) -> tuple[Metrics, Tensor]:
+        """Metrics, and the pictures of the held-out captions, uint8."""
+        made = {name: make(generator, conditions) for name, conditions in self.conditions.items()}
+        found = self.scores(made[""], self.asked[""].captions)
+        if self.source.shapes and "unseen_" in made:
+            scores = caption_scores(self.asked["unseen_"].captions, made["unseen_"])
+            found |= {f"unseen_{name}": value for name, value in scores.items()}
+        first = self.conditions[""][:GROUPS].repeat_interleave(EACH, 0)
+        again = make(generator, first).flatten(1).float() / 255
+        found["diversity"] = metrics.diversity(again, torch.arange(len(again)) // EACH) / again.shape[1] ** 0.5
+        return found, made[""]
+
+    def scores(self, pictures: Tensor, captions: Sequence[str]) -> Metrics:
+        """Of pictures that shall show these captions."""
+        found: Metrics = {}
+        if self.source.shapes:
+            found |= caption_scores(captions, pictures)
+        floats = pictures.float() / 127.5 - 1
+        if self.matcher is not None:
+            found["r_precision"] = matches(self.matcher, floats, list(captions), self.source.train, self.seed)
+        if self.clip is not None:
+            found["clip_score"] = float(self.clip(floats, captions).mean())
+        if self.features is not None:
+            real, fake = self.real(), extract(self.features, [pictures], keep=True)
+            assert real.vectors is not None
+            assert fake.vectors is not None
+            found["frechet_distance"] = metrics.frechet_distance(real.moments, fake.moments)
+            found["kernel_distance"] = metrics.kernel_distance(real.vectors, fake.vectors)
+            found["precision"], found["recall"] = metrics.precision_and_recall(real.vectors, fake.vectors)
+            if fake.probabilities is not None:
+                found["inception_score"] = metrics.inception_score(fake.probabilities)[0]
+        return found
+
+    def real(self) -> Extracted:
+        """Features of the held-out pictures."""
+        if self._real is None:
+            assert self.features is not None
+            self._real = extract(self.features, [centred(self.source.held_out.pixels, self.side)], keep=True)
+        return self._real
+
+    def enlarged(self, generator: nn.Module) -> Metrics:
+        """Scores of another generator's smaller pictures, enlarged by bilinear interpolation."""
+        small = make(generator, self.conditions[""]).float()
+        pictures = F.interpolate(small, size=(self.side, self.side), mode="bilinear", align_corners=False)
+        return self.scores(pictures.round().clamp(0, 255).to(torch.uint8), self.asked[""].captions)
+
+    def baselines(self) -> dict[str, Metrics]:
+        """What other real pictures score, with the captions that are theirs and with those of the next picture."""
+        train = self.source.train
+        asked = Asked(train, min(len(self.asked[""].captions), len(train)), self.seed)
+        real = centred(train.pixels[torch.from_numpy(asked.pictures)], self.side)
+        chance = {name: value for name, value in self.scores(real, asked.wrong).items() if name not in OF_PICTURES}
+        if self.matcher is not None:
+            chance["r_precision"] = 1 / (1 + min(OTHERS, len(train.captions) - 1))
+        return {"real pictures": self.scores(real, asked.captions), "their captions shuffled": chance}
+
+
+OF_PICTURES = ("frechet_distance", "kernel_distance", "precision", "recall", "inception_score")
+"""Metrics that do not look at captions."""
+
+
+def _embedded(encoder: TextEncoder, captions: Sequence[str], conditional: bool) -> Tensor:
+    vectors = embed(encoder, captions)
+    return vectors if conditional else torch.zeros_like(vectors)
+
+
+def features_of(kind: str, steps: int, data: Captioned, side: int, seed: int, folder: Path) -> Features | None:
+    """As the option `evaluation.features` says; what is learned is kept in `folder`, and read from it again."""
+    if kind == "none":
+        return None
+    if kind != "learned":
+        return HuggingFaceFeatures(kind).prepare(data.pixels[:1], torch.zeros(1, 1), seed)
+    if (folder / "config.json").is_file():
+        return NetworkFeatures.load(folder)
+    words = Words(list(data.captions), pairs=False, least=1, most=WORDS)
+    told = words.encode(list(data.captions)) > 0
+    owner = torch.from_numpy(np.repeat(np.arange(len(data)), np.diff(data.first)))
+    targets = torch.zeros(len(data), words.dim)
+    targets.index_put_((owner,), told[torch.from_numpy(data.spoken)].float(), accumulate=True)
+    found = LearnedFeatures(steps=steps).prepare(centred(data.pixels, side), (targets > 0).float(), seed)
+    unfinished = folder.with_name(f".{folder.name}")
+    found.network.save_pretrained(unfinished)
+    unfinished.replace(folder)
+    return found

@@ -1,0 +1,185 @@
+"""From a configuration to captioned pictures: a folder, or the world of shapes."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from seqgan_kit.errors import UserError
+from seqgan_kit.images.data import Captioned, captioned
+from seqgan_kit.images.decoding import decode
+from seqgan_kit.images.folders import Record, read
+from seqgan_kit.worlds import pictures as world
+from seqgan_kit.worlds.captions import parse
+from seqgan_kit.worlds.shapes import COLOURS, KINDS, Description, Scene, holds
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What to learn from: a folder of captioned pictures, or little scenes that the toolkit draws.
+
+    Args:
+        path: folder in the imagefolder convention of Hugging Face (metadata.jsonl), of CUB-200-2011 or of Oxford-102;
+            unset draws scenes.
+        side: of the pictures in pixels, 4 times a power of 2; of the first stage's, if there are two.
+        margin: keep them larger by this share, and cut them out at random (0.1875: 76 for 64 pixels).
+        flip: mirror half of them; unset does so for CUB and Oxford-102, never where captions may tell left from right.
+        mismatch: captions that do not fit are those of another picture, or of another class.
+        held_out: share of the pictures that is held out, where the folder does not say.
+        cache: folder for decoded pictures, for the next run; unset keeps none.
+        workers: processes that decode; unset takes what the machine has.
+        scenes: how many to draw.
+        shapes: most shapes of a scene, up to 3.
+        captions: of each scene.
+        unseen: combinations of colour and shape that are kept out of training, to be asked for later.
+    """
+
+    path: str | None = None
+    side: int = 32
+    margin: float = 0.0
+    flip: bool = False
+    mismatch: Literal["caption", "class"] = "caption"
+    held_out: float = 0.1
+    cache: str | None = None
+    workers: int | None = None
+    scenes: int = 4000
+    shapes: int = 1
+    captions: int = 8
+    unseen: int = 4
+
+
+@dataclass(frozen=True)
+class Source:
+    """train, held_out: captioned pictures at the largest side that is needed, no caption in both.
+
+    unseen: those with combinations of colour and shape that training lacks, where the world is known.
+    shapes: captions can be checked exactly.
+    """
+
+    name: str
+    train: Captioned
+    held_out: Captioned
+    unseen: Captioned | None = None
+    shapes: bool = False
+
+    def summary(self) -> str:
+        """What was read, in one line."""
+        text = (
+            f"{self.name}: {len(self.train)} pictures to train on with {len(self.train.captions)} different captions, "
+            f"{len(self.held_out)} held out"
+        )
+        return text if self.unseen is None else f"{text}, {len(self.unseen)} of unseen combinations"
+
+
+def load(config: DataConfig, side: int, seed: int) -> Source:
+    """side: of the pictures that training needs, `margin` included. Raises UserError for what can't be read."""
+    if not 0 < config.held_out < 1:
+        raise UserError(f"--data.held_out {config.held_out:g}: give a share between 0 and 1")
+    return _folder(config, side, seed) if config.path is not None else _shapes(config, side, seed)
+
+
+def _folder(config: DataConfig, side: int, seed: int) -> Source:
+    root = Path(config.path or "")
+    records = read(root)
+    parts = _split(records, config.held_out, seed)
+    cache = Path(config.cache) if config.cache else None
+    if config.mismatch == "class" and any(record.label is None for record in records):
+        raise UserError(f"--data.mismatch class: {root} does not give every picture a class (`label`)")
+    found = []
+    for some in parts:
+        pixels = decode(some, side, config.workers, cache)
+        labels = [record.label for record in some] if config.mismatch == "class" else None
+        found.append(captioned(pixels, [record.captions for record in some], labels))
+    return Source(str(root), found[0], found[1])
+
+
+def _split(records: Sequence[Record], share: float, seed: int) -> tuple[list[Record], list[Record]]:
+    """To train on, and held out: as the folder says; else a share, pictures with a caption in common together."""
+    told = [[r for r in records if r.split == name] for name in ("train", "test")]
+    if all(told):
+        return told[0], told[1]
+    groups: dict[str, int] = {}
+    owner = list(range(len(records)))
+
+    def root(i: int) -> int:
+        while owner[i] != i:
+            owner[i] = i = owner[owner[i]]
+        return i
+
+    for i, record in enumerate(records):
+        # further captions are often keywords that many share; the first one names the picture
+        first = record.captions[0].lower()
+        owner[root(i)] = root(groups.setdefault(first, i))
+    order = np.random.default_rng([seed, 1]).permutation(len(records))
+    wanted = max(1, round(share * len(records)))
+    held: list[int] = []
+    taken: set[int] = set()
+    members: dict[int, list[int]] = {}
+    for i in range(len(records)):
+        members.setdefault(root(i), []).append(i)
+    for i in order:
+        if len(held) >= wanted:
+            break
+        if root(i) not in taken:
+            taken.add(root(i))
+            held += members[root(i)]
+    chosen = set(held)
+    if len(chosen) >= len(records):
+        raise UserError("all pictures have the same caption: nothing can be held out; give different captions")
+    return [r for i, r in enumerate(records) if i not in chosen], [records[i] for i in sorted(chosen)]
+
+
+def _shapes(config: DataConfig, side: int, seed: int) -> Source:
+    for option, value, least, most in [
+        ("--data.scenes", config.scenes, 2, 10**6),
+        ("--data.shapes", config.shapes, 1, 3),
+        ("--data.captions", config.captions, 1, 100),
+        ("--data.unseen", config.unseen, 0, len(COLOURS) * len(KINDS) // 2),
+    ]:
+        if not least <= value <= most:
+            raise UserError(f"{option} {value}: give {least} to {most}")
+    rng = random.Random(seed)
+    every = [(colour, kind) for colour in COLOURS for kind in KINDS]
+    unseen = frozenset(rng.sample(every, config.unseen))
+    others = max(2, round(config.scenes * config.held_out))
+    scenes = world.draw(config.scenes + 2 * others, seed, config.shapes, unseen)
+    told = [world.captions_of(scene, config.captions, rng) for scene in scenes]
+    train = _scenes(scenes[: config.scenes], told[: config.scenes], side, seed)
+    known = set(train.captions)
+    new = [(scene, [c for c in some if c not in known]) for scene, some in zip(scenes, told, strict=True)]
+    kept = [(scene, some) for scene, some in new[config.scenes :] if some][:others]
+    held_out = _scenes([scene for scene, _ in kept], [some for _, some in kept], side, seed + 1)
+    apart = None
+    if unseen:
+        drawn = world.draw(40 * others, seed + 2, config.shapes)
+        rare = [scene for scene in drawn if world.combinations(scene) & unseen][:others]
+        apart = _scenes(rare, [_naming(scene, unseen, config.captions, rng) for scene in rare], side, seed + 2)
+    return Source(f"scenes of {config.shapes} shape{'s' * (config.shapes > 1)}", train, held_out, apart, True)
+
+
+def _naming(scene: Scene, unseen: frozenset[tuple[str, str]], count: int, rng: random.Random) -> list[str]:
+    """Captions that name an unseen combination, if there are any."""
+    found = world.captions_of(scene, count, rng)
+    naming = [caption for caption in found if _named(parse(caption)) & unseen]
+    return naming or found
+
+
+def _named(description: Description | None) -> set[tuple[str | None, str | None]]:
+    return set() if description is None else {(colour, kind) for _, colour, kind in description.mentions}
+
+
+def _scenes(scenes: list[Scene], captions: list[list[str]], side: int, seed: int) -> Captioned:
+    read: dict[str, Description | None] = {}
+
+    def true(picture: int, caption: str) -> bool:
+        if caption not in read:
+            read[caption] = parse(caption)
+        description = read[caption]
+        return description is not None and holds(description, scenes[picture])
+
+    return captioned(world.render(scenes, side, seed), captions, holds=true)

@@ -1,0 +1,117 @@
+"""How captions become vectors in a run, and the training of a joint embedding of captions and pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from seqgan_kit.images import metrics
+from seqgan_kit.images.data import Captioned, PictureBatches, centred, unit
+from seqgan_kit.images.encoders import TextEncoder
+from seqgan_kit.learning import OptimizerConfig
+from seqgan_kit.networks.joint_embedding import (
+    PAPER_ALPHABET,
+    JointEmbedding,
+    JointEmbeddingConfig,
+    alphabet_of,
+    structured_joint_embedding,
+)
+from seqgan_kit.samples import Images
+
+OTHERS = 99  # captions beside a picture's own, for R-precision
+
+
+@dataclass(frozen=True)
+class JointConfig:
+    """A char-CNN-RNN and a picture encoder, trained into one space (Reed et al. 2016a), before the game.
+
+    Args:
+        steps: batches; above 0 the text encoder is this one, not `text.encoder`; 0 trains none.
+        batch_size: pictures a batch, over all processes.
+        length: characters of a caption (201 in the paper).
+        widths: of the convolutions over characters (384, 512, 512).
+        dim: width of the vectors (1024).
+        picture_width: channels of the first convolution over pixels.
+        alphabet: `paper` (70 Latin characters), `data` (those of the captions), or the characters themselves.
+        optimizer: its own.
+    """
+
+    steps: int = 0
+    batch_size: int = 64
+    length: int = 96
+    widths: list[int] = field(default_factory=lambda: [64, 128, 128])
+    dim: int = 128
+    picture_width: int = 32
+    alphabet: str = "paper"
+    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=7e-4, final=0.1))
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """From captions to the vectors that both players read.
+
+    Args:
+        encoder: unset or Words counts words, whose meaning the players' first layers learn end to end; Joint was
+            trained by `train encoder`; HuggingFaceEncoder is any text model from a folder.
+        conditional: false gives every caption the same vector: an unconditional GAN, as a control.
+        standardise: subtract the mean of the training captions' vectors, and divide by their standard deviation.
+        averaged: captions of a picture whose vectors are averaged (4 in Reed et al.'s code).
+        cache: folder that vectors are kept in, for the next run with the same encoder and captions; unset keeps none.
+    """
+
+    encoder: TextEncoder | None = None
+    conditional: bool = True
+    standardise: bool = True
+    averaged: int = 1
+    cache: str | None = None
+
+
+def joint_network(config: JointConfig, captions: list[str]) -> JointEmbedding:
+    """A new network, with the alphabet that the configuration asks for."""
+    known = {"paper": lambda: PAPER_ALPHABET, "data": lambda: alphabet_of(captions)}
+    alphabet = known[config.alphabet]() if config.alphabet in known else "".join(dict.fromkeys(config.alphabet.lower()))
+    return JointEmbedding(
+        JointEmbeddingConfig(alphabet, config.length, config.widths, config.dim, config.picture_width)
+    )
+
+
+def joint_loss(module: nn.Module, batch: Images) -> tuple[Tensor, dict[str, Tensor]]:
+    """The symmetric structured joint embedding loss. `batch.condition`: (batch, length) places in the alphabet."""
+    pictures, texts = module(batch.pixels, batch.condition)
+    same = (batch.condition.unsqueeze(0) == batch.condition.unsqueeze(1)).all(2)
+    loss = structured_joint_embedding(pictures.float(), texts.float(), same)
+    scores = (pictures @ texts.T).masked_fill(same & ~torch.eye(len(same), dtype=torch.bool, device=same.device), -1e9)
+    right = (scores.argmax(1) == torch.arange(len(scores), device=scores.device)).float().mean()
+    return loss, {"matched": right.detach()}
+
+
+def joint_batches(network: JointEmbedding, data: Captioned, side: int, seed: int, **others: object) -> PictureBatches:
+    """Pictures with the characters of a caption of theirs."""
+    characters = network.number(list(data.captions)).cpu()
+    return PictureBatches(data, characters, side, seed, mismatched=False, **others)  # type: ignore[arg-type]
+
+
+@torch.no_grad()
+def matches(network: JointEmbedding, pixels: Tensor, captions: list[str], data: Captioned, seed: int) -> float:
+    """R-precision: share of pictures nearer to their own caption than to 99 others drawn from `data`.
+
+    pixels: (n, 3, side, side) in [-1, 1]. captions: those that they shall show.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    known = {caption: i for i, caption in enumerate(data.captions)}
+    of_data = network.embed_text(list(data.captions))
+    own = torch.tensor([known.get(caption, -1) for caption in captions])
+    count = min(OTHERS, len(of_data) - 1)
+    others = torch.rand(len(captions), len(of_data), generator=generator)
+    others[torch.arange(len(own))[own >= 0], own[own >= 0]] = 2.0  # never its own
+    index = others.argsort(1)[:, :count]
+    return metrics.r_precision(network.embed_pictures(pixels), network.embed_text(captions), of_data[index])
+
+
+def real_pictures(data: Captioned, side: int, count: int) -> tuple[Tensor, list[str]]:
+    """The first `count` pictures, floats in [-1, 1], each with its first caption."""
+    some = slice(0, min(count, len(data)))
+    captions = [data.captions[j] for j in data.spoken[data.first[:-1][some]]]
+    return unit(centred(data.pixels[some], side)), captions

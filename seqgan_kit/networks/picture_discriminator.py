@@ -1,0 +1,111 @@
+"""Discriminators of pictures with captions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from seqgan_kit.networks.picture_generator import START, doublings
+from seqgan_kit.networks.picture_layers import (
+    SLOPE,
+    Norm,
+    Residual,
+    SelfAttention,
+    channels_last,
+    initialise,
+    initialise_text,
+    normalised,
+    rectifier,
+    spread,
+    with_spectral_norm,
+)
+
+
+class PictureDiscriminator(nn.Module):
+    """Picture and caption's embedding -> logits, higher = real and fitting: GAN-CLS's and both of StackGAN's.
+
+    Strided convolutions down to 4x4, where the projected embedding is joined (Reed et al. 2016; Zhang et al. 2017). One
+    forward may see a batch of pictures with several captions each: their features are computed once.
+
+    Args:
+        side: of the pictures, 4 times a power of 2.
+        condition: width of a caption's embedding.
+        width: channels after the first layer; they double with each.
+        most: the most channels; above 256 pixels they would become too many.
+        text: width that the embedding is projected to.
+        residual: a residual block at 4x4 (GAN-CLS).
+        join: side of the convolution that joins picture and embedding: 1 (GAN-CLS) or 3 (StackGAN).
+        unconditional: a second logit, of the picture alone (StackGAN's stage II).
+        attention: side of the feature map with self-attention; 0 has none.
+        norm: of the feature maps; each batch of pictures is normalised by itself.
+        spectral: divide every weight by its largest singular value.
+    """
+
+    def __init__(
+        self,
+        side: int,
+        condition: int,
+        width: int = 64,
+        most: int = 512,
+        text: int = 128,
+        residual: bool = True,
+        join: int = 1,
+        unconditional: bool = False,
+        attention: int = 0,
+        norm: Norm = "batch",
+        spectral: bool = False,
+    ) -> None:
+        super().__init__()
+        bias = norm == "none"
+        channels = 3
+        layers: list[nn.Module] = []
+        for level in range(doublings(side)):
+            outputs = min(most, width * 2**level)
+            first = level == 0
+            layers.append(nn.Conv2d(channels, outputs, 4, 2, 1, bias=bias or first))
+            channels = outputs
+            if not first:
+                layers.append(normalised(norm, channels))
+            layers.append(rectifier(SLOPE))
+            if attention == side // 2 ** (level + 1):
+                layers.append(SelfAttention(channels))
+        if residual:
+            layers.append(Residual(channels, norm, SLOPE, channels // 4))
+        self.trunk = nn.Sequential(*layers)
+        self.read = nn.Linear(condition, text)
+        self.conditional = self._head(channels + text, channels, join, norm)
+        self.unconditional = nn.Conv2d(channels, 1, START) if unconditional else None
+        initialise(self)
+        initialise_text(self.read)
+        if spectral:
+            with_spectral_norm(self)
+        channels_last(self)
+
+    @staticmethod
+    def _head(inputs: int, channels: int, join: int, norm: Norm) -> nn.Sequential:
+        return nn.Sequential(
+            nn.Conv2d(inputs, channels, join, padding=join // 2, bias=norm == "none"),
+            normalised(norm, channels),
+            rectifier(SLOPE),
+            nn.Conv2d(channels, 1, START),
+        )
+
+    def forward(self, *batches: tuple[Tensor, Sequence[Tensor]]) -> list[list[Tensor]]:
+        """Of each (pixels (batch, 3, side, side), captions' embeddings (batch, dim) each): logits (batch,) of each
+        caption, float32, and after them that of the picture alone, where there is such a head."""
+        found = []
+        for pixels, captions in batches:
+            features = self.trunk(pixels.contiguous(memory_format=torch.channels_last))
+            logits = [self._conditional(features, caption) for caption in captions]
+            if self.unconditional is not None:
+                logits.append(self.unconditional(features).flatten().float())
+            found.append(logits)
+        return found
+
+    def _conditional(self, features: Tensor, caption: Tensor) -> Tensor:
+        text = F.leaky_relu(self.read(caption), SLOPE)
+        joined = torch.cat([features, spread(text.to(features.dtype), features)], dim=1)
+        return self.conditional(joined).flatten().float()
