@@ -4,6 +4,7 @@ python recipes/record.py NAME RUN [RUN ...]   record these runs, one per seed, a
 python recipes/record.py                      renew the tables from the records
 
 Runs of imitation, of all tasks and seeds, are one record and one table, a row for each task and number of trajectories.
+So are runs of images: a row for each name of a run folder without its seed, `gan_cls-0`, `gan_cls-1` and so on.
 """
 
 from __future__ import annotations
@@ -32,21 +33,27 @@ def record(runs: list[Path]) -> list[dict[str, Any]]:
             last = phases.setdefault(line["phase"], {"metrics": {}})
             last |= {"steps": line["step"], "seconds": line["seconds"]}
             last["metrics"] |= {name: value for name, value in line.items() if name.startswith("eval/")}
-        found.append({**json.loads((run / "run.json").read_text()), "phases": phases, **_imitated(run)})
+        found.append({**json.loads((run / "run.json").read_text()), "phases": phases, **_beside(run)})
     return found
 
 
-def _imitated(run: Path) -> dict[str, Any]:
-    """What a run of imitation stands beside: its task, and what uniform actions and the expert earn."""
+def _beside(run: Path) -> dict[str, Any]:
+    """What a run stands beside: real pictures and chance, or its task and what uniform actions and the expert earn."""
     if not (run / "baselines.json").is_file():
         return {}
     config = yaml.safe_load((run / "config.yaml").read_text())
+    baselines = json.loads((run / "baselines.json").read_text())
+    if "environment" not in config:
+        name = re.sub(r"-\d+$", "", run.name).replace("_", " ")
+        extra = run / "pictures" / "nearest.json"
+        nearest = json.loads(extra.read_text()) if extra.is_file() else {}
+        return {"name": name, "baselines": baselines, "nearest": nearest}
     return {
         "environment": config["environment"]["id"],
         "trajectories": config["demonstrations"]["trajectories"],
         "subsample": config["demonstrations"]["subsample"],
         "steps_per_round": config["policy"]["steps"] * config["environment"]["copies"],
-        "baselines": json.loads((run / "baselines.json").read_text()),
+        "baselines": baselines,
     }
 
 
@@ -83,10 +90,66 @@ def imitation_table(runs: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+PICTURES = {
+    "colours_and_shapes": "colour and shape right",
+    "unseen_colours_and_shapes": "the same, unseen pairs",
+    "positions": "position right",
+    "all": "all right",
+    "r_precision": "R-precision",
+    "frechet_distance": "Fréchet distance",
+    "kernel_distance": "kernel distance",
+    "precision": "precision",
+    "recall": "recall",
+    "diversity": "diversity",
+}
+
+
+def picture_table(runs: list[dict[str, Any]]) -> str:
+    """A row for each kind of run and each of its stages, between real pictures and chance; a column a metric."""
+
+    def metrics(run: dict[str, Any], phase: str) -> dict[str, float]:
+        return {name.removeprefix("eval/"): value for name, value in run["phases"][phase]["metrics"].items()}
+
+    rows: dict[str, list[dict[str, float]]] = {}
+    for run in runs:
+        for name, found in run["baselines"].items():
+            title = name.replace("second_", "second stage: ")
+            rows.setdefault(title, []).append(found["metrics"])
+        for phase in ("adversarial", "second_stage"):
+            if phase in run["phases"] and metrics(run, phase):
+                title = f"**{run['name']}**" + (", second stage" if phase == "second_stage" else "")
+                rows.setdefault(title, []).append(metrics(run, phase))
+    known = [name for name in PICTURES if any(name in found for some in rows.values() for found in some)]
+    heads = ["", *(PICTURES[name] for name in known)]
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    for title, some in rows.items():
+        cells = [
+            _spread([found[name] for found in some if name in found]) if any(name in f for f in some) else "-"
+            for name in known
+        ]
+        lines.append("| " + " | ".join([title, *cells]) + " |")
+    seeds = ", ".join(str(seed) for seed in sorted({run["seed"] for run in runs}))
+    parts = []
+    for name in dict.fromkeys(run["name"] for run in runs):
+        ends = [max(p["seconds"] for p in run["phases"].values()) for run in runs if run["name"] == name]
+        steps = [p["steps"] for p in next(run for run in runs if run["name"] == name)["phases"].values()]
+        parts.append(f"{name} {' + '.join(map(str, steps))} steps, {statistics.mean(ends) / 60:.0f} minutes")
+    record = runs[0]
+    lines.append("")
+    lines.append(
+        f"Seeds {seeds}; {'; '.join(parts)}, on {record['threads']} thread(s) of {record['device']}, "
+        f"{record['precision']}; torch {record['versions']['torch']}, "
+        f"commit {', '.join(sorted({str(run['commit'])[:9] for run in runs}))}."
+    )
+    return "\n".join(lines)
+
+
 def table(runs: list[dict[str, Any]]) -> str:
     """Mean and standard deviation over the seeds of each metric, a column a phase."""
     if not runs:
         return "(not measured yet)"
+    if "name" in runs[0]:
+        return picture_table(runs)
     if "environment" in runs[0]:
         return imitation_table(runs)
     phases = [phase for phase in PHASES if phase in runs[0]["phases"]]

@@ -301,10 +301,13 @@ def test_a_decompression_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, s
     assert told == f"{path} has more than 64,000,000 pixels: replace the picture or remove it"
 
 
-def test_the_largest_picture(tmp_path: Path) -> None:
-    """Up to the limit, pictures are decoded."""
-    (tmp_path / "a.png").write_bytes(png(8000, 8000, bytes(8000 * 8001)))
+def test_the_largest_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Up to the limit, here a low one, pictures are decoded."""
+    monkeypatch.setattr(decoding, "LARGEST", 80)
+    (tmp_path / "a.png").write_bytes(png(10, 8, bytes(11 * 8)))
     assert (decoded(tmp_path / "a.png", 2) == 0).all()
+    (tmp_path / "a.png").write_bytes(png(9, 9, bytes(10 * 9)))
+    assert "more than 80 pixels" in mistake(lambda: decode([record(tmp_path / "a.png")], 2))
 
 
 SAVED: dict[str, dict[str, Any]] = {

@@ -119,6 +119,12 @@ def test_one_list_for_both_splits(tree: Tree) -> None:
     names = ["train/a.png", "./test/x/a.png", "other/train/a.png", "train.png"]
     root = tree({"metadata.jsonl": lines(*map(row, names))} | dict.fromkeys(names, ""))
     assert [record.split for record in read(root)] == ["train", "test", None, None]
+    (root / "test/x/a.png").unlink()
+    (root / "test/x").rmdir()
+    (root / "test").rmdir()
+    (root / "test").touch()  # a picture without a suffix
+    (root / "metadata.jsonl").write_text(lines(*map(row, ["test", "train.png"])))
+    assert [record.split for record in read(root)] == [None, None]
 
 
 def test_csv(tree: Tree) -> None:
@@ -181,6 +187,13 @@ def test_a_bad_line(tree: Tree, line: str) -> None:
     told = mistake(lambda: read(root))
     assert told.startswith(f"{root / 'metadata.jsonl'} line 3: ")
     assert BAD_LINES[line] in told
+
+
+def test_an_absolute_name(tree: Tree) -> None:
+    """Even one in the folder: it would be wrong on every other machine."""
+    root = tree({"a.png": "", "b.png": ""})
+    (root / "metadata.jsonl").write_text(lines(row("a.png"), row(str(root / "b.png"))))
+    assert f"line 2: {root / 'b.png'} leads out of the folder" in mistake(lambda: read(root))
 
 
 def test_links_inside_the_folder_are_followed(tree: Tree) -> None:

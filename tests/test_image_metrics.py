@@ -170,6 +170,15 @@ def test_precision_and_recall_are_brute_force(neighbours: int, chunk: int, monke
     assert found[0] != found[1]
 
 
+def test_equal_rows_are_at_distance_zero() -> None:
+    """What rounding leaves of the distance of equal rows, of either sign, is taken for 0, and nothing else is."""
+    rows = normal(30, 300, seed=24, offset=100).double()
+    squared = metrics._squared(rows, rows[:7])
+    assert squared.diagonal().tolist() == [0] * 7
+    expected = torch.cdist(rows, rows[:7], compute_mode="donot_use_mm_for_euclid_dist").square()
+    torch.testing.assert_close(squared, expected, rtol=1e-8, atol=0)
+
+
 def test_precision_without_recall() -> None:
     """A generator that copies few of the pictures is precise but recalls little, also far from the origin."""
     real = normal(50, 300, seed=13, offset=100)

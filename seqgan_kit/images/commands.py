@@ -93,7 +93,7 @@ def sample(run: Path, options: Namespace, read: Read) -> None:
         print(path)
     if len(paths) > PRINTED:
         print(f"... and {len(paths) - PRINTED} more")
-    print(f"{grid}: a row a caption, as in {grid.with_suffix('.txt')}")
+    print(f"{grid}.png: a row a caption, as in {grid}.txt")
 
 
 def evaluate_options(parser: ArgumentParser) -> None:
@@ -152,9 +152,8 @@ def summarise(run: Path) -> None:
         beside[SECOND_STAGE if second else ADVERSARIAL][name.removeprefix(SECOND)] = values
     phases = read_metrics(run / "metrics.jsonl")
     for phase, baselines in beside.items():
-        last: dict[str, float] = {}
-        for line in phases.get(phase, []):
-            last |= {k.removeprefix("eval/"): v for k, v in line.values.items() if k.startswith("eval/")}
+        found = {name: value for row in phases.get(phase, []) for name, value in row.values.items()}
+        last = {name.removeprefix("eval/"): value for name, value in found.items() if name.startswith("eval/")}
         if last:
             title = phase.replace("_", " ")
             print(f"\n{_table('on held-out captions', {title: last, **baselines})}")
@@ -229,24 +228,30 @@ def _check_seed(seed: int) -> None:
 
 def _load_model(run: Path) -> Any:
     """The generator of RUN/model, for inference."""
-    from transformers import AutoModel
-
     from seqgan_kit.networks.picture_generator import PictureGenerator, StackedGenerator
 
-    folder = run / "model"
+    folder, advice = run / "model", f"resume {run} to write it anew"
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder} holds no model: it is written at the end of each phase; train on, or resume {run}")
-    network = _loaded(AutoModel, folder, f"resume {run} to write it anew")
-    if not isinstance(network, PictureGenerator | StackedGenerator):
-        raise UserError(f"{folder} holds a {type(network).__name__}, no generator of pictures: resume {run}")
-    return network
+    # both kinds have one configuration: what was saved is what `architectures` says
+    (told,) = (_read_json(folder / "config.json").get("architectures") or [""])[:1]
+    known = {kind.__name__: kind for kind in (PictureGenerator, StackedGenerator)}
+    if told not in known:
+        raise UserError(f"{folder} holds {told or 'an unknown model'}, no generator of pictures; {advice}")
+    return _loaded(known[told], folder, advice)
 
 
-def _loaded(model_class: Any, folder: Path, advice: str) -> Any:
+def _loaded(kind: Any, folder: Path, advice: str) -> Any:
+    """For inference, with all of its weights; nothing pickled is loaded."""
     try:
-        return model_class.from_pretrained(folder, local_files_only=True, use_safetensors=True).eval()
+        network, found = kind.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+        )
+        if missing := sorted(found["missing_keys"]):
+            raise ValueError(f"it lacks {missing[0]}")
     except Exception as error:  # as many kinds as there are ways to damage it
         raise UserError(f"{folder} can't be loaded ({' '.join(str(error).split())[:200]}); {advice}") from error
+    return network.eval()
 
 
 def _load_encoder(run: Path, network: Any) -> TextEncoder:
@@ -334,11 +339,13 @@ def _first_line(path: Path) -> str:
 
 
 def _table(corner: str, columns: Mapping[str, Scores]) -> str:
-    """Metrics of the first column as rows, beside what the others have of them."""
+    """Metrics of the first column as rows, in the order of the report, beside what the others have of them."""
+    from seqgan_kit.report.metrics import about
+
     names = list(columns)
     widths = [max(14, len(name) + 3) for name in names]
     lines = [f"{corner:<24}" + "".join(f"{name:>{width}}" for name, width in zip(names, widths, strict=True))]
-    for metric in columns[names[0]]:
+    for metric in sorted(columns[names[0]], key=lambda name: (about(name)[0], name)):
         cells = [columns[name].get(metric, math.nan) for name in names]
         shown = ["-" if math.isnan(value) else f"{value:.4f}" for value in cells]
         lines.append(f"{metric:<24}" + "".join(f"{cell:>{width}}" for cell, width in zip(shown, widths, strict=True)))

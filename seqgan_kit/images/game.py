@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -65,7 +66,7 @@ class Game:
             adversarial.rewards,
             adversarial.discriminator_weight,
         )
-        pairs = Pairs(discriminator)
+        pairs = self.pairs = Pairs(discriminator)
         self.discriminator: Discriminator[Images] = Discriminator(
             engine,
             engine.learner(f"{name}discriminator", critic, optimizers[1]),
@@ -121,7 +122,12 @@ class Pairs:
         return [Comparison(name, 1 / len(others), fitting, logits) for name, logits in others.items()]
 
     def penalty(self, module: Module, real: Images, fake: Images) -> Tensor:
-        """R1 at real pictures, WGAN-GP between real and made ones; under the real captions."""
+        """R1 at real pictures, WGAN-GP between real and made ones; under the real captions.
+
+        A share of the batch stands for all of it: a batch has no order.
+        """
+        some = slice(0, math.ceil(self.config.penalised * size(real)))
+        real, fake = rows(real, some), rows(fake, some)  # of the made ones, none under interpolated captions
 
         def critic(pixels: Tensor) -> Tensor:
             (logits,) = module((pixels, [real.condition]))
@@ -131,9 +137,18 @@ class Pairs:
         if config.gradient_square:
             total = total + config.gradient_square / 2 * objectives.gradient_square(critic, real.pixels)
         if config.penalty:
-            own = rows(fake, slice(0, size(real)))  # not those under interpolated captions
-            total = total + config.penalty * objectives.gradient_penalty(critic, real.pixels, own.pixels)
+            total = total + config.penalty * objectives.gradient_penalty(critic, real.pixels, fake.pixels)
         return total
+
+    def matching(self, objective: Objective, module: Module, real: Images) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of real pictures with their own captions against those with others'; for a warm-up."""
+        pixels = augmented(real.pixels, self.config.augmentations)
+        ((fitting, other, *_),) = module((pixels, [real.condition, real.wrong]))
+        value = objective.loss(fitting, other)
+        if self.config.gradient_square:
+            value = value + self.penalty(module, real, real)
+        right = ((fitting > 0).float().mean() + (other <= 0).float().mean()) / 2
+        return value, {"mismatched": right.detach()}
 
 
 def between(condition: Tensor, beta: float) -> Tensor:

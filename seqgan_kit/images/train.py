@@ -31,7 +31,8 @@ from seqgan_kit.report import write_report
 from seqgan_kit.samples import Images
 from seqgan_kit.trainer import Hook, fit, play
 
-TEXT, ADVERSARIAL, SECOND, STYLE = "text_encoder", "adversarial", "second_stage", "style"
+TEXT, MATCHING, ADVERSARIAL = "text_encoder", "matching", "adversarial"
+SECOND_MATCHING, SECOND, STYLE = "second_matching", "second_stage", "style"
 BASELINES = "baselines.json"
 SHOWN = 64  # pictures of a grid, in 8 columns
 
@@ -196,6 +197,7 @@ def _run(engine: Engine, config: ImagesConfig, parts: _Parts) -> None:
     evaluation = parts.evaluation(config.data.side)
     _baselines(engine, "", evaluation)
     hooks = [*first.follow(), parts.hook(evaluation, first.shown)]
+    _match(engine, config, MATCHING, first, parts.batches)
     play(
         engine, ADVERSARIAL, adversarial.rounds, first.generator, first.discriminator, parts.batches,
         adversarial.turns, hooks, first.replay,
@@ -222,10 +224,22 @@ def _second_stage(engine: Engine, config: ImagesConfig, parts: _Parts, second: G
     evaluation = parts.evaluation(config.second.side)
     _baselines(engine, "second_", evaluation, parts.first.shown)
     parts.shown = second.shown
+    _match(engine, config, SECOND_MATCHING, second, parts.second_batches)
     play(
         engine, SECOND, config.second.rounds, second.generator, second.discriminator, parts.second_batches,
         config.adversarial.turns, [*second.follow(), parts.hook(evaluation, second.shown)], second.replay,
     )  # fmt: skip
+
+
+def _match(engine: Engine, config: ImagesConfig, phase: str, game: Game, batches: PictureBatches) -> None:
+    """The discriminator's warm-up on real pictures alone."""
+    critic, settings = game.discriminator, config.discriminator
+    if settings.matching and settings.mismatched:
+
+        def loss(module: Any, batch: Images) -> tuple[Tensor, dict[str, Tensor]]:
+            return game.pairs.matching(critic.objective, module, batch)
+
+        fit(engine, phase, settings.matching, critic.learner, loss, batches, critic.batch_size)
 
 
 def style_loss(generator: Any, module: nn.Module, batch: Images) -> tuple[Tensor, dict[str, Tensor]]:

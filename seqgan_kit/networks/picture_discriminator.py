@@ -33,14 +33,14 @@ class PictureDiscriminator(nn.Module):
     Args:
         side: of the pictures, 4 times a power of 2.
         condition: width of a caption's embedding.
-        width: channels after the first layer; they double with each.
+        width: channels after the first layer ; they double with each.
         most: the most channels; above 256 pixels they would become too many.
-        text: width that the embedding is projected to.
+        text: width that the embedding is projected to (128).
         residual: a residual block at 4x4 (GAN-CLS).
         join: side of the convolution that joins picture and embedding: 1 (GAN-CLS) or 3 (StackGAN).
         unconditional: a second logit, of the picture alone (StackGAN's stage II).
         attention: side of the feature map with self-attention; 0 has none.
-        norm: of the feature maps; each batch of pictures is normalised by itself.
+        norm: of the feature maps (batch); each batch of pictures is normalised by itself.
         spectral: divide every weight by its largest singular value.
     """
 
@@ -50,12 +50,12 @@ class PictureDiscriminator(nn.Module):
         condition: int,
         width: int = 64,
         most: int = 512,
-        text: int = 128,
+        text: int = 64,
         residual: bool = True,
         join: int = 1,
         unconditional: bool = False,
         attention: int = 0,
-        norm: Norm = "batch",
+        norm: Norm = "none",
         spectral: bool = False,
     ) -> None:
         super().__init__()
