@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -428,7 +429,7 @@ def test_another_encoder_or_caption_is_another_entry(version: str, captions: lis
     assert len(list(tmp_path.iterdir())) == 2
 
 
-@pytest.mark.parametrize("how", ["cut", "empty", "text", "altered", "shape", "folder"])
+@pytest.mark.parametrize("how", ["cut", "empty", "text", "altered", "shape", "others"])
 def test_a_damaged_cache_is_made_anew(how: str, tmp_path: Path) -> None:
     """Whatever happened to the file, even one flipped bit, the vectors are right, and cached again."""
     expected = embed(Counting(), ["red", "a"], tmp_path)
@@ -440,9 +441,9 @@ def test_a_damaged_cache_is_made_anew(how: str, tmp_path: Path) -> None:
         content[-2] ^= 1
         path.write_bytes(content)
     elif how == "shape":
-        save_file({"vectors": torch.zeros(2, 3)}, path)
-    elif how == "folder":
-        path.unlink()
+        other = torch.zeros(2, 3)
+        save_file({"vectors": other}, path, {"sum": hashlib.sha256(other.numpy().tobytes()).hexdigest()})
+    elif how == "others":
         save_file({"others": torch.zeros(2, 2)}, path)
     else:
         path.write_bytes(b"" if how == "empty" else b"hello")

@@ -55,7 +55,7 @@ def summarise(run: Path) -> None:
     _print(found)
     print(f"\nmodel   {run / 'model'}")
     print(f"report  {run / 'report.html'}")
-    print(f"next    seqgan-kit train images --text.encoder Joint --text.encoder.path {run / 'model'}")
+    print(f"next    seqgan-kit train images --text.encoder {run / 'model'}")
 
 
 def _print(found: dict[str, float]) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from seqgan_kit.errors import UserError
 from seqgan_kit.images import metrics
 from seqgan_kit.images.data import Captioned, PictureBatches, centred, unit
-from seqgan_kit.images.encoders import TextEncoder
+from seqgan_kit.images.encoders import HuggingFaceEncoder, Joint, Pooling, TextEncoder, Words
 from seqgan_kit.learning import OptimizerConfig
 from seqgan_kit.networks.joint_embedding import (
     PAPER_ALPHABET,
@@ -53,19 +57,40 @@ class TextConfig:
     """From captions to the vectors that both players read.
 
     Args:
-        encoder: unset or Words counts words, whose meaning the players' first layers learn end to end; Joint was
-            trained by `train encoder`; HuggingFaceEncoder is any text model from a folder.
+        encoder: `words` counts words and pairs of them, whose meaning the players' first layers learn end to end; or
+            the folder of a joint embedding that `train encoder` made, or of any Hugging Face text model.
+        pooling: of such a model's tokens: their mean, the first one, or its own as CLIP has it; auto knows.
         conditional: false gives every caption the same vector: an unconditional GAN, as a control.
         standardise: subtract the mean of the training captions' vectors, and divide by their standard deviation.
         averaged: captions of a picture whose vectors are averaged (4 in Reed et al.'s code).
         cache: folder that vectors are kept in, for the next run with the same encoder and captions; unset keeps none.
     """
 
-    encoder: TextEncoder | None = None
+    encoder: str = "words"
+    pooling: Pooling | Literal["auto"] = "auto"
     conditional: bool = True
     standardise: bool = True
     averaged: int = 1
     cache: str | None = None
+
+
+def encoder_of(config: TextConfig, captions: list[str]) -> TextEncoder:
+    """As configured, for a training set with these captions. Raises UserError where there is no such encoder."""
+    if config.encoder == "words":
+        return Words(captions)
+    folder = Path(config.encoder)
+    try:
+        kind = json.loads((folder / "config.json").read_bytes()).get("model_type")
+    except OSError:
+        raise UserError(
+            f"--text.encoder {config.encoder}: neither `words` nor the folder of a model (it has no config.json); "
+            "make one by seqgan-kit train encoder"
+        ) from None
+    except (ValueError, AttributeError):
+        raise UserError(f"--text.encoder: {folder / 'config.json'} is no JSON object: copy the folder again") from None
+    if kind == JointEmbeddingConfig.model_type:
+        return Joint(folder)
+    return HuggingFaceEncoder(folder, config.pooling)
 
 
 def joint_network(config: JointConfig, captions: list[str]) -> JointEmbedding:

@@ -15,13 +15,13 @@ from seqgan_kit.engine import Engine
 from seqgan_kit.errors import UserError
 from seqgan_kit.images.config import ImagesConfig
 from seqgan_kit.images.data import Captioned, PictureBatches
-from seqgan_kit.images.encoders import Joint, Standardised, Standardiser, TextEncoder, Words, embed, save_encoder
+from seqgan_kit.images.encoders import Joint, Standardised, Standardiser, TextEncoder, embed, save_encoder
 from seqgan_kit.images.evaluation import Evaluation, features_of
 from seqgan_kit.images.game import Game, objective_of
 from seqgan_kit.images.grids import save_grid
 from seqgan_kit.images.pictures import draw_all
 from seqgan_kit.images.sources import Source, load
-from seqgan_kit.images.text import joint_batches, joint_loss, joint_network, matches, real_pictures
+from seqgan_kit.images.text import encoder_of, joint_batches, joint_loss, joint_network, matches, real_pictures
 from seqgan_kit.learning import Metrics
 from seqgan_kit.networks.joint_embedding import JointEmbedding
 from seqgan_kit.networks.picture_generator import PictureConfig, PictureGenerator, StackedGenerator, doublings
@@ -84,7 +84,7 @@ class _Parts:
             engine.keep("text_batches", self.joint_batches)
             self.dim = config.joint.dim
         else:
-            self.encoder = _standardised(config, (config.text.encoder or Words()).fitted(list(train.captions)), source)
+            self.encoder = _standardised(config, encoder_of(config.text, list(train.captions)), source)
             self.dim = self.encoder.dim
         self.picture = _picture_config(config, self.dim)
         network = PictureGenerator(self.picture)

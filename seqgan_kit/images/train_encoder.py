@@ -39,7 +39,7 @@ class EncoderEvaluationConfig:
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """A run that trains a joint embedding; RUN/model is what `--text.encoder.path` and `evaluation.matcher` take."""
+    """A run that trains a joint embedding; RUN/model is what `--text.encoder` and `--evaluation.matcher` take."""
 
     run: RunConfig = field(default_factory=RunConfig)
     data: DataConfig = field(default_factory=DataConfig)

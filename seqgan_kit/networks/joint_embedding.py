@@ -197,15 +197,15 @@ class JointEmbedding(PreTrainedModel):
     def embed_text(self, captions: Sequence[str]) -> Tensor:
         """(captions, dim), without a gradient. Raises UserError as `numbered`."""
         found = [self.text(rows) for rows in self.number(captions).split(ROWS)] if captions else []
-        return torch.cat([self.output_of_none(), *found])
+        return torch.cat([self._none(), *found])
 
     @torch.no_grad()
     def embed_pictures(self, pixels: Tensor) -> Tensor:
         """(batch, 3, height, width) in [-1, 1] -> (batch, dim), without a gradient."""
         found = [self.picture(rows.to(self.device)) for rows in pixels.split(ROWS)] if len(pixels) else []
-        return torch.cat([self.output_of_none(), *found])
+        return torch.cat([self._none(), *found])
 
-    def output_of_none(self) -> Tensor:
+    def _none(self) -> Tensor:
         return self.picture.output.weight.new_zeros(0, self.config.dim)
 
 
