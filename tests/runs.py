@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import random
+import re
 import shutil
 import signal
 import sys
@@ -22,6 +23,7 @@ import yaml
 
 from seqgan_kit import checkpoints
 from seqgan_kit.engine import Engine
+from seqgan_kit.images import train as images
 from seqgan_kit.imitation.train import ADVERSARIAL as GAME
 from seqgan_kit.imitation.train import CLONING, FROZEN
 from seqgan_kit.text.train import ADVERSARIAL, CONTROL, MLE, WARM_UP
@@ -68,6 +70,28 @@ TINY_IMITATION: dict[str, Any] = {
     "control": {"frozen": True},
     "evaluation": {"episodes": 2, "final": 3, "every": 10, "video": 0},
 }
+IMAGES_PHASES = (
+    images.TEXT, images.MATCHING, images.ADVERSARIAL, images.SECOND_MATCHING, images.SECOND, images.STYLE,
+)  # fmt: skip
+CRITIC = "seqgan_kit.networks.picture_discriminator.PictureDiscriminator"
+TINY_IMAGES: dict[str, Any] = {
+    "run": {"threads": 1, "log_every": 2, "checkpoint_steps": 3},
+    "data": {"side": 16, "scenes": 40, "captions": 3, "unseen": 2},
+    "joint": {"steps": 20, "batch_size": 4, "length": 48, "widths": [4, 4, 8], "dim": 8, "picture_width": 4},
+    "generator": {"width": 4, "noise": 4, "text": 8},
+    "discriminator": {"network": {"class_path": CRITIC, "init_args": {"width": 4, "text": 8}}, "matching": 20},
+    "adversarial": {"rounds": 20, "batch_size": 8},
+    "second": {
+        "side": 32,
+        "width": 4,
+        "blocks": 1,
+        "rounds": 20,
+        "batch_size": 4,
+        "discriminator": {"class_path": CRITIC, "init_args": {"width": 4, "text": 8, "unconditional": True}},
+    },
+    "style": {"steps": 20, "batch_size": 4},
+    "evaluation": {"samples": 10, "every": 10, "feature_steps": 2},
+}
 SEALED = 6  # of a checkpoint's writes: two parts of two files, the manifest, then the move to its place
 TIMES = ("seconds", "samples_per_second")  # what may differ between a run and its repetition
 
@@ -86,6 +110,14 @@ def tiny_imitation(folder: Path, *options: str) -> list[str]:
     config.parent.mkdir(parents=True, exist_ok=True)
     config.write_text(yaml.safe_dump(TINY_IMITATION))
     return ["train", "imitation", "--config", str(config), "--run.folder", str(folder), *options]
+
+
+def tiny_images(folder: Path, *options: str) -> list[str]:
+    """The same of text to image, through all phases that there are, in 20 steps each."""
+    config = folder.with_name("tiny_images.yaml")
+    config.parent.mkdir(parents=True, exist_ok=True)
+    config.write_text(yaml.safe_dump(TINY_IMAGES))
+    return ["train", "images", "--config", str(config), "--run.folder", str(folder), *options]
 
 
 @dataclass(frozen=True)
@@ -307,7 +339,7 @@ def result(run: Path) -> dict[str, Any]:
     newest = checkpoints.all_in(run / "checkpoints")[-1]
     shared = checkpoints.read(newest, "shared")
     del shared["seconds"], shared["metrics_bytes"]
-    kept = [path for folder in ("samples", "model") for path in (run / folder).iterdir()]
+    kept = [path for folder in ("samples", "model") for path in (run / folder).rglob("*") if path.is_file()]
     kept += newest.glob("*.safetensors")
     return {
         "checkpoint": newest.name,
@@ -346,7 +378,8 @@ def same(one: Path, other: Path) -> None:
 
 def errors(told: str) -> list[str]:
     """What the user is told is wrong: no progress bars, and no summary of the data that was read."""
-    lines = [line.rpartition("\r")[2] for line in told.splitlines() if "sentences to train on, " not in line]
+    read = re.compile(" (sentences|pictures) to train on")
+    lines = [line.rpartition("\r")[2] for line in told.splitlines() if not read.search(line)]
     return [line for line in lines if line.strip() and "it/s" not in line and "?it" not in line and "s/it" not in line]
 
 

@@ -273,7 +273,7 @@ def test_training_matches_pictures_and_captions() -> None:
     characters = model.number(captions)
     optimizer = torch.optim.Adam(model.parameters(), 2e-3)
     before = accuracy()
-    for _ in range(150):
+    for _ in range(250):
         kinds = torch.randint(16, (32,), generator=generator)
         pictures, texts = model(draw(kinds), characters[kinds])
         loss = structured_joint_embedding(pictures, texts, kinds.unsqueeze(1) == kinds)

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from seqgan_kit.cli import parse
 
 RECIPES = Path(__file__).parents[1] / "recipes"
+STEPS: dict[str, Callable[[Any], int]] = {
+    "text": lambda config: config.likelihood.steps,
+    "imitation": lambda config: config.adversarial.environment_steps,
+    "images": lambda config: config.adversarial.rounds,
+    "encoder": lambda config: config.joint.steps,
+}
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.rglob("*.yaml")), ids=lambda path: path.stem)
 def test_recipe_is_a_complete_configuration(path: Path) -> None:
     """Every recipe is read without an unknown key, and its head names source, expected, measured and command."""
-    task = "imitation" if path.parent.name == "imitation" else "text"
+    task = path.parent.name if path.parent != RECIPES else "text"
+    task = "encoder" if path.stem.endswith("_encoder") else task
     config, _ = parse(["--config", str(path)], task)
-    assert config.likelihood.steps > 0 if task == "text" else config.adversarial.environment_steps > 0
+    assert STEPS[task](config) > 0
     head = path.read_text().split("\n\n")[0].lower()
     command = f"seqgan-kit train {task} --config {path.relative_to(RECIPES.parent)}"
     assert all(word in head for word in ("source", "expected", "measured", command))

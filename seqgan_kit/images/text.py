@@ -57,8 +57,8 @@ class TextConfig:
     """From captions to the vectors that both players read.
 
     Args:
-        encoder: `words` counts words and pairs of them, whose meaning the players' first layers learn end to end; or
-            the folder of a joint embedding that `train encoder` made, or of any Hugging Face text model.
+        encoder: `words` counts words, whose meaning the players' first layers learn end to end; or the folder of a joint embedding that `train encoder` made, or of any Hugging Face text model.
+        pairs: count neighbouring pairs of words, too: who has what, but pairs must be met to be known.
         pooling: of such a model's tokens: their mean, the first one, or its own as CLIP has it; auto knows.
         conditional: false gives every caption the same vector: an unconditional GAN, as a control.
         standardise: subtract the mean of the training captions' vectors, and divide by their standard deviation.
@@ -67,6 +67,7 @@ class TextConfig:
     """
 
     encoder: str = "words"
+    pairs: bool = False
     pooling: Pooling | Literal["auto"] = "auto"
     conditional: bool = True
     standardise: bool = True
@@ -77,7 +78,7 @@ class TextConfig:
 def encoder_of(config: TextConfig, captions: list[str]) -> TextEncoder:
     """As configured, for a training set with these captions. Raises UserError where there is no such encoder."""
     if config.encoder == "words":
-        return Words(captions)
+        return Words(captions, config.pairs)
     folder = Path(config.encoder)
     try:
         kind = json.loads((folder / "config.json").read_bytes()).get("model_type")

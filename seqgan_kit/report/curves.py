@@ -39,6 +39,7 @@ COLOUR = {
 }
 OTHER_COLOUR = "#2f9e77"
 INK = "#010203"  # Stands for the page's text colour, so that figures follow light and dark mode.
+LABEL = 0.08  # Height of a baseline's name, as a share of the figure's.
 POINTS = 500  # At most so many points of a line are drawn.
 
 
@@ -106,16 +107,19 @@ def figure(phases: Phases, metric: str, identifier: str, baselines: Baselines | 
             shown = np.linspace(0, len(x) - 1, min(len(x), POINTS // 2)).astype(int)
             axes.plot(x[shown], smooth(values)[shown], style, color=color, linewidth=1.6, zorder=3)
             seen += [np.percentile(values, [1, 99]), smooth(values)]  # One spike must not flatten the rest.
-    end = sum(places[phase][1] for phase in bands)
-    for name, (mean, _) in known.items():
-        start, stop = stretch(name, places, end)
-        axes.plot((start, stop), (mean, mean), color=INK, alpha=0.6, linewidth=1, linestyle=":")
-        told = name.removeprefix(SECOND_PREFIX)
-        axes.text(start + 0.01 * end, mean, told, va="bottom", color=INK, fontsize=9, parse_math=False)
     if len(extent := np.concatenate(seen)):
         margin = (0.12 if known else 0.06) * float(np.ptp(extent)) or 0.05 * abs(float(extent[0])) or 1.0
         axes.set_ylim(float(extent.min()) - margin, float(extent.max()) + margin)
+    end = sum(places[phase][1] for phase in bands)
     axes.set_xlim(0, end)
+    bottom, top = axes.get_ylim()
+    free: dict[float, float] = {}  # By left edge, from where on no name stands.
+    for name, (mean, _) in sorted(known.items(), key=lambda item: item[1]):
+        start, stop = stretch(name, places, end)
+        axes.plot((start, stop), (mean, mean), color=INK, alpha=0.6, linewidth=1, linestyle=":")
+        place, told = max(mean, free.get(start, mean)), name.removeprefix(SECOND_PREFIX)
+        free[start] = place + LABEL * (top - bottom)
+        axes.text(start + 0.01 * end, place, told, va="bottom", color=INK, fontsize=9, parse_math=False)
     names = [f"{title(phase)[:22]}\n{length(phases[phase]):.0f} steps" for phase in bands]
     axes.set_xticks([places[phase][0] + places[phase][1] / 2 for phase in bands], names, parse_math=False)
     axes.tick_params(colors=INK, labelsize=10.5, length=0)

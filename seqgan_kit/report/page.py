@@ -164,7 +164,9 @@ h3{margin:1rem 0 .5rem;font-size:1rem}small,.way,.status{color:var(--soft)}small
 .status{margin:.2rem 0 .7rem}.way{font-size:.85em;font-weight:400;white-space:nowrap}
 nav a{margin-right:1rem;color:inherit}.wide{overflow-x:auto}table{border-collapse:collapse;background:var(--card)}
 th,td{padding:.35rem .9rem;border:1px solid var(--edge);text-align:left;vertical-align:top}tbody th{font-weight:600}
-.summary small{white-space:nowrap}.summary td:not(:last-child){text-align:right;font-variant-numeric:tabular-nums}
+.summary small{white-space:nowrap}.summary td:last-child{min-width:13rem}
+.summary td:last-child small{white-space:normal}
+.summary td:not(:last-child){text-align:right;font-variant-numeric:tabular-nums}
 .facts td{overflow-wrap:anywhere}.facts th{white-space:nowrap;font-weight:500;color:var(--soft)}
 figure img{margin:auto;max-width:100%}
 figcaption+img{margin-top:.5rem!important}details img{display:block;max-width:100%;margin:.4rem 0}
