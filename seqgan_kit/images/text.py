@@ -57,7 +57,8 @@ class TextConfig:
     """From captions to the vectors that both players read.
 
     Args:
-        encoder: `words` counts words, whose meaning the players' first layers learn end to end; or the folder of a joint embedding that `train encoder` made, or of any Hugging Face text model.
+        encoder: `words` counts words, whose meaning the players' first layers learn end to end; or the folder of a
+            joint embedding that `train encoder` made, or of any Hugging Face text model.
         pairs: count neighbouring pairs of words, too: who has what, but pairs must be met to be known.
         pooling: of such a model's tokens: their mean, the first one, or its own as CLIP has it; auto knows.
         conditional: false gives every caption the same vector: an unconditional GAN, as a control.
