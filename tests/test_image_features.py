@@ -185,6 +185,15 @@ def test_any_side(side: int) -> None:
         torch.testing.assert_close(network(torch.full((1, 3, 40, 40), 0.3))[0], network(flat)[0])
 
 
+def test_finer_pictures_are_averaged(learned: PictureFeatures) -> None:
+    """Stripes too fine for the network's side look grey to it, rather than black or white by where it samples."""
+    stripes = torch.ones(1, 3, 64, 64)
+    stripes[..., 1::2] = -1
+    with torch.no_grad():
+        found, grey, white = (learned(each)[0] for each in (stripes, torch.zeros(1, 3, 16, 16), stripes.abs()))
+    assert float((found - grey).norm()) < 0.1 * float((white - grey).norm())
+
+
 def test_learned_features_fill_the_slot() -> None:
     """The options can be written as YAML; `prepare` trains what they say, and nothing is seen before."""
     options = LearnedFeatures(width=4, dimensions=7, steps=2)

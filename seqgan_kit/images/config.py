@@ -88,7 +88,7 @@ class DiscriminatorConfig:
     gradient_square: float = 0.1
     penalty: float = 0.0
     penalised: float = 0.125
-    matching: int = 800
+    matching: int = 1200
     augmentations: list[Kind] = field(default_factory=list)
     optimizer: OptimizerConfig = field(default_factory=_adam)
 
@@ -108,7 +108,7 @@ class AdversarialConfig:
         discriminator_weight: weight of the discriminator's reward beside them.
     """
 
-    rounds: int = 3000
+    rounds: int = 2500
     turns: Turns = field(default_factory=Turns)
     batch_size: int = 64
     interpolation: float = 0.0

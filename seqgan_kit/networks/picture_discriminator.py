@@ -33,7 +33,7 @@ class PictureDiscriminator(nn.Module):
     Args:
         side: of the pictures, 4 times a power of 2.
         condition: width of a caption's embedding.
-        width: channels after the first layer ; they double with each.
+        width: channels after the first layer (64 in the papers); they double with each.
         most: the most channels; above 256 pixels they would become too many.
         text: width that the embedding is projected to (128).
         residual: a residual block at 4x4 (GAN-CLS).
@@ -48,7 +48,7 @@ class PictureDiscriminator(nn.Module):
         self,
         side: int,
         condition: int,
-        width: int = 64,
+        width: int = 48,
         most: int = 512,
         text: int = 64,
         residual: bool = True,
