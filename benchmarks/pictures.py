@@ -1,6 +1,6 @@
 """The picture games against the straightforward PyTorch step, in one process, with steps taken in turns.
 
-  OMP_NUM_THREADS=1 python benchmarks/pictures.py [--threads 1] [--repeats 5] [--only gan_cls stage_one ...] [--quick]
+  OMP_NUM_THREADS=1 python benchmarks/pictures.py [--threads 1] [--repeats 3] [--only gan_cls stage_one ...] [--quick]
 
 Straightforward: the same networks in float32, laid out as PyTorch does by itself; pictures made anew for each player's
 update; a forward of the discriminator for each of its three kinds of pairs; gradients for all weights in both updates;
@@ -251,8 +251,9 @@ def synthetic(case: Case) -> PictureBatches:
 
 @dataclass
 class Times:
-    """Of the steps of one contestant, in seconds."""
+    """Of the steps of one contestant, in seconds; a step has `gflop` of convolutions and products."""
 
+    gflop: float = 0.0
     cpu: list[float] = field(default_factory=list)
     wall: list[float] = field(default_factory=list)
 
@@ -269,26 +270,24 @@ class Times:
             "cpu_least": min(self.cpu),
             "cpu_most": max(self.cpu),
             "steps": len(self.cpu),
+            "gflop": self.gflop,
+            "gflop_per_cpu_second": self.gflop / statistics.median(self.cpu),
         }
 
 
 def in_turns(contestants: dict[str, Step], repeats: int) -> dict[str, Times]:
-    """A warm-up step of each, then `repeats` rounds of one step each; every round begins with another one."""
-    found = {name: Times() for name in contestants}
-    for step in contestants.values():
-        step()
+    """A warm-up step of each, whose work is counted, then `repeats` rounds of one step each, in turns."""
+    found = {}
+    for name, step in contestants.items():
+        with FlopCounterMode(display=False) as counter:
+            step()
+        found[name] = Times(counter.get_total_flops() / 1e9)
     names = list(contestants)
     for i in range(repeats):
-        first = i % len(names)
+        first = i % len(names)  # every round begins with another one
         for name in names[first:] + names[:first]:
             found[name].add(contestants[name])
     return found
-
-
-def flops(step: Step) -> int:
-    with FlopCounterMode(display=False) as counter:
-        step()
-    return counter.get_total_flops()
 
 
 def compare(section: str, name: str, case: Case, options: argparse.Namespace) -> dict[str, Any]:
@@ -305,13 +304,10 @@ def compare(section: str, name: str, case: Case, options: argparse.Namespace) ->
         plain = {style: Straightforward(case, style) for style in STYLES[section]}
         contestants: dict[str, Step] = {**plain, **runners}
         times = in_turns(contestants, options.repeats)
-        counted = {each: flops(contestants[each]) for each in (*plain, "ours fp32")}
         checkpoint = Times()
         checkpoint.add(runners["ours fp32"].engine.save)
     steps = {each: found.told() for each, found in times.items()}
     for each, found in steps.items():
-        found["gflop"] = counted[each if each in counted else "ours fp32"] / 1e9
-        found["gflop_per_cpu_second"] = found["gflop"] / found["cpu"]
         found["pictures_per_cpu_second"] = case.batch / found["cpu"]
         for style in plain if each not in plain else ():
             found[f"ratio_{style}"] = steps[style]["cpu"] / found["cpu"]
@@ -438,7 +434,7 @@ def _title(precision: Precision, channels_last: bool) -> str:
 
 
 def bare_seconds(step: Step, repeats: int) -> float:
-    """CPU seconds of a call: the median of runs, each of enough calls to last a few milliseconds."""
+    """CPU seconds of a call: the median of up to 3 runs, each of enough calls to last a few milliseconds."""
     begun = time.process_time()
     step()
     once = max(time.process_time() - begun, 1e-6)
@@ -546,7 +542,7 @@ def machine(threads: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=3, help="steps of each, after a first one")
     parser.add_argument("--only", nargs="*", choices=SECTIONS, default=SECTIONS)
     parser.add_argument("--quick", action="store_true", help="tiny networks, two steps: does it run at all?")
     options = parser.parse_args()

@@ -87,7 +87,6 @@ def steps(engine: Engine, name: str) -> Iterator[tuple[str, Tensor]]:
     player, judge = game.generator, game.discriminator
     of_player, of_judge = gradients(player.learner, "generator"), gradients(judge.learner, "discriminator")
     trained: list[bool] = []
-    judge.learner.module.register_forward_pre_hook(lambda *_: trained.append(critic.training))
     mine = slice(engine.rank, None, engine.processes)
     for i in range(2):
         whole, noise = batch(i)
@@ -100,7 +99,9 @@ def steps(engine: Engine, name: str) -> Iterator[tuple[str, Tensor]]:
         fake = player._make(drawn, condition)
         yield f"trained generator {i}", torch.tensor(float(network.training))
         player.update(real, fake, judge.score)
+        hook = judge.learner.module.register_forward_pre_hook(lambda *_: trained.append(critic.training))
         judge.update(real, map_tensors(fake, torch.Tensor.detach))
+        hook.remove()
         if i == 0:
             for key, gradient in (*of_player, *of_judge):
                 yield f"gradient {key}", gradient

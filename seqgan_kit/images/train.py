@@ -139,8 +139,11 @@ class _Parts:
             self.second_batches.embeddings = self.batches.embeddings
         engine.export = self.export
 
-    def evaluation(self, side: int) -> Evaluation:
+    def evaluation(self, side: int) -> Evaluation | None:
+        """The main process's; the others have none, and wait for it where they next meet."""
         engine, config = self.engine, self.config.evaluation
+        if not engine.is_main:
+            return None
         data = self.source.train if side == self.config.second.side else self.batches.data
         features = features_of(
             config.features, config.feature_steps, data, side, config.seed, engine.folder / f"features-{side}"
@@ -152,9 +155,9 @@ class _Parts:
             self.matcher, config.clip,
         )  # fmt: skip
 
-    def hook(self, evaluation: Evaluation, network: nn.Module, named: str = "") -> Hook:
+    def hook(self, evaluation: Evaluation | None, network: nn.Module) -> Hook:
         def run(phase: str, done: int) -> Metrics:
-            if not self.engine.is_main:
+            if evaluation is None:
                 return {}
             with self.engine.fixed_random(self.config.evaluation.seed):
                 found, pictures = evaluation(network)
@@ -292,11 +295,11 @@ def _matched(parts: _Parts) -> float:
     return matches(parts.joint, pixels, captions, held_out, parts.config.evaluation.seed)
 
 
-def _baselines(engine: Engine, name: str, evaluation: Evaluation, enlarge: nn.Module | None = None) -> None:
+def _baselines(engine: Engine, name: str, evaluation: Evaluation | None, enlarge: nn.Module | None = None) -> None:
     """What real pictures score, with their captions and with others', in a file: every result stands between them."""
     path = engine.folder / BASELINES
     found = json.loads(path.read_bytes()) if path.is_file() else {}
-    if not engine.is_main or any(key.startswith(name) for key in found if name or not key.startswith("second_")):
+    if evaluation is None or any(key.startswith(name) for key in found if name or not key.startswith("second_")):
         return
     with engine.fixed_random(evaluation.seed):
         measured = evaluation.baselines()

@@ -330,14 +330,16 @@ def _draw_one(rng: random.Random, most: int, without: AbstractSet[Combination]) 
 def captions_of(scene: Scene, number: int, rng: random.Random) -> list[str]:
     """Different true captions of the scene: `number` of them, or fewer if not so many were found.
 
-    Those come first, and alone if there are enough, that tell both colour and kind of a shape in one mention.
+    Those come first, and alone if there are enough, that tell both colour and kind of a shape in one mention, and where
+    some shape is.
     """
     telling: dict[str, None] = {}
     others: dict[str, None] = {}
     for _ in range(TRIES * number):
         caption = describe(scene, rng)
         description = parse(caption)
-        tells = description is not None and any(colour and kind for _, colour, kind in description.mentions)
+        named = description is not None and any(colour and kind for _, colour, kind in description.mentions)
+        tells = named and description is not None and bool(description.places)
         (telling if tells else others)[caption] = None
         if len(telling) == number:
             break
