@@ -343,6 +343,7 @@ def test_the_table_at_the_end(run: Path, capsys: pytest.CaptureFixture[str]) -> 
     first, after = told.split("second stage")
     assert table(first.splitlines()) == {"all": ["0.2000", "0.9000"], "diversity": ["0.4000", "-"]}
     assert "adversarial   real pictures" in first
+    assert after.splitlines()[0] == "   real pictures   first stage, enlarged"
     assert table(after.splitlines()) == {"all": ["0.6000", "0.9500", "0.2500"]}
     assert f"samples {run / 'samples' / 'second_stage-10.png'}" in told
     assert f"""seqgan-kit sample {run} --text 'it'"'"'s 10'""" in told

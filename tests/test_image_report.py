@@ -104,7 +104,7 @@ def test_interpolation_changes_the_caption_alone(tmp_path: Path) -> None:
         np.testing.assert_allclose(row[:, 0], expected, atol=0.51)
         assert len(np.unique(row[:, 1])) == len(np.unique(row[:, 2])) == 1
     assert len({tuple(row[0, 1:]) for row in shown}) == ROWS, "each row has noise of its own"
-    assert len({line.split(" → ")[0] for line in lines}) == ROWS
+    assert len({caption for line in lines for caption in line.split(" → ")}) == 2 * ROWS
 
 
 def test_a_walk_changes_the_noise_alone(tmp_path: Path) -> None:
@@ -339,6 +339,7 @@ def test_baselines_are_drawn_where_they_belong(tmp_path: Path) -> None:
         return drawn.count("dasharray") - plain.count("dasharray")
 
     assert [dotted(metric) for metric in ("eval/all", "eval/frechet_distance", "generator_loss")] == [4, 3, 0]
+    assert not metrics.baselines_of("all", known), "what training measures is something else"
     places = curves.slots(phases)
     assert curves.stretch("real pictures", places, 2.0) == (0.0, 1.0)
     assert curves.stretch("second_real pictures", places, 2.0) == (1.0, 2.0)

@@ -123,6 +123,10 @@ class PictureGenerator(PreTrainedModel):
         initialise(self)
         initialise_text(self.read.linear)
         channels_last(self)
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """All layers are initialised where they are made."""
 
     def forward(self, noise: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
         """(batch, noise), (batch, condition) -> pixels (batch, 3, side, side) in [-1, 1], cost (batch,)."""
@@ -176,6 +180,10 @@ class StackedGenerator(PreTrainedModel):
         initialise_text(self.read.linear)
         channels_last(self)
         self.frozen = True
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """All layers are initialised where they are made."""
 
     def freeze(self, frozen: bool) -> None:
         """Whether the first stage stays as it is: no gradient, and the running statistics of its normalisation."""
