@@ -1,4 +1,4 @@
-"""The recipes of the papers' data, on a handful of pictures made in the layouts that are distributed, and the encoder."""
+"""The recipes of the papers' data, on pictures made in the layouts that are distributed, and the text encoder."""
 
 from __future__ import annotations
 

@@ -14,11 +14,10 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import runs
-from runs import CRITIC, InStep, Victim
+from runs import InStep, Victim
 from seqgan_kit import checkpoints
 from seqgan_kit.cli import main
 from seqgan_kit.images.train import ADVERSARIAL, MATCHING, SECOND, SECOND_MATCHING, STYLE, TEXT
-from seqgan_kit.networks.joint_embedding import JointEmbedding, JointEmbeddingConfig
 
 ONE_STAGE = ("--second.side", "0", "--style.steps", "0")
 SHORT = ("--joint.steps", "0", "--discriminator.matching", "0", "--evaluation.every", "0")

@@ -17,6 +17,7 @@ from seqgan_kit.images.config import ImagesConfig
 from seqgan_kit.images.data import Captioned, PictureBatches
 from seqgan_kit.images.encoders import Joint, Standardised, Standardiser, TextEncoder, embed, save_encoder
 from seqgan_kit.images.evaluation import Evaluation, features_of
+from seqgan_kit.images.features import HuggingFaceFeatures, clip_scores
 from seqgan_kit.images.game import Game, objective_of
 from seqgan_kit.images.grids import save_grid
 from seqgan_kit.images.pictures import draw_all
@@ -45,11 +46,12 @@ def train(config: ImagesConfig, config_text: str = "", resume: bool = False) -> 
     """
     _check(config)
     source = load(config.data, kept(config, max(config.data.side, config.second.side)), config.run.seed)
+    models = _Models(config, source)
     with Engine(config.run, "images", config_text or config_yaml(config), resume) as engine:
         if engine.is_main:
             print(source.summary(), flush=True)
         torch.manual_seed(config.run.seed)  # the same initial weights on every process
-        parts = _Parts(engine, config, source)
+        parts = _Parts(engine, config, source, models)
         engine.restore()
         _run(engine, config, parts)
         if engine.is_main:
@@ -65,13 +67,28 @@ def kept(config: ImagesConfig, side: int) -> int:
     return round(side * (1 + config.data.margin))
 
 
+class _Models:
+    """What is read from folders that a user names, before a run folder is made."""
+
+    def __init__(self, config: ImagesConfig, source: Source) -> None:
+        settings, text = config.evaluation, config.text
+        self.encoder: TextEncoder | None = None
+        if not config.joint.steps:
+            self.encoder = _standardised(config, encoder_of(text, list(source.train.captions)), source)
+        self.matcher = Joint(settings.matcher).model if settings.matcher else None
+        if settings.features not in ("learned", "none"):
+            HuggingFaceFeatures(settings.features).prepare(source.train.pixels[:1], torch.zeros(1, 1), 0)
+        if settings.clip:
+            clip_scores(settings.clip)
+
+
 class _Parts:
     """The games, the batches, the text encoder and the evaluation of one run."""
 
-    def __init__(self, engine: Engine, config: ImagesConfig, source: Source) -> None:
-        self.engine, self.config, self.source = engine, config, source
+    def __init__(self, engine: Engine, config: ImagesConfig, source: Source, models: _Models) -> None:
+        self.engine, self.config, self.source, self.models = engine, config, source, models
         self.joint: JointEmbedding | None = None
-        self.matcher: JointEmbedding | None = None
+        self.matcher = models.matcher
         train = source.train
         small = shrunk(train, kept(config, config.data.side))
         if config.joint.steps:
@@ -84,7 +101,8 @@ class _Parts:
             engine.keep("text_batches", self.joint_batches)
             self.dim = config.joint.dim
         else:
-            self.encoder = _standardised(config, encoder_of(config.text, list(train.captions)), source)
+            assert models.encoder is not None
+            self.encoder = models.encoder
             self.dim = self.encoder.dim
         self.picture = _picture_config(config, self.dim)
         network = PictureGenerator(self.picture)
@@ -131,7 +149,7 @@ class _Parts:
                 self.joint.save_pretrained(folder)
             engine.accelerator.wait_for_everyone()
             self.encoder = _standardised(config, Joint(folder), self.source)
-            self.matcher = self.joint
+            self.matcher = self.matcher or self.joint
         cache = Path(config.text.cache) if config.text.cache else None
         found = embed(self.encoder, self.source.train.captions, cache)
         self.batches.embeddings = found if config.text.conditional else torch.zeros_like(found)
@@ -148,8 +166,6 @@ class _Parts:
         features = features_of(
             config.features, config.feature_steps, data, side, config.seed, engine.folder / f"features-{side}"
         )
-        if config.matcher:
-            self.matcher = Joint(config.matcher).model
         return Evaluation(
             self.source, self.encoder, self.config.text.conditional, side, config.samples, config.seed, features,
             self.matcher, config.clip,
