@@ -9,7 +9,7 @@ implementation of GAN-CLS does; `detached` does not; `shared` makes the pictures
 once, as StackGAN's authors do. They read tensors that lie ready, and log nothing; ours is `trainer.play` on
 `PictureBatches`, with metrics, moving average and data, less the checkpoints, which are measured apart (one a minute).
 
-Times are CPU seconds of a step; on a machine that does nothing else, wall seconds are CPU seconds by threads.
+Times are CPU seconds of a step; on a machine that does nothing else, wall seconds are CPU seconds divided by threads.
 Prints lines `name ours baseline ratio`; a whole run (neither --only nor --quick) writes results/pictures.json.
 """
 
@@ -53,6 +53,7 @@ HERE = Path(__file__).parent
 MARGIN, CAPTIONS = 0.1875, 4
 Style = Literal["undetached", "detached", "shared"]
 Precision = Literal["fp32", "bf16"]
+PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
 Step = Callable[[], object]
 
 
@@ -298,10 +299,10 @@ def compare(section: str, name: str, case: Case, options: argparse.Namespace) ->
             (f"ours {precision}" if last else f"ours {precision} contiguous"): Ours(
                 case, precision, last, options.threads, runs
             )
-            for last, precision in itertools.product(layouts, ("fp32", "bf16"))
+            for last, precision in itertools.product(layouts, PRECISIONS)
         }
         torch.set_num_threads(options.threads)
-        plain = {style: Straightforward(case, style) for style in STYLES[section]}
+        plain: dict[str, Step] = {style: Straightforward(case, style) for style in STYLES[section]}
         contestants: dict[str, Step] = {**plain, **runners}
         times = in_turns(contestants, options.repeats)
         checkpoint = Times()
@@ -494,7 +495,7 @@ PARTS = {  # of a profile: words in the names of operators, the first that fit
 
 
 def profile(step: Step) -> dict[str, float]:
-    """Shares of a step's time by kind of operator."""
+    """Shares of a step's wall time by kind of operator: of use on a machine that does nothing else."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
         step()
     spent: Counter[str] = Counter()
@@ -520,9 +521,8 @@ def data(case: Case, options: argparse.Namespace) -> dict[str, float]:
 
 def machine(threads: int) -> dict[str, Any]:
     cpu = Path("/proc/cpuinfo")
-    lines = dict(
-        (part.strip() for part in line.split(":", 1)) for line in cpu.read_text().splitlines() if ":" in line
-    ) if cpu.is_file() else {}  # fmt: skip
+    text = cpu.read_text() if cpu.is_file() else ""
+    lines = {line.partition(":")[0].strip(): line.partition(":")[2].strip() for line in text.splitlines()}
     flags = lines.get("flags", "").split()
     wanted = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_tile", "avx512_fp16")
     return {

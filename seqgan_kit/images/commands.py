@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from seqgan_kit.images.config import ImagesConfig
     from seqgan_kit.images.encoders import TextEncoder
     from seqgan_kit.images.evaluation import Evaluation
-    from seqgan_kit.images.sources import Source
 
 Read = Callable[..., "tuple[ImagesConfig, str]"]
 """Further options -> the run's configuration with them, and its YAML."""
@@ -289,31 +288,14 @@ def _style(run: Path, picture: Path, network: Any) -> Tensor:
 
 def _evaluation(run: Path, config: ImagesConfig, encoder: TextEncoder, stacked: bool) -> Evaluation:
     """As training builds it, for the model that the run has."""
-    from seqgan_kit.images.encoders import Joint, Standardised
-    from seqgan_kit.images.evaluation import Evaluation, features_of
+    from seqgan_kit.images.encoders import Joint
+    from seqgan_kit.images.evaluation import of_run
     from seqgan_kit.images.sources import load
-    from seqgan_kit.images.train import kept
 
-    side = config.second.side if stacked else config.data.side
-    asked = config.evaluation
-    source = load(config.data, kept(config, max(config.data.side, config.second.side)), config.run.seed)
-    source = _sized(source, kept(config, side))
-    inner = encoder.encoder if isinstance(encoder, Standardised) else encoder
-    matcher = Joint(asked.matcher).model if asked.matcher else inner.model if isinstance(inner, Joint) else None
-    features = features_of(
-        asked.features, asked.feature_steps, source.train, side, asked.seed, run / f"features-{side}"
-    )
-    return Evaluation(
-        source, encoder, config.text.conditional, side, asked.samples, asked.seed, features, matcher, asked.clip
-    )
-
-
-def _sized(source: Source, side: int) -> Source:
-    """The pictures averaged down, for the first of two stages."""
-    from seqgan_kit.images.train import shrunk
-
-    unseen = None if source.unseen is None else shrunk(source.unseen, side)
-    return replace(source, train=shrunk(source.train, side), held_out=shrunk(source.held_out, side), unseen=unseen)
+    source = load(config.data, config.data.kept(max(config.data.side, config.second.side)), config.run.seed)
+    given = config.evaluation.matcher
+    matcher = Joint(given).model if given else None
+    return of_run(config, source, encoder, matcher, config.second.side if stacked else config.data.side, run)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

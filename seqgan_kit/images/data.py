@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 from seqgan_kit.errors import UserError
 from seqgan_kit.samples import Images
@@ -199,6 +200,14 @@ def cut(pixels: Tensor, side: int, places: Ints, mirrored: NDArray[np.bool_]) ->
 def unit(pixels: Tensor) -> Tensor:
     """uint8 -> float32 in [-1, 1], laid out as convolutions read it fastest."""
     return pixels.contiguous(memory_format=torch.channels_last).float().div_(127.5).sub_(1)
+
+
+def shrunk(data: Captioned, side: int) -> Captioned:
+    """The same captions with pictures averaged down to a side."""
+    if data.pixels.shape[-1] == side:
+        return data
+    parts = [F.interpolate(part.float(), (side, side), mode="area") for part in data.pixels.split(256)]
+    return replace(data, pixels=torch.cat([part.round().to(torch.uint8) for part in parts]))
 
 
 def centred(pixels: Tensor, side: int) -> Tensor:

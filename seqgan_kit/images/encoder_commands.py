@@ -34,7 +34,7 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
     from seqgan_kit.provenance import write_json
 
     network = Joint(run / "model").model
-    source = load(config.data, round(config.data.side * (1 + config.data.margin)), config.run.seed)
+    source = load(config.data, config.data.kept(config.data.side), config.run.seed)
     found = train_encoder.evaluate(network, source, config, samples, seed)
     _print(found)
     write_json(run / "evaluation.json", {"samples": samples, "seed": seed, "metrics": found})

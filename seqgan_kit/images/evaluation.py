@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqgan_kit.images import metrics
+from seqgan_kit.images.config import ImagesConfig
 from seqgan_kit.images.data import Captioned, Ints, centred
-from seqgan_kit.images.encoders import TextEncoder, Words, embed
+from seqgan_kit.images.encoders import Joint, TextEncoder, Words, embed
 from seqgan_kit.images.features import (
     Extracted,
     Features,
@@ -64,7 +65,7 @@ class Evaluation:
     """The metrics of one run; what they need of the real pictures is computed once.
 
     source: data, at the side `kept`. side: of the pictures that are evaluated. features: None leaves the distances out.
-    matcher: for R-precision. clip: folder of a CLIP model.
+    matcher: for R-precision, which sees pictures of the side `matched`. clip: folder of a CLIP model.
     """
 
     def __init__(
@@ -77,9 +78,11 @@ class Evaluation:
         seed: int,
         features: Features | None = None,
         matcher: JointEmbedding | None = None,
+        matched: int = 0,
         clip: str | None = None,
     ) -> None:
         self.source, self.side, self.seed = source, side, seed
+        self.matched = matched or side
         self.features, self.matcher = features, matcher
         self.clip = clip_scores(clip) if clip else None
         held_out = source.held_out
@@ -109,7 +112,8 @@ class Evaluation:
             found |= caption_scores(captions, pictures)
         floats = pictures.float() / 127.5 - 1
         if self.matcher is not None:
-            found["r_precision"] = matches(self.matcher, floats, list(captions), self.source.train, self.seed)
+            seen = floats if self.matched == self.side else F.interpolate(floats, (self.matched,) * 2, mode="area")
+            found["r_precision"] = matches(self.matcher, seen, list(captions), self.source.train, self.seed)
         if self.clip is not None:
             found["clip_score"] = float(self.clip(floats, captions).mean())
         if self.features is not None:
@@ -145,6 +149,35 @@ class Evaluation:
         if self.matcher is not None:
             chance["r_precision"] = 1 / (1 + min(OTHERS, len(train.captions) - 1))
         return {"real pictures": self.scores(real, asked.captions), "their captions shuffled": chance}
+
+
+def of_run(
+    config: ImagesConfig,
+    source: Source,
+    encoder: TextEncoder,
+    matcher: JointEmbedding | None,
+    side: int,
+    folder: Path,
+) -> Evaluation:
+    """That of a run in `folder`, for pictures of this side, which may be those of its first stage."""
+    asked, sized = config.evaluation, source.at(config.data.kept(side))
+    features = features_of(
+        asked.features, asked.feature_steps, sized.train, side, asked.seed, folder / f"features-{side}"
+    )
+    if matcher is None and isinstance(inner := getattr(encoder, "encoder", encoder), Joint):
+        matcher = inner.model
+    return Evaluation(
+        sized,
+        encoder,
+        config.text.conditional,
+        side,
+        asked.samples,
+        asked.seed,
+        features,
+        matcher,
+        config.data.side,
+        asked.clip,
+    )
 
 
 OF_PICTURES = ("frechet_distance", "kernel_distance", "precision", "recall", "inception_score")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from seqgan_kit.errors import UserError
-from seqgan_kit.images.data import Captioned, captioned
+from seqgan_kit.images.data import Captioned, captioned, shrunk
 from seqgan_kit.images.decoding import decode
 from seqgan_kit.images.folders import Record, read
 from seqgan_kit.worlds import pictures as world
@@ -52,6 +52,10 @@ class DataConfig:
     captions: int = 8
     unseen: int = 4
 
+    def kept(self, side: int) -> int:
+        """The side that pictures are kept at, to cut `side` out of."""
+        return round(side * (1 + self.margin))
+
 
 @dataclass(frozen=True)
 class Source:
@@ -66,6 +70,11 @@ class Source:
     held_out: Captioned
     unseen: Captioned | None = None
     shapes: bool = False
+
+    def at(self, side: int) -> Source:
+        """The same captions with pictures averaged down to a side."""
+        unseen = None if self.unseen is None else shrunk(self.unseen, side)
+        return replace(self, train=shrunk(self.train, side), held_out=shrunk(self.held_out, side), unseen=unseen)
 
     def summary(self) -> str:
         """What was read, in one line."""

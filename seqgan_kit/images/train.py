@@ -14,9 +14,9 @@ from torch.nn import functional as F
 from seqgan_kit.engine import Engine
 from seqgan_kit.errors import UserError
 from seqgan_kit.images.config import ImagesConfig
-from seqgan_kit.images.data import Captioned, PictureBatches
+from seqgan_kit.images.data import Captioned, PictureBatches, shrunk
 from seqgan_kit.images.encoders import Joint, Standardised, Standardiser, TextEncoder, embed, save_encoder
-from seqgan_kit.images.evaluation import Evaluation, features_of
+from seqgan_kit.images.evaluation import Evaluation, of_run
 from seqgan_kit.images.features import HuggingFaceFeatures, clip_scores
 from seqgan_kit.images.game import Game, objective_of
 from seqgan_kit.images.grids import save_grid
@@ -45,7 +45,7 @@ def train(config: ImagesConfig, config_text: str = "", resume: bool = False) -> 
     Raises UserError for a user's mistake, Stopped after Ctrl-C or SIGTERM.
     """
     _check(config)
-    source = load(config.data, kept(config, max(config.data.side, config.second.side)), config.run.seed)
+    source = load(config.data, config.data.kept(max(config.data.side, config.second.side)), config.run.seed)
     models = _Models(config, source)
     with Engine(config.run, "images", config_text or config_yaml(config), resume) as engine:
         if engine.is_main:
@@ -60,11 +60,6 @@ def train(config: ImagesConfig, config_text: str = "", resume: bool = False) -> 
         if engine.is_main:
             write_report(engine.folder)
     return engine.folder
-
-
-def kept(config: ImagesConfig, side: int) -> int:
-    """The side that pictures are kept at, to cut `side` out of."""
-    return round(side * (1 + config.data.margin))
 
 
 class _Models:
@@ -90,7 +85,7 @@ class _Parts:
         self.joint: JointEmbedding | None = None
         self.matcher = models.matcher
         train = source.train
-        small = shrunk(train, kept(config, config.data.side))
+        small = shrunk(train, config.data.kept(config.data.side))
         if config.joint.steps:
             self.joint = joint_network(config.joint, list(train.captions))
             self.joint_learner = engine.learner("text_encoder", self.joint, config.joint.optimizer)
@@ -159,17 +154,10 @@ class _Parts:
 
     def evaluation(self, side: int) -> Evaluation | None:
         """The main process's; the others have none, and wait for it where they next meet."""
-        engine, config = self.engine, self.config.evaluation
+        engine = self.engine
         if not engine.is_main:
             return None
-        data = self.source.train if side == self.config.second.side else self.batches.data
-        features = features_of(
-            config.features, config.feature_steps, data, side, config.seed, engine.folder / f"features-{side}"
-        )
-        return Evaluation(
-            self.source, self.encoder, self.config.text.conditional, side, config.samples, config.seed, features,
-            self.matcher, config.clip,
-        )  # fmt: skip
+        return of_run(self.config, self.source, self.encoder, self.matcher, side, engine.folder)
 
     def hook(self, evaluation: Evaluation | None, network: nn.Module) -> Hook:
         def run(phase: str, done: int) -> Metrics:
@@ -269,14 +257,6 @@ def style_loss(generator: Any, module: nn.Module, batch: Images) -> tuple[Tensor
     return F.mse_loss(module(pixels), noise), {}
 
 
-def shrunk(data: Captioned, side: int) -> Captioned:
-    """The same captions with pictures averaged down to a side."""
-    if data.pixels.shape[-1] == side:
-        return data
-    parts = [F.interpolate(part.float(), (side, side), mode="area") for part in data.pixels.split(256)]
-    return replace(data, pixels=torch.cat([part.round().to(torch.uint8) for part in parts]))
-
-
 def _picture_config(config: ImagesConfig, condition: int) -> PictureConfig:
     generator, second = config.generator, config.second
     return PictureConfig(
@@ -305,7 +285,7 @@ def _standardised(config: ImagesConfig, encoder: TextEncoder, source: Source) ->
 
 def _matched(parts: _Parts) -> float:
     assert parts.joint is not None
-    held_out = shrunk(parts.source.held_out, kept(parts.config, parts.config.data.side))
+    held_out = shrunk(parts.source.held_out, parts.config.data.kept(parts.config.data.side))
     pixels, captions = real_pictures(held_out, parts.config.data.side, parts.config.evaluation.samples)
     parts.joint.eval()
     return matches(parts.joint, pixels, captions, held_out, parts.config.evaluation.seed)

@@ -52,7 +52,7 @@ def train(config: EncoderConfig, config_text: str = "", resume: bool = False) ->
     for option, value in [("--joint.steps", config.joint.steps), ("--joint.batch_size", config.joint.batch_size)]:
         if value < 2:
             raise UserError(f"{option} {value}: give at least 2")
-    source = load(config.data, round(config.data.side * (1 + config.data.margin)), config.run.seed)
+    source = load(config.data, config.data.kept(config.data.side), config.run.seed)
     with Engine(config.run, "encoder", config_text or config_yaml(config), resume) as engine:
         if engine.is_main:
             print(source.summary(), flush=True)

@@ -142,6 +142,10 @@ def up(inputs: int, outputs: int, norm: Norm) -> list[nn.Module]:
     return [nn.Upsample(scale_factor=2, mode="nearest"), convolution, normalised(norm, outputs), rectifier(0.0)]
 
 
+class _StackedConfig(PictureConfig):
+    model_type = "seqgan_stacked_generator"
+
+
 class StackedGenerator(PreTrainedModel):
     """StackGAN: a frozen first stage, and a second that corrects its picture and enlarges it (Zhang et al. 2017).
 
@@ -149,11 +153,12 @@ class StackedGenerator(PreTrainedModel):
     its own augmentation, passed through residual blocks and enlarged. The first stage is not trained unless asked.
     """
 
-    config_class = PictureConfig
+    config_class = _StackedConfig
     base_model_prefix = "generator"
 
     def __init__(self, config: PictureConfig) -> None:
-        super().__init__(config)
+        # else AutoModel would take the folder that it is saved in for a first stage
+        super().__init__(_StackedConfig.from_dict({**config.to_dict(), "model_type": _StackedConfig.model_type}))
         self.stage_one = PictureGenerator(config)
         width, norm = config.second_width, config.norm
         inner = 4 * width
@@ -207,12 +212,6 @@ class StackedGenerator(PreTrainedModel):
         pixels = self.enlarge(self.blocks(joined))
         return pixels.float().tanh(), cost.float() if self.frozen else cost.float() + first_cost
 
-
-class _StackedConfig(PictureConfig):
-    model_type = "seqgan_stacked_generator"
-
-
-StackedGenerator.config_class = _StackedConfig  # type: ignore[assignment]
 
 # so that AutoModel knows a saved folder once this module is imported
 AutoConfig.register(PictureConfig.model_type, PictureConfig, exist_ok=True)
