@@ -47,6 +47,7 @@ from seqgan_kit.images.game import Game
 from seqgan_kit.learning import OptimizerConfig
 from seqgan_kit.networks.picture_discriminator import PictureDiscriminator
 from seqgan_kit.networks.picture_generator import PictureConfig, PictureGenerator, StackedGenerator
+from seqgan_kit.networks.upsampling import Doubled, Transposed
 from seqgan_kit.trainer import Turns, play
 
 HERE = Path(__file__).parent
@@ -142,14 +143,31 @@ def smaller(case: Case) -> Case:
 # -- the contestants ---------------------------------------------------------------------------------------------------
 
 
+class _Repeated(Doubled):
+    def forward(self, input: Tensor) -> Tensor:
+        return nn.Conv2d.forward(self, F.interpolate(input, scale_factor=2, mode="nearest"))
+
+
+class _Plain(Transposed):
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        return nn.ConvTranspose2d.forward(self, input, output_size)
+
+
+_USUAL: dict[type, type] = {Doubled: _Repeated, Transposed: _Plain}
+
+
 def contiguous(network: nn.Module) -> None:
-    """Undoes channels_last: weights, and feature maps where they enter convolutions (that is 1 in 1000 of a step)."""
+    """Undoes channels_last, of weights, and of feature maps where they enter convolutions (that is 1 in 1000 of a
+    step), and the quicker ways to double a side."""
 
     def plain(module: nn.Module, words: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return tuple(word.contiguous() for word in words)
 
     for parameter in network.parameters():
         parameter.data = parameter.data.contiguous()
+    for module in network.modules():
+        if isinstance(module, Doubled | Transposed):
+            module.__class__ = _USUAL[type(module)]
     for name, module in network.named_modules():
         if name.split(".")[-1] in ("start", "encoder", "trunk"):
             module.register_forward_pre_hook(plain)

@@ -106,8 +106,8 @@ def test_the_second_stage_stands_on_the_first_as_it_was_shown(tmp_path: Path) ->
     assert all(torch.equal(inner[name], first[name]) for name in first)
     baselines = json.loads((run / "baselines.json").read_text())
     assert {"real pictures", "second_real pictures", "second_first stage, enlarged"} <= baselines.keys()
-    sizes = {path.name: Image.open(path).size for path in (run / "samples").glob("*.png")}
-    assert sizes.keys() == {"adversarial-000020.png", "second_stage-000020.png"}
+    names = {path.name for path in (run / "samples").glob("*.png")}
+    assert names == {"adversarial-000020.png", "second_stage-000020.png"}
 
 
 def test_one_kill(whole: Path, tmp_path: Path) -> None:
@@ -178,12 +178,10 @@ MISTAKES = {
     "--evaluation.clip nowhere": "nowhere",
     "--evaluation.features nowhere": "nowhere",
     "--text.encoder Joint --text.encoder.path nowhere": "nowhere",
-    "--joint.steps 4 --joint.length 20": "20",
-    "--joint.steps 4 --joint.alphabet aa": "",
-    "--joint.steps 4 --joint.batch_size 0": "--joint.batch_size 0",
+    "--joint.steps 4 --joint.batch_size 0": "batch_size 0",
 }
 UNNOTICED = {
-    "--style.steps 4 --data.side 8": "side",
+    "--joint.steps 4 --joint.length 20": "--joint.length 20",
     "--adversarial.turns.generator 0": "--adversarial.turns.generator",
     "--generator.attention 5": "--generator.attention 5",
     "--adversarial.interpolation -1": "--adversarial.interpolation",
@@ -191,6 +189,38 @@ UNNOTICED = {
     "--discriminator.penalised 0": "--discriminator.penalised",
     "--generator.divergence -1": "--generator.divergence",
 }
+
+
+@pytest.mark.xfail(strict=True, reason="not checked: a traceback, or a run that ignores the option or learns the opposite")
+@pytest.mark.parametrize("mistake", UNNOTICED)
+def test_mistakes_that_go_unnoticed(tmp_path: Path, capsys: pytest.CaptureFixture[str], mistake: str) -> None:
+    """Which option is wrong, too."""
+    words = runs.tiny_images(tmp_path / "run", *SMALL, "--adversarial.rounds", "1", *mistake.split())
+    assert UNNOTICED[mistake] in told(capsys, words)
+
+
+def joint(folder: Path, dim: int) -> Path:
+    """A text encoder that nobody trained."""
+    torch.manual_seed(0)
+    JointEmbedding(JointEmbeddingConfig(length=48, widths=[4, 4, 8], dim=dim, picture_width=4)).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.slow
+def test_a_text_encoder_of_another_width_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where the folder that the captions' vectors come from has changed since: one line, and the run stays whole."""
+    run, folder = tmp_path / "run", joint(tmp_path / "encoder", 8)
+    options = ("--text.encoder", "Joint", "--text.encoder.path", str(folder), "--adversarial.rounds", "2")
+    assert main(runs.tiny_images(run, *SMALL, *options)) == 0
+    capsys.readouterr()
+    before = model(run)
+    joint(folder, 12)
+    found = told(capsys, ["resume", str(run), "--adversarial.rounds", "3"])
+    assert "does not fit this run" in found
+    assert str(run / "config.yaml") in found
+    joint(folder, 8)
+    assert main(["resume", str(run)]) == 0
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model(run).items())
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)

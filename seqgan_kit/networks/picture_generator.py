@@ -22,6 +22,7 @@ from seqgan_kit.networks.picture_layers import (
     rectifier,
     spread,
 )
+from seqgan_kit.networks.upsampling import Doubled, Transposed
 
 START = 4  # side of the first feature map
 
@@ -110,10 +111,10 @@ class PictureGenerator(PreTrainedModel):
                 if last:
                     layers.append(nn.Conv2d(channels, 3, 3, padding=1))
             elif last:
-                layers.append(nn.ConvTranspose2d(channels, 3, 4, 2, 1))
+                layers.append(Transposed(channels, 3))
             else:
                 layers += [
-                    nn.ConvTranspose2d(channels, channels // 2, 4, 2, 1, bias=config.norm == "none"),
+                    Transposed(channels, channels // 2, bias=config.norm == "none"),
                     normalised(config.norm, channels // 2),
                     rectifier(slope_free),
                 ]
@@ -138,8 +139,7 @@ class PictureGenerator(PreTrainedModel):
 
 def up(inputs: int, outputs: int, norm: Norm) -> list[nn.Module]:
     """Twice the side: repeated pixels, a 3x3 convolution, normalisation, a rectifier."""
-    convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=norm == "none")
-    return [nn.Upsample(scale_factor=2, mode="nearest"), convolution, normalised(norm, outputs), rectifier(0.0)]
+    return [Doubled(inputs, outputs, bias=norm == "none"), normalised(norm, outputs), rectifier(0.0)]
 
 
 class _StackedConfig(PictureConfig):
