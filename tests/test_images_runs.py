@@ -18,6 +18,7 @@ from runs import InStep, Victim
 from seqgan_kit import checkpoints
 from seqgan_kit.cli import main
 from seqgan_kit.images.train import ADVERSARIAL, MATCHING, SECOND, SECOND_MATCHING, STYLE, TEXT
+from seqgan_kit.networks.joint_embedding import JointEmbedding, JointEmbeddingConfig
 
 ONE_STAGE = ("--second.side", "0", "--style.steps", "0")
 SHORT = ("--joint.steps", "0", "--discriminator.matching", "0", "--evaluation.every", "0")

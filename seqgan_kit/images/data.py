@@ -109,19 +109,6 @@ def chosen(data: Captioned, index: Ints) -> Captioned:
     return Captioned(found.pixels, found.captions, found.first, found.spoken, labels, told)
 
 
-@dataclass(frozen=True)
-class AugmentationConfig:
-    """What a batch does to its pictures.
-
-    Args:
-        margin: pictures are kept larger than needed by this share, and cut out at random (76 for 64 pixels: 0.1875).
-        flip: mirror half of them; no caption may tell left from right.
-    """
-
-    margin: float = 0.0
-    flip: bool = False
-
-
 class PictureBatches:
     """Batches of pictures, each with an embedding of a caption of its own and one of a caption that does not fit.
 

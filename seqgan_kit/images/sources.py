@@ -28,7 +28,7 @@ class DataConfig:
             unset draws scenes.
         side: of the pictures in pixels, 4 times a power of 2; of the first stage's, if there are two.
         margin: keep them larger by this share, and cut them out at random (0.1875: 76 for 64 pixels).
-        flip: mirror half of them; unset does so for CUB and Oxford-102, never where captions may tell left from right.
+        flip: mirror half of them; only where no caption tells left from right.
         mismatch: captions that do not fit are those of another picture, or of another class.
         held_out: share of the pictures that is held out, where the folder does not say.
         cache: folder for decoded pictures, for the next run; unset keeps none.
