@@ -29,6 +29,9 @@ DRAW, TRUST_REGION, REPLAY = "networks/draw.py", "trust_region.py", "replay.py"
 ACTIONS, NORMALISER, ACTOR = "networks/actions.py", "networks/normaliser.py", "networks/actor.py"
 TRANSITION, SAMPLES, CARTPOLE = "networks/transition.py", "samples.py", "worlds/cartpole.py"
 ENVIRONMENTS, POLICY = "imitation/environments.py", "imitation/policy.py"
+PICTURES, PAINTING, LAYERS = "images/data.py", "images/game.py", "networks/picture_layers.py"
+PAINTER, CRITIC, AVERAGE = "networks/picture_generator.py", "networks/picture_discriminator.py", "networks/average.py"
+AUGMENTATION, SHOWN = "images/augmentation.py", "images/evaluation.py"
 IMPROVEMENT, FEATURES, GAME = "imitation/improvement.py", "imitation/discriminator.py", "imitation/game.py"
 
 
@@ -778,6 +781,252 @@ MUTANTS = [
         "- a) for a, b in",
         "- a).clamp_min(1) for a, b in",
         "test_replay.py::test_takes_evenly_from_turns_of_different_sizes",
+    ),
+    # pictures with captions
+    Mutant(
+        PICTURES,
+        "fit = self._fit(pictures[left], captions)",
+        "fit = np.zeros(len(left), dtype=bool)",
+        "test_picture_data.py::test_each_picture_has_a_caption_of_its_own_and_one_that_is_not",
+    ),
+    Mutant(
+        PICTURES,
+        "        if self.holds is not None:",
+        "        if False:",
+        "test_picture_data.py::test_wrong_captions_are_untrue_in_a_world",
+    ),
+    Mutant(
+        PICTURES,
+        "fit |= self.labels[pictures[left]] == self",
+        "fit |= self.labels[pictures[left]] != self",
+        "test_picture_data.py::test_wrong_captions_are_of_another_class",
+    ),
+    Mutant(
+        PICTURES,
+        "default_rng([self.order.seed, self.order.position])",
+        "default_rng(self.order.seed)",
+        "test_picture_data.py::test_crops_stay_inside_and_mirror_exactly",
+    ),
+    Mutant(
+        PICTURES,
+        "places[:, mine], mirrored[mine])",
+        "places[:, : len(index[mine])], mirrored[mine])",
+        "test_picture_data.py::test_two_processes_share_one_process_s_batch",
+    ),
+    Mutant(
+        PICTURES,
+        "- self.side + 1, (2, len(index)))",
+        "- self.side + 2, (2, len(index)))",
+        "test_picture_data.py::test_crops_stay_inside_and_mirror_exactly",
+    ),
+    Mutant(PICTURES, "steps[::-1], steps)", "steps, steps)", "test_picture_data.py::test_cut_is_slicing"),
+    Mutant(
+        PICTURES,
+        "torch.stack(condition).mean(0)",
+        "torch.stack(condition).sum(0)",
+        "test_picture_data.py::test_embeddings_are_averaged_over_captions_of_the_picture",
+    ),
+    Mutant(
+        PAINTING,
+        'Comparison("accuracy", 1 - mismatched,',
+        'Comparison("accuracy", mismatched,',
+        "test_picture_game.py::test_loss_of_matching_aware_comparisons",
+        True,
+    ),
+    Mutant(
+        PAINTING,
+        "1 / len(others), fitting",
+        "1 / 3, fitting",
+        "test_picture_game.py::test_loss_with_a_logit_of_the_picture_alone",
+    ),
+    Mutant(
+        PAINTING,
+        "[real.condition, real.wrong] if mismatched",
+        "[real.condition, real.condition] if mismatched",
+        "test_picture_game.py::test_loss_of_matching_aware_comparisons",
+    ),
+    Mutant(
+        PAINTING,
+        "return beta * condition[:half] + (1 - beta) *",
+        "return (1 - beta) * condition[:half] + beta *",
+        "test_picture_game.py::test_captions_in_between",
+    ),
+    Mutant(
+        PAINTING,
+        "return map_tensors(sample, torch.Tensor.detach)",
+        "return sample",
+        "test_picture_game.py::test_which_pictures_a_discriminator_sees",
+    ),
+    Mutant(
+        PAINTING,
+        "None if adversarial.fresh else",
+        "None if not adversarial.fresh else",
+        "test_picture_game.py::test_which_pictures_a_discriminator_sees",
+    ),
+    Mutant(
+        PAINTING,
+        "config.gradient_square / 2 *",
+        "config.gradient_square *",
+        "test_picture_game.py::test_regularisers_of_a_linear_critic",
+    ),
+    Mutant(
+        PAINTING,
+        "            return torch.stack(list(logits), dim=1).sum(1)\n\n        config",
+        "            return logits[0]\n\n        config",
+        "test_picture_game.py::test_regularisers_of_a_linear_critic",
+    ),
+    Mutant(
+        PAINTING,
+        "generator.divergence if generator.augmentation else 0.0",
+        "generator.divergence",
+        "test_picture_game.py::test_what_drawing_a_caption_costs_is_added",
+    ),
+    Mutant(
+        PAINTING,
+        "self.shown = self.average.network if",
+        "self.shown = network if",
+        "test_picture_game.py::test_evaluated_pictures_are_of_the_average_and_of_no_batch",
+    ),
+    Mutant(
+        PAINTING,
+        "(augmented(fake.pixels, kinds), [fake.condition])",
+        "(fake.pixels, [fake.condition])",
+        "test_picture_game.py::test_both_kinds_of_pictures_are_augmented",
+    ),
+    Mutant(
+        PLAYERS,
+        "self.divergence * spread - (share * earned).sum()",
+        "self.divergence * spread + (share * earned).sum()",
+        "test_picture_game.py::test_a_generator_s_gradient_is_that_of_its_reward",
+        True,
+    ),
+    Mutant(
+        PLAYERS,
+        "self.interpolated / max(1, size(fake) - own)",
+        "self.interpolated / size(fake)",
+        "test_picture_game.py::test_a_generator_s_gradient_is_that_of_its_reward",
+    ),
+    Mutant(
+        PLAYERS,
+        "worth.reshape(len(worth), -1).sum(1)",
+        "worth.reshape(len(worth), -1).mean(1)",
+        "test_picture_game.py::test_loss_with_a_logit_of_the_picture_alone",
+    ),
+    Mutant(
+        PLAYERS,
+        "self.learner.network.train(self.batch_statistics)",
+        "self.learner.network.train()",
+        "test_picture_game.py::test_a_critic_scores_as_the_papers_do",
+    ),
+    Mutant(
+        PLAYERS,
+        "self._make(some.noise, some.condition)",
+        "self._make(torch.randn_like(some.noise), some.condition)",
+        "test_picture_game.py::test_accumulated_gradients_equal_the_batch_s",
+    ),
+    Mutant(
+        PLAYERS,
+        "share, count = weights[part], size(some) / size(fake)",
+        "share, count = weights[part], 1",
+        "test_picture_game.py::test_accumulated_gradients_equal_the_batch_s",
+    ),
+    Mutant(
+        PLAYERS,
+        "total = total + rewards.evaluate_pictures",
+        "total = total - rewards.evaluate_pictures",
+        "test_picture_game.py::test_rewards_of_users_are_added_by_weight",
+    ),
+    Mutant(
+        REWARDS,
+        "if sample.pixels.requires_grad and not found.requires_grad:",
+        "if False:",
+        "test_picture_game.py::test_what_users_are_told_of_a_reward",
+    ),
+    Mutant(
+        REWARDS,
+        "return found * reward.weight\n\n\ndef evaluate_steps",
+        "return found\n\n\ndef evaluate_steps",
+        "test_picture_game.py::test_rewards_of_users_are_added_by_weight",
+    ),
+    Mutant(
+        OBJECTIVES,
+        "(1 - target) * real.mean()",
+        "target * real.mean()",
+        "test_objectives.py::test_smoothed_labels_are_cross_entropy",
+    ),
+    Mutant(
+        OBJECTIVES,
+        "gradient.flatten(1).square().sum(1).mean()",
+        "gradient.flatten(1).square().mean()",
+        "test_objectives.py::test_gradient_square_of_a_quadratic",
+    ),
+    Mutant(
+        LAYERS,
+        "- 1 - log_variance)",
+        "- 1 + log_variance)",
+        "test_picture_networks.py::test_divergence_is_that_of_normal_distributions",
+        True,
+    ),
+    Mutant(
+        LAYERS,
+        "(log_variance / 2).exp() * torch.randn_like(mean)",
+        "log_variance.exp() * torch.randn_like(mean)",
+        "test_picture_networks.py::test_augmentation_draws_from_its_normal_distribution",
+    ),
+    Mutant(
+        LAYERS, "key, value, scale=1.0)", "key, value)", "test_picture_networks.py::test_self_attention_is_its_equation"
+    ),
+    Mutant(
+        LAYERS,
+        "return x + self.gamma *",
+        "return self.gamma *",
+        "test_picture_networks.py::test_self_attention_is_its_equation",
+    ),
+    Mutant(
+        PAINTER,
+        'if getattr(self, "frozen", False):',
+        "if False:",
+        "test_picture_networks.py::test_a_frozen_first_stage_stays_as_it_is",
+    ),
+    Mutant(
+        CRITIC,
+        "self._conditional(features, caption) for caption in captions]",
+        "self._conditional(features, captions[0]) for _ in captions]",
+        "test_picture_networks.py::test_captions_beside_each_other_do_not_mix",
+    ),
+    Mutant(
+        AVERAGE, "(own, new, 1 - decay)", "(own, new, decay)", "test_picture_networks.py::test_the_average_is_its_sum"
+    ),
+    Mutant(
+        AVERAGE,
+        "min(self.decay, (1 + self.steps) / (10 + self.steps))",
+        "self.decay",
+        "test_picture_networks.py::test_the_average_is_its_sum",
+    ),
+    Mutant(AVERAGE, "mine.copy_(other)", "pass", "test_picture_networks.py::test_the_average_is_its_sum"),
+    Mutant(
+        AUGMENTATION,
+        "+ down).clamp(0, height - 1)",
+        "+ down) % height",
+        "test_picture_game.py::test_translation_moves_pixels",
+    ),
+    Mutant(
+        AUGMENTATION,
+        "(2 * saturation) + grey",
+        "saturation + grey",
+        "test_picture_game.py::test_colours_change_within_their_bounds",
+    ),
+    Mutant(
+        AUGMENTATION,
+        "    size = round(height * share)\n",
+        "    size = round(height * share) // 2\n",
+        "test_picture_game.py::test_cutout_hides_a_square",
+    ),
+    Mutant(
+        SHOWN,
+        "generator.eval()  # else",
+        "generator.train()  # else",
+        "test_picture_game.py::test_evaluated_pictures_are_of_the_average_and_of_no_batch",
     ),
 ]
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from scipy.stats import wasserstein_distance
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from seqgan_kit import objectives
 from seqgan_kit.objectives import Objective, gradient_penalty
@@ -197,3 +198,37 @@ def test_penalty_refuses_unequal_shapes() -> None:
     """(4, 3) against (4, 1) must not broadcast."""
     with pytest.raises(ValueError, match=r"\(4, 3\).*\(4, 1\)"):
         gradient_penalty(lambda x: x.sum(1), torch.zeros(4, 3), torch.zeros(4, 1))
+
+
+@pytest.mark.parametrize("make", LOGISTIC)
+@pytest.mark.parametrize("target", [0.9, 0.7, 1.0])
+def test_smoothed_labels_are_cross_entropy(make: Make, target: float) -> None:
+    """Real samples shall be found real with that probability, fake ones never; at best, D of a real point is it."""
+    generator = torch.Generator().manual_seed(0)
+    real, fake = (torch.randn(n, generator=generator, dtype=torch.float64) for n in (7, 5))
+    objective = objectives.with_label_smoothing(make(), target)
+    known = F.binary_cross_entropy_with_logits(real, torch.full_like(real, target))
+    known = known + F.binary_cross_entropy_with_logits(fake, torch.zeros_like(fake))
+    torch.testing.assert_close(objective.loss(real, fake), known)
+    assert torch.equal(objective.reward(fake), make().reward(fake))
+
+
+def test_other_losses_have_no_labels_to_smooth() -> None:
+    """Hinge, least squares and Wasserstein know no probability; nor does one that is smoothed already."""
+    for make in (objectives.hinge, objectives.least_squares, objectives.wasserstein):
+        with pytest.raises(ValueError, match="labels to smooth"):
+            objectives.with_label_smoothing(make(), 0.9)
+    with pytest.raises(ValueError, match="labels to smooth"):
+        objectives.with_label_smoothing(objectives.with_label_smoothing(objectives.minimax(), 0.9), 0.9)
+
+
+def test_gradient_square_of_a_quadratic() -> None:
+    """f(x) = sum a x^2 / 2 has the gradient a x: the mean of its square, and that is differentiated by a."""
+    generator = torch.Generator().manual_seed(0)
+    real = torch.randn(6, 2, 3, generator=generator, dtype=torch.float64)
+    a = torch.randn(2, 3, generator=generator, dtype=torch.float64).requires_grad_()
+    found = objectives.gradient_square(lambda x: (a * x.square() / 2).sum((1, 2)), real)
+    known = (a * real).square().sum((1, 2)).mean()
+    torch.testing.assert_close(found, known)
+    torch.testing.assert_close(*(torch.autograd.grad(value, a)[0] for value in (found, known)))
+    assert not real.requires_grad

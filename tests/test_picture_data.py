@@ -75,10 +75,10 @@ def test_wrong_captions_are_untrue_in_a_world() -> None:
     source = load(DataConfig(side=16, scenes=40, captions=4), 16, 0)
     data, rng = source.train, np.random.default_rng(0)
     assert data.holds is not None
-    everyone = np.repeat(np.arange(len(data)), 40)
+    everyone = np.repeat(np.arange(len(data)), 100)
     by_chance = replace(data, holds=None).draw_wrong(everyone, rng)
     true = [data.holds(int(i), int(j)) for i, j in zip(everyone, by_chance, strict=True)]
-    assert sum(true) > 10, "captions of others are true by chance often enough for the test to mean something"
+    assert sum(true) > 4, "captions of others are true by chance often enough for the test to mean something"
     wrong = data.draw_wrong(everyone, rng)
     assert not any(data.holds(int(i), int(j)) for i, j in zip(everyone, wrong, strict=True))
     own = data.draw(everyone, rng)

@@ -26,7 +26,7 @@ def _adam() -> OptimizerConfig:
 
 @dataclass(frozen=True)
 class GeneratorConfig:
-    """The generator: by default GAN-CLS's, narrower; with augmentation and nearest, StackGAN's stage I.
+    """The generator: by default between GAN-CLS's (transposed) and StackGAN's stage I (augmentation, not residual).
 
     Args:
         width: channels before the last layer (128 in the papers, at 64 pixels).
@@ -34,7 +34,7 @@ class GeneratorConfig:
         text: width that a caption's embedding is projected to.
         augmentation: draw the projected embedding (StackGAN's conditioning augmentation).
         divergence: weight of its KL, in nats a number of the projected embedding.
-        upsampling: transposed convolutions, or repetition and 3x3 convolutions.
+        upsampling: transposed convolutions, or repetition and 3x3 convolutions, which need fewer rounds.
         residual: residual blocks at the first two sizes.
         attention: side of the feature map with self-attention; 0 has none.
         norm: of the feature maps; several processes each normalise their own part, unless `synchronised`.
@@ -48,7 +48,7 @@ class GeneratorConfig:
     text: int = 64
     augmentation: bool = False
     divergence: float = 2.0
-    upsampling: Literal["transposed", "nearest"] = "transposed"
+    upsampling: Literal["transposed", "nearest"] = "nearest"
     residual: bool = True
     attention: int = 0
     norm: Norm = "batch"

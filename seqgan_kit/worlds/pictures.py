@@ -133,7 +133,7 @@ def _render(scenes: Sequence[Scene], start: int, side: int, seed: int, jitter: f
 
 
 # The detector. Its bounds are set between what rendered pictures with noise and blur need and what debris reaches.
-ALIKE = 0.88  # the least share of a cell's deviation from the ground that one flat-coloured outline must explain
+ALIKE = 0.82  # the least share of a cell's deviation from the ground that one flat-coloured outline must explain
 BLANK = 0.11  # the root mean square deviation, of [-1, 1], up to which a cell is empty
 LIGHT, GREY_WITHIN = 0.6, 0.15  # the ground: the least lightness in [-1, 1], the most that its channels differ
 SATURATED, BRIGHT, OFF_HUE = 0.55, 0.45, 13.0  # a colour's least saturation and value, the most degrees off its hue
@@ -330,16 +330,14 @@ def _draw_one(rng: random.Random, most: int, without: AbstractSet[Combination]) 
 def captions_of(scene: Scene, number: int, rng: random.Random) -> list[str]:
     """Different true captions of the scene: `number` of them, or fewer if not so many were found.
 
-    Those come first, and alone if there are enough, that tell both colour and kind of a shape in one mention, and where
-    some shape is.
+    Those come first, and alone if there are enough, that tell both colour and kind of a shape in one mention.
     """
     telling: dict[str, None] = {}
     others: dict[str, None] = {}
     for _ in range(TRIES * number):
         caption = describe(scene, rng)
         description = parse(caption)
-        named = description is not None and any(colour and kind for _, colour, kind in description.mentions)
-        tells = named and description is not None and bool(description.places)
+        tells = description is not None and any(colour and kind for _, colour, kind in description.mentions)
         (telling if tells else others)[caption] = None
         if len(telling) == number:
             break
