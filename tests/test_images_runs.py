@@ -198,7 +198,9 @@ UNNOTICED = {
 }
 
 
-@pytest.mark.xfail(strict=True, reason="not checked: a traceback, or a run that ignores the option or learns the opposite")
+@pytest.mark.xfail(
+    strict=True, reason="not checked: a traceback, or a run that ignores the option or learns the opposite"
+)
 @pytest.mark.parametrize("mistake", UNNOTICED)
 def test_mistakes_that_go_unnoticed(tmp_path: Path, capsys: pytest.CaptureFixture[str], mistake: str) -> None:
     """Which option is wrong, too."""

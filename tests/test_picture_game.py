@@ -490,7 +490,9 @@ def test_no_augmentation_is_nothing() -> None:
 def test_translation_moves_pixels() -> None:
     """By at most an eighth of the side in each direction, all of which come up; what comes in is the edge's."""
     torch.manual_seed(0)
-    picture = torch.arange(256.0).view(1, 1, 16, 16).expand(400, 3, -1, -1) + torch.tensor([0.0, 0.2, 0.4])[:, None, None]
+    picture = (
+        torch.arange(256.0).view(1, 1, 16, 16).expand(400, 3, -1, -1) + torch.tensor([0.0, 0.2, 0.4])[:, None, None]
+    )
     found = translation(picture)
     moves = set()
     padded = F.pad(picture[:1], (2, 2, 2, 2), mode="replicate")[0]
@@ -564,7 +566,9 @@ def toy(count: int = 64, side: int = SIDE, dim: int = DIM, seed: int = 0) -> Pic
     random = np.random.default_rng(0)
     colours = np.array([[220, 40, 40], [40, 40, 220]])[np.arange(count) % 2]
     pixels = np.clip(colours[:, :, None, None] + random.integers(-20, 20, (count, 3, side, side)), 0, 255)
-    data = captioned(torch.from_numpy(pixels.astype(np.uint8)), [["red", "blue"][i % 2 : i % 2 + 1] for i in range(count)])
+    data = captioned(
+        torch.from_numpy(pixels.astype(np.uint8)), [["red", "blue"][i % 2 : i % 2 + 1] for i in range(count)]
+    )
     return PictureBatches(data, torch.eye(2, dim), side, seed, name="two colours")
 
 
@@ -573,7 +577,9 @@ def painter(**options: Any) -> PictureGenerator:
     return PictureGenerator(PictureConfig(**(sizes | options)))
 
 
-@pytest.mark.xfail(strict=True, reason="moments come back row by row, weights lie channels last, fused Adam goes by place")
+@pytest.mark.xfail(
+    strict=True, reason="moments come back row by row, weights lie channels last, fused Adam goes by place"
+)
 def test_a_resumed_optimiser_makes_the_same_step(tmp_path: Path) -> None:
     """Of convolutions too: the third step after two, a checkpoint and a restore is that of a run without them."""
     batches = [toy().take(ROWS), toy(seed=1).take(ROWS)]
@@ -654,7 +660,17 @@ def test_combinations_can_be_played(
     )
     engine.restore()
     for rounds in (2, 4):
-        play(engine, "game", rounds, found.generator, found.discriminator, toy(), Turns(2, 2), found.follow(), found.replay)
+        play(
+            engine,
+            "game",
+            rounds,
+            found.generator,
+            found.discriminator,
+            toy(),
+            Turns(2, 2),
+            found.follow(),
+            found.replay,
+        )
         pictures = make(found.shown, torch.eye(2, DIM))
         assert pictures.shape == (2, 3, SIDE, SIDE)
     assert found.network.state_dict().keys() == found.shown.state_dict().keys()

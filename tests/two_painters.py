@@ -162,9 +162,7 @@ def train(out: Path, words: list[str]) -> int:
     def run(engine: Engine, config: ImagesConfig, parts: images._Parts) -> None:
         original(engine, config, parts)
         networks = {name: pair[0] for name, pair in engine._modules.items()}
-        networks |= {
-            name: kept.network for name, kept in engine._kept.items() if name.endswith("average")
-        }  # type: ignore[attr-defined]
+        networks |= {name: kept.network for name, kept in engine._kept.items() if name.endswith("average")}  # type: ignore[attr-defined]
         sums = {
             name: hashlib.sha256(
                 b"".join(tensor.contiguous().numpy().tobytes() for tensor in network.state_dict().values())

@@ -108,7 +108,7 @@ class AdversarialConfig:
         discriminator_weight: weight of the discriminator's reward beside them.
     """
 
-    rounds: int = 2500
+    rounds: int = 7000
     turns: Turns = field(default_factory=Turns)
     batch_size: int = 64
     interpolation: float = 0.0
@@ -177,7 +177,7 @@ class EvaluationConfig:
     """
 
     samples: int = 500
-    every: int = 500
+    every: int = 1000
     features: str = "learned"
     feature_steps: int = 400
     matcher: str | None = None
