@@ -25,7 +25,16 @@ from tqdm import tqdm
 
 from seqgan_kit import checkpoints
 from seqgan_kit.errors import UserError
-from seqgan_kit.learning import Learner, Loss, Metrics, NotFinite, OptimizerConfig, build_optimizer, step
+from seqgan_kit.learning import (
+    Learner,
+    Loss,
+    Metrics,
+    NotFinite,
+    OptimizerConfig,
+    build_optimizer,
+    lay_out_as_weights,
+    step,
+)
 from seqgan_kit.metrics_log import MetricsLog
 from seqgan_kit.provenance import check_launch, provenance, write_json, write_whole
 
@@ -257,6 +266,8 @@ class Engine:
                         f"{name} in {found} does not fit this run ({' '.join(str(error).split())[:200]}): "
                         f"resume with the options that it was trained with, as {self.folder / 'config.yaml'} has them"
                     ) from error
+        for learner in self._learners.values():
+            lay_out_as_weights(learner.optimizer)
         self.counters, self.seconds = shared["counters"], shared["seconds"]
         self._metrics = self._open_log(shared["metrics_bytes"])
         self._log.pending = own["pending"]

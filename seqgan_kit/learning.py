@@ -64,6 +64,17 @@ def build_optimizer(network: nn.Module, config: OptimizerConfig) -> torch.optim.
     return adam(parameters, lr=config.lr, betas=config.betas, fused=True, **options)
 
 
+def lay_out_as_weights(optimizer: torch.optim.Optimizer) -> None:
+    """Gives what a loaded state holds of each weight the weight's own order in memory.
+
+    A fused step reads them side by side: those of channels-last weights, saved in the usual order, would be mixed up.
+    """
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape and value.stride() != parameter.stride():
+                state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+
+
 def step(accelerator: Accelerator, learner: Learner, loss: Loss, rows: int, progress: float) -> Metrics:
     """One optimiser step on a batch of `rows`, `progress` (0 to 1) into its phase. Raises NotFinite before the step."""
     if not learner.module.training:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from enumeration import every_sequence, probabilities
 from seqgan_kit import estimators, objectives
 from seqgan_kit.engine import Engine
-from seqgan_kit.learning import OptimizerConfig
+from seqgan_kit.learning import OptimizerConfig, build_optimizer, lay_out_as_weights
 from seqgan_kit.networks.cnn import TextCNN
 from seqgan_kit.networks.lstm import LSTMConfig, LSTMGenerator
 from seqgan_kit.objectives import Objective
@@ -207,3 +207,26 @@ def test_seqgan_approaches_the_data(credit: type, engine: Engine) -> None:
     assert distance() == before
     play(engine, "game", 100, policy, discriminator, data, Turns(generator=1, discriminator=2))
     assert distance() < before / 2
+
+
+def test_moments_that_were_saved_are_laid_out_as_the_weights() -> None:
+    """A step after loading equals the one without, for weights in channels-last order."""
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 4, 3) for _ in range(2)]
+    layers[1].load_state_dict(layers[0].state_dict())
+    optimizers = []
+    for layer in layers:
+        layer.weight.data = layer.weight.data.contiguous(memory_format=torch.channels_last)
+        optimizers.append(build_optimizer(layer, OptimizerConfig()))
+    x = torch.randn(2, 3, 8, 8)
+    for layer, optimizer in zip(layers, optimizers, strict=True):
+        layer(x).square().sum().backward()
+        optimizer.step()
+    saved = optimizers[0].state_dict()
+    for state in saved["state"].values():
+        state |= {name: value.contiguous() for name, value in state.items()}
+    optimizers[0].load_state_dict(saved)
+    lay_out_as_weights(optimizers[0])
+    for layer, optimizer in zip(layers, optimizers, strict=True):
+        optimizer.step()
+    torch.testing.assert_close(layers[0].weight, layers[1].weight, rtol=0, atol=0)
