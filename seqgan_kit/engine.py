@@ -238,7 +238,7 @@ class Engine:
 
     def restore(self) -> None:
         """Loads the newest good checkpoint of a resumed run. Call when all parts are registered."""
-        found = self._on_main(lambda: checkpoints.newest_good(self.folder / "checkpoints", self.say))
+        found = self.on_main(lambda: checkpoints.newest_good(self.folder / "checkpoints", self.say))
         if found is None:
             self._metrics = self._open_log(0)
             if self.rank:  # all built their parts from one seed; from here on each draws samples of its own
@@ -444,7 +444,7 @@ class Engine:
                 raise UserError(f"can't write to {self.folder}: {failure.strerror or failure}") from failure
             return self.folder
 
-        self.folder = self._on_main(open_folder)
+        self.folder = self.on_main(open_folder)
         if self.config.trackers:
             self.accelerator.project_configuration.logging_dir = str(self.folder)
             self.accelerator.init_trackers("tracker", config={"task": task, "seed": self.config.seed})
@@ -455,7 +455,7 @@ class Engine:
             seconds = self._record["seconds"] + time.monotonic() - self._started
             write_json(self.folder / "run.json", {**self._record, "seconds": seconds, "finished": finished})
 
-    def _on_main(self, function: Callable[[], Any]) -> Any:
+    def on_main(self, function: Callable[[], Any]) -> Any:
         """The function's result, computed by the main process, or its UserError, on every process."""
         answer: list[Any] = [None, None]
         if self.is_main:

@@ -64,6 +64,12 @@ def build_optimizer(network: nn.Module, config: OptimizerConfig) -> torch.optim.
     return adam(parameters, lr=config.lr, betas=config.betas, fused=True, **options)
 
 
+def training(learner: Learner) -> None:
+    """Puts the network into training; who evaluated it may have done so behind the back of its prepared form."""
+    if not (learner.module.training and learner.network.training):
+        learner.module.train()
+
+
 def lay_out_as_weights(optimizer: torch.optim.Optimizer) -> None:
     """Gives what a loaded state holds of each weight the weight's own order in memory.
 
@@ -77,8 +83,7 @@ def lay_out_as_weights(optimizer: torch.optim.Optimizer) -> None:
 
 def step(accelerator: Accelerator, learner: Learner, loss: Loss, rows: int, progress: float) -> Metrics:
     """One optimiser step on a batch of `rows`, `progress` (0 to 1) into its phase. Raises NotFinite before the step."""
-    if not learner.module.training:
-        learner.module.train()
+    training(learner)
     config = learner.config
     names: list[str] = []
     totals: list[Tensor] = []

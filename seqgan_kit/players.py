@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from seqgan_kit import credit as credits
 from seqgan_kit import estimators, rewards, sampling
 from seqgan_kit.engine import Engine
-from seqgan_kit.learning import Learner, Metrics
+from seqgan_kit.learning import Learner, Metrics, training
 from seqgan_kit.objectives import Objective
 from seqgan_kit.samples import Images, Tokens, Transitions, concatenate, rows, size
 
@@ -239,8 +239,7 @@ class Differentiable:
             return self._make(noise, condition)
 
     def _make(self, noise: Tensor, condition: Tensor) -> Images:
-        if not self.learner.module.training:
-            self.learner.module.train()
+        training(self.learner)
         pixels, divergence = self.learner.module(noise, condition)
         return Images(pixels, condition, noise=noise, divergence=divergence)
 

@@ -65,7 +65,8 @@ class PictureReward:
 def evaluate_pictures(reward: PictureReward, sample: Images) -> Tensor:
     """The weighted reward of each picture, (batch,), with its graph. Raises UserError on anything else."""
     name, count = f"reward {_name(reward.function)}", len(sample.pixels)
-    found = _called(reward.function, name, "(pixels) and condition, if it takes it", (sample.pixels,), vars(sample))
+    columns = {"condition": sample.condition}
+    found = _called(reward.function, name, "(pixels) and condition, if it takes it", (sample.pixels,), columns)
     if not isinstance(found, Tensor) or found.shape != (count,):
         shape = f"the shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
         raise UserError(f"{name} returned {shape} for {count} pictures: return a tensor of the shape ({count},)")

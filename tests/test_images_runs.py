@@ -89,7 +89,7 @@ def test_killed_everywhere_it_ends_equal(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.slow
 def test_the_second_stage_stands_on_the_first_as_it_was_shown(tmp_path: Path) -> None:
-    """After the first stage its average is the model; the second holds it, bit for bit, after it was killed and done."""
+    """After the first stage its average is the model; the second holds it, bit for bit, killed and resumed, too."""
     run = tmp_path / "run"
     options = ("--joint.steps", "0", "--style.steps", "0", "--evaluation.every", "0", "--evaluation.features", "none")
     victim = Victim(run, runs.tiny_images(run, *options))

@@ -265,7 +265,7 @@ def test_shrunk_pictures_are_means_of_areas() -> None:
 
 
 def test_sources_hold_out_captions_and_combinations() -> None:
-    """In the world of shapes: no held-out caption is one of training, and every unseen picture has a new combination."""
+    """In the world of shapes, no caption of training is asked for later; and the same seed gives the same data."""
     source = load(DataConfig(side=16, scenes=60, captions=3, unseen=4), 16, 1)
     assert not set(source.train.captions) & set(source.held_out.captions)
     assert source.unseen is not None

@@ -37,13 +37,14 @@ class Captioned:
     spoken: Ints
     labels: Ints | None = None
     holds: Callable[[int, int], bool] | None = None
-    _keys: Ints = field(init=False)
-    _owner: Ints = field(init=False)
+    _keys: Ints = field(init=False)  # of the pairs that fit: picture * captions + caption
+    _classes: Ints | None = field(init=False)  # the same of classes, which have the captions of all their pictures
 
     def __post_init__(self) -> None:
         owner = np.repeat(np.arange(len(self.pixels)), np.diff(self.first))
-        object.__setattr__(self, "_owner", owner)
+        classes = None if self.labels is None else np.sort(self.labels[owner] * len(self.captions) + self.spoken)
         object.__setattr__(self, "_keys", np.sort(owner * len(self.captions) + self.spoken))
+        object.__setattr__(self, "_classes", classes)
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -61,8 +62,8 @@ class Captioned:
             pairs = rng.integers(0, len(self.spoken), len(left))
             captions = self.spoken[pairs]
             fit = self._fit(pictures[left], captions)
-            if self.labels is not None:
-                fit |= self.labels[pictures[left]] == self.labels[self._owner[pairs]]
+            if self._classes is not None and self.labels is not None:
+                fit |= _among(self._classes, self.labels[pictures[left]] * len(self.captions) + captions)
             found[left[~fit]] = captions[~fit]
             left = left[fit]
             if not len(left):
@@ -77,8 +78,12 @@ class Captioned:
     def _fit(self, pictures: Ints, captions: Ints) -> NDArray[np.bool_]:
         if self.holds is not None:
             return np.array([self.holds(int(i), int(j)) for i, j in zip(pictures, captions, strict=True)], dtype=bool)
-        keys = pictures * len(self.captions) + captions
-        return self._keys[np.searchsorted(self._keys, keys).clip(max=len(self._keys) - 1)] == keys
+        return _among(self._keys, pictures * len(self.captions) + captions)
+
+
+def _among(known: Ints, keys: Ints) -> NDArray[np.bool_]:
+    """Which of the keys are known, (n,); `known` is sorted."""
+    return known[np.searchsorted(known, keys).clip(max=len(known) - 1)] == keys
 
 
 def captioned(

@@ -42,12 +42,15 @@ def make(generator: Any, conditions: Tensor, noise: Tensor | None = None) -> Ten
 
     noise: (captions, dim); unset draws it.
     """
+    was = generator.training
     generator.eval()  # else a picture would depend on its batch
     if noise is None:
         noise = torch.randn(len(conditions), generator.config.noise)
     device = next(generator.parameters()).device
     parts = zip(noise.split(CHUNK), conditions.split(CHUNK), strict=True)
-    return torch.cat([to_bytes(generator(z.to(device), c.to(device))[0]) for z, c in parts])
+    made = torch.cat([to_bytes(generator(z.to(device), c.to(device))[0]) for z, c in parts])
+    generator.train(was)
+    return made
 
 
 class Asked:

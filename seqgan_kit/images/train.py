@@ -24,7 +24,7 @@ from seqgan_kit.images.pictures import draw_all
 from seqgan_kit.images.sources import Source, load
 from seqgan_kit.images.text import encoder_of, joint_batches, joint_loss, joint_network, matches, real_pictures
 from seqgan_kit.learning import Metrics
-from seqgan_kit.networks.joint_embedding import JointEmbedding
+from seqgan_kit.networks.joint_embedding import SHORTEST, JointEmbedding
 from seqgan_kit.networks.picture_generator import PictureConfig, PictureGenerator, StackedGenerator, doublings
 from seqgan_kit.networks.picture_style import StyleConfig, StyleEncoder
 from seqgan_kit.provenance import config_yaml, write_json
@@ -160,15 +160,16 @@ class _Parts:
         return of_run(self.config, self.source, self.encoder, self.matcher, side, engine.folder)
 
     def hook(self, evaluation: Evaluation | None, network: nn.Module) -> Hook:
-        def run(phase: str, done: int) -> Metrics:
-            if evaluation is None:
-                return {}
+        def measure(phase: str, done: int) -> Metrics:
+            assert evaluation is not None
             with self.engine.fixed_random(self.config.evaluation.seed):
                 found, pictures = evaluation(network)
             captions = evaluation.asked[""].captions[:SHOWN]
             save_grid(self.engine.folder / "samples" / f"{phase}-{done:06d}", pictures[:SHOWN], 8, captions)
             return {f"eval/{name}": value for name, value in found.items()}
 
+        # by the main process alone, and told to the others, whose log must have the same names
+        run = lambda phase, done: self.engine.on_main(lambda: measure(phase, done))  # noqa: E731
         return Hook(self.config.evaluation.every, run)
 
     def export(self, folder: Path) -> None:
@@ -194,7 +195,7 @@ class _Parts:
 
 def _run(engine: Engine, config: ImagesConfig, parts: _Parts) -> None:
     if parts.joint is not None:
-        hook = Hook(0, lambda phase, done: {"eval/r_precision_real": _matched(parts)})
+        hook = Hook(0, lambda phase, done: engine.on_main(lambda: {"eval/r_precision_real": _matched(parts)}))
         fit(
             engine, TEXT, config.joint.steps, parts.joint_learner, joint_loss, parts.joint_batches,
             config.joint.batch_size, [hook],
@@ -320,10 +321,26 @@ def _check(config: ImagesConfig) -> None:
         ("--style.steps", config.style.steps, 0),
         ("--evaluation.samples", config.evaluation.samples, 10),
         ("--text.averaged", config.text.averaged, 1),
+        ("--joint.length", config.joint.length, SHORTEST),
+        ("--adversarial.turns.generator", adversarial.turns.generator, 1),
+        ("--adversarial.turns.discriminator", adversarial.turns.discriminator, 0),
         ("--run.log_every", config.run.log_every, 1),
     ]:
         if value < least:
             raise UserError(f"{option} {value}: give at least {least}")
+    for option, weight in [
+        ("--adversarial.interpolation", adversarial.interpolation),
+        ("--generator.divergence", config.generator.divergence),
+        ("--discriminator.gradient_square", critic.gradient_square),
+        ("--discriminator.penalty", critic.penalty),
+    ]:
+        if weight < 0:
+            raise UserError(f"{option} {weight:g}: give 0 or more")
+    if not 0 < critic.penalised <= 1:
+        raise UserError(f"--discriminator.penalised {critic.penalised:g}: give a share above 0, at most 1")
+    sides = [4 * 2**i for i in range(16) if 4 * 2**i < config.data.side]
+    if config.generator.attention and config.generator.attention not in sides:
+        raise UserError(f"--generator.attention {config.generator.attention}: give 0, or one of {sides}")
     for option, share in [
         ("--discriminator.mismatched", critic.mismatched),
         ("--adversarial.beta", adversarial.beta),
