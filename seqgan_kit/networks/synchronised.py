@@ -31,12 +31,13 @@ class SynchronisedBatchNorm(nn.BatchNorm2d):
         if not (self.training and several):
             return super().forward(x)
         wide = x.float()
-        sums = torch.cat([wide.sum((0, 2, 3)), wide.square().sum((0, 2, 3))])
         count = wide.new_tensor([float(wide.numel() // wide.shape[1])])
-        total = _SumOverProcesses.apply(torch.cat([sums, count]))
+        total = _SumOverProcesses.apply(torch.cat([wide.sum((0, 2, 3)), count]))
         n = total[-1].detach()
-        mean, square = (total[:-1] / n).chunk(2)
-        variance = square - mean.square()
+        mean = total[:-1] / n
+        # in a second pass: the difference of large squares would leave nothing of a small variance
+        centred = wide - mean[:, None, None]
+        variance = _SumOverProcesses.apply(centred.square().sum((0, 2, 3))) / n
         with torch.no_grad():
             momentum = 0.1 if self.momentum is None else self.momentum
             if self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None:
@@ -44,8 +45,7 @@ class SynchronisedBatchNorm(nn.BatchNorm2d):
                 self.running_var.lerp_(variance * n / (n - 1), momentum)
                 self.num_batches_tracked += 1
         scale = self.weight * (variance + self.eps).rsqrt()
-        shift = self.bias - mean * scale
-        return x * scale[:, None, None].to(x.dtype) + shift[:, None, None].to(x.dtype)
+        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
 
 
 def synchronised(network: nn.Module) -> None:
