@@ -784,6 +784,24 @@ MUTANTS = [
     ),
     # pictures with captions
     Mutant(
+        "learning.py",
+        "value.shape == parameter.shape and value.stride() != parameter.stride()",
+        "False",
+        "test_picture_game.py::test_a_resumed_optimiser_makes_the_same_step",
+    ),
+    Mutant(
+        REWARDS,
+        'columns = {"condition": sample.condition}',
+        "columns = vars(sample)",
+        "test_picture_game.py::test_a_reward_may_call_its_pictures_pixels",
+    ),
+    Mutant(
+        PICTURES,
+        "self.labels[pictures[left]] * len(self.captions) + captions",
+        "self._classes[:1] - 1 + 0 * captions",
+        "test_picture_data.py::test_a_caption_that_two_classes_share_is_wrong_for_neither",
+    ),
+    Mutant(
         PICTURES,
         "fit = self._fit(pictures[left], captions)",
         "fit = np.zeros(len(left), dtype=bool)",
@@ -797,8 +815,8 @@ MUTANTS = [
     ),
     Mutant(
         PICTURES,
-        "fit |= self.labels[pictures[left]] == self",
-        "fit |= self.labels[pictures[left]] != self",
+        "fit |= _among(self._classes,",
+        "fit &= _among(self._classes,",
         "test_picture_data.py::test_wrong_captions_are_of_another_class",
     ),
     Mutant(

@@ -14,11 +14,6 @@ import runs
 import two_painters
 from test_processes import torchrun
 
-pytestmark = pytest.mark.xfail(
-    strict=True,
-    reason="after an evaluation on one process its network stays in evaluation, behind the wrapper; only one process "
-    "logs what it found; a second derivative of synchronised normalisation is lost; the warm-up leaves a head out",
-)
 SCRIPT = str(Path(two_painters.__file__))
 Found = tuple[dict[str, Tensor], list[dict[str, Tensor]]]
 

@@ -96,7 +96,6 @@ def test_wrong_captions_are_of_another_class() -> None:
         assert labels[owner] != labels[i]
 
 
-@pytest.mark.xfail(strict=True, reason="a pair's own picture decides the class, not all pictures with the caption")
 def test_a_caption_that_two_classes_share_is_wrong_for_neither() -> None:
     """Drawn from a picture of another class, "a flower" is still one that pictures of this class have."""
     captions = [[f"picture {i}"] + ["a flower"] * (i in (0, 1)) for i in range(6)]  # one of either class has it

@@ -449,7 +449,6 @@ def test_what_users_are_told_of_a_reward(engine: Engine, function: Callable[...,
     assert all(map(torch.equal, player.learner.parameters, before))
 
 
-@pytest.mark.xfail(strict=True, reason="`pixels` is given twice: as the argument, and among the columns")
 @pytest.mark.parametrize("columns", [False, True])
 def test_a_reward_may_call_its_pictures_pixels(engine: Engine, columns: bool) -> None:
     """As the documentation does, with or without **columns beside them."""
