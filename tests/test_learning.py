@@ -227,6 +227,6 @@ def test_moments_that_were_saved_are_laid_out_as_the_weights() -> None:
         state |= {name: value.contiguous() for name, value in state.items()}
     optimizers[0].load_state_dict(saved)
     lay_out_as_weights(optimizers[0])
-    for layer, optimizer in zip(layers, optimizers, strict=True):
+    for optimizer in optimizers:
         optimizer.step()
     torch.testing.assert_close(layers[0].weight, layers[1].weight, rtol=0, atol=0)

@@ -577,9 +577,6 @@ def painter(**options: Any) -> PictureGenerator:
     return PictureGenerator(PictureConfig(**(sizes | options)))
 
 
-@pytest.mark.xfail(
-    strict=True, reason="moments come back row by row, weights lie channels last, fused Adam goes by place"
-)
 def test_a_resumed_optimiser_makes_the_same_step(tmp_path: Path) -> None:
     """Of convolutions too: the third step after two, a checkpoint and a restore is that of a run without them."""
     batches = [toy().take(ROWS), toy(seed=1).take(ROWS)]
