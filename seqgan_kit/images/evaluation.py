@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -161,12 +161,17 @@ def of_run(
     matcher: JointEmbedding | None,
     side: int,
     folder: Path,
+    say: Callable[[str], object] = print,
 ) -> Evaluation:
-    """That of a run in `folder`, for pictures of this side, which may be those of its first stage."""
+    """That of a run in `folder`, for pictures of this side, which may be those of its first stage.
+
+    say: told what takes a while.
+    """
     asked, sized = config.evaluation, source.at(config.data.kept(side))
-    features = features_of(
-        asked.features, asked.feature_steps, sized.train, side, asked.seed, folder / f"features-{side}"
-    )
+    kept = folder / f"features-{side}"
+    if asked.features == "learned" and not kept.is_dir():
+        say(f"learning features of pictures, {asked.feature_steps} steps, for the distances between real and made ones")
+    features = features_of(asked.features, asked.feature_steps, sized.train, side, asked.seed, kept)
     if matcher is None and isinstance(inner := getattr(encoder, "encoder", encoder), Joint):
         matcher = inner.model
     return Evaluation(

@@ -157,7 +157,7 @@ class _Parts:
         engine = self.engine
         if not engine.is_main:
             return None
-        return of_run(self.config, self.source, self.encoder, self.matcher, side, engine.folder)
+        return of_run(self.config, self.source, self.encoder, self.matcher, side, engine.folder, engine.say)
 
     def hook(self, evaluation: Evaluation | None, network: nn.Module) -> Hook:
         def measure(phase: str, done: int) -> Metrics:
