@@ -81,7 +81,7 @@ class _Parts:
     """The games, the batches, the text encoder and the evaluation of one run."""
 
     def __init__(self, engine: Engine, config: ImagesConfig, source: Source, models: _Models) -> None:
-        self.engine, self.config, self.source, self.models = engine, config, source, models
+        self.engine, self.config, self.source = engine, config, source
         self.joint: JointEmbedding | None = None
         self.matcher = models.matcher
         train = source.train
