@@ -31,12 +31,16 @@ from seqgan_kit.networks.joint_embedding import JointEmbedding, plain
 from seqgan_kit.provenance import write_json
 
 Pooling = Literal["mean", "first", "own"]
+Order = Literal["none", "clauses", "pairs"]
 
 KIND = "encoder.json"  # written last: a folder without it is no encoder
 WORDS = "words.json"
 STANDARDISER = "standardiser.safetensors"
 READ = ("*.json", "*.safetensors", "*.txt", "*.model")  # what a model folder is read from
 VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model")
+COUNTED = {"none": "words", "clauses": "words by clause", "pairs": "words and pairs of words"}
+CLAUSE = re.compile(r"[,;:.!?]")
+CLAUSES = 3  # that are told apart; the last stands for all after it, too
 UNLIMITED = 10**9  # tokens: what a tokenizer without a limit says is more
 LONGEST = 512  # tokens of a caption where neither the tokenizer nor the model has a limit
 BATCH = 64
@@ -46,7 +50,7 @@ AGAIN = "save the run's model again, or copy the whole folder again"
 class TextEncoder(ABC):
     """Captions -> vectors.
 
-    dim: width of the vectors. name: for messages. Both are known once the encoder can encode.
+    dim: width of the vectors. name: for messages.
     """
 
     dim: int
@@ -68,61 +72,52 @@ class TextEncoder(ABC):
     def save(self, folder: Path) -> dict[str, Any]:
         """Writes what the encoder needs into the folder; returns the rest, for `encoder.json`."""
 
-    def fitted(self, captions: Sequence[str]) -> TextEncoder:
-        """The encoder that is used for a training set with these captions: itself, where it needs none."""
-        return self
-
 
 class Words(TextEncoder):
-    """Counts of words and of neighbouring pairs of words, for a first layer of each player that learns what they mean.
+    """Counts of words, for a first layer of each player that learns what they mean.
 
     Words are what `\\w+` finds, in lower case, so this is for scripts with spaces between words. Those that are not
     among the entries are ignored. All vectors are multiplied by one number, so that over the captions of training the
     mean square of their norms is 1.
 
     Args:
-        captions: of training; without them, `fitted` makes the encoder that can encode.
-        pairs: count pairs, too.
+        captions: of training.
+        order: what is kept of the order of words. `none`: "a red star, but none is blue" and "a blue star, but none is
+            red" are the same. `clauses`: a word counts by the clause that it is in, the first, the second or a later
+            one; punctuation parts them. `pairs`: neighbouring pairs are counted, too, which must be met to be known.
         least: entries are in this many captions or more.
         most: the number of entries, the most frequent ones.
     """
 
-    def __init__(self, captions: Sequence[str] = (), pairs: bool = True, least: int = 2, most: int = 2048) -> None:
-        self.pairs, self.least, self.most = pairs, least, most
-        self.entries: dict[str, int] = {}
-        self.scale, self.dim, self.name = 1.0, 0, "words"
-        if captions:
-            self._fit(captions)
-
-    def _fit(self, captions: Sequence[str]) -> None:
+    def __init__(self, captions: Sequence[str], order: Order = "clauses", least: int = 2, most: int = 2048) -> None:
+        self.order, self.least, self.most = order, least, most
         seen = Counter(entry for caption in captions for entry in set(self._found(caption)))
-        often = [entry for entry, count in seen.items() if count >= self.least]
+        often = [entry for entry, count in seen.items() if count >= least]
         # a pair is never more frequent than its words: of equal ones, the words come first
         often.sort(key=lambda entry: (-seen[entry], " " in entry, entry))
         if not often:
             raise UserError(
-                f"no word is in {self.least} of the {len(captions)} captions: set least to 1, or take an encoder that "
+                f"no word is in {least} of the {len(captions)} captions: set least to 1, or take an encoder that "
                 f"reads characters"
             )
-        entries = set(often[: self.most])
+        entries = set(often[:most])
         counts = (Counter(entry for entry in self._found(caption) if entry in entries) for caption in captions)
         square = sum(count**2 for found in counts for count in found.values()) / len(captions)
-        self._take(often[: self.most], square**-0.5)
+        self._take(often[:most], square**-0.5)
 
     def _take(self, entries: Sequence[str], scale: float) -> None:
         self.entries = {entry: place for place, entry in enumerate(entries)}
         self.scale, self.dim = scale, len(entries)
-        self.name = f"{self.dim} words{' and pairs of words' if self.pairs else ''}"
+        self.name = f"{self.dim} {COUNTED[self.order]}"
 
     def _found(self, caption: str) -> list[str]:
+        if self.order == "clauses":
+            clauses = [words for clause in CLAUSE.split(plain(caption)) if (words := _words(clause))]
+            return [f"{min(place, CLAUSES)}:{word}" for place, words in enumerate(clauses, 1) for word in words]
         words = _words(caption)
-        return words + [f"{one} {other}" for one, other in pairwise(words)] if self.pairs else words
-
-    def fitted(self, captions: Sequence[str]) -> TextEncoder:
-        return self if self.entries else Words(captions, self.pairs, self.least, self.most)
+        return words + [f"{one} {other}" for one, other in pairwise(words)] if self.order == "pairs" else words
 
     def encode(self, captions: Sequence[str]) -> Tensor:
-        self._check()
         places = [[self.entries[e] for e in self._found(caption) if e in self.entries] for caption in captions]
         vectors = torch.zeros(len(captions), self.dim)
         rows = torch.tensor([row for row, found in enumerate(places) for _ in found], dtype=torch.int64)
@@ -131,15 +126,14 @@ class Words(TextEncoder):
         return vectors
 
     def unread(self, captions: Sequence[str]) -> int:
-        """How many of the captions have a word (not: a pair) that is no entry."""
-        self._check()
-        return sum(any(word not in self.entries for word in _words(caption)) for caption in captions)
+        """How many of the captions have a word (not: a pair) that is no entry, where it stands."""
+        words = ([entry for entry in self._found(caption) if " " not in entry] for caption in captions)
+        return sum(any(word not in self.entries for word in found) for found in words)
 
     def identity(self) -> str:
         return _digest("words", self._content())
 
     def save(self, folder: Path) -> dict[str, Any]:
-        self._check()
         write_json(folder / WORDS, self._content())
         return {}
 
@@ -149,24 +143,23 @@ class Words(TextEncoder):
         path = folder / WORDS
         content = _json(path)
         try:
-            entries, scale, pairs = list(content["entries"]), float(content["scale"]), bool(content["pairs"])
+            entries, scale, order = list(content["entries"]), float(content["scale"]), content["order"]
             if not (entries and all(isinstance(entry, str) for entry in entries) and len(set(entries)) == len(entries)):
                 raise ValueError("entries must be different strings")
             if not (math.isfinite(scale) and scale > 0):
                 raise ValueError("scale must be a positive number")
-            words = Words(pairs=pairs, least=int(content["least"]), most=int(content["most"]))
+            if order not in COUNTED:
+                raise ValueError(f"order must be one of {', '.join(COUNTED)}")
+            words = Words.__new__(Words)
+            words.order, words.least, words.most = order, int(content["least"]), int(content["most"])
         except (LookupError, TypeError, ValueError) as error:
             raise UserError(f"{path} does not hold an encoder's words ({_line(error)}): {AGAIN}") from None
         words._take(entries, scale)
         return words
 
     def _content(self) -> dict[str, Any]:
-        fixed = {"pairs": self.pairs, "least": self.least, "most": self.most}
+        fixed = {"order": self.order, "least": self.least, "most": self.most}
         return fixed | {"scale": self.scale, "entries": list(self.entries)}
-
-    def _check(self) -> None:
-        if not self.entries:
-            raise ValueError("the encoder has no words yet: take fitted(captions)")
 
 
 class Joint(TextEncoder):

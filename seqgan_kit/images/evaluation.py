@@ -205,7 +205,7 @@ def features_of(kind: str, steps: int, data: Captioned, side: int, seed: int, fo
         return HuggingFaceFeatures(kind).prepare(data.pixels[:1], torch.zeros(1, 1), seed)
     if (folder / "config.json").is_file():
         return NetworkFeatures.load(folder)
-    words = Words(list(data.captions), pairs=False, least=1, most=WORDS)
+    words = Words(list(data.captions), "none", least=1, most=WORDS)
     told = words.encode(list(data.captions)) > 0
     owner = torch.from_numpy(np.repeat(np.arange(len(data)), np.diff(data.first)))
     targets = torch.zeros(len(data), words.dim)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -197,7 +198,7 @@ def _run(engine: Engine, config: ImagesConfig, parts: _Parts) -> None:
     if parts.joint is not None:
         hook = Hook(0, lambda phase, done: engine.on_main(lambda: {"eval/r_precision_real": _matched(parts)}))
         fit(
-            engine, TEXT, config.joint.steps, parts.joint_learner, joint_loss, parts.joint_batches,
+            engine, TEXT, config.joint.steps, parts.joint_learner, partial(joint_loss, config.joint), parts.joint_batches,
             config.joint.batch_size, [hook],
         )  # fmt: skip
     parts.embed()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -78,8 +79,9 @@ def train(config: EncoderConfig, config_text: str = "", resume: bool = False) ->
             found = evaluate(network, source, config, config.evaluation.samples, config.evaluation.seed)
             return {f"eval/{name}": value for name, value in found.items()}
 
+        loss = partial(joint_loss, config.joint)
         hook = Hook(config.evaluation.every, measure)
-        fit(engine, TEXT, config.joint.steps, learner, joint_loss, batches, config.joint.batch_size, [hook])
+        fit(engine, TEXT, config.joint.steps, learner, loss, batches, config.joint.batch_size, [hook])
         engine.finish()
         if engine.is_main:
             write_report(engine.folder)

@@ -78,6 +78,18 @@ def structured_joint_embedding(pictures: Tensor, texts: Tensor, same: Tensor) ->
     return (hinges * different).sum() / different.sum().clamp_min(1)
 
 
+def contrastive(pictures: Tensor, texts: Tensor, same: Tensor, temperature: float) -> Tensor:
+    """The mean cross-entropy, in nats, of finding a picture's own caption in the batch, and a caption's own picture.
+
+    By cosines divided by `temperature` (Radford et al. 2021, CLIP, fig. 3, where it is learned). Arguments as of
+    `structured_joint_embedding`; pairs that are the same are left out. log(batch) is chance.
+    """
+    scores = F.normalize(pictures, dim=1) @ F.normalize(texts, dim=1).T / temperature
+    own = torch.arange(len(scores), device=scores.device)
+    scores = scores.masked_fill(same & (own.unsqueeze(1) != own), -torch.inf)
+    return (F.cross_entropy(scores, own) + F.cross_entropy(scores.T, own)) / 2
+
+
 class CharCNNRNN(nn.Module):
     """Convolutions over one-hot characters, then a GRU over what remains, averaged over time (Reed et al. 2016a, b).
 
