@@ -266,7 +266,7 @@ def test_mistakes_in_the_run(run: Path, capsys: pytest.CaptureFixture[str], tmp_
     weights = "model.safetensors"
     assert "can't be loaded" in told(lambda model: (model / weights).write_bytes((model / weights).read_bytes()[:999]))
     assert "holds StyleEncoder, no generator" in told(lambda model: StyleEncoder(StyleConfig()).save_pretrained(model))
-    other = Words(["a b c"], least=1)
+    other = Words(["a b c"], "pairs", least=1)
     assert f"{ENCODER.dim} numbers, but 5 words and pairs of words gives 5" in told(
         lambda model: save_encoder(other, model / "text")
     )

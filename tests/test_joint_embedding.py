@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from transformers import AutoModel
 
 from seqgan_kit.errors import UserError
@@ -20,6 +22,7 @@ from seqgan_kit.networks.joint_embedding import (
     JointEmbeddingConfig,
     PictureEncoder,
     alphabet_of,
+    contrastive,
     numbered,
     structured_joint_embedding,
 )
@@ -198,6 +201,23 @@ def test_loss_by_hand() -> None:
     assert structured_joint_embedding(pictures, close, no).item() == pytest.approx((0.5 + 1.5) / 2)
     same = torch.tensor([[False, True], [False, False]])
     assert structured_joint_embedding(pictures, close, same).item() == 0
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_contrastive_loss_equals_a_double_loop(share: float) -> None:
+    """-log of the share of exp(cosine / temperature) that the own pair has, both ways; what is the same has no part."""
+    generator = torch.Generator().manual_seed(4)
+    pictures, texts = (torch.randn(6, 3, generator=generator, dtype=torch.float64) for _ in range(2))
+    same = torch.rand(6, 6, generator=generator) < share
+    near = [[math.exp(float(F.cosine_similarity(v, t, dim=0)) / 0.3) for t in texts] for v in pictures]
+    total = 0.0
+    for n in range(6):
+        others = [j for j in range(6) if j != n]
+        total -= math.log(near[n][n] / (near[n][n] + sum(near[n][j] for j in others if not same[n, j])))
+        total -= math.log(near[n][n] / (near[n][n] + sum(near[j][n] for j in others if not same[j, n])))
+    assert contrastive(pictures, texts, same, 0.3).item() == pytest.approx(total / 12)
+    inputs = (pictures.requires_grad_(), texts.requires_grad_())
+    assert torch.autograd.gradcheck(lambda v, t: contrastive(v, t, same, 0.3), inputs)
 
 
 def test_loss_of_pairs_that_are_all_the_same() -> None:

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import pytest
 import torch
@@ -38,6 +38,7 @@ from seqgan_kit.errors import UserError
 from seqgan_kit.images.encoders import (
     HuggingFaceEncoder,
     Joint,
+    Order,
     Standardised,
     Standardiser,
     TextEncoder,
@@ -140,46 +141,80 @@ class Counting(TextEncoder):
 # Words
 
 
-def expected_words(training: Sequence[str], captions: Sequence[str], pairs: bool, least: int) -> dict[str, list[int]]:
+def expected_words(training: Sequence[str], captions: Sequence[str], order: str, least: int) -> dict[str, list[int]]:
     """Counts of every entry in every caption, by searching the text for it."""
 
     def text(caption: str) -> str:
-        return " " + " ".join(re.findall(r"[a-z0-9_]+", caption.lower())) + " "
+        if order != "clauses":
+            return " " + " ".join(re.findall(r"[a-z0-9_]+", caption.lower())) + " "
+        found, place = " ", 0
+        for clause in caption.lower().replace(".", ",").replace(":", ",").split(","):
+            words = re.findall(r"[a-z0-9_]+", clause)
+            place += bool(words)
+            found += "".join(f"{min(place, 3)}:{word} " for word in words)
+        return found
 
     words = {word for caption in training for word in text(caption).split()}
-    both = {" ".join(two) for caption in training for two in pairwise(text(caption).split())} if pairs else set()
-    often = [e for e in words | both if sum(f" {e} " in text(caption) for caption in training) >= least]
+    pairs = {" ".join(two) for caption in training for two in pairwise(text(caption).split())}
+    every = words | pairs if order == "pairs" else words
+    often = [e for e in every if sum(f" {e} " in text(caption) for caption in training) >= least]
     return {e: [len(re.findall(f"(?= {e} )", text(caption))) for caption in captions] for e in often}
 
 
-@pytest.mark.parametrize("pairs", [True, False])
+CLAUSES = ["one : a b , b a", "a , but no b . a ; b ! a a", ", a , b"]
+
+
+@pytest.mark.parametrize("order", ["none", "clauses", "pairs"])
 @pytest.mark.parametrize("least", [1, 2, 3])
-def test_words_are_counted(pairs: bool, least: int) -> None:
+def test_words_are_counted(order: Order, least: int) -> None:
     """Entries are in `least` captions or more; counts times one scale, which makes the mean square norm 1."""
-    encoder = Words(CAPTIONS, pairs, least)
-    expected = expected_words(CAPTIONS, CAPTIONS + NEW, pairs, least)
+    training = CAPTIONS + CLAUSES[:2]
+    encoder = Words(training, order, least)
+    expected = expected_words(
+        [c.replace("!", ",").replace(";", ",") for c in training], NEW + CLAUSES[2:], order, least
+    )
     assert set(encoder.entries) == set(expected)
     assert encoder.dim == len(expected)
     counts = torch.tensor([expected[entry] for entry in encoder.entries]).T.float()
-    vectors = encoder.encode(CAPTIONS + NEW)
-    torch.testing.assert_close(vectors, counts * encoder.scale)
+    torch.testing.assert_close(encoder.encode(NEW + CLAUSES[2:]), counts * encoder.scale)
+    vectors = encoder.encode(training)
     assert vectors.dtype == torch.float32
-    assert vectors[: len(CAPTIONS)].square().sum(1).mean().item() == pytest.approx(1)
+    assert vectors.square().sum(1).mean().item() == pytest.approx(1)
     assert encoder.encode([]).shape == (0, encoder.dim)
+
+
+def test_who_is_denied_what() -> None:
+    """Clauses and pairs tell captions apart of which the words alone are the same; clauses know no pairs to be new."""
+    captions = [
+        "a red star , but none is blue .",
+        "a blue star , but none is red .",
+        "a dot .",
+        "a dot , a dot , a dot",
+    ]
+    same = {
+        order: bool((Words(captions, order, 1).encode(captions[:2]).diff(dim=0) == 0).all())
+        for order in get_args(Order)
+    }
+    assert same == {"none": True, "clauses": False, "pairs": False}
+    clauses = Words(captions, least=1)
+    assert clauses.unread(["a blue dot .", "a red star , but none is red", "but", "a . a . a . a . dot"]) == 1
+    third = clauses.encode(["; ; a : a ; dot", ". . a ... a ! ? a , a , dot"])
+    assert third[0].count_nonzero() == 3
+    assert third[1].sum() == pytest.approx(5 * clauses.scale)
 
 
 def test_the_most_frequent_words_stay() -> None:
     """`most` entries, the most frequent, words before pairs that are as frequent; a word twice in a caption is one."""
-    assert list(Words(CAPTIONS, most=4).entries) == ["a", "circle", "red", "a red"]
-    assert list(Words(["b b b", "a c", "c a"], least=1, most=2).entries) == ["a", "c"]
-    assert list(Words(["x y", "x y"], most=3).entries) == ["x", "y", "x y"]
+    assert list(Words(CAPTIONS, "pairs", most=4).entries) == ["a", "circle", "red", "a red"]
+    assert list(Words(["b b b", "a c", "c a"], "none", least=1, most=2).entries) == ["a", "c"]
+    assert list(Words(["x y", "x y"], "pairs", most=3).entries) == ["x", "y", "x y"]
     square = Words(CAPTIONS, most=3).encode(CAPTIONS).square().sum(1).mean().item()
     assert square == pytest.approx(1)
 
 
 def test_words_of_other_scripts_and_unknown_ones() -> None:
     """Words are Unicode's, of either form of an accent; captions with an unknown word are counted."""
-    encoder = Words(["красный круг", "КРУГ café", "cafe\u0301"], least=2)
+    encoder = Words(["красный круг", "КРУГ café", "cafe\u0301"], "none", least=2)
     assert list(encoder.entries) == ["café", "круг"]
     assert (encoder.encode(["Круг.", "cafe\u0301"]) > 0).tolist() == [[False, True], [True, False]]
     assert encoder.encode(["unknown"]).abs().sum() == 0
@@ -187,12 +222,7 @@ def test_words_of_other_scripts_and_unknown_ones() -> None:
 
 
 def test_words_need_captions() -> None:
-    """Without captions nothing can be encoded until `fitted`; captions that share no word are an error."""
-    with pytest.raises(ValueError, match="fitted"):
-        Words().encode(CAPTIONS)
-    fitted = Words(pairs=False, least=1).fitted(CAPTIONS)
-    torch.testing.assert_close(fitted.encode(NEW), Words(CAPTIONS, False, 1).encode(NEW))
-    assert fitted.fitted(NEW) is fitted
+    """Captions that share no word are an error."""
     with pytest.raises(UserError, match="no word is in 2 of the 3 captions"):
         Words(["a", "b", "c"])
 
@@ -206,7 +236,6 @@ def test_joint_is_the_models_text_side(tmp_path: Path) -> None:
     model = JointEmbedding.from_pretrained(tmp_path / "joint")
     torch.testing.assert_close(encoder.encode(CAPTIONS), model.embed_text(CAPTIONS))
     assert encoder.encode(CAPTIONS).shape == (5, encoder.dim) == (5, 6)
-    assert encoder.fitted(CAPTIONS) is encoder
     assert encoder.unread(["Red", "x" * 48, "x" * 49, "red é"]) == 2
 
 
@@ -479,7 +508,7 @@ def test_identities(tmp_path: Path) -> None:
         HuggingFaceEncoder(tmp_path / "a", "first"),
         Joint(tmp_path / "joint"),
         Words(CAPTIONS),
-        Words(CAPTIONS, pairs=False),
+        Words(CAPTIONS, "none"),
         Standardised(Words(CAPTIONS), Standardiser(torch.zeros(Words(CAPTIONS).dim), 1.0)),
         Standardised(Words(CAPTIONS), Standardiser(torch.zeros(Words(CAPTIONS).dim), 2.0)),
         Standardised(Words(CAPTIONS), Standardiser(torch.ones(Words(CAPTIONS).dim), 1.0)),
@@ -540,8 +569,13 @@ def test_a_saved_encoder_gives_the_same_vectors(kind: str, standardised: bool, t
         ("encoder.json", '{"kind": "joint"}', "no config.json"),
         ("words.json", None, "can't be read"),
         ("words.json", '{"entries": ["a", "a"]}', "does not hold an encoder's words"),
-        ("words.json", '{"entries": ["a", 1], "scale": 1, "pairs": true, "least": 1, "most": 2}', "different strings"),
-        ("words.json", '{"entries": ["a"], "scale": 0, "pairs": true, "least": 1, "most": 2}', "positive number"),
+        (
+            "words.json",
+            '{"entries": ["a", 1], "scale": 1, "order": "none", "least": 1, "most": 2}',
+            "different strings",
+        ),
+        ("words.json", '{"entries": ["a"], "scale": 0, "order": "none", "least": 1, "most": 2}', "positive number"),
+        ("words.json", '{"entries": ["a"], "scale": 1, "order": "odd", "least": 1, "most": 2}', "none, clauses, pairs"),
         ("standardiser.safetensors", None, "can't be read"),
         ("standardiser.safetensors", "x" * 50, "can't be read"),
     ],

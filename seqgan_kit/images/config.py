@@ -36,6 +36,7 @@ class GeneratorConfig:
         divergence: weight of its KL, in nats a number of the projected embedding.
         upsampling: transposed convolutions, or repetition and 3x3 convolutions, which need fewer rounds.
         residual: residual blocks at the first two sizes.
+        modulation: noise and text scale and shift the channels at every size, too (BigGAN, DF-GAN).
         attention: side of the feature map with self-attention; 0 has none.
         norm: of the feature maps; several processes each normalise their own part, unless `synchronised`.
         synchronised: batch normalisation over all processes.
@@ -50,6 +51,7 @@ class GeneratorConfig:
     divergence: float = 2.0
     upsampling: Literal["transposed", "nearest"] = "nearest"
     residual: bool = True
+    modulation: bool = False
     attention: int = 0
     norm: Norm = "batch"
     synchronised: bool = False

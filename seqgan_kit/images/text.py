@@ -39,8 +39,8 @@ class JointConfig:
         widths: of the convolutions over characters (384, 512, 512).
         dim: width of the vectors (1024).
         picture_width: channels of the first convolution over pixels.
-        objective: `structured`, the paper's hinges, or `contrastive`, the cross-entropy of finding the pairs of a batch,
-            which on emoji needs a tenth of the steps.
+        objective: `structured`, the paper's hinges, or `contrastive`, the cross-entropy of finding the pairs of a
+            batch, which on emoji needs a tenth of the steps.
         temperature: that the contrastive one divides cosines by.
         alphabet: `paper` (70 Latin characters), `data` (those of the captions), or the characters themselves.
         optimizer: its own.
@@ -65,8 +65,8 @@ class TextConfig:
     Args:
         encoder: `words` counts words, whose meaning the players' first layers learn end to end; or the folder of a
             joint embedding that `train encoder` made, or of any Hugging Face text model.
-        order: what those counts keep of the words' order: nothing (`none`), the clause that a word is in (`clauses`), or
-            neighbouring pairs of words, too (`pairs`), which must be met to be known.
+        order: what those counts keep of the words' order: nothing (`none`), the clause that a word is in (`clauses`),
+            or neighbouring pairs of words, too (`pairs`), which must be met to be known.
         pooling: of such a model's tokens: their mean, the first one, or its own as CLIP has it; auto knows.
         conditional: false gives every caption the same vector: an unconditional GAN, as a control.
         standardise: subtract the mean of the training captions' vectors, and divide by their standard deviation.

@@ -197,10 +197,8 @@ class _Parts:
 def _run(engine: Engine, config: ImagesConfig, parts: _Parts) -> None:
     if parts.joint is not None:
         hook = Hook(0, lambda phase, done: engine.on_main(lambda: {"eval/r_precision_real": _matched(parts)}))
-        fit(
-            engine, TEXT, config.joint.steps, parts.joint_learner, partial(joint_loss, config.joint), parts.joint_batches,
-            config.joint.batch_size, [hook],
-        )  # fmt: skip
+        joint, loss = config.joint, partial(joint_loss, config.joint)
+        fit(engine, TEXT, joint.steps, parts.joint_learner, loss, parts.joint_batches, joint.batch_size, [hook])
     parts.embed()
     adversarial, first = config.adversarial, parts.first
     evaluation = parts.evaluation(config.data.side)
@@ -270,6 +268,7 @@ def _picture_config(config: ImagesConfig, condition: int) -> PictureConfig:
         augmentation=generator.augmentation,
         upsampling=generator.upsampling,
         residual=generator.residual,
+        modulation=generator.modulation,
         attention=generator.attention,
         norm=generator.norm,
         second_side=second.side,

@@ -11,6 +11,7 @@ from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedMode
 
 from seqgan_kit.networks.picture_layers import (
     Augmented,
+    Modulated,
     Norm,
     Projected,
     Residual,
@@ -38,6 +39,7 @@ class PictureConfig(PretrainedConfig):
     augmentation: the projected embedding is drawn (StackGAN), not computed (GAN-CLS).
     upsampling: transposed convolutions (GAN-CLS), or repetition and 3x3 convolutions (StackGAN).
     residual: residual blocks at the first two sizes (GAN-CLS).
+    modulation: noise and text scale and shift the channels at every size (`Modulated`), too.
     attention: side of the feature map with self-attention; 0 has none.
     norm: of the feature maps.
     second_side, second_width, second_blocks: of the second stage: its pictures' side, channels of its first layer,
@@ -56,6 +58,7 @@ class PictureConfig(PretrainedConfig):
         augmentation: bool = False,
         upsampling: str = "transposed",
         residual: bool = True,
+        modulation: bool = False,
         attention: int = 0,
         norm: Norm = "batch",
         second_side: int = 0,
@@ -65,6 +68,7 @@ class PictureConfig(PretrainedConfig):
     ) -> None:
         self.condition, self.noise, self.side, self.width, self.text = condition, noise, side, width, text
         self.augmentation, self.upsampling, self.residual = augmentation, upsampling, residual
+        self.modulation = modulation
         self.attention, self.norm = attention, norm
         self.second_side, self.second_width, self.second_blocks = second_side, second_width, second_blocks
         super().__init__(**others)
@@ -105,21 +109,20 @@ class PictureGenerator(PreTrainedModel):
             if config.attention == START * 2**level:
                 layers.append(SelfAttention(channels))
             last = level == ups - 1
-            if config.upsampling == "nearest":
-                layers += up(channels, max(channels // 2, config.width), config.norm)
-                channels = max(channels // 2, config.width)
-                if last:
-                    layers.append(nn.Conv2d(channels, 3, 3, padding=1))
-            elif last:
+            nearest = config.upsampling == "nearest"
+            if last and not nearest:
                 layers.append(Transposed(channels, 3))
-            else:
-                layers += [
-                    Transposed(channels, channels // 2, bias=config.norm == "none"),
-                    normalised(config.norm, channels // 2),
-                    rectifier(slope_free),
-                ]
-                channels //= 2
-        self.layers = nn.Sequential(*layers)
+                break
+            halved = max(channels // 2, config.width) if nearest else channels // 2
+            enlarging = (Doubled if nearest else Transposed)(channels, halved, bias=config.norm == "none")
+            channels = halved
+            layers += [enlarging, normalised(config.norm, channels)]
+            if config.modulation:
+                layers.append(Modulated(config.noise + config.text, channels))
+            layers.append(rectifier(slope_free))
+            if last:
+                layers.append(nn.Conv2d(channels, 3, 3, padding=1))
+        self.layers = nn.ModuleList(layers)
         self.channels = config.width * 2 ** (ups - 1)
         initialise(self)
         initialise_text(self.read.linear)
@@ -132,9 +135,12 @@ class PictureGenerator(PreTrainedModel):
     def forward(self, noise: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
         """(batch, noise), (batch, condition) -> pixels (batch, 3, side, side) in [-1, 1], cost (batch,)."""
         text, cost = self.read(condition)
-        first = self.first(torch.cat([noise, text.to(noise.dtype)], dim=1)).unflatten(1, (self.channels, START, START))
-        pixels = self.layers(self.start(first.contiguous(memory_format=torch.channels_last)))
-        return pixels.float().tanh(), cost.float()
+        told = torch.cat([noise, text.to(noise.dtype)], dim=1)
+        first = self.first(told).unflatten(1, (self.channels, START, START))
+        maps = self.start(first.contiguous(memory_format=torch.channels_last))
+        for layer in self.layers:
+            maps = layer(maps, told) if isinstance(layer, Modulated) else layer(maps)
+        return maps.float().tanh(), cost.float()
 
 
 def up(inputs: int, outputs: int, norm: Norm) -> list[nn.Module]:

@@ -127,6 +127,23 @@ class Augmented(nn.Module):
         return drawn, divergence(mean, log_variance)
 
 
+class Modulated(nn.Module):
+    """Every channel scaled and shifted by what noise and text say: (1 + a) x + b, a and b linear in them.
+
+    As conditional normalisation is in BigGAN (Brock et al. 2019) and DF-GAN (Tao et al. 2022), after the
+    normalisation. inputs: width of noise and text together.
+    """
+
+    def __init__(self, inputs: int, channels: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(inputs, 2 * channels)
+
+    def forward(self, x: Tensor, told: Tensor) -> Tensor:
+        """(batch, channels, h, w) and (batch, inputs)."""
+        scale, shift = self.linear(told)[..., None, None].to(x.dtype).chunk(2, dim=1)
+        return torch.addcmul(shift, x, 1 + scale)
+
+
 def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
     """KL(N(mean, exp(log_variance)) | N(0, 1)), the mean over the width: (batch, width) twice -> (batch,)."""
     return (mean.square() + log_variance.exp() - 1 - log_variance).mean(1) / 2
