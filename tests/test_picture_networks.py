@@ -16,7 +16,7 @@ from transformers import AutoModel
 from seqgan_kit.networks.average import Averaged
 from seqgan_kit.networks.picture_discriminator import PictureDiscriminator
 from seqgan_kit.networks.picture_generator import PictureConfig, PictureGenerator, StackedGenerator, doublings
-from seqgan_kit.networks.picture_layers import Augmented, Projected, SelfAttention, divergence, spread
+from seqgan_kit.networks.picture_layers import Augmented, Modulated, Projected, SelfAttention, divergence, spread
 from seqgan_kit.networks.picture_style import StyleConfig, StyleEncoder
 from seqgan_kit.networks.synchronised import SynchronisedBatchNorm, synchronised
 
@@ -95,13 +95,14 @@ def test_other_sides_are_refused(side: int) -> None:
         PictureGenerator(config(side=side))
 
 
-@pytest.mark.parametrize("kind", ["first", "second", "nearest", "group"])
+@pytest.mark.parametrize("kind", ["first", "second", "nearest", "modulated", "group"])
 def test_pictures_do_not_depend_on_their_batch(kind: str) -> None:
     """In evaluation: a picture alone is that of a batch. In training, with batch normalisation, it is not."""
     torch.manual_seed(0)
     network: nn.Module = {
         "first": lambda: PictureGenerator(config(attention=8)),
         "nearest": lambda: PictureGenerator(config(upsampling="nearest", residual=False)),
+        "modulated": lambda: PictureGenerator(config(modulation=True)),
         "group": lambda: PictureGenerator(config(norm="group")),
         "second": lambda: StackedGenerator(config(**STACKED | {"augmentation": False})),
     }[kind]()
@@ -120,6 +121,33 @@ def test_pictures_do_not_depend_on_their_batch(kind: str) -> None:
     assert apart(4) < 1e-5
     network.train()
     assert (apart(4) > 1e-4) == (kind != "group")
+
+
+@pytest.mark.parametrize("upsampling", ["transposed", "nearest"])
+def test_modulation_scales_and_shifts_channels(upsampling: str) -> None:
+    """After each normalisation: (1 + a) x + b with a, b linear in noise and text; with a, b = 0 it is not there."""
+    torch.manual_seed(0)
+    layer = Modulated(5, 3)
+    x, told = torch.randn(2, 3, 4, 4), torch.randn(2, 5)
+    scale, shift = told @ layer.linear.weight[:3].T, told @ layer.linear.weight[3:].T
+    for row in range(2):
+        for channel in range(3):
+            a, b = scale[row, channel], shift[row, channel]
+            a, b = a + layer.linear.bias[channel], b + layer.linear.bias[3 + channel]
+            torch.testing.assert_close(layer(x, told)[row, channel], (1 + a) * x[row, channel] + b)
+    torch.manual_seed(0)
+    plain = PictureGenerator(config(upsampling=upsampling))
+    network = PictureGenerator(config(upsampling=upsampling, modulation=True))
+    layers = [each for each in network.layers if isinstance(each, Modulated)]
+    assert len(layers) == (2 if upsampling == "nearest" else 1)  # the last layer of the paper's is not normalised
+    own = [tensor for name, tensor in network.state_dict().items() if "layers" not in name or ".linear." not in name]
+    for mine, theirs in zip(own, plain.state_dict().values(), strict=True):
+        mine.copy_(theirs)
+    noise, condition = inputs(3)
+    assert not torch.allclose(network(noise, condition)[0], plain(noise, condition)[0])
+    for each in layers:
+        nn.init.zeros_(each.linear.weight)
+    torch.testing.assert_close(network(noise, condition)[0], plain(noise, condition)[0])
 
 
 def test_both_inputs_are_heard() -> None:
@@ -314,7 +342,7 @@ def test_from_pretrained_gives_the_network_back(kind: str, tmp_path: Path) -> No
     torch.manual_seed(0)
     made: dict[str, Any] = {
         "first": lambda: PictureGenerator(config(norm="batch", attention=8, upsampling="nearest", residual=False)),
-        "second": lambda: StackedGenerator(config(**STACKED)),
+        "second": lambda: StackedGenerator(config(**STACKED | {"modulation": True})),
         "style": lambda: StyleEncoder(StyleConfig(NOISE, 8)),
     }
     network = made[kind]()

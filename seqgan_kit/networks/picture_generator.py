@@ -113,7 +113,7 @@ class PictureGenerator(PreTrainedModel):
             if last and not nearest:
                 layers.append(Transposed(channels, 3))
                 break
-            halved = max(channels // 2, config.width) if nearest else channels // 2
+            halved = channels // 2
             enlarging = (Doubled if nearest else Transposed)(channels, halved, bias=config.norm == "none")
             channels = halved
             layers += [enlarging, normalised(config.norm, channels)]
