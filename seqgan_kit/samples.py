@@ -74,7 +74,7 @@ class Images:
 
     pixels: (batch, channels, height, width) float32 in [-1, 1].
     condition: (batch, dim) float32, an embedding of the caption.
-    wrong: (batch, dim) float32, an embedding of a caption that does not fit, beside real pictures.
+    wrong: (batch, captions, dim) float32, embeddings of captions that do not fit, beside real pictures.
     noise: (batch, dim) float32, what a generator drew beside the condition.
     divergence: (batch,) float32, what drawing the condition itself costs a generator (StackGAN's KL).
     """
@@ -86,7 +86,7 @@ class Images:
     divergence: Tensor = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
-        for name, dims in (("wrong", (0,)), ("noise", (0,)), ("divergence", ())):
+        for name, dims in (("wrong", (0, 0)), ("noise", (0,)), ("divergence", ())):
             if getattr(self, name) is None:
                 object.__setattr__(self, name, self.pixels.new_zeros(len(self.pixels), *dims))
 

@@ -859,8 +859,8 @@ MUTANTS = [
     ),
     Mutant(
         PAINTING,
-        "[real.condition, real.wrong] if mismatched",
-        "[real.condition, real.condition] if mismatched",
+        "*(real.wrong.unbind(1) if",
+        "*(real.condition.unsqueeze(1).unbind(1) if",
         "test_picture_game.py::test_loss_of_matching_aware_comparisons",
     ),
     Mutant(

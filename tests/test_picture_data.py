@@ -52,17 +52,19 @@ def equal(one: Images, other: Images) -> bool:
     return all(torch.equal(a, b) for a, b in zip(vars(one).values(), vars(other).values(), strict=True))
 
 
-def test_each_picture_has_a_caption_of_its_own_and_one_that_is_not() -> None:
+def test_each_picture_has_a_caption_of_its_own_and_two_that_are_not() -> None:
     """Of hundreds of pairs; all four captions of each picture come up, equally often; wrong ones are of all others."""
     data, spoken, wrong = made(), Counter(), Counter()
-    source = batches(data)
+    source = batches(data, wrong=2)
     for _ in range(1000):
         batch = source.take(4)
-        for i, own, other in zip(pictures(batch), said(data, batch.condition), said(data, batch.wrong), strict=True):
+        for i, own, others in zip(pictures(batch), said(data, batch.condition), batch.wrong, strict=True):
             assert own in CAPTIONS[i]
-            assert other not in CAPTIONS[i]
             spoken[i, own] += 1
-            wrong[i, other] += 1
+            assert len(others) == 2
+            for other in said(data, others):
+                assert other not in CAPTIONS[i]
+                wrong[i, other] += 1
     assert len(spoken) == COUNT * 4
     assert min(spoken.values()) > 50, "100 are expected of each, with a standard deviation of 9"
     for i in range(COUNT):
@@ -113,12 +115,12 @@ def test_where_every_caption_fits_the_user_is_told() -> None:
     assert "\n" not in str(found.value)
     with pytest.raises(UserError, match="same captions or class"):
         made(CAPTIONS, ["bird"] * COUNT).draw_wrong(np.arange(4), rng)
-    assert size(batches(data, mismatched=False).take(4)) == 4
+    assert size(batches(data, wrong=0).take(4)) == 4
 
 
 def test_without_mismatched_captions_there_are_none() -> None:
     """`wrong` then has no numbers, not those of some caption."""
-    assert batches(made(), mismatched=False).take(4).wrong.shape == (4, 0)
+    assert batches(made(), wrong=0).take(4).wrong.shape == (4, 0, 0)
 
 
 @pytest.mark.parametrize("batch_size", [3, 4, 10])
@@ -219,7 +221,7 @@ def test_embeddings_are_averaged_over_captions_of_the_picture() -> None:
     found = set()
     for _ in range(100):
         batch = source.take(3)
-        assert batch.wrong.sort(1).values[:, -1].eq(1).all()
+        assert batch.wrong[:, 0].sort(1).values[:, -1].eq(1).all()
         for i, row in zip(pictures(batch), batch.condition, strict=True):
             own = [data.captions.index(caption) for caption in ("ab", "cd", "ef")[i]]
             assert row[own].sum() == 1, "nothing of other pictures' captions"

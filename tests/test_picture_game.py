@@ -76,8 +76,8 @@ class Painter(nn.Module):
 
 def real(rows: int = ROWS, seed: int = 0) -> Images:
     random = torch.Generator().manual_seed(seed)
-    captions = torch.randn(2, rows, DIM, generator=random)
-    return Images(torch.rand(rows, 3, SIDE, SIDE, generator=random) * 2 - 1, captions[0], captions[1])
+    captions = torch.randn(rows, 3, DIM, generator=random)
+    return Images(torch.rand(rows, 3, SIDE, SIDE, generator=random) * 2 - 1, captions[:, 0], captions[:, 1:])
 
 
 def game(
@@ -134,7 +134,8 @@ def test_loss_of_matching_aware_comparisons(engine: Engine, mismatched: float, s
     batch, learner = real(), found.discriminator.learner
     fake = found.generator.sample(real(seed=5))
     critic: Any = learner.network
-    ((fitting, wrong),) = critic((batch.pixels, [batch.condition, batch.wrong]))
+    ((fitting, *some),) = critic((batch.pixels, [batch.condition, *batch.wrong.unbind(1)]))
+    wrong = torch.cat(some)
     ((made,),) = critic((fake.pixels.detach(), [fake.condition]))
 
     def entropy(logits: Tensor, target: float) -> Tensor:
@@ -157,7 +158,8 @@ def test_loss_with_a_logit_of_the_picture_alone(engine: Engine, mismatched: floa
     batch, learner = real(), found.discriminator.learner
     fake = found.generator.sample(real(seed=5))
     critic: Any = learner.network
-    ((fitting, wrong, alone),) = critic((batch.pixels, [batch.condition, batch.wrong]))
+    ((fitting, *some, alone),) = critic((batch.pixels, [batch.condition, *batch.wrong.unbind(1)]))
+    wrong = torch.cat(some)
     ((made, made_alone),) = critic((fake.pixels.detach(), [fake.condition]))
     others = [made, made_alone] + ([wrong] if mismatched else [])
     loss = (F.softplus(-fitting).mean() + F.softplus(-alone).mean()) / 2
@@ -186,7 +188,8 @@ def test_real_pictures_are_never_shown_with_captions_in_between(engine: Engine) 
     shown = [(pixels, captions) for pixels, captions in critic.seen if torch.equal(pixels, batch.pixels)]
     assert len(shown) == 2, "in the comparison, and by R1"
     for _, captions in shown:
-        assert all(torch.equal(c, batch.condition) or torch.equal(c, batch.wrong) for c in captions)
+        known = [batch.condition, *batch.wrong.unbind(1)]
+        assert all(any(torch.equal(c, each) for each in known) for c in captions)
     made = [captions for pixels, captions in critic.seen if len(pixels) == ROWS + ROWS // 2]
     assert [torch.equal(captions[0], fake.condition) for captions in made] == [True]
 

@@ -73,6 +73,7 @@ class DiscriminatorConfig:
         objective: what it minimises, and which reward its logit is.
         mismatched: weight of real pictures with captions that do not fit, beside 1 less that of made ones (GAN-CLS has
             0.5); 0 leaves them out.
+        wrong: captions that do not fit, of each real picture, whose features are computed once (1 in GAN-CLS).
         smoothing: probability that it is asked to find real pictures real with (0.9 in some codes).
         gradient_square: R1: weight of half the square of its gradient at real pictures.
         penalty: WGAN-GP: weight of (norm of its gradient - 1)^2 between real and made pictures.
@@ -86,6 +87,7 @@ class DiscriminatorConfig:
     network: Callable[[int, int], nn.Module] = PictureDiscriminator
     objective: Callable[[], objectives.Objective] = objectives.non_saturating
     mismatched: float = 0.5
+    wrong: int = 4
     smoothing: float = 1.0
     gradient_square: float = 0.1
     penalty: float = 0.0

@@ -115,7 +115,7 @@ def chosen(data: Captioned, index: Ints) -> Captioned:
 
 
 class PictureBatches:
-    """Batches of pictures, each with an embedding of a caption of its own and one of a caption that does not fit.
+    """Batches of pictures, each with an embedding of a caption of its own and some of captions that do not fit.
 
     What is random depends only on the seed and the position, and is drawn for all processes at once.
 
@@ -126,7 +126,7 @@ class PictureBatches:
         seed, rank, processes, device: as of `Order`.
         name: of the data, in messages.
         flip: mirror half of the pictures.
-        mismatched: give `Images.wrong`.
+        wrong: how many captions that do not fit are given with each picture, `Images.wrong`.
         averaged: how many captions' embeddings are averaged (4 in Reed et al.'s code).
     """
 
@@ -142,11 +142,11 @@ class PictureBatches:
         *,
         name: str = "the data",
         flip: bool = False,
-        mismatched: bool = True,
+        wrong: int = 1,
         averaged: int = 1,
     ) -> None:
         self.data, self.embeddings, self.side = data, embeddings, side
-        self.flip, self.mismatched, self.averaged = flip, mismatched, averaged
+        self.flip, self.wrong, self.averaged = flip, wrong, averaged
         self.device = torch.device(device)
         self.order = Order(len(data), seed, rank, processes, name, "pictures")
 
@@ -155,16 +155,17 @@ class PictureBatches:
         rng = np.random.default_rng([self.order.seed, self.order.position])
         index = self.order.take(batch_size).numpy()
         own = [self.data.draw(index, rng) for _ in range(self.averaged)]
-        wrong = self.data.draw_wrong(index, rng) if self.mismatched else None
+        wrong = [self.data.draw_wrong(index, rng) for _ in range(self.wrong)]
         places = rng.integers(0, self.data.pixels.shape[-1] - self.side + 1, (2, len(index)))
         mirrored = rng.random(len(index)) < 0.5 if self.flip else np.zeros(len(index), dtype=bool)
         mine = self.order.mine
         pixels = cut(self.data.pixels[torch.from_numpy(index[mine])], self.side, places[:, mine], mirrored[mine])
         condition = [self._embedded(captions[mine]) for captions in own]
+        unfit = [self._embedded(captions[mine]) for captions in wrong]
         return Images(
             unit(pixels.to(self.device)),
             condition[0] if len(condition) == 1 else torch.stack(condition).mean(0),
-            None if wrong is None else self._embedded(wrong[mine]),  # type: ignore[arg-type]
+            torch.stack(unfit, dim=1) if unfit else None,  # type: ignore[arg-type]
         )
 
     def _embedded(self, captions: Ints) -> Tensor:

@@ -109,16 +109,16 @@ class Pairs:
         With a logit of the picture alone, all comparisons weigh the same, as in StackGAN's stage II.
         """
         kinds, mismatched = self.config.augmentations, self.config.mismatched
-        captions = [real.condition, real.wrong] if mismatched else [real.condition]
+        captions = [real.condition, *(real.wrong.unbind(1) if mismatched else [])]
         of_real, of_fake = module(
             (augmented(real.pixels, kinds), captions), (augmented(fake.pixels, kinds), [fake.condition])
         )
-        fitting = of_real[0]
+        fitting, wrong = of_real[0], list(of_real[1 : len(captions)])
         if len(of_fake) == 1:
             found = [Comparison("accuracy", 1 - mismatched, fitting, of_fake[0])]
-            return [*found, Comparison("mismatched", mismatched, fitting, of_real[1])] if mismatched else found
+            return [*found, Comparison("mismatched", mismatched, fitting, torch.cat(wrong))] if mismatched else found
         fitting = torch.cat([fitting, of_real[-1]])
-        others = {"accuracy": of_fake[0], "alone": of_fake[1]} | ({"mismatched": of_real[1]} if mismatched else {})
+        others = {"accuracy": of_fake[0], "alone": of_fake[1]} | ({"mismatched": torch.cat(wrong)} if wrong else {})
         return [Comparison(name, 1 / len(others), fitting, logits) for name, logits in others.items()]
 
     def penalty(self, module: Module, real: Images, fake: Images) -> Tensor:
@@ -143,7 +143,9 @@ class Pairs:
     def matching(self, objective: Objective, module: Module, real: Images) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of real pictures with their own captions against those with others'; for a warm-up."""
         pixels = augmented(real.pixels, self.config.augmentations)
-        ((fitting, other, *alone),) = module((pixels, [real.condition, real.wrong]))
+        wrong = real.wrong.unbind(1)
+        ((fitting, *others),) = module((pixels, [real.condition, *wrong]))
+        other, alone = torch.cat(others[: len(wrong)]), others[len(wrong) :]
         value = objective.loss(fitting, other)
         for logits in alone:  # several processes wait for a gradient of every weight
             value = value + 0 * logits.sum()

@@ -127,7 +127,7 @@ def joint_loss(config: JointConfig, module: nn.Module, batch: Images) -> tuple[T
 def joint_batches(network: JointEmbedding, data: Captioned, side: int, seed: int, **others: object) -> PictureBatches:
     """Pictures with the characters of a caption of theirs."""
     characters = network.number(list(data.captions)).cpu()
-    return PictureBatches(data, characters, side, seed, mismatched=False, **others)  # type: ignore[arg-type]
+    return PictureBatches(data, characters, side, seed, wrong=0, **others)  # type: ignore[arg-type]
 
 
 @torch.no_grad()

@@ -116,9 +116,10 @@ class _Parts:
 
     def _batches(self, name: str, data: Captioned, side: int, seed: int) -> PictureBatches:
         engine, config = self.engine, self.config
+        wrong = config.discriminator.wrong if config.discriminator.mismatched else 0
         batches = PictureBatches(
             data, torch.empty(0), side, seed, engine.rank, engine.processes, engine.device, name=self.source.name,
-            flip=config.data.flip, mismatched=config.discriminator.mismatched > 0, averaged=config.text.averaged,
+            flip=config.data.flip, wrong=wrong, averaged=config.text.averaged,
         )  # fmt: skip
         engine.keep(name, batches)
         return batches
@@ -197,8 +198,8 @@ class _Parts:
 def _run(engine: Engine, config: ImagesConfig, parts: _Parts) -> None:
     if parts.joint is not None:
         hook = Hook(0, lambda phase, done: engine.on_main(lambda: {"eval/r_precision_real": _matched(parts)}))
-        joint, loss = config.joint, partial(joint_loss, config.joint)
-        fit(engine, TEXT, joint.steps, parts.joint_learner, loss, parts.joint_batches, joint.batch_size, [hook])
+        joint, match = config.joint, partial(joint_loss, config.joint)
+        fit(engine, TEXT, joint.steps, parts.joint_learner, match, parts.joint_batches, joint.batch_size, [hook])
     parts.embed()
     adversarial, first = config.adversarial, parts.first
     evaluation = parts.evaluation(config.data.side)
@@ -314,6 +315,7 @@ def _check(config: ImagesConfig) -> None:
         ("--generator.noise", config.generator.noise, 1),
         ("--generator.text", config.generator.text, 1),
         ("--joint.steps", config.joint.steps, 0),
+        ("--discriminator.wrong", critic.wrong, 1),
         ("--adversarial.rounds", adversarial.rounds, 0),
         ("--adversarial.batch_size", adversarial.batch_size, 2),
         ("--second.batch_size", second.batch_size, 2),
