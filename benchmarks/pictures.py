@@ -98,7 +98,7 @@ def players(generator: dict[str, Any], discriminator: dict[str, Any]) -> tuple[G
     """Those of the papers, whatever our defaults are."""
     made = GeneratorConfig(noise=100, text=128, average=0.999, norm="batch", optimizer=ADAM, **generator)
     critic = partial(PictureDiscriminator, width=64, text=128, norm="batch", **discriminator)
-    return made, DiscriminatorConfig(critic, wrong=1, gradient_square=0.0, penalty=0.0, optimizer=ADAM)
+    return made, DiscriminatorConfig(critic, wrong=1, near=0, gradient_square=0.0, penalty=0.0, optimizer=ADAM)
 
 
 def gan_cls(width: int, residual: bool) -> Case:

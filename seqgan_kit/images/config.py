@@ -74,6 +74,7 @@ class DiscriminatorConfig:
         mismatched: weight of real pictures with captions that do not fit, beside 1 less that of made ones (GAN-CLS has
             0.5); 0 leaves them out.
         wrong: captions that do not fit, of each real picture, whose features are computed once (1 in GAN-CLS).
+        near: of these, those nearest to the picture's own caption among a few hundred: a red circle for a red square.
         smoothing: probability that it is asked to find real pictures real with (0.9 in some codes).
         gradient_square: R1: weight of half the square of its gradient at real pictures.
         penalty: WGAN-GP: weight of (norm of its gradient - 1)^2 between real and made pictures.
@@ -88,6 +89,7 @@ class DiscriminatorConfig:
     objective: Callable[[], objectives.Objective] = objectives.non_saturating
     mismatched: float = 0.5
     wrong: int = 4
+    near: int = 2
     smoothing: float = 1.0
     gradient_square: float = 0.1
     penalty: float = 0.0

@@ -16,6 +16,7 @@ from seqgan_kit.samples import Images
 from seqgan_kit.stream import Order
 
 Ints = NDArray[np.int64]
+POOL = 512  # captions that near ones are taken from
 TRIES = 100  # to find a caption that does not fit, before all are taken to fit
 
 
@@ -62,8 +63,6 @@ class Captioned:
             pairs = rng.integers(0, len(self.spoken), len(left))
             captions = self.spoken[pairs]
             fit = self._fit(pictures[left], captions)
-            if self._classes is not None and self.labels is not None:
-                fit |= _among(self._classes, self.labels[pictures[left]] * len(self.captions) + captions)
             found[left[~fit]] = captions[~fit]
             left = left[fit]
             if not len(left):
@@ -75,10 +74,30 @@ class Captioned:
             "captions or class; give --discriminator.mismatched 0"
         )
 
+    def first_wrong(self, pictures: Ints, order: Ints, count: int, rng: np.random.Generator) -> list[Ints]:
+        """The first `count` captions in each row of `order`, (n, captions), that do not fit; else any, `draw_wrong`."""
+        found = np.full((count, len(pictures)), -1)
+        have = np.zeros(len(pictures), dtype=int)
+        for captions in order.T:
+            left = np.flatnonzero(have < count)
+            if not len(left):
+                break
+            wrong = left[~self._fit(pictures[left], captions[left])]
+            found[have[wrong], wrong] = captions[wrong]
+            have[wrong] += 1
+        for row in found:
+            if (row < 0).any():
+                row[row < 0] = self.draw_wrong(pictures[row < 0], rng)
+        return list(found)
+
     def _fit(self, pictures: Ints, captions: Ints) -> NDArray[np.bool_]:
         if self.holds is not None:
-            return np.array([self.holds(int(i), int(j)) for i, j in zip(pictures, captions, strict=True)], dtype=bool)
-        return _among(self._keys, pictures * len(self.captions) + captions)
+            fit = np.array([self.holds(int(i), int(j)) for i, j in zip(pictures, captions, strict=True)], dtype=bool)
+        else:
+            fit = _among(self._keys, pictures * len(self.captions) + captions)
+        if self._classes is not None and self.labels is not None:
+            fit |= _among(self._classes, self.labels[pictures] * len(self.captions) + captions)
+        return fit
 
 
 def _among(known: Ints, keys: Ints) -> NDArray[np.bool_]:
@@ -127,6 +146,7 @@ class PictureBatches:
         name: of the data, in messages.
         flip: mirror half of the pictures.
         wrong: how many captions that do not fit are given with each picture, `Images.wrong`.
+        near: of these, how many are near to the picture's own by the cosine of their embeddings, the nearest of POOL.
         averaged: how many captions' embeddings are averaged (4 in Reed et al.'s code).
     """
 
@@ -143,10 +163,11 @@ class PictureBatches:
         name: str = "the data",
         flip: bool = False,
         wrong: int = 1,
+        near: int = 0,
         averaged: int = 1,
     ) -> None:
         self.data, self.embeddings, self.side = data, embeddings, side
-        self.flip, self.wrong, self.averaged = flip, wrong, averaged
+        self.flip, self.wrong, self.near, self.averaged = flip, wrong, near, averaged
         self.device = torch.device(device)
         self.order = Order(len(data), seed, rank, processes, name, "pictures")
 
@@ -155,18 +176,29 @@ class PictureBatches:
         rng = np.random.default_rng([self.order.seed, self.order.position])
         index = self.order.take(batch_size).numpy()
         own = [self.data.draw(index, rng) for _ in range(self.averaged)]
-        wrong = [self.data.draw_wrong(index, rng) for _ in range(self.wrong)]
+        wrong = [self.data.draw_wrong(index, rng) for _ in range(self.wrong - self.near)]
         places = rng.integers(0, self.data.pixels.shape[-1] - self.side + 1, (2, len(index)))
         mirrored = rng.random(len(index)) < 0.5 if self.flip else np.zeros(len(index), dtype=bool)
         mine = self.order.mine
         pixels = cut(self.data.pixels[torch.from_numpy(index[mine])], self.side, places[:, mine], mirrored[mine])
-        condition = [self._embedded(captions[mine]) for captions in own]
+        embedded = [self.embeddings[torch.from_numpy(captions)] for captions in own]
+        condition = embedded[0] if len(embedded) == 1 else torch.stack(embedded).mean(0)
+        if self.near:
+            wrong += self._nearest(index, condition, rng)
         unfit = [self._embedded(captions[mine]) for captions in wrong]
         return Images(
             unit(pixels.to(self.device)),
-            condition[0] if len(condition) == 1 else torch.stack(condition).mean(0),
+            condition[mine].to(self.device),
             torch.stack(unfit, dim=1) if unfit else None,  # type: ignore[arg-type]
         )
+
+    def _nearest(self, pictures: Ints, condition: Tensor, rng: np.random.Generator) -> list[Ints]:
+        """`near` captions of each picture that do not fit it but are near to its own: a list of (n,)."""
+        data = self.data
+        pool = np.unique(data.spoken[rng.integers(0, len(data.spoken), POOL)])
+        likeness = F.normalize(condition, dim=1) @ F.normalize(self.embeddings[torch.from_numpy(pool)], dim=1).T
+        order = pool[likeness.argsort(dim=1, descending=True).numpy()]
+        return data.first_wrong(pictures, order, self.near, rng)
 
     def _embedded(self, captions: Ints) -> Tensor:
         return self.embeddings[torch.from_numpy(captions)].to(self.device)

@@ -116,10 +116,11 @@ class _Parts:
 
     def _batches(self, name: str, data: Captioned, side: int, seed: int) -> PictureBatches:
         engine, config = self.engine, self.config
-        wrong = config.discriminator.wrong if config.discriminator.mismatched else 0
+        critic = config.discriminator
+        wrong, near = (critic.wrong, critic.near) if critic.mismatched else (0, 0)
         batches = PictureBatches(
             data, torch.empty(0), side, seed, engine.rank, engine.processes, engine.device, name=self.source.name,
-            flip=config.data.flip, wrong=wrong, averaged=config.text.averaged,
+            flip=config.data.flip, wrong=wrong, near=near, averaged=config.text.averaged,
         )  # fmt: skip
         engine.keep(name, batches)
         return batches
@@ -316,6 +317,7 @@ def _check(config: ImagesConfig) -> None:
         ("--generator.text", config.generator.text, 1),
         ("--joint.steps", config.joint.steps, 0),
         ("--discriminator.wrong", critic.wrong, 1),
+        ("--discriminator.near", critic.near, 0),
         ("--adversarial.rounds", adversarial.rounds, 0),
         ("--adversarial.batch_size", adversarial.batch_size, 2),
         ("--second.batch_size", second.batch_size, 2),
@@ -338,6 +340,8 @@ def _check(config: ImagesConfig) -> None:
     ]:
         if weight < 0:
             raise UserError(f"{option} {weight:g}: give 0 or more")
+    if critic.near > critic.wrong:
+        raise UserError(f"--discriminator.near {critic.near}: give at most --discriminator.wrong {critic.wrong}")
     if not 0 < critic.penalised <= 1:
         raise UserError(f"--discriminator.penalised {critic.penalised:g}: give a share above 0, at most 1")
     sides = [4 * 2**i for i in range(16) if 4 * 2**i < config.data.side]
