@@ -30,6 +30,7 @@ ACTIONS, NORMALISER, ACTOR = "networks/actions.py", "networks/normaliser.py", "n
 TRANSITION, SAMPLES, CARTPOLE = "networks/transition.py", "samples.py", "worlds/cartpole.py"
 ENVIRONMENTS, POLICY = "imitation/environments.py", "imitation/policy.py"
 PICTURES, PAINTING, LAYERS = "images/data.py", "images/game.py", "networks/picture_layers.py"
+WORDS, JOINED = "images/encoders.py", "networks/joint_embedding.py"
 PAINTER, CRITIC, AVERAGE = "networks/picture_generator.py", "networks/picture_discriminator.py", "networks/average.py"
 AUGMENTATION, SHOWN = "images/augmentation.py", "images/evaluation.py"
 IMPROVEMENT, FEATURES, GAME = "imitation/improvement.py", "imitation/discriminator.py", "imitation/game.py"
@@ -797,7 +798,7 @@ MUTANTS = [
     ),
     Mutant(
         PICTURES,
-        "self.labels[pictures[left]] * len(self.captions) + captions",
+        "self.labels[pictures] * len(self.captions) + captions",
         "self._classes[:1] - 1 + 0 * captions",
         "test_picture_data.py::test_a_caption_that_two_classes_share_is_wrong_for_neither",
     ),
@@ -805,7 +806,43 @@ MUTANTS = [
         PICTURES,
         "fit = self._fit(pictures[left], captions)",
         "fit = np.zeros(len(left), dtype=bool)",
-        "test_picture_data.py::test_each_picture_has_a_caption_of_its_own_and_one_that_is_not",
+        "test_picture_data.py::test_each_picture_has_a_caption_of_its_own_and_two_that_are_not",
+    ),
+    Mutant(
+        PICTURES,
+        "likeness.argsort(dim=1, descending=True)",
+        "likeness.argsort(dim=1)",
+        "test_picture_data.py::test_near_captions_are_the_nearest_that_do_not_fit",
+    ),
+    Mutant(
+        PICTURES,
+        "have[wrong] += 1",
+        "have[wrong] += 0",
+        "test_picture_data.py::test_near_captions_are_the_nearest_that_do_not_fit",
+    ),
+    Mutant(
+        PICTURES,
+        "row[row < 0] = self.draw_wrong(pictures[row < 0], rng)",
+        "pass",
+        "test_picture_data.py::test_where_few_captions_do_not_fit_near_ones_repeat",
+    ),
+    Mutant(
+        LAYERS,
+        "torch.addcmul(shift, x, 1 + scale)",
+        "torch.addcmul(shift, x, scale)",
+        "test_picture_networks.py::test_modulation_scales_and_shifts_channels",
+    ),
+    Mutant(
+        JOINED,
+        "own.unsqueeze(1) != own",
+        "own.unsqueeze(1) == own",
+        "test_joint_embedding.py::test_contrastive_loss_equals_a_double_loop",
+    ),
+    Mutant(
+        WORDS,
+        "min(place, CLAUSES)",
+        "min(place, 1)",
+        "test_text_encoders.py::test_who_is_denied_what",
     ),
     Mutant(
         PICTURES,
@@ -840,8 +877,8 @@ MUTANTS = [
     Mutant(PICTURES, "steps[::-1], steps)", "steps, steps)", "test_picture_data.py::test_cut_is_slicing"),
     Mutant(
         PICTURES,
-        "torch.stack(condition).mean(0)",
-        "torch.stack(condition).sum(0)",
+        "torch.stack(embedded).mean(0)",
+        "torch.stack(embedded).sum(0)",
         "test_picture_data.py::test_embeddings_are_averaged_over_captions_of_the_picture",
     ),
     Mutant(

@@ -107,6 +107,33 @@ def test_a_caption_that_two_classes_share_is_wrong_for_neither() -> None:
     assert "a flower" not in {data.captions[j] for j in data.draw_wrong(others, rng)}
 
 
+@pytest.mark.parametrize("near", [1, 2, 3])
+def test_near_captions_are_the_nearest_that_do_not_fit(near: int) -> None:
+    """By the cosine, the nearest first, all different and of other pictures, after those that are drawn from all."""
+    random = torch.Generator().manual_seed(0)
+    data = made([[f"a {i}", f"b {i}", "all"] for i in range(COUNT)])
+    vectors = torch.randn(len(data.captions), 3, generator=random)
+    source = PictureBatches(data, vectors, SIDE, 0, wrong=3, near=near)
+    batch = source.take(COUNT)
+    assert batch.wrong.shape == (COUNT, 3, 3)
+    assert equal(batch, PictureBatches(data, vectors, SIDE, 0, wrong=3, near=near).take(COUNT))
+    drawn = set()
+    for i, own, others in zip(pictures(batch), batch.condition, batch.wrong, strict=True):
+        unfit = vectors[[caption not in (f"a {i}", f"b {i}", "all") for caption in data.captions]]
+        order = torch.nn.functional.cosine_similarity(unfit, own[None]).argsort(descending=True)
+        assert torch.equal(others[3 - near :], unfit[order[:near]])
+        drawn |= {tuple(row.tolist()) for row in others[: 3 - near]}
+    assert near == 3 or len(drawn) > COUNT / 2
+
+
+def test_where_few_captions_do_not_fit_near_ones_repeat() -> None:
+    """With fewer of them than are asked for, any that does not fit stands in."""
+    data = made([["a", "c"], ["b", "c"]])
+    batch = PictureBatches(data, torch.eye(3), SIDE, 0, wrong=4, near=4).take(2)
+    for i, others in zip(pictures(batch), batch.wrong, strict=True):
+        assert {data.captions[int(row.argmax())] for row in others} == {"ba"[i]}
+
+
 def test_where_every_caption_fits_the_user_is_told() -> None:
     """One line with the way out, not an endless search."""
     data, rng = made([["a cat", "an animal"]] * 4), np.random.default_rng(0)
