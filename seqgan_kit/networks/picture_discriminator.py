@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -99,13 +100,22 @@ class PictureDiscriminator(nn.Module):
         found = []
         for pixels, captions in batches:
             features = self.trunk(pixels.contiguous(memory_format=torch.channels_last))
-            logits = [self._conditional(features, caption) for caption in captions]
+            logits = self._conditional(features, captions)
             if self.unconditional is not None:
                 logits.append(self.unconditional(features).flatten().float())
             found.append(logits)
         return found
 
-    def _conditional(self, features: Tensor, caption: Tensor) -> Tensor:
-        text = F.leaky_relu(self.read(caption), SLOPE)
-        joined = torch.cat([features, spread(text.to(features.dtype), features)], dim=1)
-        return self.conditional(joined).flatten().float()
+    def _conditional(self, features: Tensor, captions: Sequence[Tensor]) -> list[Tensor]:
+        """The convolution over joined picture and text is a sum, whose first part is the same for all captions."""
+        join: Any = self.conditional[0]
+        of_picture, of_text = join.weight.split([features.shape[1], self.read.out_features], dim=1)
+        shown = F.conv2d(features, of_picture, join.bias, padding=join.padding)
+        found = []
+        for caption in captions:
+            text = F.leaky_relu(self.read(caption), SLOPE)
+            # a text is the same everywhere: only where the border is near does its convolution depend on the place
+            places = spread(text, features) if join.kernel_size[0] > 1 else text[:, :, None, None]
+            maps = shown + F.conv2d(places, of_text, padding=join.padding)
+            found.append(self.conditional[1:](maps).flatten().float())
+        return found

@@ -87,8 +87,7 @@ class PictureGenerator(PreTrainedModel):
 
     As `main_cls.lua` of the first and `model.py` of the second; PictureConfig chooses. At 64 pixels the feature maps
     have 8, 4, 2, 1 times `width` channels. Deviations: no biases are set to zero while training, as the Lua code does;
-    the first layer of stage I is normalised by channel, not by number; stage I has `width`, not `width / 2`, channels
-    at full size; the layer that reads the caption starts larger (`initialise_text`).
+    the first layer of stage I is normalised by channel, not by number; the layer that reads the caption starts larger (`initialise_text`).
     """
 
     config_class = PictureConfig
@@ -113,7 +112,7 @@ class PictureGenerator(PreTrainedModel):
             if last and not nearest:
                 layers.append(Transposed(channels, 3))
                 break
-            halved = channels // 2
+            halved = max(1, channels // 2)
             enlarging = (Doubled if nearest else Transposed)(channels, halved, bias=config.norm == "none")
             channels = halved
             layers += [enlarging, normalised(config.norm, channels)]
