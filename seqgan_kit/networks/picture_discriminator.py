@@ -109,6 +109,7 @@ class PictureDiscriminator(nn.Module):
     def _conditional(self, features: Tensor, captions: Sequence[Tensor]) -> list[Tensor]:
         """The convolution over joined picture and text is a sum, whose first part is the same for all captions."""
         join: Any = self.conditional[0]
+        judge = self.conditional[1:]
         of_picture, of_text = join.weight.split([features.shape[1], self.read.out_features], dim=1)
         shown = F.conv2d(features, of_picture, join.bias, padding=join.padding)
         found = []
@@ -117,5 +118,5 @@ class PictureDiscriminator(nn.Module):
             # a text is the same everywhere: only where the border is near does its convolution depend on the place
             places = spread(text, features) if join.kernel_size[0] > 1 else text[:, :, None, None]
             maps = shown + F.conv2d(places, of_text, padding=join.padding)
-            found.append(self.conditional[1:](maps).flatten().float())
+            found.append(judge(maps).flatten().float())
         return found

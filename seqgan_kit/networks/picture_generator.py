@@ -87,7 +87,8 @@ class PictureGenerator(PreTrainedModel):
 
     As `main_cls.lua` of the first and `model.py` of the second; PictureConfig chooses. At 64 pixels the feature maps
     have 8, 4, 2, 1 times `width` channels. Deviations: no biases are set to zero while training, as the Lua code does;
-    the first layer of stage I is normalised by channel, not by number; the layer that reads the caption starts larger (`initialise_text`).
+    the first layer of stage I is normalised by channel, not by number; the layer that reads the caption starts larger
+    (`initialise_text`).
     """
 
     config_class = PictureConfig
