@@ -96,8 +96,10 @@ ADAM = OptimizerConfig(lr=2e-4, betas=(0.5, 0.999), clip=0.0)
 
 def players(generator: dict[str, Any], discriminator: dict[str, Any]) -> tuple[GeneratorConfig, DiscriminatorConfig]:
     """Those of the papers, whatever our defaults are."""
-    made = GeneratorConfig(noise=100, text=128, average=0.999, norm="batch", optimizer=ADAM, **generator)
-    critic = partial(PictureDiscriminator, width=64, text=128, norm="batch", **discriminator)
+    made = GeneratorConfig(
+        noise=100, text=128, modulation=False, average=0.999, norm="batch", optimizer=ADAM, **generator
+    )
+    critic = partial(PictureDiscriminator, width=64, text=128, modulation=False, norm="batch", **discriminator)
     return made, DiscriminatorConfig(critic, wrong=1, near=0, gradient_square=0.0, penalty=0.0, optimizer=ADAM)
 
 

@@ -250,7 +250,7 @@ def test_every_weight_of_a_spectral_discriminator_has_norm_one() -> None:
             optimizer.step()
         network.eval()
         layers = [module for module in network.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
-        assert len(layers) == 2 + 3 + 1 + 2 + 1  # trunk, residual, caption, head, the other head
+        assert len(layers) == 2 + 3 + 2 + 2 + 1  # trunk, residual, caption, head, the other head
         return [torch.linalg.svdvals(layer.weight.detach().flatten(1))[0].item() for layer in layers]
 
     assert all(abs(norm - 1) < 0.05 for norm in norms(True)), norms(True)

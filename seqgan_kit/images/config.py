@@ -51,7 +51,7 @@ class GeneratorConfig:
     divergence: float = 2.0
     upsampling: Literal["transposed", "nearest"] = "nearest"
     residual: bool = True
-    modulation: bool = False
+    modulation: bool = True
     attention: int = 0
     norm: Norm = "batch"
     synchronised: bool = False
@@ -94,7 +94,7 @@ class DiscriminatorConfig:
     gradient_square: float = 0.1
     penalty: float = 0.0
     penalised: float = 0.125
-    matching: int = 1200
+    matching: int = 1500
     augmentations: list[Kind] = field(default_factory=list)
     optimizer: OptimizerConfig = field(default_factory=_adam)
 
@@ -114,7 +114,7 @@ class AdversarialConfig:
         discriminator_weight: weight of the discriminator's reward beside them.
     """
 
-    rounds: int = 7000
+    rounds: int = 5000
     turns: Turns = field(default_factory=Turns)
     batch_size: int = 64
     interpolation: float = 0.0

@@ -17,6 +17,7 @@ from seqgan_kit.networks.picture_layers import (
     SelfAttention,
     channels_last,
     initialise,
+    initialise_rectified,
     initialise_text,
     normalised,
     rectifier,
@@ -38,6 +39,7 @@ class PictureDiscriminator(nn.Module):
         most: the most channels; above 256 pixels they would become too many.
         text: width that the embedding is projected to (128).
         residual: a residual block at 4x4 (GAN-CLS).
+        modulation: the text scales the picture's features where they are joined, too.
         join: side of the convolution that joins picture and embedding: 1 (GAN-CLS) or 3 (StackGAN).
         unconditional: a second logit, of the picture alone (StackGAN's stage II).
         attention: side of the feature map with self-attention; 0 has none.
@@ -53,6 +55,7 @@ class PictureDiscriminator(nn.Module):
         most: int = 512,
         text: int = 64,
         residual: bool = True,
+        modulation: bool = True,
         join: int = 1,
         unconditional: bool = False,
         attention: int = 0,
@@ -78,9 +81,14 @@ class PictureDiscriminator(nn.Module):
         self.trunk = nn.Sequential(*layers)
         self.read = nn.Linear(condition, text)
         self.conditional = self._head(channels + text, channels, join, norm)
+        self.scale = nn.Linear(text, channels) if modulation else None
         self.unconditional = nn.Conv2d(channels, 1, START) if unconditional else None
         initialise(self)
         initialise_text(self.read)
+        if self.scale is not None:
+            initialise_text(self.scale)
+        if norm == "none":
+            initialise_rectified(self.trunk)
         if spectral:
             with_spectral_norm(self)
         channels_last(self)
@@ -117,6 +125,10 @@ class PictureDiscriminator(nn.Module):
             text = F.leaky_relu(self.read(caption), SLOPE)
             # a text is the same everywhere: only where the border is near does its convolution depend on the place
             places = spread(text, features) if join.kernel_size[0] > 1 else text[:, :, None, None]
-            maps = shown + F.conv2d(places, of_text, padding=join.padding)
+            maps = F.conv2d(places, of_text, padding=join.padding)
+            if self.scale is not None:
+                maps = torch.addcmul(maps, shown, 1 + self.scale(text)[:, :, None, None].to(shown.dtype))
+            else:
+                maps = maps + shown
             found.append(judge(maps).flatten().float())
         return found

@@ -33,6 +33,14 @@ def initialise(network: nn.Module, deviation: float = 0.02) -> None:
             nn.init.zeros_(module.bias)
 
 
+def initialise_rectified(network: nn.Module) -> None:
+    """Weights that keep the variance through leaky rectifiers (He et al. 2015): where nothing is normalised, N(0, 0.02)
+    lets it fade from layer to layer."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, a=SLOPE)
+
+
 def initialise_text(linear: nn.Linear) -> None:
     """So that embeddings whose numbers have variance 1 give features of variance 1: as loud as the noise beside them.
 
