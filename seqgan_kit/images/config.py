@@ -114,7 +114,7 @@ class AdversarialConfig:
         discriminator_weight: weight of the discriminator's reward beside them.
     """
 
-    rounds: int = 5000
+    rounds: int = 3000
     turns: Turns = field(default_factory=Turns)
     batch_size: int = 64
     interpolation: float = 0.0
