@@ -153,6 +153,7 @@ def test_what_a_run_leaves_behind(whole: Path) -> None:
 
 # -- mistakes -----------------------------------------------------------------------------------------------------
 
+NETWORK = "--discriminator.network seqgan_kit.networks.picture_discriminator.PictureDiscriminator"
 MISTAKES = {
     "--data.side 20": "--data.side 20: give 4 times a power of 2",
     "--data.side 4": "--data.side 4",
@@ -179,7 +180,12 @@ MISTAKES = {
     "--evaluation.clip nowhere": "nowhere",
     "--evaluation.features nowhere": "nowhere",
     "--text.encoder nowhere": "nowhere",
-    "--joint.steps 4 --joint.batch_size 0": "batch_size 0",
+    "--joint.steps 4 --joint.batch_size 0": "--joint.batch_size 0",
+    "--discriminator.wrong 0": "--discriminator.wrong 0",
+    "--discriminator.near 5": "--discriminator.near 5: give at most --discriminator.wrong 4",
+    f"{NETWORK} --discriminator.network.attention 5": "--discriminator.network: attention 5: give 0, or one of [8, 4]",
+    "--joint.steps 4 --joint.objective hinge": "--joint.objective",
+    "--text.order some": "--text.order",
     "--joint.steps 4 --joint.length 20": "--joint.length 20",
     "--adversarial.turns.generator 0": "--adversarial.turns.generator",
     "--generator.attention 5": "--generator.attention 5",

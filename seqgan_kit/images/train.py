@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -102,7 +103,7 @@ class _Parts:
             self.dim = self.encoder.dim
         self.picture = _picture_config(config, self.dim)
         network = PictureGenerator(self.picture)
-        critic = config.discriminator.network(config.data.side, self.dim)
+        critic = _built("--discriminator.network", config.discriminator.network, config.data.side, self.dim)
         optimizers = config.generator.optimizer, config.discriminator.optimizer
         self.first = Game(
             engine, "", network, critic, config.generator, config.discriminator, config.adversarial, optimizers
@@ -129,7 +130,7 @@ class _Parts:
         config, second = self.config, self.config.second
         network = StackedGenerator(self.picture)
         network.freeze(not second.train_first)
-        critic = second.discriminator(second.side, self.dim)
+        critic = _built("--second.discriminator", second.discriminator, second.side, self.dim)
         self.second_batches = self._batches("second_real", self.source.train, second.side, config.run.seed + 2)
         adversarial = replace(config.adversarial, batch_size=second.batch_size)
         optimizers = second.optimizer, second.discriminator_optimizer
@@ -259,6 +260,13 @@ def style_loss(generator: Any, module: nn.Module, batch: Images) -> tuple[Tensor
     return F.mse_loss(module(pixels), noise), {}
 
 
+def _built(option: str, network: Callable[[int, int], nn.Module], side: int, dim: int) -> nn.Module:
+    try:
+        return network(side, dim)
+    except ValueError as error:
+        raise UserError(f"{option}: {error}") from error
+
+
 def _picture_config(config: ImagesConfig, condition: int) -> PictureConfig:
     generator, second = config.generator, config.second
     return PictureConfig(
@@ -321,6 +329,8 @@ def _check(config: ImagesConfig) -> None:
         ("--adversarial.rounds", adversarial.rounds, 0),
         ("--adversarial.batch_size", adversarial.batch_size, 2),
         ("--second.batch_size", second.batch_size, 2),
+        ("--joint.batch_size", config.joint.batch_size, 2),
+        ("--style.batch_size", config.style.batch_size, 1),
         ("--second.rounds", second.rounds, 0),
         ("--style.steps", config.style.steps, 0),
         ("--evaluation.samples", config.evaluation.samples, 10),

@@ -64,6 +64,9 @@ class PictureDiscriminator(nn.Module):
     ) -> None:
         super().__init__()
         bias = norm == "none"
+        sides = [side // 2 ** (level + 1) for level in range(doublings(side))]
+        if attention and attention not in sides:
+            raise ValueError(f"attention {attention}: give 0, or one of {sides}")
         channels = 3
         layers: list[nn.Module] = []
         for level in range(doublings(side)):
