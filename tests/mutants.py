@@ -1045,8 +1045,8 @@ MUTANTS = [
     ),
     Mutant(
         CRITIC,
-        "self._conditional(features, caption) for caption in captions]",
-        "self._conditional(features, captions[0]) for _ in captions]",
+        "F.leaky_relu(self.read(caption), SLOPE)",
+        "F.leaky_relu(self.read(captions[0]), SLOPE)",
         "test_picture_networks.py::test_captions_beside_each_other_do_not_mix",
     ),
     Mutant(

@@ -738,7 +738,7 @@ def test_pictures_learn_their_captions(engine: Engine) -> None:
     """Of two colours, the one that is asked for: the mean colour comes close to the data's, from far away."""
     found = game(
         engine,
-        replace(PLAIN, gradient_square=0.1),
+        replace(PLAIN, gradient_square=1.0),
         network=lambda: painter(side=16),
         critic=lambda: PictureDiscriminator(16, DIM, 8, text=4, norm="none"),
         lr=2e-3,
@@ -752,7 +752,7 @@ def test_pictures_learn_their_captions(engine: Engine) -> None:
         return (pictures.view(2, 32, 3).mean(1) - wanted).abs().max().item()
 
     before = error()
-    play(engine, "game", 300, found.generator, found.discriminator, toy(side=16), Turns(), found.follow(), found.replay)
+    play(engine, "game", 400, found.generator, found.discriminator, toy(side=16), Turns(), found.follow(), found.replay)
     print(f"greatest error of a colour: {before:.0f}, then {error():.0f}")
     assert before > 60
     assert error() < 45, "a quarter of the way from one to the other"
