@@ -26,7 +26,7 @@ def _adam() -> OptimizerConfig:
 
 @dataclass(frozen=True)
 class GeneratorConfig:
-    """The generator: by default between GAN-CLS's (transposed) and StackGAN's stage I (augmentation, not residual).
+    """The generator: GAN-CLS's, by default with StackGAN's upsampling and with modulation.
 
     Args:
         width: channels before the last layer (128 in the papers, at 64 pixels).
@@ -64,7 +64,8 @@ class DiscriminatorConfig:
     """The discriminator.
 
     The defaults, which the papers have not, are what learns soonest: no normalisation but R1 (Mescheder et al. 2018),
-    and a warm-up on captions. recipes/images/cub.yaml has the papers' choices.
+    a warm-up on captions, and several that do not fit, of which some nearly do. recipes/images/cub.yaml has the papers'
+    choices.
 
     Args:
         network: class that is built with the pictures' side and the width of a caption's embedding; its forward takes
