@@ -79,6 +79,9 @@ def _command(words: list[str]) -> int:
 
 
 def _train(words: list[str]) -> None:
+    if words and words[0] in ("-h", "--help"):
+        print(USAGE)
+        return
     if not words or words[0] not in TASKS:
         given = f"unknown task {words[0]!r}{nearest(words[0], TASKS)}" if words else "no task given"
         raise UserError(f"{given}: seqgan-kit train {'|'.join(TASKS)} [--config FILE.yaml] [--any.option VALUE ...]")

@@ -64,7 +64,8 @@ def sample(run: Path, options: Namespace, read: Read) -> None:
         vectors = torch.zeros_like(vectors)
         print(f"{run} was trained with --text.conditional false: its pictures have nothing to do with captions")
     elif unread := encoder.unread(captions):
-        print(f"{unread} of {len(captions)} captions are not read in full: unknown words, or too long")
+        example = next(caption for caption in captions if encoder.unread([caption]))
+        print(f"{unread} of {len(captions)} captions are not read in full, unknown words or too long: {example!r}")
     torch.manual_seed(options.seed)
     noise = torch.randn(count, network.config.noise)
     if options.like is not None:

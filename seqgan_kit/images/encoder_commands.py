@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import yaml
 
 from seqgan_kit.errors import UserError
 
@@ -55,7 +58,11 @@ def summarise(run: Path) -> None:
     _print(found)
     print(f"\nmodel   {run / 'model'}")
     print(f"report  {run / 'report.html'}")
-    print(f"next    seqgan-kit train images --text.encoder {run / 'model'}")
+    data = yaml.safe_load((run / "config.yaml").read_text())["data"]
+    path = f"--data.path {shlex.quote(data['path'])} " if data["path"] else ""
+    model = shlex.quote(str(run / "model"))
+    options = f"{path}--data.side {data['side']} --text.encoder {model} --evaluation.matcher {model}"
+    print(f"next    seqgan-kit train images {options}")
 
 
 def _print(found: dict[str, float]) -> None:

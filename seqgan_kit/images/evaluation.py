@@ -170,7 +170,10 @@ def of_run(
     asked, sized = config.evaluation, source.at(config.data.kept(side))
     kept = folder / f"features-{side}"
     if asked.features == "learned" and not kept.is_dir():
-        say(f"learning features of pictures, {asked.feature_steps} steps, for the distances between real and made ones")
+        say(
+            f"learning features of pictures of {side} pixels, {asked.feature_steps} steps, for the distances between "
+            "real and made ones"
+        )
     features = features_of(asked.features, asked.feature_steps, sized.train, side, asked.seed, kept)
     if matcher is None and isinstance(inner := getattr(encoder, "encoder", encoder), Joint):
         matcher = inner.model

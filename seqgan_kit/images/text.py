@@ -91,6 +91,8 @@ def encoder_of(config: TextConfig, captions: list[str]) -> TextEncoder:
     try:
         kind = json.loads((folder / "config.json").read_bytes()).get("model_type")
     except OSError:
+        if (folder / "model" / "config.json").is_file():
+            raise UserError(f"--text.encoder {config.encoder} is a run: give its model, {folder / 'model'}") from None
         raise UserError(
             f"--text.encoder {config.encoder}: neither `words` nor the folder of a model (it has no config.json); "
             "make one by seqgan-kit train encoder"

@@ -31,6 +31,7 @@ from seqgan_kit.networks.picture_generator import PictureConfig, PictureGenerato
 from seqgan_kit.networks.picture_style import StyleConfig, StyleEncoder
 from seqgan_kit.provenance import config_yaml, write_json
 from seqgan_kit.report import write_report
+from seqgan_kit.rewards import evaluate_pictures
 from seqgan_kit.samples import Images
 from seqgan_kit.trainer import Hook, fit, play
 
@@ -202,6 +203,7 @@ def _run(engine: Engine, config: ImagesConfig, parts: _Parts) -> None:
         hook = Hook(0, lambda phase, done: engine.on_main(lambda: {"eval/r_precision_real": _matched(parts)}))
         joint, match = config.joint, partial(joint_loss, config.joint)
         fit(engine, TEXT, joint.steps, parts.joint_learner, match, parts.joint_batches, joint.batch_size, [hook])
+    _try_rewards(engine, config, parts.dim)
     parts.embed()
     adversarial, first = config.adversarial, parts.first
     evaluation = parts.evaluation(config.data.side)
@@ -223,6 +225,15 @@ def _run(engine: Engine, config: ImagesConfig, parts: _Parts) -> None:
         batches = parts.second_batches if parts.second is not None else parts.batches
         fit(engine, STYLE, config.style.steps, parts.style_learner, loss, batches, config.style.batch_size)
         network.eval()
+
+
+def _try_rewards(engine: Engine, config: ImagesConfig, dim: int) -> None:
+    """The user's rewards of two pictures of noise, so that a mistake is told before the warm-up."""
+    side = config.data.side
+    with engine.fixed_random(0):
+        pixels = (torch.rand(2, 3, side, side, device=engine.device) * 2 - 1).requires_grad_()
+        for reward in config.adversarial.rewards:
+            evaluate_pictures(reward, Images(pixels, torch.zeros(2, dim, device=engine.device)))
 
 
 def _second_stage(engine: Engine, config: ImagesConfig, parts: _Parts, second: Game) -> None:
