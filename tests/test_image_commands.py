@@ -158,7 +158,7 @@ def test_captions_of_a_file(run: Path, capsys: pytest.CaptureFixture[str], tmp_p
     path = tmp_path / "captions.txt"
     path.write_bytes("\ufeffa red circle\r\n\n   \n a  blue zeppelin \n赤い円".encode())
     lines = said(capsys, "sample", run, "--text", "a star", "--file", path, "--count", 1)
-    assert lines[0] == "2 of 4 captions are not read in full, unknown words or too long: 'a  blue zeppelin'"
+    assert lines[0] == "2 of 4 captions are not read in full, unknown words or too long: 'a blue zeppelin'"
     names = ["0001-a-star-1", "0002-a-red-circle-1", "0003-a-blue-zeppelin-1", "0004-1"]
     assert lines[1:5] == [str(run / "generated" / f"{name}.png") for name in names]
     told = (run / "generated" / "grid.txt").read_text("utf-8").splitlines()
