@@ -47,8 +47,10 @@ def batch(seed: int) -> tuple[Images, Tensor]:
     """The joined batch, and the noise for its captions and for those in between."""
     random = torch.Generator().manual_seed(seed)
     pixels = torch.rand(ROWS, 3, SIDE, SIDE, generator=random) * 2 - 1
-    captions = torch.randn(2, ROWS, DIM, generator=random)
-    return Images(pixels, captions[0], captions[1]), torch.randn(ROWS + ROWS // 2, NOISE, generator=random)
+    captions = torch.randn(3, ROWS, DIM, generator=random)
+    return Images(pixels, captions[0], captions[1:].transpose(0, 1)), torch.randn(
+        ROWS + ROWS // 2, NOISE, generator=random
+    )
 
 
 def gradients(learner: Learner, name: str) -> list[tuple[str, Tensor]]:
@@ -69,7 +71,9 @@ def steps(engine: Engine, name: str) -> Iterator[tuple[str, Tensor]]:
     """Each player's gradients, and its weights and running statistics after two rounds, on this process's half."""
     case = CASES[name]
     torch.manual_seed(2)
-    network = PictureGenerator(PictureConfig(DIM, NOISE, SIDE, 8, 4, upsampling="nearest", norm=case["norm"]))
+    network = PictureGenerator(
+        PictureConfig(DIM, NOISE, SIDE, 8, 4, upsampling="nearest", modulation=True, norm=case["norm"])
+    )
     critic = PictureDiscriminator(
         SIDE, DIM, 8, text=4, norm=case["norm"], spectral=case.get("spectral", False),
         unconditional=case.get("unconditional", False),
