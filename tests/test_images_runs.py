@@ -174,7 +174,7 @@ MISTAKES = {
     "--data.shapes 4": "--data.shapes 4",
     "--data.path nowhere": "nowhere",
     "--generator.widht 3": "widht",
-    "--adversarial.rewards [{function:nowhere.at_all}]": "nowhere",
+    '--adversarial.rewards [{"function":"nowhere.at_all"}]': "nowhere",
     '--adversarial.rewards [{"function":"torch.nn.functional.tanh"}]': "tanh returned the shape (2, 3, 16, 16)",
     "--discriminator.network nowhere.Critic": "nowhere",
     "--evaluation.matcher nowhere": "nowhere",

@@ -40,7 +40,7 @@ class JointConfig:
         dim: width of the vectors (1024).
         picture_width: channels of the first convolution over pixels.
         objective: `structured`, the paper's hinges, or `contrastive`, the cross-entropy of finding the pairs of a
-            batch, which on emoji needs a tenth of the steps.
+            batch.
         temperature: that the contrastive one divides cosines by.
         alphabet: `paper` (70 Latin characters), `data` (those of the captions), or the characters themselves.
         optimizer: its own.

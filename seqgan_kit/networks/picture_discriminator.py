@@ -69,7 +69,7 @@ class PictureDiscriminator(nn.Module):
             raise ValueError(f"attention {attention}: give 0, or one of {sides}")
         channels = 3
         layers: list[nn.Module] = []
-        for level in range(doublings(side)):
+        for level, shrunk in enumerate(sides):
             outputs = min(most, width * 2**level)
             first = level == 0
             layers.append(nn.Conv2d(channels, outputs, 4, 2, 1, bias=bias or first))
@@ -77,7 +77,7 @@ class PictureDiscriminator(nn.Module):
             if not first:
                 layers.append(normalised(norm, channels))
             layers.append(rectifier(SLOPE))
-            if attention == side // 2 ** (level + 1):
+            if attention == shrunk:
                 layers.append(SelfAttention(channels))
         if residual:
             layers.append(Residual(channels, norm, SLOPE, channels // 4))
