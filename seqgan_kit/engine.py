@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import errno
+import gc
 import itertools
 import os
 import shutil
@@ -487,8 +488,12 @@ class Engine:
 
 
 def _leave_group() -> None:
-    """At the end of the process: gloo's threads, if they outlive Python, may abort a run that has come to its end."""
+    """At the end of the process: gloo's threads, if they outlive Python, may abort a run that has come to its end.
+
+    The group ends with its last reference, and the wrapped networks, which hold it, lie in cycles.
+    """
     if torch.distributed.is_initialized():
+        gc.collect()
         torch.distributed.destroy_process_group()
 
 

@@ -140,6 +140,8 @@ def test_a_run_of_two_processes_stays_equal_and_survives_kills(tmp_path: Path) -
     assert len(first["sums"]) == 4
     assert first["sums"] == second["sums"]
     assert first["draws"] != second["draws"], "each process samples sentences of its own"
+    for rank in range(2):
+        assert json.loads((tmp_path / f"threads-{rank}.json").read_text()) == [], "they may abort Python's end"
 
     rng = random.Random(7)
     killed = tmp_path / "killed" / "run"

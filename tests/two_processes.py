@@ -5,6 +5,7 @@ Each process writes what it found to OUT/rank-R.safetensors or OUT/rank-R.json.
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import json
 import os
@@ -157,9 +158,16 @@ def train(out: Path, words: list[str]) -> int:
         (out / f"rank-{engine.rank}.json").write_text(json.dumps({"sums": sums, "draws": draws}))
 
     text._run = run
+    atexit.register(tell_threads, out)  # before the engine's own: called after it
     from seqgan_kit.cli import main
 
     return main(words)
+
+
+def tell_threads(out: Path) -> None:
+    """Which of gloo's threads are alive when Python ends."""
+    names = [(each / "comm").read_text().strip() for each in Path("/proc/self/task").iterdir()]
+    (out / f"threads-{os.environ['RANK']}.json").write_text(json.dumps([name for name in names if "gloo" in name]))
 
 
 if __name__ == "__main__":
