@@ -37,7 +37,8 @@ BE = ("is", "are")  # singular, plural
 SHORTEST, LONGEST = 5, 20  # words of a caption, the full stop among them
 
 
-def _noun(look: Look, number: int, pronoun: bool = False) -> str:
+def noun(look: Look, number: int, pronoun: bool = False) -> str:
+    """ "small red circle", "red shapes"; with pronoun "red one"."""
     size, colour, kind = look
     return " ".join(
         word for word in (size, colour, "one" if pronoun else (kind or "shape") + "s" * (number > 1)) if word
@@ -51,7 +52,7 @@ def _quality(value: str, number: int) -> str:
 
 def _part(attribute: int, value: str, number: int, verb: bool) -> str:
     """ "two are red" (verb), "two red shapes"."""
-    told = BE[number > 1] + " " + _quality(value, number) if verb else _noun(_only(attribute, value), number)
+    told = BE[number > 1] + " " + _quality(value, number) if verb else noun(_only(attribute, value), number)
     return f"{NUMBERS[number]} {told}"
 
 
@@ -66,11 +67,11 @@ def _only(attribute: int, value: str) -> Look:
 
 _LOOKS: list[Look] = list(product((None, *SIZES), (None, *COLOURS), (None, *KINDS)))
 _VALUES = [(attribute, value) for attribute in range(3) for value in VALUES[attribute]]
-_ARTICLES = {_noun(look, 1): "an" if _noun(look, 1)[0] in "aeiou" else "a" for look in _LOOKS}
-_GROUPS = {f"{NUMBERS[n]} {_noun(look, n)}": (n, look) for look in _LOOKS for n in range(1, MOST + 1)}
-_GROUPS |= {f"{_ARTICLES[_noun(look, 1)]} {_noun(look, 1)}": (1, look) for look in _LOOKS}
-_DEFINITES = {"the " + _noun(look, 1): look for look in _LOOKS}
-_ANAPHORS = _DEFINITES | {"the " + _noun(look, 1, True): look for look in _LOOKS if any(look) and not look[2]}
+ARTICLES = {noun(look, 1): "an" if noun(look, 1)[0] in "aeiou" else "a" for look in _LOOKS}
+_GROUPS = {f"{NUMBERS[n]} {noun(look, n)}": (n, look) for look in _LOOKS for n in range(1, MOST + 1)}
+_GROUPS |= {f"{ARTICLES[noun(look, 1)]} {noun(look, 1)}": (1, look) for look in _LOOKS}
+_DEFINITES = {"the " + noun(look, 1): look for look in _LOOKS}
+_ANAPHORS = _DEFINITES | {"the " + noun(look, 1, True): look for look in _LOOKS if any(look) and not look[2]}
 _STATES = {_quality(value, 1): _only(attribute, value) for attribute, value in _VALUES}
 _PARTS = {
     _part(attribute, value, n, verb): (verb, attribute, (value, n))
@@ -250,8 +251,8 @@ def _state(shape: Shape, told: Look, rng: random.Random) -> str:
 
 
 def _group(look: Look, number: int, rng: random.Random) -> str:
-    noun = _noun(look, number)
-    return f"{NUMBERS[number] if number > 1 or rng.random() < 0.1 else _ARTICLES[noun]} {noun}"
+    noun = noun(look, number)
+    return f"{NUMBERS[number] if number > 1 or rng.random() < 0.1 else ARTICLES[noun]} {noun}"
 
 
 def _list(shapes: Sequence[Shape], rng: random.Random) -> str:
@@ -280,7 +281,7 @@ def _known(shape: Shape, shapes: Sequence[Shape], rng: random.Random) -> Look:
 
 def _definite(shapes: Sequence[Shape], rng: random.Random) -> str:
     looks = [_known(shape, shapes, rng) for shape in shapes]
-    names = ["the " + _noun(look, 1) for look in looks]
+    names = ["the " + noun(look, 1) for look in looks]
     clauses = [f"{name} is {_state(shape, look, rng)}" for name, shape, look in zip(names, shapes, looks, strict=True)]
     if len(shapes) > 1 and rng.random() < 0.6:
         clauses[:2] = [f"{names[0]} is {_relation(shapes[:1], shapes[1:2], rng)} {names[1]}"]
@@ -304,7 +305,7 @@ def _remark(shapes: Sequence[Shape], rng: random.Random) -> str:
         return _true(_EVERYONE, shapes, rng)
     one, other = rng.sample(list(shapes), 2)
     look, its = _known(one, shapes, rng), _known(other, shapes, rng)
-    name = "the " + _noun(look, 1, pronoun=bool(any(look) and not look[2]))
+    name = "the " + noun(look, 1, pronoun=bool(any(look) and not look[2]))
     if rng.random() < 0.5:
         return f"{name} is {_state(one, look, rng)}"
-    return f"{name} is {_relation([one], [other], rng)} the {_noun(its, 1)}"
+    return f"{name} is {_relation([one], [other], rng)} the {noun(its, 1)}"
