@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, Protocol, TypeVar
 
 import torch
@@ -28,6 +28,15 @@ Baseline = Callable[[Tensor, Tensor], Tensor]
 """credit, mask -> credit less a baseline; all (batch, time)."""
 Estimator = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 """log_probs, old_log_probs, credit, mask -> a surrogate to minimise."""
+
+
+Given = Callable[[Any, Tokens], sampling.TokenNetwork]
+"""A network and samples -> what draws tokens under the contexts of these samples."""
+
+
+def as_it_is(network: Any, real: Tokens) -> sampling.TokenNetwork:
+    """Of sequences without a context."""
+    return network  # type: ignore[no-any-return]
 
 
 class Credit(ABC):
@@ -78,20 +87,32 @@ class MonteCarlo(Credit):
         rollouts: completions of each prefix, the paper's N.
         lag: share of its own weights that the copy keeps at each update; 0 rolls out the generator itself.
         chunk: completions scored at a time.
+        given: the network under the contexts of samples.
     """
 
     def __init__(
-        self, network: nn.Module, length: int, end: int | None, rollouts: int = 16, lag: float = 0.8, chunk: int = 512
+        self,
+        network: nn.Module,
+        length: int,
+        end: int | None,
+        rollouts: int = 16,
+        lag: float = 0.8,
+        chunk: int = 512,
+        given: Given = as_it_is,
     ) -> None:
-        self.network = network
+        self.network, self.given = network, given
         self.lagging = deepcopy(network).requires_grad_(False)
         self.length, self.end, self.rollouts, self.lag, self.chunk = length, end, rollouts, lag, chunk
         self._follows = False
 
     def __call__(self, sampled: Tokens, earned: Tensor, reward: SampleReward) -> Tensor:
         self._follow()
-        done = sampling.roll_out(self.lagging.eval(), sampled, self.rollouts, self.length, self.end)  # type: ignore[arg-type]
-        completed = sampling.in_chunks(reward, done.tokens, self.chunk) if len(done.cells) else earned[:0]
+        network = self.given(self.lagging.eval(), sampled)
+        done = sampling.roll_out(network, sampled, self.rollouts, self.length, self.end)
+        # a completion has its sample's context
+        whole = rows(sampled, done.cells // sampled.ids.shape[1])
+        whole = replace(whole, ids=done.tokens.ids, mask=done.tokens.mask)
+        completed = sampling.in_chunks(reward, whole, self.chunk) if len(done.cells) else earned[:0]
         return credits.monte_carlo(completed, done.cells, earned, sampled.mask)
 
     def _follow(self) -> None:
@@ -145,10 +166,12 @@ class TokenPolicy:
     user_rewards: Sequence[rewards.Reward] = ()
     decode: Callable[[Tokens], list[str]] | None = None
     discriminator_weight: float = 1.0
+    given: Given = as_it_is
 
     def sample(self, real: Tokens) -> Tokens:
-        network = self.learner.network.eval()
-        return sampling.sample(network, size(real), self.length, self.end)  # type: ignore[arg-type]
+        network = self.given(self.learner.network.eval(), real)
+        drawn = sampling.sample(network, size(real), self.length, self.end)
+        return replace(real, ids=drawn.ids, mask=drawn.mask)
 
     def update(self, real: Tokens, fake: Tokens, score: Score[Tokens]) -> Metrics:
         with torch.no_grad():

@@ -31,6 +31,23 @@ class Tokens:
 
 
 @dataclass(frozen=True)
+class Replies(Tokens):
+    """Replies, as Tokens, and the dialogues that they are replies to.
+
+    history: (batch, past) int64, padded on the left, up to where the reply begins.
+    turns: (batch, past) int64, which utterance a token is of, from 0, and -1 on padding.
+    """
+
+    history: Tensor
+    turns: Tensor
+
+    @property
+    def told(self) -> Tensor:
+        """(batch, past) bool, False on padding."""
+        return self.turns >= 0
+
+
+@dataclass(frozen=True)
 class Transitions:
     """Steps of an environment: a row is one episode, padded on the right, or several one after another.
 
@@ -127,10 +144,16 @@ def steps(sample: Transitions) -> Transitions:
 
 
 def concatenate(samples: Sequence[S]) -> S:
-    """One sample of all the rows, of the first one's type. Tokens of different lengths are padded on the right."""
+    """One sample of all the rows, of the first one's type. Tokens of different lengths are padded on the right, and
+    histories on the left."""
     first = samples[0]
-    parts: Sequence[Tokens | Transitions | Images] = samples
-    if isinstance(first, Tokens):
-        longest = max(sample.ids.shape[1] for sample in parts if isinstance(sample, Tokens))
-        parts = [map_tensors(sample, lambda t: F.pad(t, (0, longest - t.shape[1]))) for sample in samples]
-    return replace(first, **{f.name: torch.cat([getattr(sample, f.name) for sample in parts]) for f in fields(first)})
+    joined = {}
+    for field in fields(first):
+        parts = [getattr(sample, field.name) for sample in samples]
+        if isinstance(first, Tokens):
+            longest = max(part.shape[1] for part in parts)
+            left, value = field.name in ("history", "turns"), -1 if field.name == "turns" else 0
+            missing = [longest - part.shape[1] for part in parts]
+            parts = [F.pad(p, (n, 0) if left else (0, n), value=value) for p, n in zip(parts, missing, strict=True)]
+        joined[field.name] = torch.cat(parts)
+    return replace(first, **joined)

@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_map
 
 from seqgan_kit.networks.draw import draw
 from seqgan_kit.networks.output import block_rows
-from seqgan_kit.samples import Tokens
+from seqgan_kit.samples import Tokens, rows, size
 
 State = Any
 """A network's memory of what it has read: a tuple (of tuples) of tensors whose first dimension is the batch."""
@@ -128,5 +128,4 @@ def _drop_ended(tokens: Tensor, state: State, alive: Tensor, end: int | None) ->
 
 def in_chunks(score: Callable[[Tokens], Tensor], tokens: Tokens, chunk: int) -> Tensor:
     """`score` over at most `chunk` rows at a time, (rows,): bounded memory for the many completions of a roll-out."""
-    parts = zip(tokens.ids.split(chunk), tokens.mask.split(chunk), strict=True)
-    return torch.cat([score(Tokens(ids, mask)) for ids, mask in parts])
+    return torch.cat([score(rows(tokens, slice(i, i + chunk))) for i in range(0, size(tokens), chunk)])

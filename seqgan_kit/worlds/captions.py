@@ -251,8 +251,8 @@ def _state(shape: Shape, told: Look, rng: random.Random) -> str:
 
 
 def _group(look: Look, number: int, rng: random.Random) -> str:
-    noun = noun(look, number)
-    return f"{NUMBERS[number] if number > 1 or rng.random() < 0.1 else ARTICLES[noun]} {noun}"
+    name = noun(look, number)
+    return f"{NUMBERS[number] if number > 1 or rng.random() < 0.1 else ARTICLES[name]} {name}"
 
 
 def _list(shapes: Sequence[Shape], rng: random.Random) -> str:

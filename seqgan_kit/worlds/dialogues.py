@@ -128,19 +128,11 @@ def _sayable() -> frozenset[str]:
     """Every answer that is right to some question about some scene."""
     told = [*COLOURS, *SIZES, *(f"a {kind}" for kind in KINDS), *SPOTS]
     found = [f"{start}{words} ." for words in told for start in ("", "it is ")]
-    numbers = ["none", *NUMBERS[1 : MOST + 1]]
-    found += [
-        f"{start}{number} ." for number in numbers for start in ("", "there is " if number == "one" else "there are ")
-    ]
-    found += [
-        "yes .",
-        "no .",
-        "yes , there is .",
-        "no , there is not .",
-        "yes , it is .",
-        "no , it is not .",
-        "nothing .",
-    ]
+    numbers = {n: "there is" if n == "one" else "there are" for n in ("none", *NUMBERS[1 : MOST + 1])}
+    found += [f"{start}{number} ." for number, be in numbers.items() for start in ("", f"{be} ")]
+    for word, no in (("yes", ""), ("no", " not")):
+        found += [f"{word} .", f"{word} , there is{no} .", f"{word} , it is{no} ."]
+    found += ["nothing ."]
     return frozenset(found + [f"the {noun(look, 1)} ." for look in _EVERY])
 
 
