@@ -36,7 +36,7 @@ Given = Callable[[Any, Tokens], sampling.TokenNetwork]
 
 def as_it_is(network: Any, real: Tokens) -> sampling.TokenNetwork:
     """Of sequences without a context."""
-    return network  # type: ignore[no-any-return]
+    return network
 
 
 class Credit(ABC):

@@ -1,0 +1,166 @@
+"""Any causal or encoder-decoder model of Hugging Face as a generator of replies: its forward, and its draws by a cache.
+
+A reply is drawn under a history of tokens, padded on the left. What is differentiated and what is drawn go through the
+same model, so that log-probabilities agree; neither goes through `generate`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel
+
+from seqgan_kit.networks.output import log_probs
+
+Pairs = tuple[tuple[Tensor, Tensor], ...]
+"""Keys and values (batch, heads, time, width) of each layer."""
+
+
+class LanguageModel(nn.Module):
+    """p(y_t | history, y_<t) by a causal model, which reads the history before the reply, or an encoder-decoder.
+
+    Args:
+        model: with a language modelling head.
+
+    Raises ValueError for a model of neither kind.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__()
+        self.model = model
+        self.encodes = bool(model.config.is_encoder_decoder)
+        if not isinstance(model.get_output_embeddings(), nn.Linear):
+            raise ValueError(f"{type(model).__name__} has no language modelling head")
+        self.takes_positions = "position_ids" in inspect.signature(model.base_model.forward).parameters
+        self.scale, self.cap = self._measured_head()
+
+    def forward(self, ids: Tensor, history: Tensor, turns: Tensor) -> Tensor:
+        """Log-probability of each token of the replies: (batch, time), float32. ids: (batch, time). history, turns:
+        (batch, past), as of `Replies`."""
+        told = turns >= 0
+        if self.encodes:
+            before = F.pad(ids[:, :-1], (1, 0), value=self.first)
+            hidden = self.decode(before, *self.encode(history, told), use_cache=False).last_hidden_state
+        else:
+            read = torch.cat([history, ids[:, :-1]], dim=1)
+            mask = torch.cat([told, torch.ones_like(ids[:, :-1], dtype=torch.bool)], dim=1)
+            found = self.read(read, mask, use_cache=False)
+            hidden = found.last_hidden_state[:, -ids.shape[1] :]
+        if not self.cap:
+            head = self.head
+            bias = head.weight.new_zeros(len(head.weight)) if head.bias is None else head.bias
+            return log_probs(hidden * self.scale, head.weight, bias, ids)
+        logits = self.logits(hidden.flatten(0, 1)).float()
+        return -F.cross_entropy(logits, ids.flatten(), reduction="none").view(ids.shape)
+
+    def given(self, history: Tensor, turns: Tensor) -> Read:
+        """The model after these histories, to be drawn from."""
+        return Read(self, history, turns >= 0)
+
+    @property
+    def head(self) -> Any:
+        return self.model.get_output_embeddings()
+
+    @property
+    def first(self) -> int:
+        """The id that a decoder reads before the first token."""
+        config = self.model.config
+        start = getattr(config, "decoder_start_token_id", None)
+        return int(config.bos_token_id if start is None else start)
+
+    def read(self, ids: Tensor, mask: Tensor, **others: Any) -> Any:
+        """A causal model without its head. ids: (batch, time), the last ones of mask (batch, all that was read)."""
+        positions = {}
+        if self.takes_positions:  # from the left, padding not counted
+            places = (mask.long().cumsum(1) - 1).clamp_min(0)
+            positions = {"position_ids": places[:, -ids.shape[1] :]}
+        return self.model.base_model(input_ids=ids, attention_mask=mask, **positions, **others, return_dict=True)
+
+    def encode(self, history: Tensor, told: Tensor) -> tuple[Tensor, Tensor]:
+        """Histories (batch, past) -> (batch, past, width), and which of these tell something, (batch, past)."""
+        # an encoder counts places from the first, padding or not
+        places = torch.arange(history.shape[1], device=history.device) - told.sum(1, keepdim=True)
+        ids, told = history.gather(1, places % history.shape[1]), places < 0
+        found = self.model.get_encoder()(input_ids=ids, attention_mask=told, return_dict=True)
+        return found.last_hidden_state, told
+
+    def decode(self, ids: Tensor, encoded: Tensor, told: Tensor, **others: Any) -> Any:
+        """A decoder without its head."""
+        return self.model.get_decoder()(
+            input_ids=ids, encoder_hidden_states=encoded, encoder_attention_mask=told, **others, return_dict=True
+        )
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """(rows, width) -> (rows, vocabulary)."""
+        logits = self.head(hidden * self.scale)
+        return self.cap * torch.tanh(logits / self.cap) if self.cap else logits
+
+    @torch.no_grad()
+    def _measured_head(self) -> tuple[float, float]:
+        """What scales the features before the head, and caps the logits after it, as this model does it: measured, as
+        every model has its own name for it. Raises ValueError for one that does something else."""
+        was = self.model.training
+        ids = torch.tensor([[0, 1, 2]], device=self.head.weight.device)
+        mask = torch.ones_like(ids)
+        inputs = {"decoder_input_ids": ids} if self.encodes else {}
+        expected = self.model.eval()(input_ids=ids, attention_mask=mask, **inputs).logits.float()
+        read = self.decode(ids, *self.encode(ids, mask.bool())) if self.encodes else self.read(ids, mask)
+        found = self.head(read.last_hidden_state).float()
+        self.model.train(was)
+        cap = float(getattr(self.model.config, "final_logit_softcapping", None) or 0)
+        plain = cap * torch.atanh((expected / cap).clamp(-1 + 1e-6, 1 - 1e-6)) if cap else expected
+        scale = float((found * plain).sum() / found.square().sum().clamp_min(1e-12))
+        if not torch.allclose(found * scale, plain, rtol=1e-3, atol=1e-3 * float(plain.abs().max())):
+            raise ValueError(f"{type(self.model).__name__} computes its logits in a way that is not known here")
+        return (1.0 if abs(scale - 1) < 1e-4 else scale), cap
+
+
+class Read:
+    """A `LanguageModel` that has read histories: what `sampling` draws from.
+
+    Its state is a tuple of tensors, batch first: the mask of what was read, keys and values of each layer, and for an
+    encoder-decoder what the encoder made of the histories.
+    """
+
+    def __init__(self, network: LanguageModel, history: Tensor, told: Tensor) -> None:
+        self.network, self.history, self.told = network, history, told
+
+    def start(self, batch: int) -> tuple[Tensor, Any]:
+        if batch != len(self.history):
+            raise ValueError(f"{batch} replies to {len(self.history)} histories")
+        network = self.network
+        if not network.encodes:
+            # a cache of the model's own would forget what a sliding window has passed, whose length then differs
+            found = network.read(self.history, self.told, past_key_values=DynamicCache(), use_cache=True)
+            return found.last_hidden_state[:, -1], (self.told, _pairs(found.past_key_values))
+        first = torch.full((batch, 1), network.first, device=self.history.device)
+        encoded, told = network.encode(self.history, self.told)
+        return self._decode(first, encoded, told, EncoderDecoderCache(DynamicCache(), DynamicCache()))
+
+    def step(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
+        network = self.network
+        if network.encodes:
+            encoded, told, own, crossed = state
+            cache = EncoderDecoderCache(DynamicCache(own), DynamicCache(crossed))
+            return self._decode(tokens.unsqueeze(1), encoded, told, cache)
+        mask, pairs = state
+        mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
+        found = network.read(tokens.unsqueeze(1), mask, past_key_values=DynamicCache(pairs), use_cache=True)
+        return found.last_hidden_state[:, -1], (mask, _pairs(found.past_key_values))
+
+    def logits(self, features: Tensor) -> Tensor:
+        return self.network.logits(features)
+
+    def _decode(self, tokens: Tensor, encoded: Tensor, told: Tensor, cache: EncoderDecoderCache) -> tuple[Tensor, Any]:
+        found = self.network.decode(tokens, encoded, told, past_key_values=cache, use_cache=True)
+        cache = found.past_key_values
+        state = (encoded, told, _pairs(cache.self_attention_cache), _pairs(cache.cross_attention_cache))
+        return found.last_hidden_state[:, -1], state
+
+
+def _pairs(cache: Any) -> Pairs:
+    return tuple((layer.keys, layer.values) for layer in cache.layers)
