@@ -1,0 +1,72 @@
+"""The hierarchical discriminator of adversarial dialogue: of words, then of utterances (Li et al. 2017, sec. 3.1)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence
+
+
+class HierarchicalDiscriminator(nn.Module):
+    """History and reply -> a logit of each of the reply's prefixes, higher = more human: (batch, time).
+
+    An LSTM reads the words of each utterance, another the utterances; the logit is linear in its last state. Every
+    prefix of the reply is an utterance that the second LSTM reads from the same state, that after the history, so all
+    prefixes cost one pass (Li et al. 2017, sec. 3.2, rewards for partial replies).
+
+    Args:
+        vocabulary: number of tokens.
+        embedding, hidden: widths.
+        dropout: of embeddings and of what utterances become, in training.
+    """
+
+    def __init__(self, vocabulary: int, embedding: int = 128, hidden: int = 128, dropout: float = 0.2) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocabulary, embedding)
+        self.words = nn.LSTM(embedding, hidden, batch_first=True)
+        self.utterances = nn.LSTM(hidden, hidden, batch_first=True)
+        self.dropout = nn.Dropout(dropout)
+        self.output = nn.Linear(hidden, 1)
+
+    def forward(self, ids: Tensor, history: Tensor, turns: Tensor) -> Tensor:
+        """ids: (batch, time). history, turns: (batch, past), as of `Replies`. -> (batch, time), float32."""
+        hidden, cell = self._after(history, turns)
+        read, _ = self.words(self.dropout(self.embedding(ids)))
+        batch, time, width = read.shape
+        lstm = self.utterances
+        weights = lstm.weight_ih_l0, lstm.weight_hh_l0, lstm.bias_ih_l0, lstm.bias_hh_l0
+        every = [state.unsqueeze(1).expand(-1, time, -1).reshape(-1, width) for state in (hidden, cell)]
+        hidden, _ = torch.lstm_cell(self.dropout(read).flatten(0, 1), every, *weights)
+        return self.output(self.dropout(hidden)).view(batch, time).float()
+
+    def _after(self, history: Tensor, turns: Tensor) -> tuple[Tensor, Tensor]:
+        """The second LSTM's state after the history, (batch, hidden) twice."""
+        ids, lengths = utterances(history, turns)
+        batch, count, _ = ids.shape
+        flat, told = ids.flatten(0, 1), lengths.flatten() > 0
+        packed = pack_padded_sequence(
+            self.dropout(self.embedding(flat[told])), lengths.flatten()[told].cpu(), batch_first=True,
+            enforce_sorted=False,
+        )  # fmt: skip
+        _, (last, _) = self.words(packed)
+        read = last.new_zeros(batch * count, last.shape[2])
+        read[told] = self.dropout(last[0])
+        number = told.view(batch, count).sum(1)
+        packed = pack_padded_sequence(read.view(batch, count, -1), number.cpu(), batch_first=True, enforce_sorted=False)
+        _, (hidden, cell) = self.utterances(packed)
+        return hidden[0], cell[0]
+
+
+def utterances(history: Tensor, turns: Tensor) -> tuple[Tensor, Tensor]:
+    """Each utterance in a row of its own: ids (batch, utterances, longest), padded on the right, and lengths (batch,
+    utterances). history, turns: (batch, past); turns count up from 0, and are -1 on padding."""
+    batch, past = history.shape
+    count = int(turns.max()) + 1
+    own = turns.unsqueeze(1) == torch.arange(count, device=turns.device)[:, None]  # batch, utterances, past
+    lengths = own.sum(2)
+    rows, columns = (turns >= 0).nonzero(as_tuple=True)
+    which = turns[rows, columns]
+    place = (own.cumsum(2) - 1)[rows, which, columns]
+    ids = history.new_zeros(batch, count, int(lengths.max()))
+    ids[rows, which, place] = history[rows, columns]
+    return ids, lengths
