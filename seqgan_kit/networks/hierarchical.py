@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
@@ -34,7 +36,7 @@ class HierarchicalDiscriminator(nn.Module):
         read, _ = self.words(self.dropout(self.embedding(ids)))
         batch, time, width = read.shape
         lstm = self.utterances
-        weights = lstm.weight_ih_l0, lstm.weight_hh_l0, lstm.bias_ih_l0, lstm.bias_hh_l0
+        weights: Any = lstm.weight_ih_l0, lstm.weight_hh_l0, lstm.bias_ih_l0, lstm.bias_hh_l0
         every = [state.unsqueeze(1).expand(-1, time, -1).reshape(-1, width) for state in (hidden, cell)]
         hidden, _ = torch.lstm_cell(self.dropout(read).flatten(0, 1), every, *weights)
         return self.output(self.dropout(hidden)).view(batch, time).float()
@@ -60,7 +62,7 @@ class HierarchicalDiscriminator(nn.Module):
 def utterances(history: Tensor, turns: Tensor) -> tuple[Tensor, Tensor]:
     """Each utterance in a row of its own: ids (batch, utterances, longest), padded on the right, and lengths (batch,
     utterances). history, turns: (batch, past); turns count up from 0, and are -1 on padding."""
-    batch, past = history.shape
+    batch = len(history)
     count = int(turns.max()) + 1
     own = turns.unsqueeze(1) == torch.arange(count, device=turns.device)[:, None]  # batch, utterances, past
     lengths = own.sum(2)
