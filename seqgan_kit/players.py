@@ -22,8 +22,7 @@ S = TypeVar("S", Tokens, Transitions, Images)
 Scored = TypeVar("Scored", Tokens, Transitions, Images, contravariant=True)
 Score = Callable[[S], Tensor]
 """sample -> logits, higher = more real: (batch,), or (batch, time) where every step is scored."""
-SampleReward = Callable[[Tokens], Tensor]
-"""What whole sequences earn: (rows, time) -> (rows,)."""
+PREFIXES = 512  # scored at a time
 Baseline = Callable[[Tensor, Tensor], Tensor]
 """credit, mask -> credit less a baseline; all (batch, time)."""
 Estimator = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -37,6 +36,16 @@ Given = Callable[[Any, Tokens], sampling.TokenNetwork]
 def as_it_is(network: Any, real: Tokens) -> sampling.TokenNetwork:
     """Of sequences without a context."""
     return network
+
+
+class SampleReward(Protocol):
+    """What sequences earn."""
+
+    def __call__(self, tokens: Tokens) -> Tensor:
+        """Whole ones: (rows, time) -> (rows,)."""
+
+    def prefixes(self, tokens: Tokens) -> Tensor:
+        """What they earn so far: (rows, time) -> (rows, time), 0 on padding."""
 
 
 class Credit(ABC):
@@ -140,6 +149,19 @@ class Terminal(Credit):
         return credits.terminal(earned, sampled.mask)
 
 
+class Prefixes(Credit):
+    """What the discriminator makes of the sequence up to each token: REGS's (Li et al. 2017, sec. 3.2).
+
+    It has to have learned from prefixes: then it costs a pass, where roll-outs cost hundreds.
+    """
+
+    def __init__(self, network: nn.Module, length: int, end: int | None) -> None:
+        pass
+
+    def __call__(self, sampled: Tokens, earned: Tensor, reward: SampleReward) -> Tensor:
+        return reward.prefixes(sampled)
+
+
 @dataclass
 class TokenPolicy:
     """A generator of token sequences, improved by policy gradient.
@@ -175,8 +197,9 @@ class TokenPolicy:
 
     def update(self, real: Tokens, fake: Tokens, score: Score[Tokens]) -> Metrics:
         with torch.no_grad():
-            earned, per_token = self._earned(fake, score)
-            credit = self.credit(fake, earned, lambda tokens: self._earned(tokens, score)[0])
+            reward = _Earned(self, score)
+            earned, per_token = reward.whole(fake)
+            credit = self.credit(fake, earned, reward)
             # what users give per token needs no estimate: what follows a token is its credit
             credit = self._centred(credit + credits.reward_to_go(per_token, fake.mask), fake.mask)
             old = self.learner.network(fake.ids) if self.passes > 1 else torch.zeros_like(credit)
@@ -192,18 +215,6 @@ class TokenPolicy:
             "length": fake.mask.sum(1).float().mean().item(),
             "gradient_norm": metrics["gradient_norm"],
         }
-
-    def _earned(self, tokens: Tokens, score: Score[Tokens]) -> tuple[Tensor, Tensor]:
-        """The weighted sum of all rewards: of whole sequences (rows,), and what users gave per token (rows, time)."""
-        total = torch.zeros(size(tokens), device=tokens.ids.device)
-        per_token = torch.zeros(tokens.ids.shape, device=tokens.ids.device)
-        if self.discriminator_weight:
-            total += self.discriminator_weight * self.reward(score(tokens))
-        for whole, steps in self._user_rewards(tokens):
-            total += whole.to(total.device)
-            if steps is not None:
-                per_token[:, : steps.shape[1]] += steps.to(total.device)
-        return total, per_token
 
     def _user_rewards(self, tokens: Tokens) -> list[tuple[Tensor, Tensor | None]]:
         if not self.user_rewards:
@@ -222,6 +233,52 @@ class TokenPolicy:
         everyone, counted = self.engine.gather(credit), self.engine.gather(mask)
         mine = slice(self.engine.rank * len(credit), (self.engine.rank + 1) * len(credit))
         return self.baseline(everyone, counted)[mine, : credit.shape[1]]
+
+
+class _Earned:
+    """A policy's rewards by weight: its discriminator's, whose logits `score` gives, and its user's."""
+
+    def __init__(self, policy: TokenPolicy, score: Score[Tokens]) -> None:
+        self.policy, self.score = policy, score
+
+    def __call__(self, tokens: Tokens) -> Tensor:
+        return self.whole(tokens)[0]
+
+    def whole(self, tokens: Tokens) -> tuple[Tensor, Tensor]:
+        """The sum of all of whole sequences, (rows,), and what users gave per token, (rows, time)."""
+        total = torch.zeros(size(tokens), device=tokens.ids.device)
+        per_token = torch.zeros(tokens.ids.shape, device=tokens.ids.device)
+        if self.policy.discriminator_weight:
+            total += self.policy.discriminator_weight * self._worth(tokens)
+        for whole, steps in self.policy._user_rewards(tokens):
+            total += whole.to(total.device)
+            if steps is not None:
+                per_token[:, : steps.shape[1]] += steps.to(total.device)
+        return total, per_token
+
+    def prefixes(self, tokens: Tokens) -> Tensor:
+        """The discriminator's reward of each prefix, (rows, time), and the user's of the whole for every token."""
+        total = torch.zeros(tokens.ids.shape, device=tokens.ids.device)
+        if self.policy.discriminator_weight:
+            logits = self.score(tokens)
+            worth = self.policy.reward(logits) if logits.dim() == 2 else self._worth_of_prefixes(tokens)
+            total += self.policy.discriminator_weight * worth
+        for whole, _ in self.policy._user_rewards(tokens):
+            total += whole.to(total.device).unsqueeze(1)
+        return total * tokens.mask
+
+    def _worth(self, tokens: Tokens) -> Tensor:
+        logits = self.score(tokens)
+        if logits.dim() == 2:  # of every prefix: the last is the whole
+            logits = logits.gather(1, tokens.mask.sum(1, keepdim=True) - 1).squeeze(1)
+        return self.policy.reward(logits)
+
+    def _worth_of_prefixes(self, tokens: Tokens) -> Tensor:
+        """Each prefix as a row of its own, for a discriminator that judges whole rows."""
+        owner, last = tokens.mask.nonzero(as_tuple=True)
+        shown = torch.arange(tokens.ids.shape[1], device=owner.device) <= last.unsqueeze(1)
+        worth = sampling.in_chunks(self._worth, replace(rows(tokens, owner), mask=shown), PREFIXES)
+        return worth.new_zeros(tokens.ids.shape).index_put_((owner, last), worth)
 
 
 @dataclass
