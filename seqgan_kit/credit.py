@@ -85,17 +85,23 @@ def no_baseline(credit: Tensor, mask: Tensor) -> Tensor:
     return credit
 
 
-def leave_one_out(credit: Tensor, mask: Tensor) -> Tensor:
+def leave_one_out(credit: Tensor, mask: Tensor, group: int | None = None) -> Tensor:
     """Credit less the mean credit of the *other* samples at the same time step, so the gradient stays unbiased.
 
     Kool et al. 2019, eq. 9, per time step. A step that only one sample reaches keeps its credit less the mean over all
-    steps of the other samples. credit: (batch, time). mask: (batch, time) bool. Returns (batch, time).
+    steps of the other samples. group: how many rows that follow each other share a context, and are compared with one
+    another only; unset, all are. credit: (batch, time). mask: (batch, time) bool. Returns (batch, time).
     """
     _same(credit, mask)
-    total, count = credit.sum(0), mask.sum(0)
+    group = len(credit) if group is None else group
+    if not group or len(credit) % group:
+        raise ValueError(f"{len(credit)} rows are no groups of {group}")
+    credit, mask = (part.reshape(-1, group, part.shape[1]) for part in (credit, mask))
+    total, count = credit.sum(1, keepdim=True), mask.sum(1, keepdim=True)
     per_step = (total - credit) / (count - 1).clamp_min(1)
-    others = (credit.sum() - credit.sum(1)) / (mask.sum() - mask.sum(1)).clamp_min(1)
-    return (credit - torch.where(count > 1, per_step, others.unsqueeze(1))) * mask
+    whole, counted = (part.sum((1, 2), keepdim=True) for part in (credit, mask))
+    others = (whole - credit.sum(2, keepdim=True)) / (counted - mask.sum(2, keepdim=True)).clamp_min(1)
+    return ((credit - torch.where(count > 1, per_step, others)) * mask).flatten(0, 1)
 
 
 def whiten(credit: Tensor, mask: Tensor) -> Tensor:

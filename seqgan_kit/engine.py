@@ -128,7 +128,7 @@ class Engine:
 
     # -- parts ---------------------------------------------------------------------------------------------------
 
-    def learner(self, name: str, network: nn.Module, config: OptimizerConfig) -> Learner:
+    def learner(self, name: str, network: nn.Module, config: OptimizerConfig, dropout: bool = True) -> Learner:
         """Prepares a network and an optimiser of its own. The same network may serve several learners."""
         if name in self._learners:
             raise ValueError(f"a learner named {name!r} is there already")
@@ -138,7 +138,7 @@ class Engine:
             self._modules[name] = (network, module)
         optimizer = build_optimizer(network, config)
         parameters = [p for p in network.parameters() if p.requires_grad]
-        learner = Learner(name, network, module, optimizer, config, parameters)
+        learner = Learner(name, network, module, optimizer, config, parameters, dropout)
         self._learners[name] = learner
         return learner
 

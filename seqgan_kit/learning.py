@@ -42,7 +42,8 @@ class OptimizerConfig:
 @dataclass(frozen=True)
 class Learner:
     """A network with an optimiser. `module` is the prepared one: what is differentiated goes through its forward.
-    `network` is the bare one: sampling and scoring run on it."""
+    `network` is the bare one: sampling and scoring run on it. dropout: whether steps are made with it; the
+    log-probabilities of a policy without are those at sampling time."""
 
     name: str
     network: nn.Module
@@ -50,6 +51,7 @@ class Learner:
     optimizer: torch.optim.Optimizer
     config: OptimizerConfig
     parameters: list[nn.Parameter]
+    dropout: bool = True
 
 
 class NotFinite(Exception):
@@ -66,7 +68,12 @@ def build_optimizer(network: nn.Module, config: OptimizerConfig) -> torch.optim.
 
 def training(learner: Learner) -> None:
     """Puts the network into training; who evaluated it may have done so behind the back of its prepared form."""
-    if not (learner.module.training and learner.network.training):
+    if not learner.dropout:
+        learner.network.eval()
+        for part in learner.network.modules():
+            if isinstance(part, nn.RNNBase):  # cuDNN differentiates no other; ours have no dropout of their own
+                part.train()
+    elif not (learner.module.training and learner.network.training):
         learner.module.train()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,8 +23,9 @@ class Reward:
 
     Args:
         function: import path of `function(completions, **columns)`: completions are strings, `completion_ids` (where
-            the function takes it) are lists of token ids. Returns one float a completion (None counts as 0), or one
-            list of floats a completion, one for each of its tokens.
+            the function takes it) are lists of token ids; of dialogues, `prompts` are lists of messages, `references`
+            the replies in the data, and further columns of the data have their own names. Returns one float a
+            completion (None counts as 0), or one list of floats a completion, one for each of its tokens.
         weight: what it is multiplied by.
     """
 
@@ -100,14 +101,21 @@ def evaluate_steps(reward: StepReward, sample: Transitions) -> Tensor:
     return torch.from_numpy(values).view(sample.mask.shape) * reward.weight
 
 
-def evaluate(reward: Reward, completions: Sequence[str], ids: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor | None]:
+def evaluate(
+    reward: Reward,
+    completions: Sequence[str],
+    ids: Sequence[Sequence[int]],
+    columns: Mapping[str, list[Any]] | None = None,
+) -> tuple[Tensor, Tensor | None]:
     """The weighted reward of each completion, (rows,), and of each token, (rows, time), where the function gives that.
 
-    A per-token reward counts as 0 in the first and the other way round. Raises UserError on a wrong length or type.
+    columns: what else the function may ask for by name. A per-token reward counts as 0 in the first and the other way
+    round. Raises UserError on a wrong length or type, and where the function raises anything.
     """
-    columns = {"completion_ids": [list(row) for row in ids]}
-    values = reward.function(list(completions), **_accepted(reward.function, columns))
+    given = {**(columns or {}), "completion_ids": [list(row) for row in ids]}
     name = f"reward {_name(reward.function)}"
+    signature = f"(completions) and those of {', '.join(given)} that it takes"
+    values = _called(reward.function, name, signature, (list(completions),), given)
     if isinstance(values, Tensor):
         values = values.tolist()
     if not isinstance(values, Sequence):

@@ -29,6 +29,11 @@ class Tokens:
     def shapes(self) -> str:
         return f"{tuple(self.ids.shape)} and {tuple(self.mask.shape)}"
 
+    @property
+    def context(self) -> tuple[Tensor, ...]:
+        """What else networks are given, after the ids (generators) or the mask (discriminators)."""
+        return ()
+
 
 @dataclass(frozen=True)
 class Replies(Tokens):
@@ -36,10 +41,23 @@ class Replies(Tokens):
 
     history: (batch, past) int64, padded on the left, up to where the reply begins.
     turns: (batch, past) int64, which utterance a token is of, from 0, and -1 on padding.
+    origin: (batch,) int64, the row of the data whose history it is; -1 where there is none.
     """
 
     history: Tensor
     turns: Tensor
+    origin: Tensor = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.history.shape != self.turns.shape or len(self.history) != len(self.ids):
+            raise ValueError(f"history {tuple(self.history.shape)}, turns {tuple(self.turns.shape)} of {self.shapes()}")
+        if self.origin is None:
+            object.__setattr__(self, "origin", self.ids.new_full((len(self.ids),), -1))
+
+    @property
+    def context(self) -> tuple[Tensor, ...]:
+        return self.history, self.turns
 
     @property
     def told(self) -> Tensor:
@@ -130,6 +148,16 @@ def size(sample: Tokens | Transitions | Images) -> int:
     return len(getattr(sample, fields(sample)[0].name))
 
 
+def repeated(sample: S, times: int) -> S:
+    """Each row so many times, one after another."""
+    return sample if times == 1 else map_tensors(sample, lambda tensor: tensor.repeat_interleave(times, dim=0))
+
+
+def last(values: Tensor, mask: Tensor) -> Tensor:
+    """The value at the last counted step of each row: (batch, time) twice -> (batch,)."""
+    return values.gather(1, mask.sum(1, keepdim=True) - 1).squeeze(1)
+
+
 def actions(sample: Tokens | Transitions | Images) -> int:
     """What a sample is counted by in samples per second: sequences, pictures, but counted steps of an environment."""
     return int(sample.mask.sum()) if isinstance(sample, Transitions) else size(sample)
@@ -150,7 +178,7 @@ def concatenate(samples: Sequence[S]) -> S:
     joined = {}
     for field in fields(first):
         parts = [getattr(sample, field.name) for sample in samples]
-        if isinstance(first, Tokens):
+        if isinstance(first, Tokens) and parts[0].dim() == 2:
             longest = max(part.shape[1] for part in parts)
             left, value = field.name in ("history", "turns"), -1 if field.name == "turns" else 0
             missing = [longest - part.shape[1] for part in parts]

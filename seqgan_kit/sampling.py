@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -30,6 +31,12 @@ class TokenNetwork(Protocol):
         """(batch, hidden) -> (batch, vocabulary)."""
 
 
+def under(network: Any, tokens: Tokens) -> TokenNetwork:
+    """What draws tokens under the samples' context, if they have one: `network.given(*context)`, or the network."""
+    drawn: TokenNetwork = network.given(*tokens.context) if tokens.context else network
+    return drawn
+
+
 class Completions(NamedTuple):
     """tokens: (rows, time). cells: (rows,) int64, b * time + t where the row completes the tokens 0..t of sample b."""
 
@@ -37,16 +44,49 @@ class Completions(NamedTuple):
     cells: Tensor
 
 
-def draw_from(network: TokenNetwork, features: Tensor, temperature: float = 1.0) -> Tensor:
-    """`draw` from the network's logits, block by block, so that all the rows' logits never exist at once."""
+def draw_from(
+    network: TokenNetwork, features: Tensor, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0
+) -> Tensor:
+    """`draw` from the network's logits, block by block, so that all the rows' logits never exist at once.
+
+    At temperature 0 the likeliest token is taken. top_k, top_p: see `likeliest`.
+    """
     if not len(features):
         return torch.empty(0, dtype=torch.int64, device=features.device)
     vocabulary = network.logits(features[:1]).shape[-1]
     tokens = []
     for part in features.split(block_rows(features.device, vocabulary)):
         logits = network.logits(part).float()
+        if temperature == 0.0:
+            tokens.append(logits.argmax(-1))
+            continue
+        if top_k or top_p < 1.0:
+            logits = logits.masked_fill(~likeliest(logits / temperature, top_k, top_p), -torch.inf)
         tokens.append(draw(logits / temperature if temperature != 1.0 else logits))
     return torch.cat(tokens)
+
+
+def likeliest(logits: Tensor, top_k: int = 0, top_p: float = 1.0) -> Tensor:
+    """Which tokens may be drawn: (batch, vocabulary) bool.
+
+    top_k: the k most likely (Fan et al. 2018); 0 for all.
+    top_p: of those, renormalised, the fewest whose probability together reaches p (Holtzman et al. 2020, eq. 2); 1 for
+    all. At least one is left; of equally likely ones, as many as it takes.
+    """
+    sort = logits.topk(min(top_k, logits.shape[-1])) if top_k else logits.sort(descending=True)
+    keep = torch.ones_like(sort.indices, dtype=torch.bool)
+    if top_p < 1.0:
+        keep[:, 1:] = sort.values.softmax(-1).cumsum(-1)[:, :-1] < top_p
+    return torch.zeros_like(logits, dtype=torch.bool).scatter(1, sort.indices, keep)
+
+
+def _check(temperature: float, top_k: int, top_p: float) -> None:
+    if not 0.0 <= temperature < math.inf:
+        raise ValueError(f"temperature must be 0 or more, not {temperature}")
+    if top_k < 0:
+        raise ValueError(f"top_k must be 0 (all tokens) or more, not {top_k}")
+    if not 0.0 < top_p <= 1.0:
+        raise ValueError(f"top_p must be above 0, and at most 1 (all tokens), not {top_p}")
 
 
 def until_end(ids: Tensor, end: int | None) -> Tensor:
@@ -66,22 +106,61 @@ def join(first: State, second: State) -> State:
 
 
 @torch.no_grad()
-def sample(network: TokenNetwork, batch: int, length: int, end: int | None, temperature: float = 1.0) -> Tokens:
+def sample(
+    network: TokenNetwork,
+    batch: int,
+    length: int,
+    end: int | None,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+) -> Tokens:
     """`batch` sequences of at most `length` tokens, each up to and with its end token: (batch, time <= length).
 
     Padding holds the end token. Rows that have ended leave the batch, so short sentences cost little.
+    temperature divides the logits; 0 takes the likeliest token. top_k, top_p: see `likeliest`; whoever differentiates
+    the log-probabilities that the network gives leaves all three as they are.
+    Raises ValueError for a temperature below 0, a top_k below 0, and a top_p that is not above 0 and at most 1.
     """
+    _check(temperature, top_k, top_p)
     features, state = network.start(batch)
     ids = torch.full((batch, length), end or 0, device=features.device)
     alive = torch.arange(batch, device=features.device)
     for t in range(length):
-        tokens = draw_from(network, features, temperature)
+        tokens = draw_from(network, features, temperature, top_k, top_p)
         ids[alive, t] = tokens
         tokens, state, alive = _drop_ended(tokens, state, alive, end)
         if t + 1 == length or not len(alive):
             break
         features, state = network.step(tokens, state)
     return Tokens(ids[:, : t + 1], until_end(ids[:, : t + 1], end))
+
+
+def stream(
+    network: TokenNetwork,
+    length: int,
+    end: int | None,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+) -> Iterator[int]:
+    """The tokens of one `sample`, each as soon as it is drawn, without the end token. Raises as `sample` does."""
+    _check(temperature, top_k, top_p)
+    return _streamed(network, length, end, temperature, top_k, top_p)
+
+
+@torch.no_grad()
+def _streamed(
+    network: TokenNetwork, length: int, end: int | None, temperature: float, top_k: int, top_p: float
+) -> Iterator[int]:
+    features, state = network.start(1)
+    for t in range(length):
+        token = draw_from(network, features, temperature, top_k, top_p)
+        if int(token) == end:
+            return
+        yield int(token)
+        if t + 1 < length:
+            features, state = network.step(token, state)
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ from seqgan_kit.engine import Engine
 from seqgan_kit.learning import Learner, Metrics
 from seqgan_kit.players import DiscriminatorPlayer, GeneratorPlayer
 from seqgan_kit.replay import Replay
-from seqgan_kit.samples import Images, Tokens, Transitions, actions, rows, size
+from seqgan_kit.samples import Images, Tokens, Transitions, actions, repeated, rows, size
 from seqgan_kit.stream import Batches
 
 S = TypeVar("S", Tokens, Transitions, Images)
@@ -26,10 +26,12 @@ class Turns:
     Args:
         generator: generator updates.
         discriminator: discriminator updates, each on samples of its own.
+        repeats: samples of each context in a generator update, one after another in the batch.
     """
 
     generator: int = 1
     discriminator: int = 1
+    repeats: int = 1
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def play(
     """
     for step in engine.steps(phase, rounds):
         for _ in range(turns.generator):
-            batch = real.take(generator.batch_size)
+            batch = repeated(real.take(generator.batch_size // turns.repeats), turns.repeats)
             fake = generator.sample(batch)
             engine.log(generator.update(batch, fake, discriminator.score), actions(fake))
             if replay is not None:

@@ -47,7 +47,7 @@ TINY: dict[str, Any] = {
         "rounds": 20,
         "turns": {"discriminator": 1},
         "batch_size": 8,
-        "credit": {"class_path": "seqgan_kit.players.MonteCarlo", "init_args": {"rollouts": 2}},
+        "credit": {"class_path": "seqgan_kit.token_credit.MonteCarlo", "init_args": {"rollouts": 2}},
     },
     "control": {"steps": 40},
     "evaluation": {"samples": 16, "every": 20, "rounds": 10},

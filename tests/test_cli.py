@@ -161,7 +161,7 @@ def test_an_own_reward_by_import_path_changes_what_is_made(here: Path) -> None:
     run = train(
         here, "--adversarial.rewards", "[{function: taste.brief, weight: 0.5}]", "--adversarial.discriminator_weight",
         "0", "--adversarial.rounds", "60", "--adversarial.optimizer.lr", "0.02", "--adversarial.batch_size", "32",
-        "--adversarial.credit", "seqgan_kit.players.Terminal", "--likelihood.steps", "20",
+        "--adversarial.credit", "seqgan_kit.token_credit.Terminal", "--likelihood.steps", "20",
     )  # fmt: skip
     lengths = [line["length"] for line in runs.lines(run) if line["phase"] == "adversarial"]
     assert sum(lengths[-5:]) / 5 < 0.6 * sum(lengths[:5]) / 5
@@ -173,7 +173,7 @@ def test_own_credit_and_discriminator_by_import_path(here: Path) -> None:
     (here / "parts.py").write_text(
         """
 import torch
-from seqgan_kit.players import Credit
+from seqgan_kit.token_credit import Credit
 
 class Half(Credit):
     calls = 0
@@ -297,7 +297,7 @@ def test_bad_files_are_told_by_name_line_and_remedy(
          ["--adversarial.rewards: can't import nowhere.at_all", "current folder"]),
         (["--adversarial.rewards", "[{function: seqgan_kit.rewards.nothing}]"],
          ["adversarial.rewards", "seqgan_kit.rewards.nothing"]),
-        (["--adversarial.credit", "seqgan_kit.players.MonteKarlo"], ["adversarial.credit", "MonteKarlo"]),
+        (["--adversarial.credit", "seqgan_kit.token_credit.MonteKarlo"], ["adversarial.credit", "MonteKarlo"]),
         (["--adversarial.credit.rollout", "3"], ["adversarial.credit", "rollout"]),
         (["--discriminator.network", "nowhere.Net"],
          ["--discriminator.network: can't import nowhere.Net (No module named"]),

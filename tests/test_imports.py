@@ -19,7 +19,7 @@ PACKAGE = "seqgan_kit"
 # same list.
 ROOMS = (
     *("errors", "samples", "objectives", "credit", "estimators", "trust_region"),  # the mathematics, on tensors alone
-    *("networks", "sampling", "rewards"),
+    *("networks", "sampling", "decoding", "rewards"),
     *(
         "checkpoints",
         "provenance",
@@ -29,6 +29,8 @@ ROOMS = (
         "stream",
         "replay",
         "players",
+        "token_credit",
+        "token_policy",
         "trainer",
     ),  # the engine, and the game on it
     *("worlds", "report"),

@@ -15,7 +15,9 @@ from seqgan_kit.learning import OptimizerConfig, build_optimizer, lay_out_as_wei
 from seqgan_kit.networks.cnn import TextCNN
 from seqgan_kit.networks.lstm import LSTMConfig, LSTMGenerator
 from seqgan_kit.objectives import Objective
-from seqgan_kit.players import Discriminator, MonteCarlo, Terminal, TokenPolicy
+from seqgan_kit.players import Discriminator
+from seqgan_kit.token_credit import MonteCarlo, Terminal
+from seqgan_kit.token_policy import TokenPolicy
 from seqgan_kit.rewards import Reward
 from seqgan_kit.samples import Images, Tokens
 from seqgan_kit.stream import Stream

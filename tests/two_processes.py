@@ -24,9 +24,11 @@ from seqgan_kit.engine import Engine, RunConfig
 from seqgan_kit.learning import Learner, OptimizerConfig
 from seqgan_kit.networks.cnn import TextCNN
 from seqgan_kit.networks.lstm import LSTMConfig, LSTMGenerator
-from seqgan_kit.players import Credit, Discriminator, SampleReward, TokenPolicy
+from seqgan_kit.players import Discriminator
 from seqgan_kit.samples import Tokens, rows
 from seqgan_kit.text import train as text
+from seqgan_kit.token_credit import Credit, SampleReward
+from seqgan_kit.token_policy import TokenPolicy, likelihood_loss
 
 VOCABULARY, TIME, ROWS, END = 7, 5, 8, 6
 
@@ -80,7 +82,7 @@ def gradients(engine: Engine) -> Iterator[tuple[str, Tensor]]:
         updates: dict[str, Callable[[Parts], object]] = {
             "maximum likelihood": lambda parts: engine.update(
                 parts.generator,
-                lambda part: text.likelihood_loss(parts.generator.module, rows(real, part)),
+                lambda part: likelihood_loss(parts.generator.module, rows(real, part)),
                 len(real.ids),
             ),
             "reinforce": lambda parts: parts.policy.update(real, fake, parts.discriminator.score),
@@ -119,7 +121,7 @@ def gradients(engine: Engine) -> Iterator[tuple[str, Tensor]]:
 
 
 def likelihood(learner: Learner, some: Tokens, part: slice) -> tuple[Tensor, dict[str, Tensor]]:
-    return text.likelihood_loss(learner.module, rows(some, part))
+    return likelihood_loss(learner.module, rows(some, part))
 
 
 def watch(learner: Learner) -> list[Tensor]:

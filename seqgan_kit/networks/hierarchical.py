@@ -30,8 +30,9 @@ class HierarchicalDiscriminator(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(hidden, 1)
 
-    def forward(self, ids: Tensor, history: Tensor, turns: Tensor) -> Tensor:
-        """ids: (batch, time). history, turns: (batch, past), as of `Replies`. -> (batch, time), float32."""
+    def forward(self, ids: Tensor, mask: Tensor, history: Tensor, turns: Tensor) -> Tensor:
+        """ids, mask: (batch, time), of which the mask says only where a logit has a meaning. history, turns: (batch,
+        past), as of `Replies`. -> (batch, time), float32."""
         hidden, cell = self._after(history, turns)
         read, _ = self.words(self.dropout(self.embedding(ids)))
         batch, time, width = read.shape

@@ -35,27 +35,32 @@ class LanguageModel(nn.Module):
         self.encodes = bool(model.config.is_encoder_decoder)
         if not isinstance(model.get_output_embeddings(), nn.Linear):
             raise ValueError(f"{type(model).__name__} has no language modelling head")
+        self.adapted: Any = None  # peft's view of a model whose adapters are trained
         self.takes_positions = "position_ids" in inspect.signature(model.base_model.forward).parameters
         self.scale, self.cap = self._measured_head()
 
     def forward(self, ids: Tensor, history: Tensor, turns: Tensor) -> Tensor:
         """Log-probability of each token of the replies: (batch, time), float32. ids: (batch, time). history, turns:
         (batch, past), as of `Replies`."""
-        told = turns >= 0
-        if self.encodes:
-            before = F.pad(ids[:, :-1], (1, 0), value=self.first)
-            hidden = self.decode(before, *self.encode(history, told), use_cache=False).last_hidden_state
-        else:
-            read = torch.cat([history, ids[:, :-1]], dim=1)
-            mask = torch.cat([told, torch.ones_like(ids[:, :-1], dtype=torch.bool)], dim=1)
-            found = self.read(read, mask, use_cache=False)
-            hidden = found.last_hidden_state[:, -ids.shape[1] :]
+        hidden = self.features(ids, history, turns)
         if not self.cap:
             head = self.head
             bias = head.weight.new_zeros(len(head.weight)) if head.bias is None else head.bias
             return log_probs(hidden * self.scale, head.weight, bias, ids)
         logits = self.logits(hidden.flatten(0, 1)).float()
         return -F.cross_entropy(logits, ids.flatten(), reduction="none").view(ids.shape)
+
+    def features(self, ids: Tensor, history: Tensor, turns: Tensor) -> Tensor:
+        """What is known before each token of the replies: (batch, time, width)."""
+        told = turns >= 0
+        if self.encodes:
+            before = F.pad(ids[:, :-1], (1, 0), value=self.first)
+            hidden: Tensor = self.decode(before, *self.encode(history, told), use_cache=False).last_hidden_state
+            return hidden
+        read = torch.cat([history, ids[:, :-1]], dim=1)
+        mask = torch.cat([told, torch.ones_like(ids[:, :-1], dtype=torch.bool)], dim=1)
+        hidden = self.read(read, mask, use_cache=False).last_hidden_state
+        return hidden[:, -ids.shape[1] :]
 
     def given(self, history: Tensor, turns: Tensor) -> Read:
         """The model after these histories, to be drawn from."""

@@ -67,9 +67,13 @@ class LSTMGenerator(PreTrainedModel):
 
     def forward(self, ids: Tensor) -> Tensor:
         """Log-probability of each token of `ids` given those before it: (batch, time) -> (batch, time), float32."""
+        return log_probs(self.features(ids), self.output.weight, self.output.bias, ids)
+
+    def features(self, ids: Tensor) -> Tensor:
+        """What is known before each token: (batch, time) -> (batch, time, hidden)."""
         before = F.pad(ids[:, :-1], (1, 0), value=self.config.start)
-        hidden, _ = self.lstm(self.embedding(before))
-        return log_probs(hidden, self.output.weight, self.output.bias, ids)
+        hidden: Tensor = self.lstm(self.embedding(before))[0]
+        return hidden
 
     def start(self, batch: int) -> tuple[Tensor, LSTMState]:
         zeros = self.output.weight.new_zeros(batch, self.config.hidden)

@@ -24,7 +24,7 @@ class Seq2SeqConfig(PretrainedConfig):
     embedding, hidden: widths.
     layers: of either LSTM.
     start, end: the ids that the decoder reads first, and that ends a reply.
-    dropout: between layers and before the output, in training.
+    dropout: of embeddings and before the output, in training.
     """
 
     model_type = "seqgan_seq2seq"
@@ -58,7 +58,8 @@ class Seq2SeqGenerator(PreTrainedModel):
 
     def __init__(self, config: Seq2SeqConfig) -> None:
         super().__init__(config)
-        sizes: dict[str, Any] = {"num_layers": config.layers, "batch_first": True, "dropout": config.dropout}
+        # without dropout between layers: a policy's steps, which have none, need cuDNN's LSTM in training
+        sizes: dict[str, Any] = {"num_layers": config.layers, "batch_first": True}
         self.embedding = nn.Embedding(config.vocabulary, config.embedding)
         self.encoder = nn.LSTM(config.embedding, config.hidden, **sizes)
         self.decoder = nn.LSTM(config.embedding, config.hidden, **sizes)
@@ -76,12 +77,16 @@ class Seq2SeqGenerator(PreTrainedModel):
     def forward(self, ids: Tensor, history: Tensor, turns: Tensor) -> Tensor:
         """Log-probability of each token of the replies: (batch, time), float32. ids: (batch, time). history, turns:
         (batch, past), as of `Replies`."""
+        features = self.dropout(self.features(ids, history, turns))
+        return log_probs(features, self.output.weight, self.output.bias, ids)
+
+    def features(self, ids: Tensor, history: Tensor, turns: Tensor) -> Tensor:
+        """What is known before each token of the replies: (batch, time, hidden)."""
         hidden, cell, encoded, told = self.encode(history, turns >= 0)
         before = F.pad(ids[:, :-1], (1, 0), value=self.config.start)
         state = hidden.transpose(0, 1).contiguous(), cell.transpose(0, 1).contiguous()
         written, _ = self.decoder(self.dropout(self.embedding(before)), state)
-        features = self._attended(written, encoded, told)
-        return log_probs(self.dropout(features), self.output.weight, self.output.bias, ids)
+        return self._attended(written, encoded, told)
 
     def encode(self, history: Tensor, told: Tensor) -> Memory:
         """(batch, past) twice. A history is read from its first token, whatever padding is before it."""

@@ -55,11 +55,11 @@ def read_sentences(path: str | Path, column: str | None = None) -> Corpus:
     records: Iterable[tuple[int, Record]]
     match path.suffix.lower():
         case ".jsonl" | ".ndjson":
-            records = _json_records(path, text)
+            records = json_records(path, text)
         case ".csv":
-            records = _csv_records(path, text, ",")
+            records = csv_records(path, text, ",")
         case ".tsv":
-            records = _csv_records(path, text, "\t")
+            records = csv_records(path, text, "\t")
         case ".json":
             raise UserError(f"{path} is JSON: give JSON lines (.jsonl), one object a line, as `jq -c '.[]'` makes them")
         case _ if column is not None:
@@ -152,7 +152,7 @@ def read_text(path: Path) -> str:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        raise UserError(f"{path} does not exist: {_names_there(path)}") from None
+        raise UserError(f"{path} does not exist: {names_there(path)}") from None
     except IsADirectoryError:
         raise UserError(f"{path} is a folder: give one of the files in it{_some(path)}") from None
     except OSError as error:
@@ -182,7 +182,8 @@ def _convert(path: Path, encoding: str) -> str:
     return f"iconv -f {encoding} -t utf-8 {shlex.quote(str(path))} > {shlex.quote(str(target))}"
 
 
-def _names_there(path: Path) -> str:
+def names_there(path: Path) -> str:
+    """What may have been meant by a path that does not exist."""
     if not path.parent.is_dir():
         return f"neither does the folder {path.parent}, check the path"
     close = difflib.get_close_matches(path.name, [item.name for item in path.parent.iterdir()])
@@ -201,7 +202,8 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
             yield number, stripped
 
 
-def _json_records(path: Path, text: str) -> Iterator[tuple[int, Record]]:
+def json_records(path: Path, text: str, example: str = '{"text": "..."}') -> Iterator[tuple[int, Record]]:
+    """Line numbers and the objects of JSON lines; `example` is shown where a line is none."""
     for number, line in _lines(text):
         try:
             record = json.loads(line)
@@ -210,11 +212,12 @@ def _json_records(path: Path, text: str) -> Iterator[tuple[int, Record]]:
                 f"{path} line {number}: not JSON ({error.msg} at column {error.colno}): give one JSON object a line"
             ) from None
         if not isinstance(record, dict):
-            raise UserError(f'{path} line {number}: {_short(record)} is not a JSON object as {{"text": "..."}}')
+            raise UserError(f"{path} line {number}: {short(record)} is not a JSON object as {example}")
         yield number, record
 
 
-def _csv_records(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, Record]]:
+def csv_records(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, Record]]:
+    """Line numbers, from 1, where records start, and the records, whose names are in the first."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     header: list[str] = []
     start = 1  # of the record, which may go over several lines
@@ -234,7 +237,7 @@ def _whole(path: Path, line: int, row: list[str], header: list[str]) -> list[str
     if len(row) == len(header):
         return row
     raise UserError(
-        f"{path} line {line}: {len(row)} fields under a header of {len(header)} ({_listed(header)}): "
+        f"{path} line {line}: {len(row)} fields under a header of {len(header)} ({listed(header)}): "
         f"put fields that contain the separator in quotes"
     )
 
@@ -257,12 +260,12 @@ def _corpus(path: Path, records: Iterable[tuple[int, Record]], column: str) -> C
 def _text(path: Path, line: int, record: Record, column: str) -> str:
     if column not in record:
         raise UserError(
-            f"{path} line {line}: no column {column!r}, only {_listed(record) or 'an empty record'}: "
+            f"{path} line {line}: no column {column!r}, only {listed(record) or 'an empty record'}: "
             f"name the one with the sentences, --data.column NAME"
         )
     value = record[column]
     if not isinstance(value, str):
-        raise UserError(f"{path} line {line}: {column!r} is {_short(value)}, not a string: put the text in quotes")
+        raise UserError(f"{path} line {line}: {column!r} is {short(value)}, not a string: put the text in quotes")
     if HALF_PAIR.search(value):
         raise UserError(f"{path} line {line}: {column!r} has half a surrogate pair (\\ud800 to \\udfff): remove it")
     return value.strip()
@@ -272,7 +275,7 @@ def _integers(path: Path, line: int, text: str) -> list[int]:
     words = text.split()
     for word in words:
         if not INTEGER.fullmatch(word):
-            raise UserError(f"{path} line {line}: {_short(word)} is not an integer: give token ids separated by spaces")
+            raise UserError(f"{path} line {line}: {short(word)} is not an integer: give token ids separated by spaces")
     return [int(word) for word in words]
 
 
@@ -285,10 +288,12 @@ def _too_long(corpus: Corpus, lengths: list[int], limit: int) -> UserError:
     )
 
 
-def _listed(names: Iterable[str]) -> str:
+def listed(names: Iterable[str]) -> str:
+    """Quoted, for a message."""
     return ", ".join(map(repr, names))
 
 
-def _short(value: object) -> str:
+def short(value: object) -> str:
+    """What stands in a file, for a message."""
     text = repr(value)
     return text if len(text) <= 40 else f"{text[:40]}..."

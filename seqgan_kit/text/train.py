@@ -17,7 +17,7 @@ from seqgan_kit.errors import UserError
 from seqgan_kit.learning import Learner, Metrics, OptimizerConfig
 from seqgan_kit.networks.cnn import TextCNN
 from seqgan_kit.networks.lstm import LSTMConfig, LSTMGenerator
-from seqgan_kit.players import Baseline, Credit, Discriminator, Estimator, MonteCarlo, TokenPolicy
+from seqgan_kit.players import Baseline, Discriminator, Estimator
 from seqgan_kit.provenance import config_yaml
 from seqgan_kit.report import write_report
 from seqgan_kit.rewards import Reward
@@ -25,6 +25,8 @@ from seqgan_kit.samples import Tokens
 from seqgan_kit.stream import Stream
 from seqgan_kit.text.evaluation import Evaluation
 from seqgan_kit.text.sources import DataConfig, Source, load
+from seqgan_kit.token_credit import Credit, MonteCarlo
+from seqgan_kit.token_policy import TokenPolicy, likelihood_loss
 from seqgan_kit.trainer import Hook, Turns, fit, play
 
 MLE, WARM_UP, ADVERSARIAL, CONTROL = "maximum_likelihood", "discriminator", "adversarial", "control"
@@ -205,7 +207,7 @@ class _Parts:
         self.control_network = deepcopy(self.network)
         self.mle = engine.learner("generator", self.network, config.likelihood.optimizer)
         self.control = engine.learner("control", self.control_network, config.likelihood.optimizer)
-        policy = engine.learner("policy", self.network, config.adversarial.optimizer)
+        policy = engine.learner("policy", self.network, config.adversarial.optimizer, dropout=False)
         scorer = engine.learner("discriminator", critic, config.discriminator.optimizer)
         self.real = self._stream("real", config.run.seed)
         self.control_real = self._stream("control_real", config.run.seed + 1)
@@ -282,7 +284,7 @@ def _run(engine: Engine, config: TextConfig, source: Source, parts: _Parts) -> N
     hook = parts.hook(every.every, parts.network)
     fit(engine, MLE, likelihood.steps, parts.mle, likelihood_loss, parts.real, likelihood.batch_size, [hook])
     if not engine.started(CONTROL) and not engine.started(ADVERSARIAL):
-        _copy(engine, parts)
+        continue_from(parts.mle, parts.control)
     play(engine, WARM_UP, warm_up.steps, parts.policy, parts.discriminator, parts.real, Turns(generator=0))
     hook = parts.hook(every.rounds, parts.network)
     play(
@@ -296,25 +298,19 @@ def _run(engine: Engine, config: TextConfig, source: Source, parts: _Parts) -> N
         [hook],
     )
     if config.control.enabled and adversarial.rounds:
-        steps = config.control.steps or _steps_in_the_same_time(engine)
+        steps = config.control.steps or steps_in_the_same_time(engine)
         hook = parts.hook(every.every, parts.control_network)
         fit(engine, CONTROL, steps, parts.control, likelihood_loss, parts.control_real, likelihood.batch_size, [hook])
 
 
-def likelihood_loss(module: nn.Module, batch: Tokens) -> tuple[Tensor, dict[str, Tensor]]:
-    """Teacher forcing on a batch; `nll` is in nats per token."""
-    log_probs = module(batch.ids)
-    loss = estimators.maximum_likelihood(log_probs, batch.mask)
-    return loss, {"nll": loss.detach() * len(batch.ids) / batch.mask.sum()}
-
-
-def _copy(engine: Engine, parts: _Parts) -> None:
+def continue_from(first: Learner, control: Learner) -> None:
     """The control continues from the generator as maximum likelihood left it, optimiser included."""
-    parts.control_network.load_state_dict(parts.network.state_dict())
-    parts.control.optimizer.load_state_dict(deepcopy(parts.mle.optimizer.state_dict()))
+    control.network.load_state_dict(first.network.state_dict())
+    control.optimizer.load_state_dict(deepcopy(first.optimizer.state_dict()))
 
 
-def _steps_in_the_same_time(engine: Engine) -> int:
+def steps_in_the_same_time(engine: Engine) -> int:
+    """How many likelihood steps take as long as the discriminator's warm-up and the adversarial phase took."""
     per_step = engine.seconds[MLE] / max(engine.counters[MLE], 1)
     return max(1, round((engine.seconds.get(WARM_UP, 0.0) + engine.seconds[ADVERSARIAL]) / per_step))
 

@@ -1,0 +1,156 @@
+"""Talking to a generator of replies in a terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TextIO
+
+from seqgan_kit.errors import UserError
+
+Message = dict[str, str]
+"""role, "user" or "assistant", and content."""
+
+NAMES = {"user": "you> ", "assistant": "bot> "}
+HOTTEST = 100.0
+HELP = f"""\
+/reset            forgets all that was said
+/undo             takes back what you said last, and the reply
+/history          shows what was said
+/temperature X    how surprising replies are: 1 as learned, 0 always the likeliest, at most {HOTTEST:g}
+/help             shows this
+/quit             ends, as Ctrl-D does
+Ctrl-C stops a reply; what it said until then is kept."""
+
+
+def pieces(ids: Iterator[int], decode: Callable[[list[int]], str]) -> Iterator[str]:
+    """The text of growing ids in pieces, each as soon as it is known: together they are `decode` of all ids.
+
+    All ids are decoded every time, as the text of one may depend on those before it: a joining space, a letter of
+    several bytes. So while the text ends in the replacement character, the rest of a letter is waited for. Should a
+    decoder change what is already out, the text goes on from where the two part.
+    """
+    read: list[int] = []
+    out = ""
+    for token in ids:
+        read.append(token)
+        text = decode(read)
+        if not text.endswith("\N{REPLACEMENT CHARACTER}"):
+            yield from _rest(text, out)
+            out = text
+    if read:
+        yield from _rest(decode(read), out)
+
+
+def _rest(text: str, out: str) -> Iterator[str]:
+    rest = text[len(os.path.commonprefix([text, out])) :]
+    if rest:
+        yield rest
+
+
+@dataclass
+class Chat:
+    """A conversation: reads a line, gives the reply as it is made, and so on until the input ends.
+
+    reply: from the messages so far, the last one the user's, and the temperature, to the pieces of a reply.
+    input, output: without a terminal as input there is nothing but the replies in the output, one a line.
+    messages: what was said, always a user's and an assistant's in turn. An empty reply is shown as "(no reply)", and it
+    and what it was to are not kept, for no generator has learned from silence.
+    """
+
+    reply: Callable[[list[Message], float], Iterator[str]]
+    temperature: float = 1.0
+    input: TextIO = field(default_factory=lambda: sys.stdin)
+    output: TextIO = field(default_factory=lambda: sys.stdout)
+    messages: list[Message] = field(default_factory=list)
+
+    def run(self) -> None:
+        """Until /quit, the end of the input, or Ctrl-C at the prompt."""
+        try:
+            while (line := self._read()) is not None:
+                line = line.strip()
+                if line == "/quit":
+                    break
+                if line.startswith("/"):
+                    self._write(self._command(*line.split()) + "\n")
+                elif line:
+                    self._answer(line)
+        except KeyboardInterrupt:
+            self._label("\n")
+        self._label("bye\n")
+
+    def _read(self) -> str | None:
+        """A line, or None at the end of the input."""
+        try:
+            if self.interactive and self.input is sys.stdin and self.output is sys.stdout:
+                with contextlib.suppress(ImportError):
+                    import readline  # noqa: F401 (gives `input` its arrow keys and its memory of lines)
+                return input(NAMES["user"])
+            self._label(NAMES["user"])
+            line = self.input.readline()
+        except EOFError:
+            line = ""
+        except UnicodeDecodeError as error:
+            raise UserError(f"what was typed is not {error.encoding} text: {error.reason}") from None
+        if not line:
+            self._label("\n")
+        return line or None
+
+    def _answer(self, text: str) -> None:
+        said: list[str] = []
+        self._label(NAMES["assistant"])
+        with contextlib.suppress(KeyboardInterrupt):
+            for piece in self.reply([*self.messages, {"role": "user", "content": text}], self.temperature):
+                shown = piece if said else piece.lstrip()
+                if shown:
+                    said.append(shown)
+                    self._write(shown)
+        self._write("\n" if said else "(no reply)\n")
+        if said:
+            self.messages.append({"role": "user", "content": text})
+            self.messages.append({"role": "assistant", "content": "".join(said).rstrip()})
+
+    def _command(self, name: str, *values: str) -> str:
+        """What there is to say about it."""
+        if name == "/temperature":
+            return self._set_temperature(*values)
+        if values and name in ("/reset", "/undo", "/history", "/help", "/quit"):
+            return f"{name} takes nothing after it"
+        if name == "/reset":
+            self.messages.clear()
+            return "all forgotten"
+        if name == "/undo":
+            undone = self.messages[-2:]
+            del self.messages[-2:]
+            return f"took back: {undone[0]['content']}" if undone else "nothing was said"
+        if name == "/history":
+            return "\n".join(NAMES[m["role"]] + m["content"] for m in self.messages) or "nothing was said"
+        return HELP if name == "/help" else f"there is no {name}; /help shows what there is"
+
+    def _set_temperature(self, *values: str) -> str:
+        try:
+            (value,) = map(float, values)
+        except ValueError:
+            value = math.nan
+        if values and not 0.0 <= value <= HOTTEST:
+            return f"/temperature takes one number from 0 to {HOTTEST:g}, such as /temperature 0.7"
+        if values:
+            self.temperature = value
+        return f"temperature {self.temperature:g}"
+
+    @property
+    def interactive(self) -> bool:
+        return self.input.isatty()
+
+    def _label(self, text: str) -> None:
+        """Writes what only a person at a terminal should see."""
+        if self.interactive:
+            self._write(text)
+
+    def _write(self, text: str) -> None:
+        self.output.write(text)
+        self.output.flush()

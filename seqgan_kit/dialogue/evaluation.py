@@ -1,0 +1,136 @@
+"""What a generator of replies is worth: likelihood, diversity, overlap, and what evaluators say of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from seqgan_kit import sampling
+from seqgan_kit.dialogue import evaluators, metrics
+from seqgan_kit.dialogue.evaluators import EvaluatorConfig, trimmed
+from seqgan_kit.learning import Metrics
+from seqgan_kit.networks.language_models import LanguageModel
+from seqgan_kit.networks.seq2seq import Seq2SeqGenerator
+from seqgan_kit.samples import Replies, concatenate, map_tensors, rows, size, to
+from seqgan_kit.text.metrics import distinct
+from seqgan_kit.worlds.dialogues import Message, right
+
+if TYPE_CHECKING:
+    from seqgan_kit.dialogue.sources import Source
+
+CHUNK = 256  # histories read at a time
+Generator = Seq2SeqGenerator | LanguageModel
+
+
+class Evaluation:
+    """Scores generators on one source."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.wanted = [tuple(row) for row in source.ids(source.held_out)]
+
+    def __call__(
+        self,
+        network: Generator,
+        samples: int,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        chunk: int = CHUNK,
+    ) -> tuple[Metrics, list[str]]:
+        """The metrics of replies to the first `samples` held-out histories, and these replies as strings.
+
+        Perplexity is that of all held-out human replies, whatever the samples. BLEU is of each reply beside the human
+        one. Of the shapes world, `said` is the share of replies that answer some question, `right` this one.
+        """
+        source = self.source
+        asked = rows(source.held_out, slice(samples))
+        drawn = draw(network, asked, source.length, source.end, temperature, top_k, top_p, chunk)
+        ids = [tuple(row) for row in source.ids(drawn)]
+        texts = source.decode(drawn)
+        found: Metrics = {"perplexity": perplexity(network, source.held_out, chunk)}
+        found |= {f"bleu{n}": metrics.reply_bleu(ids, self.wanted[: len(ids)], n) for n in (2, 4)}
+        found |= {f"distinct{n}": distinct(ids, n) for n in (1, 2)}
+        found["length"] = metrics.mean_length(ids)
+        found["repetition"] = metrics.repetition(ids)
+        found["most_frequent"] = metrics.most_frequent(ids)
+        if source.kind == "shapes":
+            histories = [exchange.history for exchange in source.held_out_exchanges[: len(texts)]]
+            found["said"], found["right"] = right(histories, texts)
+        return found, texts
+
+    def thorough(
+        self,
+        network: Generator,
+        samples: int,
+        config: EvaluatorConfig,
+        seed: int,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        chunk: int = CHUNK,
+    ) -> Metrics:
+        """What evaluators say of replies to `samples` training histories, drawn by lot, and to the first `samples`
+        held-out ones: adversarial success, and reliability with its four accuracies. Five evaluators are trained."""
+        source = self.source
+        lot = torch.randperm(size(source.train), generator=torch.Generator().manual_seed(seed))[:samples]
+        human = rows(source.train, lot), rows(source.held_out, slice(samples))
+        machine = [draw(network, some, source.length, source.end, temperature, top_k, top_p, chunk) for some in human]
+        sides = human[0], machine[0], human[1], machine[1]
+        found = evaluators.evaluator_reliability_error(*sides, config, seed, source.vocabulary)
+        return {
+            "adversarial_success": evaluators.adversarial_success(*sides, config, seed, source.vocabulary),
+            "machine_versus_random": found.machine_versus_random,
+            "human_versus_random": found.human_versus_random,
+            "human_versus_human": found.human_versus_human,
+            "machine_versus_machine": found.machine_versus_machine,
+            "ere": found.error,
+        }
+
+
+@torch.no_grad()
+def draw(
+    network: Generator,
+    asked: Replies,
+    length: int,
+    end: int,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    chunk: int = CHUNK,
+) -> Replies:
+    """A reply of the network to each history of `asked`, `chunk` at a time; on the CPU."""
+    device = _ready(network)
+    parts = []
+    for start in range(0, size(asked), chunk):
+        part = to(trimmed(rows(asked, slice(start, start + chunk))), device)
+        drawn = sampling.sample(sampling.under(network, part), size(part), length, end, temperature, top_k, top_p)
+        parts.append(map_tensors(replace(part, ids=drawn.ids, mask=drawn.mask), Tensor.cpu))
+    return concatenate(parts)
+
+
+@torch.no_grad()
+def perplexity(network: Generator, replies: Replies, chunk: int = CHUNK) -> float:
+    """exp of the mean negative log-likelihood of a token of these replies, their end tokens among them."""
+    device = _ready(network)
+    total = torch.zeros((), dtype=torch.float64)
+    for start in range(0, size(replies), chunk):
+        part = to(trimmed(rows(replies, slice(start, start + chunk))), device)
+        log_probs = network(part.ids, *part.context)
+        total -= log_probs[part.mask].double().sum().cpu()
+    return float((total / replies.mask.sum()).exp())
+
+
+def table_of_replies(histories: Sequence[Sequence[Message]], replies: Sequence[str]) -> list[str]:
+    """A line of each reply, after the last turn of its history."""
+    pairs = zip(histories, replies, strict=True)
+    return [" ".join(f"{messages[-1]['content']} -> {reply}".split()) for messages, reply in pairs]
+
+
+def _ready(network: Generator) -> torch.device:
+    """Ends its training; -> where it is."""
+    return next(network.eval().parameters()).device

@@ -1,0 +1,184 @@
+"""Networks of a dialogue run: built from its configuration, written as ordinary Hugging Face models, and loaded again."""
+
+from __future__ import annotations
+
+import importlib.util
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from seqgan_kit.dialogue.config import DiscriminatorConfig, GeneratorConfig
+from seqgan_kit.dialogue.sources import Source
+from seqgan_kit.errors import UserError
+from seqgan_kit.networks.language_models import LanguageModel
+from seqgan_kit.networks.reply_encoder import ReplyEncoder, RetokenisedEncoder
+from seqgan_kit.networks.seq2seq import Seq2SeqConfig, Seq2SeqGenerator
+
+GENERATOR, DISCRIMINATOR = "--generator", "--discriminator"
+
+
+def tokenizer_of(config: GeneratorConfig) -> PreTrainedTokenizerBase | None:
+    """The model's own tokenizer; None where the model begins anew. Raises UserError."""
+    if config.model is None:
+        return None
+    return _loaded(f"{GENERATOR}.model", config.model, AutoTokenizer)
+
+
+def context_of(config: GeneratorConfig) -> int | None:
+    """The most tokens that the model takes, history and reply together, if it says so. Raises UserError."""
+    if config.model is not None and config.config is not None:
+        raise UserError(f"{GENERATOR}.model and {GENERATOR}.config are both given: leave out one")
+    if config.model is not None:
+        return _context(_loaded(f"{GENERATOR}.model", config.model, AutoConfig))
+    return None if config.config is None else _context(_configured(GENERATOR, config.config, {}))
+
+
+def build_generator(config: GeneratorConfig, source: Source) -> Seq2SeqGenerator | LanguageModel:
+    """The network that the configuration asks for. Raises UserError."""
+    if config.model is not None:
+        found = _loaded(f"{GENERATOR}.model", config.model, AutoConfig)
+        kind = AutoModelForSeq2SeqLM if found.is_encoder_decoder else AutoModelForCausalLM
+        model = _loaded(f"{GENERATOR}.model", config.model, kind)
+        most = model.get_input_embeddings().num_embeddings
+        if source.vocabulary > most:
+            raise UserError(
+                f"{GENERATOR}.model {config.model}: its tokenizer has {source.vocabulary} tokens, the model only {most}: "
+                "give a tokenizer and a model that belong together"
+            )
+    elif config.config is not None:
+        special = {name: source.end for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+        special["decoder_start_token_id"] = source.end
+        found = _configured(GENERATOR, config.config, {"vocab_size": source.vocabulary, **special})
+        kind = AutoModelForSeq2SeqLM if found.is_encoder_decoder else AutoModelForCausalLM
+        model = _built(GENERATOR, kind, found)
+    else:
+        if config.lora:
+            raise UserError(f"{GENERATOR}.lora {config.lora}: adapters are for Hugging Face models, give {GENERATOR}.model")
+        return Seq2SeqGenerator(
+            Seq2SeqConfig(
+                vocabulary=source.vocabulary,
+                embedding=config.embedding,
+                hidden=config.hidden,
+                layers=config.layers,
+                start=source.end,
+                end=source.end,
+                dropout=config.dropout,
+            )
+        )
+    try:
+        network = LanguageModel(model)
+    except ValueError as error:
+        raise UserError(f"{GENERATOR}: {error}: give a causal or an encoder-decoder model") from error
+    if config.lora:
+        _adapt(network, config.lora)
+    return network
+
+
+def _adapt(network: LanguageModel, rank: int) -> None:
+    """Adapters in all linear layers but the head; only they are trained."""
+    if importlib.util.find_spec("peft") is None:
+        raise UserError(f"{GENERATOR}.lora {rank} needs peft: pip install 'seqgan_kit[lora]'")
+    import peft
+
+    network.adapted = peft.get_peft_model(network.model, peft.LoraConfig(r=rank, target_modules="all-linear"))
+
+
+def save_generator(network: Seq2SeqGenerator | LanguageModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """As `from_pretrained` reads it; with adapters, these merged into the weights, and by themselves in adapter/."""
+    model = network if isinstance(network, Seq2SeqGenerator) else network.model
+    if isinstance(network, LanguageModel) and network.adapted is not None:
+        network.adapted.save_pretrained(folder / "adapter")
+        model = deepcopy(network.adapted).merge_and_unload()
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def load_generator(run: Path) -> Seq2SeqGenerator | LanguageModel:
+    """The model of a run. Raises UserError where there is none."""
+    folder = run / "model"
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{folder} holds no model: it is written at the end of each phase; train on, or resume {run}")
+    try:
+        found = AutoConfig.from_pretrained(folder, local_files_only=True)
+        if isinstance(found, Seq2SeqConfig):
+            return Seq2SeqGenerator.from_pretrained(folder, local_files_only=True).eval()
+        kind = AutoModelForSeq2SeqLM if found.is_encoder_decoder else AutoModelForCausalLM
+        return LanguageModel(kind.from_pretrained(folder, local_files_only=True)).eval()
+    except Exception as error:
+        raise UserError(f"{folder} can't be loaded ({_line(error)}); resume {run} to write it anew") from error
+
+
+def build_discriminator(config: DiscriminatorConfig, source: Source) -> nn.Module:
+    """The network that the configuration asks for. Raises UserError."""
+    if config.model is not None and config.config is not None:
+        raise UserError(f"{DISCRIMINATOR}.model and {DISCRIMINATOR}.config are both given: leave out one")
+    try:
+        if config.model is not None:
+            encoder = _loaded(f"{DISCRIMINATOR}.model", config.model, AutoModel)
+            tokenizer = _loaded(f"{DISCRIMINATOR}.model", config.model, AutoTokenizer)
+            length = _context(encoder.config) or 512
+            return RetokenisedEncoder(encoder, tokenizer, source.tokenizer.decode, length)
+        if config.config is not None:
+            special = {"vocab_size": source.vocabulary, "pad_token_id": None}
+            found = _configured(DISCRIMINATOR, config.config, special)
+            room, need = _context(found), source.template.max_history + source.length
+            if room is not None and room < need:
+                raise UserError(
+                    f"{DISCRIMINATOR}.config takes {room} tokens, but history and reply have up to {need}: "
+                    f"give max_position_embeddings {need}, or a lower --data.max_history"
+                )
+            return ReplyEncoder(_built(DISCRIMINATOR, AutoModel, found))
+    except ValueError as error:
+        raise UserError(f"{DISCRIMINATOR}: {error}: give an encoder, such as a BERT") from error
+    return config.network(source.vocabulary)
+
+
+def _loaded(option: str, name: str, kind: Any) -> Any:
+    try:
+        return kind.from_pretrained(name)
+    except Exception as error:  # whatever the loaders make of a folder that is not as they expect
+        here = "" if Path(name).is_dir() else ", which is no folder here"
+        raise UserError(f"{option} {name}{here}: {_line(error)}") from error
+
+
+def _configured(option: str, given: dict[str, Any], filled: dict[str, Any]) -> PretrainedConfig:
+    kind = given.get("model_type")
+    if not isinstance(kind, str):
+        raise UserError(f"{option}.config {given}: name a model_type, such as gpt2, llama, t5, bart")
+    try:
+        return AutoConfig.for_model(**{**filled, **given})
+    except Exception as error:
+        raise UserError(f"{option}.config {given}: {_line(error)}") from error
+
+
+def _built(option: str, kind: Any, config: PretrainedConfig) -> PreTrainedModel:
+    try:
+        model: PreTrainedModel = kind.from_config(config)
+    except Exception as error:
+        raise UserError(f"{option}.config of {config.model_type}: {_line(error)}") from error
+    return model
+
+
+def _context(config: PretrainedConfig) -> int | None:
+    places = [getattr(config, name, None) for name in ("n_positions", "max_position_embeddings")]
+    known = [place for place in places if isinstance(place, int) and place > 0]
+    if not known or config.model_type in ("t5", "mt5", "umt5"):  # places that are told by distance have no last one
+        return None
+    # counted from after the padding's own place, where there is one
+    return min(known) - (2 if config.model_type in ("roberta", "xlm-roberta", "camembert") else 0)
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300]

@@ -1,0 +1,277 @@
+"""From a configuration to what dialogue training needs: replies to histories, and how they became tokens."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+from typing import Literal
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from seqgan_kit.dialogue.conversations import Conversation, Exchange, exchanges, read_conversations
+from seqgan_kit.dialogue.template import Template, Told, end_of, plain_ids, to_replies
+from seqgan_kit.errors import UserError
+from seqgan_kit.samples import Replies, Tokens
+from seqgan_kit.text.data import TooLong, split
+from seqgan_kit.text.tokenizers import Kind, train_tokenizer
+from seqgan_kit.worlds.dialogues import ASSISTANT, dialogue
+from seqgan_kit.worlds.shapes import Scene, draw_scene
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What to learn from: conversations, or question-answer dialogues that the toolkit generates.
+
+    Args:
+        path: .jsonl or .parquet with `messages` (or a folder by `datasets.save_to_disk`), .tsv or .csv with prompt and
+            reply, or text with a tab between them; unset generates dialogues about little scenes.
+        held_out_path: a second file, to be evaluated on; unset keeps a share of the first.
+        held_out: that share of the conversations.
+        dialogues: how many to generate.
+        max_history: most tokens of a history; of longer ones the oldest messages are left out.
+        max_reply: most tokens of a reply, with the end token; unset takes the longest.
+        too_long: what to do with longer replies.
+        tokenizer: how text becomes tokens, where the model brings no tokenizer.
+        vocabulary: greatest number of tokens, then; unset takes all words or characters, 1000 sentence pieces.
+        end: token that ends a reply, where the tokenizer has no eos_token or another shall.
+        limit: read only so many replies of a file, for trials.
+    """
+
+    path: str | None = None
+    held_out_path: str | None = None
+    held_out: float = 0.1
+    dialogues: int = 3000
+    max_history: int = 128
+    max_reply: int | None = None
+    too_long: Literal["error", "drop", "cut"] = "error"
+    tokenizer: Kind = "word"
+    vocabulary: int | None = None
+    end: str | None = None
+    limit: int | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """train, held_out: replies to histories; `origin` counts the rows of each. train_exchanges, held_out_exchanges:
+    the messages that they were, row by row.
+
+    kind: what else is known, which decides the metrics. end, length: of the generator; length counts the end token.
+    vocabulary: what it can emit. conversations: to train on, and held out. dropped, shortened: replies that were longer
+    than the limit. cut: histories that were.
+    """
+
+    name: str
+    kind: Literal["messages", "shapes"]
+    train: Replies
+    held_out: Replies
+    train_exchanges: list[Exchange]
+    held_out_exchanges: list[Exchange]
+    tokenizer: PreTrainedTokenizerBase
+    template: Template
+    end: int
+    length: int
+    vocabulary: int
+    conversations: tuple[int, int]
+    dropped: int = 0
+    shortened: int = 0
+    cut: int = 0
+
+    def summary(self) -> str:
+        """What was read, in one line."""
+        train, held_out = self.conversations
+        text = (
+            f"{self.name}: {train} conversations with {len(self.train.ids)} replies to train on, {held_out} with "
+            f"{len(self.held_out.ids)} held out, {self.vocabulary} different tokens, at most {self.length} a reply"
+        )
+        left_out = f"{self.cut} histories were CUT to {self.template.max_history} tokens (--data.max_history)"
+        dropped = f"{self.dropped} longer replies were DROPPED (--data.too_long)"
+        shortened = f"{self.shortened} longer replies were CUT (--data.too_long cut)"
+        told = ((self.cut, left_out), (self.dropped, dropped), (self.shortened, shortened))
+        return "; ".join([text, *(words for count, words in told if count)])
+
+    def decode(self, tokens: Tokens) -> list[str]:
+        """The replies as strings, without end token and padding."""
+        return self.template.decode(tokens)
+
+    def ids(self, tokens: Tokens) -> list[list[int]]:
+        """The replies as lists of ids, without end token and padding."""
+        return plain_ids(tokens, self.end)
+
+
+def load(
+    config: DataConfig, seed: int, tokenizer: PreTrainedTokenizerBase | None = None, context: int | None = None
+) -> Source:
+    """Reads or generates the data.
+
+    tokenizer: of a pretrained model; without one, it is made from the conversations to train on.
+    context: the most tokens that the model takes, history and reply together; longer histories are cut.
+    Raises UserError for anything wrong with a file or an option.
+    """
+    _check(config, tokenizer is not None)
+    conversations, held_out = _shapes(config, seed) if config.path is None else _files(config, seed)
+    if tokenizer is None:
+        texts = [message["content"] for one in conversations for message in one.messages]
+        tokenizer = train_tokenizer(config.tokenizer, texts, config.vocabulary)
+    end = end_of(tokenizer, config.end)
+    template = Template(tokenizer, end, config.max_history)
+    train = _replied(conversations, template, config.max_reply, config.too_long)
+    # evaluation is on whole replies that fit, never on what was cut
+    other = _replied(held_out, template, config.max_reply, "drop" if config.too_long == "cut" else config.too_long)
+    length = max(len(reply) for reply in [*train.replies, *other.replies])
+    if context is not None:
+        template = replace(template, max_history=min(config.max_history, _room(config, context, length)))
+    histories = [
+        template.histories([one.history for one in part.exchanges], [one.place for one in part.exchanges])
+        for part in (train, other)
+    ]
+    return Source(
+        name=Path(config.path).name if config.path is not None else "shapes world",
+        kind="messages" if config.path is not None else "shapes",
+        train=_numbered(histories[0], train.replies, end),
+        held_out=_numbered(histories[1], other.replies, end),
+        train_exchanges=train.exchanges,
+        held_out_exchanges=other.exchanges,
+        tokenizer=tokenizer,
+        template=template,
+        end=end,
+        length=length,
+        vocabulary=len(tokenizer),
+        conversations=(len(conversations), len(held_out)),
+        dropped=train.dropped + other.dropped,
+        shortened=train.shortened,
+        cut=sum(told.cut for part in histories for told in part),
+    )
+
+
+def _check(config: DataConfig, pretrained: bool) -> None:
+    if config.path is None and config.held_out_path is not None:
+        raise UserError("--data.held_out_path is given without --data.path: give both")
+    if not 0 < config.held_out < 1:
+        raise UserError(f"--data.held_out {config.held_out}: give a share between 0 and 1")
+    if config.path is None and config.dialogues < 2:
+        raise UserError(f"--data.dialogues {config.dialogues}: give at least 2")
+    if config.max_history < 1:
+        raise UserError(f"--data.max_history {config.max_history} leaves no tokens: give 1 or more")
+    if config.max_reply is not None and config.max_reply < 2:
+        raise UserError(f"--data.max_reply {config.max_reply} leaves no tokens beside the end token: give 2 or more")
+    if config.limit is not None and config.limit < 1:
+        raise UserError(f"--data.limit {config.limit}: give 1 or more replies")
+    if pretrained and config.vocabulary is not None:
+        raise UserError(f"--data.vocabulary {config.vocabulary}: the model brings its own tokens, leave it out")
+
+
+# Conversations
+
+
+def _files(config: DataConfig, seed: int) -> tuple[list[Conversation], list[Conversation]]:
+    assert config.path is not None
+    found = _first(read_conversations(config.path), config.limit)
+    if config.held_out_path is not None:
+        return found, _first(read_conversations(config.held_out_path), config.limit)
+    # the same words in two places are one conversation: both are held out, or none
+    alike: dict[tuple[tuple[str, str], ...], list[Conversation]] = {}
+    for one in found:
+        key = tuple((message["role"], message["content"]) for message in one.messages)
+        alike.setdefault(key, []).append(one)
+    train, held_out = split(list(alike.values()), config.held_out, seed)
+    return list(chain.from_iterable(train)), list(chain.from_iterable(held_out))
+
+
+def _first(conversations: Sequence[Conversation], limit: int | None) -> list[Conversation]:
+    """Those with the first `limit` replies, of the last only up to there."""
+    kept: list[Conversation] = []
+    left = limit
+    for one in conversations:
+        places = [i for i, message in enumerate(one.messages, start=1) if message["role"] == ASSISTANT]
+        if left is not None and len(places) >= left:
+            return [*kept, replace(one, messages=one.messages[: places[left - 1]])]
+        left = left if left is None else left - len(places)
+        kept.append(one)
+    return kept
+
+
+def _shapes(config: DataConfig, seed: int) -> tuple[list[Conversation], list[Conversation]]:
+    """The scenes held out are drawn as they come, and no other dialogue is about one of them."""
+    count = max(1, round(config.held_out * config.dialogues))
+    held_out = _told_scenes(random.Random(f"held out {seed}"), count, set())
+    train = _told_scenes(random.Random(seed), config.dialogues, {scene for scene, _ in held_out})
+    parts = [[one for _, one in part] for part in (train, held_out)]
+    return _first(parts[0], config.limit), _first(parts[1], config.limit)
+
+
+def _told_scenes(rng: random.Random, count: int, without: set[Scene]) -> list[tuple[Scene, Conversation]]:
+    found: list[tuple[Scene, Conversation]] = []
+    while len(found) < count:
+        scene = draw_scene(rng)
+        if scene not in without:
+            place = f"the shapes world, dialogue {len(found) + 1}"
+            found.append((scene, Conversation(dialogue(scene, rng), place)))
+    return found
+
+
+# Replies
+
+
+@dataclass(frozen=True)
+class _Replied:
+    """The exchanges that are left, the tokens of their replies, and what became of the longer ones."""
+
+    exchanges: list[Exchange]
+    replies: list[list[int]]
+    dropped: int = 0
+    shortened: int = 0
+
+
+def _replied(
+    conversations: Sequence[Conversation], template: Template, limit: int | None, too_long: TooLong
+) -> _Replied:
+    found = exchanges(conversations)
+    replies = template.replies([one.reply for one in found])
+    for one, reply in zip(found, replies, strict=True):
+        if template.end in reply[:-1]:
+            name = template.tokenizer.convert_ids_to_tokens(template.end)
+            raise UserError(f"{one.place}: contains {name}, which ends a reply: remove it there, or name another end")
+    longer = [i for i, reply in enumerate(replies) if limit is not None and len(reply) > limit]
+    if limit is None or not longer:
+        return _Replied(found, replies)
+    longest = max(map(len, replies))
+    if too_long == "error":
+        raise UserError(
+            f"{found[longer[0]].place}: {len(replies[longer[0]])} tokens with the end token, over the limit of {limit} "
+            f"({len(longer)} of {len(replies)} replies are): give --data.max_reply {longest}, "
+            f"or --data.too_long drop or cut"
+        )
+    if too_long == "cut":
+        cut = [reply if len(reply) <= limit else [*reply[: limit - 1], template.end] for reply in replies]
+        return _Replied(found, cut, shortened=len(longer))
+    kept = [i for i, reply in enumerate(replies) if len(reply) <= limit]
+    if not kept:
+        raise UserError(
+            f"{found[0].place} and all others: none of {len(found)} replies has at most {limit} tokens: "
+            f"give --data.max_reply {min(map(len, replies))} or more"
+        )
+    return _Replied([found[i] for i in kept], [replies[i] for i in kept], dropped=len(longer))
+
+
+def _room(config: DataConfig, context: int, length: int) -> int:
+    """The most tokens that the model takes beside a reply."""
+    if config.max_reply is not None and config.max_reply >= context:
+        raise UserError(
+            f"--data.max_reply {config.max_reply} leaves no room for a history in the {context} tokens that the model "
+            f"takes: give {context - 1} or less"
+        )
+    if length >= context:
+        raise UserError(
+            f"the longest reply has {length} tokens, which leaves no room for a history in the {context} that the "
+            f"model takes: give --data.max_reply {context // 2} and --data.too_long drop or cut"
+        )
+    return context - length
+
+
+def _numbered(histories: Sequence[Told], replies: Sequence[list[int]], end: int) -> Replies:
+    rows = to_replies(list(zip(histories, replies, strict=True)), end)
+    return replace(rows, origin=torch.arange(len(rows.ids)))

@@ -1,0 +1,254 @@
+"""Adversarial dialogue (Li et al. 2017): likelihood, discriminator warm-up, adversarial rounds; then a control."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from seqgan_kit import credit as credits
+from seqgan_kit.dialogue.config import DialogueConfig
+from seqgan_kit.dialogue.discriminator import call, compare
+from seqgan_kit.dialogue.evaluation import Evaluation, table_of_replies
+from seqgan_kit.dialogue.models import build_discriminator, build_generator, context_of, save_generator, tokenizer_of
+from seqgan_kit.dialogue.sources import Source, load
+from seqgan_kit.decoding import beam_search
+from seqgan_kit.engine import Engine
+from seqgan_kit.errors import UserError
+from seqgan_kit.learning import Learner, Metrics
+from seqgan_kit.networks.value_head import ValueHead
+from seqgan_kit.players import Discriminator
+from seqgan_kit.provenance import config_yaml
+from seqgan_kit.report import write_report
+from seqgan_kit.samples import Replies, Tokens, concatenate, rows, size
+from seqgan_kit.sampling import under
+from seqgan_kit.stream import Stream
+from seqgan_kit.text.train import ADVERSARIAL, CONTROL, MLE, WARM_UP, continue_from, steps_in_the_same_time
+from seqgan_kit.token_credit import Prefixes
+from seqgan_kit.token_policy import Anchor, Critic, TokenPolicy, likelihood_loss
+from seqgan_kit.trainer import Hook, Turns, fit, play
+
+
+def train(config: DialogueConfig, config_text: str = "", resume: bool = False) -> Path:
+    """Runs all phases in the run folder, and returns it.
+
+    config_text: the YAML that `config` was read from, if it was; it is kept in the folder, for `resume`.
+    Raises UserError for a user's mistake, Stopped after Ctrl-C or SIGTERM.
+    """
+    context = context_of(config.generator)
+    source = load(config.data, config.run.seed, tokenizer_of(config.generator), context)
+    _check_sizes(config, source)
+    with Engine(config.run, "dialogue", config_text or config_yaml(config), resume) as engine:
+        if engine.is_main:
+            print(source.summary(), flush=True)
+        torch.manual_seed(config.run.seed)  # the same initial weights on every process
+        parts = _Parts(engine, config, source)
+        engine.restore()
+        _run(engine, config, parts)
+        engine.finish()
+        if engine.is_main:
+            write_report(engine.folder)
+    return engine.folder
+
+
+@dataclass
+class _HalfDecoded:
+    """A policy for the discriminator's warm-up: half of its replies are sampled, half found by beam search."""
+
+    policy: TokenPolicy
+    width: int
+
+    @property
+    def batch_size(self) -> int:
+        return self.policy.batch_size
+
+    def sample(self, real: Tokens) -> Tokens:
+        half = size(real) // 2
+        given = rows(real, slice(half, None))
+        network = under(self.policy.learner.network.eval(), given)
+        found = beam_search(network, size(given), self.policy.length, self.policy.end, width=self.width).tokens
+        best = rows(found, torch.arange(0, size(found), self.width, device=found.ids.device))
+        sampled = self.policy.sample(rows(real, slice(half)))
+        return concatenate([sampled, replace(given, ids=best.ids, mask=best.mask)])
+
+    def update(self, real: Tokens, fake: Tokens, score: Any) -> Metrics:
+        raise NotImplementedError("a warm-up has no turn of the generator")
+
+
+class _Parts:
+    """The players, the data streams and the evaluation of one run."""
+
+    def __init__(self, engine: Engine, config: DialogueConfig, source: Source) -> None:
+        self.engine, self.config, self.source = engine, config, source
+        self.evaluation = Evaluation(source)
+        adversarial = config.adversarial
+        self.network = build_generator(config.generator, source)
+        judge = build_discriminator(config.discriminator, source)
+        self.control_network = deepcopy(self.network)
+        self.mle = engine.learner("generator", self.network, config.likelihood.optimizer)
+        self.control = engine.learner("control", self.control_network, config.likelihood.optimizer)
+        policy = engine.learner("policy", self.network, adversarial.optimizer, dropout=False)
+        scorer = engine.learner("discriminator", judge, config.discriminator.optimizer)
+        self.real = self._stream("real", config.run.seed)
+        self.control_real = self._stream("control_real", config.run.seed + 1)
+        self.anchor = Anchor(deepcopy(self.network).requires_grad_(False), adversarial.kl) if adversarial.kl else None
+        if self.anchor is not None:
+            engine.keep("anchor", self.anchor.network)
+        self.policy = self._policy(policy)
+        self.discriminator = Discriminator(
+            engine,
+            scorer,
+            config.discriminator.batch_size,
+            config.discriminator.objective(),
+            call,
+            passes=config.discriminator.passes,
+            compare=partial(compare, prefixes=isinstance(self.policy.credit, Prefixes)),
+        )
+        engine.export = lambda folder: save_generator(self.network, source.tokenizer, folder)
+
+    def _stream(self, name: str, seed: int) -> Stream[Tokens]:
+        engine, source = self.engine, self.source
+        stream: Stream[Tokens] = Stream(
+            source.train, seed, engine.rank, engine.processes, engine.device, name=source.name, unit="replies"
+        )
+        engine.keep(name, stream)
+        return stream
+
+    def _policy(self, learner: Learner) -> TokenPolicy:
+        config, source = self.config.adversarial, self.source
+        # its own copy of the weights is made on the device where the network now is
+        credit = config.credit(self.network, source.length, source.end)
+        self.engine.keep("credit", credit)
+        baseline = config.baseline
+        if config.turns.repeats > 1 and baseline is credits.leave_one_out:
+            baseline = partial(credits.leave_one_out, group=config.turns.repeats)
+        return TokenPolicy(
+            self.engine,
+            learner,
+            config.batch_size,
+            source.length,
+            source.end,
+            self.config.discriminator.objective().reward,
+            credit,
+            baseline,
+            config.estimator,
+            config.passes,
+            config.rewards,
+            source.decode,
+            config.discriminator_weight,
+            self._columns,
+            self._critic(),
+            self.anchor,
+            config.teacher_forcing,
+        )
+
+    def _critic(self) -> Critic | None:
+        config = self.config.adversarial.critic
+        if not config.enabled:
+            return None
+        some = rows(self.source.train, slice(1))
+        with torch.no_grad():
+            device = next(self.network.parameters()).device
+            width = self.network.eval().features(*(part.to(device) for part in (some.ids, *some.context))).shape[-1]
+        return Critic(self.engine, self.engine.learner("critic", ValueHead(width), config.optimizer))
+
+    def _columns(self, tokens: Tokens) -> dict[str, list[Any]]:
+        """What a user's reward may ask for: the messages before each reply, the human's reply, and own columns."""
+        assert isinstance(tokens, Replies)
+        found = [self.source.train_exchanges[i] for i in tokens.origin.tolist()]
+        names = dict.fromkeys(name for one in found for name in one.columns)
+        own = {name: [one.columns.get(name) for one in found] for name in names}
+        return {**own, "prompts": [one.history for one in found], "references": [one.reply for one in found]}
+
+    def hooks(self, every: int, network: nn.Module) -> list[Hook]:
+        """Evaluation as the phase goes on; and at its end by evaluators, where they are asked for."""
+        config = self.config.evaluation
+
+        def run(phase: str, done: int) -> Metrics:
+            with self.engine.fixed_random(config.seed):
+                found, replies = self.evaluation(network, config.samples)
+            asked = [one.history for one in self.source.held_out_exchanges[: config.shown]]
+            self.engine.save_text(f"{phase}-{done:06d}", table_of_replies(asked, replies[: len(asked)]))
+            return {f"eval/{name}": value for name, value in found.items()}
+
+        def judge(phase: str, done: int) -> Metrics:
+            with self.engine.fixed_random(config.seed):
+                found = self.evaluation.thorough(network, config.evaluators, config.evaluator, config.seed)
+            return {f"eval/{name}": value for name, value in found.items()}
+
+        return [Hook(every, run), Hook(0, judge)] if config.evaluators else [Hook(every, run)]
+
+
+def _run(engine: Engine, config: DialogueConfig, parts: _Parts) -> None:
+    likelihood, warm_up, adversarial = config.likelihood, config.discriminator, config.adversarial
+    every, real = config.evaluation, parts.real
+    hooks = parts.hooks(every.every, parts.network)
+    fit(engine, MLE, likelihood.steps, parts.mle, likelihood_loss, real, likelihood.batch_size, hooks)
+    if not engine.started(CONTROL) and not engine.started(ADVERSARIAL):
+        continue_from(parts.mle, parts.control)
+        if parts.anchor is not None:
+            parts.anchor.network.load_state_dict(parts.network.state_dict())
+    policy: Any = _HalfDecoded(parts.policy, warm_up.beams) if warm_up.beams else parts.policy
+    play(engine, WARM_UP, warm_up.steps, policy, parts.discriminator, real, Turns(generator=0))
+    hooks = parts.hooks(every.rounds, parts.network)
+    rounds, turns = adversarial.rounds, adversarial.turns
+    play(engine, ADVERSARIAL, rounds, parts.policy, parts.discriminator, real, turns, hooks)
+    if config.control.enabled and rounds:
+        steps = config.control.steps or steps_in_the_same_time(engine)
+        hooks = parts.hooks(every.every, parts.control_network)
+        control = parts.control_real
+        fit(engine, CONTROL, steps, parts.control, likelihood_loss, control, likelihood.batch_size, hooks)
+
+
+def _check_sizes(config: DialogueConfig, source: Source) -> None:
+    """Before anything is written: every batch can be filled, and every number makes sense."""
+    likelihood, judge, adversarial = config.likelihood, config.discriminator, config.adversarial
+    optimizers = [
+        ("--likelihood.optimizer", likelihood.optimizer),
+        ("--discriminator.optimizer", judge.optimizer),
+        ("--adversarial.optimizer", adversarial.optimizer),
+        ("--adversarial.critic.optimizer", adversarial.critic.optimizer),
+    ]
+    least: list[tuple[str, float, float]] = [
+        ("--generator.embedding", config.generator.embedding, 1),
+        ("--generator.hidden", config.generator.hidden, 1),
+        ("--generator.layers", config.generator.layers, 1),
+        ("--generator.lora", config.generator.lora, 0),
+        ("--likelihood.steps", likelihood.steps, 0),
+        ("--discriminator.steps", judge.steps, 0),
+        ("--discriminator.beams", judge.beams, 0),
+        ("--adversarial.rounds", adversarial.rounds, 0),
+        ("--adversarial.passes", adversarial.passes, 1),
+        ("--adversarial.teacher_forcing", adversarial.teacher_forcing, 0),
+        ("--adversarial.kl", adversarial.kl, 0),
+        ("--adversarial.turns.repeats", adversarial.turns.repeats, 1),
+        ("--evaluation.samples", config.evaluation.samples, 2),
+        ("--evaluation.evaluators", config.evaluation.evaluators, 0),
+        ("--run.log_every", config.run.log_every, 1),
+        *((f"{name}.accumulate", part.accumulate, 1) for name, part in optimizers),
+        *((f"{name}.lr", part.lr, 0) for name, part in optimizers),
+    ]
+    for option, value, bound in least:
+        if value < bound:
+            raise UserError(f"{option} {value}: give at least {bound}")
+    if adversarial.batch_size % adversarial.turns.repeats:
+        raise UserError(
+            f"--adversarial.batch_size {adversarial.batch_size} can't be divided by --adversarial.turns.repeats "
+            f"{adversarial.turns.repeats}: give a multiple"
+        )
+    count = size(source.train)
+    for option, needed in [
+        ("--likelihood.batch_size", likelihood.batch_size),
+        ("--discriminator.batch_size", judge.batch_size),
+        ("--adversarial.batch_size", adversarial.batch_size),
+    ]:
+        if needed > count:
+            raise UserError(f"{source.name} has {count} replies, fewer than {option} {needed}: give more, or lower it")
+        if needed < 2:
+            raise UserError(f"{option} {needed}: give at least 2")

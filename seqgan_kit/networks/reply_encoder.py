@@ -1,0 +1,105 @@
+"""Discriminators of replies made of any Hugging Face encoder: of the generator's tokens, or of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+class ReplyEncoder(nn.Module):
+    """History and reply -> a logit, higher = more human: (batch,). An encoder reads both at once.
+
+    The logit is linear in the mean of what the encoder makes of the reply's tokens. It judges what the mask shows, so
+    prefixes are rows of their own.
+
+    Args:
+        encoder: whose embedding knows the generator's tokens.
+
+    Raises ValueError for a decoder, or a model with both.
+    """
+
+    def __init__(self, encoder: PreTrainedModel) -> None:
+        super().__init__()
+        if encoder.config.is_encoder_decoder or getattr(encoder.config, "is_decoder", False):
+            raise ValueError(f"{type(encoder).__name__} is no encoder")
+        self.encoder = encoder
+        self.kinds = int(getattr(encoder.config, "type_vocab_size", 0) or 0)
+        self.output = nn.Linear(encoder.config.hidden_size, 1)
+
+    def forward(self, ids: Tensor, mask: Tensor, history: Tensor, turns: Tensor) -> Tensor:
+        """ids, mask: (batch, time). history, turns: (batch, past), as of `Replies`. -> (batch,), float32."""
+        read, shown = torch.cat([history, ids], dim=1), torch.cat([turns >= 0, mask], dim=1)
+        reply = torch.cat([torch.zeros_like(turns), mask.long()], dim=1)
+        # encoders count places from the first, padding or not: padding goes to the end
+        places = torch.arange(read.shape[1], device=ids.device) + (turns < 0).sum(1, keepdim=True)
+        read, shown, reply = (part.gather(1, places % read.shape[1]) for part in (read, shown, reply))
+        longest = int(shown.sum(1).max())
+        return self.judge(read[:, :longest], shown[:, :longest], reply[:, :longest])
+
+    def judge(self, ids: Tensor, shown: Tensor, reply: Tensor) -> Tensor:
+        """All (batch, time): tokens of history and reply, which of them count, and 1 where one is of the reply."""
+        kinds: dict[str, Any] = {"token_type_ids": reply} if self.kinds > 1 else {}
+        found = self.encoder(input_ids=ids, attention_mask=shown.long(), **kinds, return_dict=True).last_hidden_state
+        weight = (reply * shown).unsqueeze(2).to(found.dtype)
+        mean = (found * weight).sum(1) / weight.sum(1).clamp_min(1)
+        logit: Tensor = self.output(mean)
+        return logit.squeeze(1).float()
+
+
+class RetokenisedEncoder(nn.Module):
+    """A `ReplyEncoder` with a tokenizer of its own, which reads the text of what the generator drew.
+
+    Args:
+        encoder, tokenizer: of one model.
+        decode: ids of the generator's tokens -> text.
+        length: most tokens that it reads; of longer ones the beginning of the history is left out.
+    """
+
+    def __init__(
+        self,
+        encoder: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        decode: Callable[[list[int]], str],
+        length: int,
+    ) -> None:
+        super().__init__()
+        self.judge = ReplyEncoder(encoder)
+        self.tokenizer, self.decode, self.length = tokenizer, decode, length
+
+    def forward(self, ids: Tensor, mask: Tensor, history: Tensor, turns: Tensor) -> Tensor:
+        """As `ReplyEncoder`'s."""
+        before, after = (self._ids(*each) for each in ((history, turns >= 0), (ids, mask)))
+        start, middle, end = self._special()
+        rows, parts = [], []
+        room = self.length - len(start + middle + end)
+        for past, said in zip(before, after, strict=True):
+            said = said[:room]
+            left = len(past) - (room - len(said))
+            past = [*start, *past[max(0, left) :], *middle]
+            rows.append([*past, *said, *end])
+            parts.append([0] * len(past) + [1] * (len(said) + len(end)))
+        longest = max(map(len, rows))
+        padding = self.tokenizer.pad_token_id or 0
+        table = torch.tensor([row + [padding] * (longest - len(row)) for row in rows], device=ids.device)
+        reply = torch.tensor([part + [0] * (longest - len(part)) for part in parts], device=ids.device)
+        count = torch.tensor([len(row) for row in rows], device=ids.device).unsqueeze(1)
+        shown = torch.arange(longest, device=ids.device) < count
+        found: Tensor = self.judge.judge(table, shown, reply)
+        return found
+
+    def _ids(self, ids: Tensor, mask: Tensor) -> list[list[int]]:
+        texts = [self.decode(row[keep].tolist()) for row, keep in zip(ids.cpu(), mask.cpu(), strict=True)]
+        found: list[list[int]] = self.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+        return found
+
+    def _special(self) -> tuple[list[int], list[int], list[int]]:
+        """What the tokenizer puts before, between and after two texts."""
+        own = self.tokenizer
+        start, end = own.cls_token_id, own.sep_token_id
+        some = [] if start is None else [start]
+        after = [] if end is None else [end]
+        return some, after, after

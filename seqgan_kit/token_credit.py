@@ -1,0 +1,114 @@
+"""The credit of each token of a sequence, from what sequences earn: the slot that SeqGAN and REGS fill differently."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from seqgan_kit import credit as credits
+from seqgan_kit import sampling
+from seqgan_kit.samples import Tokens, last, rows
+
+
+class SampleReward(Protocol):
+    """What sequences earn."""
+
+    def __call__(self, tokens: Tokens) -> Tensor:
+        """Whole ones: (rows, time) -> (rows,)."""
+
+    def prefixes(self, tokens: Tokens) -> Tensor:
+        """What the discriminator gives for each prefix: (rows, time) -> (rows, time), 0 on padding."""
+
+
+class Credit(ABC):
+    """From what sequences earn to the credit of each token. Built from (network, length, end) by the text task."""
+
+    @abstractmethod
+    def __call__(self, sampled: Tokens, earned: Tensor, reward: SampleReward) -> Tensor:
+        """sampled: (batch, time); earned: (batch,), what they earned; reward: what others would. -> (batch, time)."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint must hold beside the network; most credits keep nothing."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027
+        """The inverse."""
+
+
+class MonteCarlo(Credit):
+    """SeqGAN's credit: mean reward of roll-outs by a policy that lags behind the generator (Yu et al. 2017, sec. 3.1).
+
+    Args:
+        network: the generator, whose weights the lagging copy follows.
+        length, end: of its sequences.
+        rollouts: completions of each prefix, the paper's N.
+        lag: share of its own weights that the copy keeps at each update; 0 rolls out the generator itself.
+        chunk: completions scored at a time.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        length: int,
+        end: int | None,
+        rollouts: int = 16,
+        lag: float = 0.8,
+        chunk: int = 512,
+    ) -> None:
+        self.network = network
+        self.lagging = deepcopy(network).requires_grad_(False)
+        self.length, self.end, self.rollouts, self.lag, self.chunk = length, end, rollouts, lag, chunk
+        self._follows = False
+
+    def __call__(self, sampled: Tokens, earned: Tensor, reward: SampleReward) -> Tensor:
+        self._follow()
+        network = sampling.under(self.lagging.eval(), sampled)
+        done = sampling.roll_out(network, sampled, self.rollouts, self.length, self.end)
+        # a completion has its sample's context
+        whole = rows(sampled, done.cells // sampled.ids.shape[1])
+        whole = replace(whole, ids=done.tokens.ids, mask=done.tokens.mask)
+        completed = sampling.in_chunks(reward, whole, self.chunk) if len(done.cells) else earned[:0]
+        return credits.monte_carlo(completed, done.cells, earned, sampled.mask)
+
+    def _follow(self) -> None:
+        """Starts as the generator and then follows it: theta' <- lag * theta' + (1 - lag) * theta."""
+        lag = self.lag if self._follows else 0.0
+        for own, other in zip(self.lagging.parameters(), self.network.parameters(), strict=True):
+            own.lerp_(other, 1 - lag)
+        self._follows = True
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"follows": self._follows, "network": self.lagging.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._follows = state["follows"]
+        self.lagging.load_state_dict(state["network"])
+
+
+class Terminal(Credit):
+    """The whole sequence's reward to each of its tokens: cheap, and noisier than roll-outs."""
+
+    def __init__(self, network: nn.Module, length: int, end: int | None) -> None:
+        pass
+
+    def __call__(self, sampled: Tokens, earned: Tensor, reward: SampleReward) -> Tensor:
+        return credits.terminal(earned, sampled.mask)
+
+
+class Prefixes(Credit):
+    """What the discriminator makes of the sequence up to each token: REGS's (Li et al. 2017, sec. 3.2).
+
+    It has to have learned from prefixes: then it costs a pass, where roll-outs cost hundreds.
+    """
+
+    def __init__(self, network: nn.Module, length: int, end: int | None) -> None:
+        pass
+
+    def __call__(self, sampled: Tokens, earned: Tensor, reward: SampleReward) -> Tensor:
+        found = reward.prefixes(sampled)
+        others = earned - last(found, sampled.mask)  # what users give for the whole
+        return found + credits.terminal(others, sampled.mask)
