@@ -7,9 +7,9 @@
               each compared with the other 3: `trainer.play` on `TokenPolicy`, and trl's RLOOTrainer without KL,
               checkpointing and mixed precision, in an environment of its own (dialogue_peers.py says how to make it;
               without --trl ours is measured alone)
-  credit      Monte Carlo credit with 5 roll-outs of each prefix, scored by the hierarchical discriminator: `MonteCarlo`,
-              and straightforwardly, where each prefix is read anew for each repetition and tokens come from
-              torch.multinomial; beside it `Prefixes` (REGS), which scores all prefixes in one pass
+  credit      Monte Carlo credit with 5 roll-outs of each prefix, scored by the hierarchical discriminator:
+              `MonteCarlo`, and straightforwardly, where each prefix is read anew for each repetition and tokens come
+              from torch.multinomial; beside it `Prefixes` (REGS), which scores all prefixes in one pass
 
 All are untrained, without dropout, and no token ends a reply, so that all draw as many tokens. The contestants take
 turns; figures are medians of turns. Prints a line of each; a whole run writes results/dialogue.json, or --out.
@@ -92,7 +92,7 @@ def show(what: str, unit: str, found: dict[str, Any]) -> None:
     for name, one in found.items():
         print(
             f"{what:<20} {name:<16} {one['wall'] * 1e3:>8.0f} ms {one['per_wall_second']:>8.0f} {unit}/s"
-            f"   ratio {one['ratio_wall']:>7.2f} (CPU {one['ratio_cpu']:.2f})",
+            f"   ratio {one['ratio_wall']:>6.3g} (CPU {one['ratio_cpu']:.3g})",
             flush=True,
         )
 
@@ -113,7 +113,7 @@ def replies(history: Tensor, turns: Tensor) -> Replies:
 
 
 def generation(options: argparse.Namespace) -> dict[str, Any]:
-    model = peers.model()
+    model: Any = peers.model()
     network = LanguageModel(model).eval()
     record: dict[str, Any] = {"prompt": PROMPT, "tokens": DRAWN}
     for batch in BATCHES:
@@ -146,7 +146,7 @@ class Prompts:
     def __init__(self) -> None:
         self.data = replies(*prompted(1024))
 
-    def take(self, batch_size: int) -> Replies:
+    def take(self, batch_size: int) -> Tokens:
         return rows(self.data, torch.randperm(1024)[:batch_size])
 
 
@@ -178,7 +178,7 @@ class Ours:
             torch.sigmoid,
             token_credit.Terminal(network, LENGTH, None),
             partial(credits.leave_one_out, group=peers.REPLIES),
-            user_rewards=[Reward(peers.distinct)],
+            user_rewards=[Reward(peers.even)],
             decode=lambda tokens: words.batch_decode(tokens.ids, skip_special_tokens=True),
             discriminator_weight=0.0,
         )
@@ -203,7 +203,8 @@ def trl(python: str) -> Iterator[tuple[dict[str, Any], Turn]]:
             words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, bufsize=1
         ) as process,
     ):
-        assert process.stdin and process.stdout
+        assert process.stdin is not None
+        assert process.stdout is not None
         written, read = process.stdin, process.stdout
 
         def told() -> dict[str, Any]:

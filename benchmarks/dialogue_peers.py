@@ -36,7 +36,7 @@ def model() -> GPT2LMHeadModel:
     torch.manual_seed(0)
     config = GPT2Config(
         vocab_size=VOCABULARY, n_positions=64, n_embd=128, n_layer=2, n_head=4, resid_pdrop=0.0, embd_pdrop=0.0,
-        attn_pdrop=0.0, bos_token_id=None, eos_token_id=None, pad_token_id=0,
+        attn_pdrop=0.0, bos_token_id=None, eos_token_id=None,
     )  # fmt: skip
     return GPT2LMHeadModel(config).eval()
 
@@ -56,9 +56,9 @@ def prompts() -> torch.Tensor:
     return torch.randint(1, VOCABULARY, (1024, PROMPT), generator=torch.Generator().manual_seed(0))
 
 
-def distinct(completions: list[str], **columns: Any) -> list[float]:
-    """A reward: the share of a reply's words that occur in it for the first time."""
-    return [len(set(text.split())) / LENGTH for text in completions]
+def even(completions: list[str], **columns: Any) -> list[float]:
+    """A reward: the share of a reply's words whose number is even."""
+    return [sum(word[-1] in "02468" for word in text.split()) / LENGTH for text in completions]
 
 
 class Turns(TrainerCallback):
@@ -88,7 +88,7 @@ def main() -> None:
     torch.set_num_threads(threads)
     os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"
     told, sys.stdout = sys.stdout, sys.stderr  # trainers print
-    from datasets import Dataset
+    from datasets import Dataset  # type: ignore[import-untyped]
     from trl import RLOOConfig, RLOOTrainer  # type: ignore[import-not-found]
 
     words = tokenizer()
@@ -120,7 +120,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         trainer = RLOOTrainer(
             model=model(),
-            reward_funcs=distinct,
+            reward_funcs=even,
             args=RLOOConfig(output_dir=folder, **settings),
             train_dataset=Dataset.from_dict({"prompt": words.batch_decode(prompts())}),
             processing_class=words,

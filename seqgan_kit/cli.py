@@ -14,18 +14,22 @@ from typing import Any
 from seqgan_kit.errors import UserError
 from seqgan_kit.options import TASKS, arguments, nearest, parse
 
-ON_A_RUN = ("sample", "evaluate", "record", "watch")
+ON_A_RUN = ("sample", "chat", "evaluate", "record", "watch")
 COMMANDS = ("train", "resume", *ON_A_RUN, "report")
 USAGE = """usage: seqgan-kit COMMAND ...
 
   train text [--config FILE.yaml] [--any.option VALUE ...]   train in a new run folder
+  train dialogue ...                                         the same for replies in conversations
   train imitation ...                                        the same for behaviour in Gymnasium environments
   train images ...                                           the same for pictures of captions
   train encoder ...                                          a text encoder from captioned pictures, for images
   resume RUN [--any.option VALUE ...]                        continue a run that was stopped or killed
   sample RUN [--count 10] [--seed 0] [--temperature 1.0]     text: print samples of a run's model
+  sample RUN --text "how are you ?" [--file prompts.jsonl]   dialogue: replies of a run's model
+  chat RUN [--temperature 1.0] [--top_p 0.9]                 dialogue: talk with it in the terminal
   sample RUN --text "a red circle" [--file captions.txt]     images: PNG files of a run's model
   evaluate RUN [--samples 1000] [--temperature 1.0]          text: score a run's model on its held-out data
+  evaluate RUN [--samples 500] [--evaluators 1000]           dialogue: the same, and adversarial success
   evaluate RUN [--episodes 100] [--seed N] [--frozen]        imitation: a run's policy beside its baselines
   evaluate RUN [--samples N] [--features FOLDER]             images: scores on held-out captions and pictures
   watch RUN [--episodes 1] [--steps 500] [--sampled]         imitation: an animated GIF of a run's policy

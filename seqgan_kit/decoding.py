@@ -32,7 +32,7 @@ class _Table(NamedTuple):
     scores: Tensor
 
     def best(self, count: int) -> _Table:
-        order = self.scores.argsort(1, descending=True, stable=True)[:, :count]
+        order = self.scores.argsort(dim=1, descending=True, stable=True)[:, :count]
         return _Table(_taken(self.ids, order), self.log_probs.gather(1, order), self.scores.gather(1, order))
 
 
@@ -164,6 +164,6 @@ def rerank(beams: Beams, scores: Tensor) -> Beams:
     """
     if scores.shape != beams.log_probs.shape:
         raise ValueError(f"scores must be {tuple(beams.log_probs.shape)}, not {tuple(scores.shape)}")
-    order = scores.masked_fill(beams.log_probs == -torch.inf, -torch.inf).argsort(1, descending=True, stable=True)
+    order = scores.masked_fill(beams.log_probs == -torch.inf, -torch.inf).argsort(dim=1, descending=True, stable=True)
     first = torch.arange(len(order), device=order.device).unsqueeze(1) * order.shape[1]
     return Beams(rows(beams.tokens, (first + order).flatten()), beams.log_probs.gather(1, order))

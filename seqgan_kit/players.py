@@ -13,10 +13,10 @@ from seqgan_kit import rewards
 from seqgan_kit.engine import Engine
 from seqgan_kit.learning import Learner, Metrics, training
 from seqgan_kit.objectives import Objective
-from seqgan_kit.samples import Images, Tokens, Transitions, concatenate, rows, size
+from seqgan_kit.samples import Images, Replies, Tokens, Transitions, concatenate, rows, size
 
-S = TypeVar("S", Tokens, Transitions, Images)
-Scored = TypeVar("Scored", Tokens, Transitions, Images, contravariant=True)
+S = TypeVar("S", Tokens, Replies, Transitions, Images)
+Scored = TypeVar("Scored", Tokens, Replies, Transitions, Images, contravariant=True)
 Score = Callable[[S], Tensor]
 """sample -> logits, higher = more real: (batch,), or (batch, time) where every step is scored."""
 Baseline = Callable[[Tensor, Tensor], Tensor]

@@ -126,7 +126,8 @@ class Images:
                 object.__setattr__(self, name, self.pixels.new_zeros(len(self.pixels), *dims))
 
 
-S = TypeVar("S", Tokens, Transitions, Images)
+S = TypeVar("S", Tokens, Replies, Transitions, Images)
+AnyTokens = TypeVar("AnyTokens", Tokens, Replies)
 
 
 def map_tensors(sample: S, function: Callable[[Tensor], Tensor]) -> S:
@@ -146,6 +147,23 @@ def rows(sample: S, index: Tensor | slice) -> S:
 def size(sample: Tokens | Transitions | Images) -> int:
     """The number of rows."""
     return len(getattr(sample, fields(sample)[0].name))
+
+
+def trimmed(tokens: AnyTokens) -> AnyTokens:
+    """The same rows without the columns that are padding in all of them."""
+    time = _longest(tokens.mask)
+    cut = replace(tokens, ids=tokens.ids[:, :time], mask=tokens.mask[:, :time])
+    if isinstance(cut, Replies):
+        past = _longest(cut.told.flip(1))
+        start = cut.history.shape[1] - past
+        cut = replace(cut, history=cut.history[:, start:], turns=cut.turns[:, start:])
+    return cut
+
+
+def _longest(mask: Tensor) -> int:
+    """The length of the longest row of a (batch, time) mask: everything after it is padding."""
+    padding = mask.any(dim=0).flip(0).int().argmax() if mask.shape[1] else 0  # the first True from the right
+    return mask.shape[1] - int(padding)
 
 
 def repeated(sample: S, times: int) -> S:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from seqgan_kit.errors import UserError
-from seqgan_kit.samples import Images, S, Tokens, Transitions, map_tensors, rows, size, to
+from seqgan_kit.samples import Images, Replies, S, Tokens, Transitions, rows, size, to, trimmed
 
-Made = TypeVar("Made", Tokens, Transitions, Images, covariant=True)
+Made = TypeVar("Made", Tokens, Replies, Transitions, Images, covariant=True)
 
 
 class Order:
@@ -100,20 +100,13 @@ class Stream(Generic[S]):
         A batch may straddle two epochs. Tokens are cut to the longest row of the batch of all processes.
         """
         index = self.order.take(batch_size, option)
-        batch = rows(self.data, index[self.order.mine])
-        if isinstance(self.data, Tokens):
-            longest = _longest(self.data.mask[index])
-            batch = map_tensors(batch, lambda tensor: tensor[:, :longest])
-        return to(batch, self.device)
+        batch = rows(self.data, index)
+        if isinstance(batch, Tokens):
+            batch = trimmed(batch)
+        return to(rows(batch, self.order.mine), self.device)
 
     def state_dict(self) -> dict[str, int]:
         return self.order.state_dict()
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         self.order.load_state_dict(state)
-
-
-def _longest(mask: Tensor) -> int:
-    """The length of the longest row of a (batch, time) mask: everything after it is padding."""
-    padding = mask.any(dim=0).flip(0).int().argmax()  # argmax finds the first True from the right
-    return mask.shape[1] - int(padding)

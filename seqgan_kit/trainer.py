@@ -13,10 +13,10 @@ from seqgan_kit.engine import Engine
 from seqgan_kit.learning import Learner, Metrics
 from seqgan_kit.players import DiscriminatorPlayer, GeneratorPlayer
 from seqgan_kit.replay import Replay
-from seqgan_kit.samples import Images, Tokens, Transitions, actions, repeated, rows, size
+from seqgan_kit.samples import Images, Replies, Tokens, Transitions, actions, repeated, rows, size
 from seqgan_kit.stream import Batches
 
-S = TypeVar("S", Tokens, Transitions, Images)
+S = TypeVar("S", Tokens, Replies, Transitions, Images)
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import random
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
-from nltk.translate.bleu_score import corpus_bleu  # type: ignore[import-untyped]
+from nltk.translate.bleu_score import corpus_bleu
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -25,15 +25,15 @@ from seqgan_kit.dialogue.evaluators import (
     machine_versus_random,
     shuffled,
 )
+from seqgan_kit.dialogue.sources import DataConfig, Source, load
 from seqgan_kit.networks.hierarchical import HierarchicalDiscriminator
 from seqgan_kit.networks.seq2seq import Seq2SeqConfig, Seq2SeqGenerator
 from seqgan_kit.report.metrics import about
 from seqgan_kit.samples import Replies, rows, size
-from seqgan_kit.worlds.dialogues import Message, dialogues
 
 END, WORDS = 2, range(3, 11)
 VOCABULARY = 11
-TINY = EvaluatorConfig(steps=300, batch_size=64, lr=1e-2, embedding=16, hidden=32, dropout=0.0)
+TINY = EvaluatorConfig(steps=300, batch_size=128, lr=1e-2, embedding=16, hidden=24, looks=10)
 
 
 def replies_to(histories: Sequence[Sequence[Sequence[int]]], replies: Sequence[Sequence[int]]) -> Replies:
@@ -52,7 +52,7 @@ def replies_to(histories: Sequence[Sequence[Sequence[int]]], replies: Sequence[S
 
 def asked(rng: random.Random, count: int) -> list[list[list[int]]]:
     """Histories of one or two utterances."""
-    return [[rng.choices(WORDS, k=rng.randint(1, 3)) for _ in range(rng.randint(1, 2))] for _ in range(count)]
+    return [[rng.choices(WORDS, k=rng.randint(1, 2)) for _ in range(rng.randint(1, 2))] for _ in range(count)]
 
 
 def fitting(rng: random.Random, count: int, by_chance: float = 0.0) -> Replies:
@@ -74,10 +74,10 @@ def test_what_differs_is_told_apart() -> None:
     rng = random.Random(0)
     human = noise(rng, 400, WORDS[:5]), noise(rng, 200, WORDS[:5])
     machine = noise(rng, 400, WORDS[3:]), noise(rng, 200, WORDS[3:])
-    found = accuracy(human[0], machine[0], human[1], machine[1], TINY, 0, VOCABULARY)
+    sides, config = (human[0], machine[0], human[1], machine[1]), replace(TINY, steps=100)
+    found = accuracy(*sides, config, 0, VOCABULARY)
     assert found > 0.9
-    sides = human[0], machine[0], human[1], machine[1]
-    assert adversarial_success(*sides, TINY, 0, VOCABULARY) == pytest.approx(1 - found, abs=1e-9)
+    assert adversarial_success(*sides, config, 0, VOCABULARY) == pytest.approx(1 - found, abs=1e-9)
 
 
 def test_noise_has_no_success_against_templates() -> None:
@@ -86,15 +86,16 @@ def test_noise_has_no_success_against_templates() -> None:
     templates = [[3, 4, 5], [6, 7], [8, 9, 10, 3]]
     human = [replies_to(asked(rng, count), rng.choices(templates, k=count)) for count in (300, 200)]
     machine = [noise(rng, count) for count in (300, 200)]
-    assert adversarial_success(human[0], machine[0], human[1], machine[1], TINY, 0, VOCABULARY) < 0.1
+    sides = human[0], machine[0], human[1], machine[1]
+    assert adversarial_success(*sides, replace(TINY, steps=100), 0, VOCABULARY) < 0.1
 
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_what_is_alike_is_not_told_apart(seed: int) -> None:
     """Two samples of one source: half is right, 5 standard errors around; memory of those trained on does not help."""
     rng = random.Random(seed)
-    parts = [fitting(rng, count) for count in (300, 300, 500, 500)]
-    assert accuracy(*parts, TINY, seed, VOCABULARY) == pytest.approx(0.5, abs=0.08)
+    trained, tested = ((fitting(rng, count), fitting(rng, count)) for count in (300, 500))
+    assert accuracy(*trained, *tested, TINY, seed, VOCABULARY) == pytest.approx(0.5, abs=0.08)
 
 
 @pytest.mark.learns
@@ -104,7 +105,7 @@ def test_replies_that_fit_are_told_from_random_ones() -> None:
     rng = random.Random(0)
     human, machine = ([fitting(rng, 3000), fitting(rng, 400)] for _ in range(2))
     sides = human[0], machine[0], human[1], machine[1]
-    assert machine_versus_random(*sides, TINY, 0, VOCABULARY) > 0.85
+    assert machine_versus_random(*sides, TINY, 0, VOCABULARY) > 0.8
     generator = torch.Generator().manual_seed(1)
     unfit = [shuffled(side, generator) for side in machine]
     assert machine_versus_random(human[0], unfit[0], human[1], unfit[1], TINY, 0, VOCABULARY) == pytest.approx(
@@ -122,23 +123,23 @@ def test_reliability_is_the_distance_from_what_is_known() -> None:
     distances = [abs(found.human_versus_human - 0.5), abs(found.machine_versus_machine - 0.5)]
     distances += [1 - found.human_versus_random, 1 - found.machine_versus_random]
     assert found.error == pytest.approx(sum(distances) / 4, abs=1e-9)
-    assert max(distances) < 0.15
+    assert max(distances) < 0.2
 
 
 def test_evaluators_are_deterministic_and_disturb_nothing() -> None:
     """The seed alone decides; the random numbers of who asks go on as if nobody had asked."""
     rng = random.Random(0)
-    parts = [noise(rng, 40), noise(rng, 30), noise(rng, 20), noise(rng, 10)]
+    trained, tested = (noise(rng, 40), noise(rng, 30)), (noise(rng, 20), noise(rng, 10))
     config = replace(TINY, steps=5, dropout=0.5)
     torch.manual_seed(3)
     expected = torch.rand(4)
     torch.manual_seed(3)
-    first = evaluators.train(*parts[:2], config, 0, VOCABULARY).state_dict()
+    first = evaluators.train(*trained, config, 0, VOCABULARY).state_dict()
     torch.manual_seed(3)
-    once = accuracy(*parts, config, 0, VOCABULARY)
+    once = accuracy(*trained, *tested, config, 0, VOCABULARY)
     assert torch.equal(torch.rand(4), expected)
-    assert accuracy(*parts, config, 0, VOCABULARY) == once
-    other = evaluators.train(*parts[:2], config, 1, VOCABULARY).state_dict()
+    assert accuracy(*trained, *tested, config, 0, VOCABULARY) == once
+    other = evaluators.train(*trained, config, 1, VOCABULARY).state_dict()
     assert not all(torch.equal(first[name], other[name]) for name in first)
 
 
@@ -153,8 +154,8 @@ def test_accuracy_is_balanced_and_of_the_whole_reply() -> None:
     wide = replace(found, ids=F.pad(found.ids, (0, 3), value=5), mask=F.pad(found.mask, (0, 3)))
     torch.testing.assert_close(evaluators.judge(network, wide), torch.stack(expected))
     many, few = noise(rng, 90, WORDS[:4]), noise(rng, 10, WORDS[4:])
-    assert accuracy(many, few, many, few, replace(TINY, steps=100), 0, VOCABULARY) > 0.95
-    assert accuracy(many, few, many, many, replace(TINY, steps=100), 0, VOCABULARY) == pytest.approx(0.5, abs=1e-6)
+    assert accuracy(many, few, many, few, replace(TINY, steps=60), 0, VOCABULARY) > 0.95
+    assert accuracy(many, few, many, many, replace(TINY, steps=60), 0, VOCABULARY) == pytest.approx(0.5, abs=1e-6)
 
 
 def test_what_is_best_is_kept() -> None:
@@ -199,6 +200,14 @@ def test_no_row_keeps_its_reply(count: int) -> None:
         assert bool((found.ids[:, 0] != torch.arange(count)).all())
         assert found.ids[:, 0].sort().values.tolist() == list(range(count))
         assert torch.equal(found.mask, mask[found.ids[:, 0]])
+
+
+def test_trimming_takes_padding_alone() -> None:
+    """Of few rows, the columns that the others alone needed."""
+    replies = replies_to([[[3, 4]], [[5], [6, 7, 8]]], [[3], [4, 5, 6]])
+    found = evaluators.trimmed(rows(replies, slice(1)))
+    assert (found.ids.tolist(), found.mask.tolist()) == ([[3, END]], [[True, True]])
+    assert (found.history.tolist(), found.turns.tolist()) == ([[3, 4]], [[0, 0]])
 
 
 def test_halves_are_disjoint() -> None:
@@ -286,7 +295,7 @@ def test_perplexity_is_that_of_every_token(chunk: int) -> None:
         view = network.given(*(part[row : row + 1, replies.told[row]] for part in (replies.history, replies.turns)))
         features, state = view.start(1)
         for token in replies.ids[row, replies.mask[row]]:
-            total -= float(view.logits(features).log_softmax(-1)[0, token])
+            total -= float(view.logits(features).detach().log_softmax(-1)[0, token])
             features, state = view.step(token.view(1), state)
             count += 1
     network.train()
@@ -294,56 +303,8 @@ def test_perplexity_is_that_of_every_token(chunk: int) -> None:
     assert perplexity(network, replies, chunk) == pytest.approx(expected, rel=1e-5)
 
 
-@dataclass
-class Exchange:
-    history: list[Message]
-    reply: str
-
-
-@dataclass
-class Words:
-    """A source, as far as an evaluation knows it: human replies, and its words by number."""
-
-    kind: Literal["messages", "shapes"]
-    train: Replies
-    held_out: Replies
-    held_out_exchanges: list[Exchange]
-    words: list[str]
-    end: int
-    length: int
-
-    @property
-    def vocabulary(self) -> int:
-        return len(self.words)
-
-    def ids(self, tokens: Any) -> list[list[int]]:
-        pairs = zip(tokens.ids.tolist(), tokens.mask.tolist(), strict=True)
-        return [[i for i, told in zip(row, mask, strict=True) if told and i != self.end] for row, mask in pairs]
-
-    def decode(self, tokens: Any) -> list[str]:
-        return [" ".join(self.words[i] for i in row) for row in self.ids(tokens)]
-
-
-def shapes_source(kind: Literal["messages", "shapes"] = "shapes") -> Any:
-    exchanges = [
-        Exchange(messages[:i], messages[i]["content"])
-        for messages in dialogues(60, 0)
-        for i in range(1, len(messages), 2)
-    ]
-    texts = [message["content"] for exchange in exchanges for message in exchange.history]
-    texts += [exchange.reply for exchange in exchanges]
-    words = ["<pad>", "<start>", "<end>", *dict.fromkeys(word for text in texts for word in text.split())]
-    number = {word: i for i, word in enumerate(words)}
-
-    def coded(text: str) -> list[int]:
-        return [number[word] for word in text.split()]
-
-    def tokens(some: list[Exchange]) -> Replies:
-        histories = [[coded(message["content"]) for message in exchange.history] for exchange in some]
-        return replies_to(histories, [coded(exchange.reply) for exchange in some])
-
-    held_out = exchanges[:50]
-    return Words(kind, tokens(exchanges[50:]), tokens(held_out), held_out, words, END, 12)
+def shapes_source() -> Source:
+    return load(DataConfig(dialogues=120, held_out=0.3), 0)
 
 
 class Parrot(nn.Module):
@@ -392,10 +353,10 @@ def test_who_answers_as_humans_do_has_the_best_of_all(chunk: int) -> None:
     assert {name: found[name] for name in best} == pytest.approx(best)
     assert found["length"] == pytest.approx(sum(len(text.split()) for text in texts) / 40)
     assert found["most_frequent"] == max(texts.count(text) for text in texts) / 40
-    drawn = draw(parrot, source.held_out, source.length, END, chunk=chunk)
+    drawn = draw(parrot, source.held_out, source.length, source.end, chunk=chunk)
     assert torch.equal(drawn.mask, source.held_out.mask)
-    assert torch.equal(drawn.history, source.held_out.history)
     assert torch.equal(drawn.turns, source.held_out.turns)
+    assert torch.equal(drawn.history[drawn.told], source.held_out.history[drawn.told])
 
 
 def test_what_others_would_hear_is_seldom_right() -> None:
@@ -411,9 +372,9 @@ def test_what_others_would_hear_is_seldom_right() -> None:
 
 def test_who_knows_nothing_scores_as_chance() -> None:
     """A network just made: as unlikely as uniform, about; the scene is asked about in the shapes world alone."""
-    source = shapes_source("messages")
+    source = replace(shapes_source(), kind="messages")
     torch.manual_seed(0)
-    network = Seq2SeqGenerator(Seq2SeqConfig(source.vocabulary, 8, 8, start=1, end=END))
+    network = Seq2SeqGenerator(Seq2SeqConfig(source.vocabulary, 8, 8, start=source.end, end=source.end))
     found, texts = Evaluation(source)(network, 30)
     assert len(texts) == 30
     assert found["perplexity"] == pytest.approx(source.vocabulary, rel=0.2)
@@ -426,20 +387,22 @@ def test_who_knows_nothing_scores_as_chance() -> None:
     assert said == Evaluation(source)(network, 30, top_k=1)[1]
 
 
+@pytest.mark.slow
 def test_evaluators_judge_a_network() -> None:
     """Noise has no success; each value is named, and is a share."""
     source = shapes_source()
     torch.manual_seed(0)
-    network = Seq2SeqGenerator(Seq2SeqConfig(source.vocabulary, 8, 8, start=1, end=END))
-    found = Evaluation(source).thorough(network, 60, replace(TINY, steps=60), 0)
+    network = Seq2SeqGenerator(Seq2SeqConfig(source.vocabulary, 8, 8, start=source.end, end=source.end))
+    found = Evaluation(source).thorough(network, 60, replace(TINY, steps=60, batch_size=32, looks=3), 0)
     assert set(found) == {
         "adversarial_success", "machine_versus_random", "human_versus_random", "human_versus_human",
         "machine_versus_machine", "ere",
     }  # fmt: skip
     assert all(0 <= value <= 1 for value in found.values())
     assert found["adversarial_success"] < 0.2
+    assert found["machine_versus_random"] > 0.8  # it is like nothing that humans say, to whatever history
 
 
 def test_replies_stand_beside_the_last_turn() -> None:
     history = [{"role": "user", "content": "hello"}, {"role": "user", "content": "who\nis  it ?"}]
-    assert table_of_replies([history], ["me \n."]) == ["who is it ? -> me ."]
+    assert table_of_replies([history], ["me \n."]) == ["who is it ?\tme ."]

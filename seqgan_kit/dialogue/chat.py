@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TextIO
 
 from seqgan_kit.errors import UserError
+from seqgan_kit.worlds.dialogues import ASSISTANT, USER, Message
 
-Message = dict[str, str]
-"""role, "user" or "assistant", and content."""
-
-NAMES = {"user": "you> ", "assistant": "bot> "}
+NAMES = {USER: "you> ", ASSISTANT: "bot> "}
 HOTTEST = 100.0
 HELP = f"""\
 /reset            forgets all that was said
@@ -47,7 +44,9 @@ def pieces(ids: Iterator[int], decode: Callable[[list[int]], str]) -> Iterator[s
 
 
 def _rest(text: str, out: str) -> Iterator[str]:
-    rest = text[len(os.path.commonprefix([text, out])) :]
+    """What a text has after what it begins with in common with another, if anything."""
+    pairs = enumerate(zip(text, out, strict=False))
+    rest = text[next((i for i, (a, b) in pairs if a != b), min(len(text), len(out))) :]
     if rest:
         yield rest
 
@@ -89,8 +88,8 @@ class Chat:
             if self.interactive and self.input is sys.stdin and self.output is sys.stdout:
                 with contextlib.suppress(ImportError):
                     import readline  # noqa: F401 (gives `input` its arrow keys and its memory of lines)
-                return input(NAMES["user"])
-            self._label(NAMES["user"])
+                return input(NAMES[USER])
+            self._label(NAMES[USER])
             line = self.input.readline()
         except EOFError:
             line = ""
@@ -102,17 +101,17 @@ class Chat:
 
     def _answer(self, text: str) -> None:
         said: list[str] = []
-        self._label(NAMES["assistant"])
+        self._label(NAMES[ASSISTANT])
         with contextlib.suppress(KeyboardInterrupt):
-            for piece in self.reply([*self.messages, {"role": "user", "content": text}], self.temperature):
+            for piece in self.reply([*self.messages, {"role": USER, "content": text}], self.temperature):
                 shown = piece if said else piece.lstrip()
                 if shown:
                     said.append(shown)
                     self._write(shown)
         self._write("\n" if said else "(no reply)\n")
         if said:
-            self.messages.append({"role": "user", "content": text})
-            self.messages.append({"role": "assistant", "content": "".join(said).rstrip()})
+            self.messages.append({"role": USER, "content": text})
+            self.messages.append({"role": ASSISTANT, "content": "".join(said).rstrip()})
 
     def _command(self, name: str, *values: str) -> str:
         """What there is to say about it."""

@@ -41,8 +41,10 @@ class Exchange:
     columns: Record
 
 
-def read_conversations(path: str | Path) -> list[Conversation]:
+def read_conversations(path: str | Path, replied: bool = True) -> list[Conversation]:
     """The conversations of a file or folder; contents are stripped of white space at the ends.
+
+    replied: one at least must have a reply.
 
     .jsonl, .ndjson, .parquet, or a folder that `datasets.save_to_disk` wrote: rows with `messages`, each with `role`
     and `content`. .tsv, .csv: the first row names the columns, prompt and reply or source and target; else they are
@@ -56,7 +58,7 @@ def read_conversations(path: str | Path) -> list[Conversation]:
         checked = [_message(f"{place}, message {i}", message) for i, message in enumerate(messages, start=1)]
         _check_turns(place, [message["role"] for message in checked])
         conversations.append(Conversation(checked, place, columns))
-    if not any(message["role"] == ASSISTANT for one in conversations for message in one.messages):
+    if replied and not any(message["role"] == ASSISTANT for one in conversations for message in one.messages):
         raise UserError(f"{path} has no conversation with a reply of the {ASSISTANT}: give at least one")
     return conversations
 

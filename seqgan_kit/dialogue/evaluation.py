@@ -126,9 +126,9 @@ def perplexity(network: Generator, replies: Replies, chunk: int = CHUNK) -> floa
 
 
 def table_of_replies(histories: Sequence[Sequence[Message]], replies: Sequence[str]) -> list[str]:
-    """A line of each reply, after the last turn of its history."""
+    """A line of each reply: the last message of its history, a tab, and the reply."""
     pairs = zip(histories, replies, strict=True)
-    return [" ".join(f"{messages[-1]['content']} -> {reply}".split()) for messages, reply in pairs]
+    return ["\t".join(" ".join(text.split()) for text in (said[-1]["content"], reply)) for said, reply in pairs]
 
 
 def _ready(network: Generator) -> torch.device:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,14 @@ from transformers import (
 
 from seqgan_kit.dialogue.config import DiscriminatorConfig, GeneratorConfig
 from seqgan_kit.dialogue.sources import Source
+from seqgan_kit.dialogue.template import Template
 from seqgan_kit.errors import UserError
 from seqgan_kit.networks.language_models import LanguageModel
 from seqgan_kit.networks.reply_encoder import ReplyEncoder, RetokenisedEncoder
 from seqgan_kit.networks.seq2seq import Seq2SeqConfig, Seq2SeqGenerator
+from seqgan_kit.provenance import write_json
 
+SETTINGS = "dialogue.json"
 GENERATOR, DISCRIMINATOR = "--generator", "--discriminator"
 
 
@@ -90,19 +94,24 @@ def _adapt(network: LanguageModel, rank: int) -> None:
     """Adapters in all linear layers but the head; only they are trained."""
     if importlib.util.find_spec("peft") is None:
         raise UserError(f"{GENERATOR}.lora {rank} needs peft: pip install 'seqgan_kit[lora]'")
-    import peft
+    import peft  # type: ignore[import-not-found]
 
     network.adapted = peft.get_peft_model(network.model, peft.LoraConfig(r=rank, target_modules="all-linear"))
 
 
-def save_generator(network: Seq2SeqGenerator | LanguageModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """As `from_pretrained` reads it; with adapters, these merged into the weights, and by themselves in adapter/."""
+def save_generator(network: Seq2SeqGenerator | LanguageModel, source: Source, folder: Path) -> None:
+    """As `from_pretrained` reads it; with adapters, these merged into the weights, and by themselves in adapter/.
+
+    dialogue.json beside it says how replies were made: their end token's id, and the most tokens of either part.
+    """
     model = network if isinstance(network, Seq2SeqGenerator) else network.model
     if isinstance(network, LanguageModel) and network.adapted is not None:
         network.adapted.save_pretrained(folder / "adapter")
         model = deepcopy(network.adapted).merge_and_unload()
     model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    source.tokenizer.save_pretrained(folder)
+    known = {"end": source.end, "max_history": source.template.max_history, "length": source.length}
+    write_json(folder / SETTINGS, known)
 
 
 def load_generator(run: Path) -> Seq2SeqGenerator | LanguageModel:
@@ -120,6 +129,17 @@ def load_generator(run: Path) -> Seq2SeqGenerator | LanguageModel:
         raise UserError(f"{folder} can't be loaded ({_line(error)}); resume {run} to write it anew") from error
 
 
+def load_template(run: Path) -> tuple[Template, int]:
+    """How a run's messages become tokens, and the most tokens of a reply. Raises UserError."""
+    folder = run / "model"
+    try:
+        known = json.loads((folder / SETTINGS).read_text("utf-8"))
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        return Template(tokenizer, int(known["end"]), int(known["max_history"])), int(known["length"])
+    except Exception as error:
+        raise UserError(f"{folder} can't be loaded ({_line(error)}); resume {run} to write it anew") from error
+
+
 def build_discriminator(config: DiscriminatorConfig, source: Source) -> nn.Module:
     """The network that the configuration asks for. Raises UserError."""
     if config.model is not None and config.config is not None:
@@ -129,7 +149,7 @@ def build_discriminator(config: DiscriminatorConfig, source: Source) -> nn.Modul
             encoder = _loaded(f"{DISCRIMINATOR}.model", config.model, AutoModel)
             tokenizer = _loaded(f"{DISCRIMINATOR}.model", config.model, AutoTokenizer)
             length = _context(encoder.config) or 512
-            return RetokenisedEncoder(encoder, tokenizer, source.tokenizer.decode, length)
+            return RetokenisedEncoder(encoder, tokenizer, source.template.text, length)
         if config.config is not None:
             special = {"vocab_size": source.vocabulary, "pad_token_id": None}
             found = _configured(DISCRIMINATOR, config.config, special)

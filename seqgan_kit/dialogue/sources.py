@@ -19,7 +19,9 @@ from seqgan_kit.samples import Replies, Tokens
 from seqgan_kit.text.data import TooLong, split
 from seqgan_kit.text.tokenizers import Kind, train_tokenizer
 from seqgan_kit.worlds.dialogues import ASSISTANT, dialogue
-from seqgan_kit.worlds.shapes import Scene, draw_scene
+from seqgan_kit.worlds.shapes import MOST, Scene, draw_scene
+
+REFUSED = 10_000  # scenes in a row that are held out: then there are no others
 
 
 @dataclass(frozen=True)
@@ -32,19 +34,21 @@ class DataConfig:
         held_out_path: a second file, to be evaluated on; unset keeps a share of the first.
         held_out: that share of the conversations.
         dialogues: how many to generate.
+        shapes: most shapes of their scenes, 1 to 3.
         max_history: most tokens of a history; of longer ones the oldest messages are left out.
         max_reply: most tokens of a reply, with the end token; unset takes the longest.
         too_long: what to do with longer replies.
         tokenizer: how text becomes tokens, where the model brings no tokenizer.
         vocabulary: greatest number of tokens, then; unset takes all words or characters, 1000 sentence pieces.
         end: token that ends a reply, where the tokenizer has no eos_token or another shall.
-        limit: read only so many replies of a file, for trials.
+        limit: keep only the first so many replies of each file, for trials.
     """
 
     path: str | None = None
     held_out_path: str | None = None
     held_out: float = 0.1
     dialogues: int = 3000
+    shapes: int = 3
     max_history: int = 128
     max_reply: int | None = None
     too_long: Literal["error", "drop", "cut"] = "error"
@@ -154,6 +158,8 @@ def _check(config: DataConfig, pretrained: bool) -> None:
         raise UserError(f"--data.held_out {config.held_out}: give a share between 0 and 1")
     if config.path is None and config.dialogues < 2:
         raise UserError(f"--data.dialogues {config.dialogues}: give at least 2")
+    if not 1 <= config.shapes <= MOST:
+        raise UserError(f"--data.shapes {config.shapes}: give 1 to {MOST}")
     if config.max_history < 1:
         raise UserError(f"--data.max_history {config.max_history} leaves no tokens: give 1 or more")
     if config.max_reply is not None and config.max_reply < 2:
@@ -182,11 +188,13 @@ def _files(config: DataConfig, seed: int) -> tuple[list[Conversation], list[Conv
 
 
 def _first(conversations: Sequence[Conversation], limit: int | None) -> list[Conversation]:
-    """Those with the first `limit` replies, of the last only up to there."""
+    """Those with the first `limit` replies, of the last only up to there; none without a reply."""
     kept: list[Conversation] = []
     left = limit
     for one in conversations:
         places = [i for i, message in enumerate(one.messages, start=1) if message["role"] == ASSISTANT]
+        if not places:
+            continue
         if left is not None and len(places) >= left:
             return [*kept, replace(one, messages=one.messages[: places[left - 1]])]
         left = left if left is None else left - len(places)
@@ -197,19 +205,27 @@ def _first(conversations: Sequence[Conversation], limit: int | None) -> list[Con
 def _shapes(config: DataConfig, seed: int) -> tuple[list[Conversation], list[Conversation]]:
     """The scenes held out are drawn as they come, and no other dialogue is about one of them."""
     count = max(1, round(config.held_out * config.dialogues))
-    held_out = _told_scenes(random.Random(f"held out {seed}"), count, set())
-    train = _told_scenes(random.Random(seed), config.dialogues, {scene for scene, _ in held_out})
+    held_out = _told_scenes(random.Random(f"held out {seed}"), count, config.shapes, set())
+    train = _told_scenes(random.Random(seed), config.dialogues, config.shapes, {scene for scene, _ in held_out})
     parts = [[one for _, one in part] for part in (train, held_out)]
     return _first(parts[0], config.limit), _first(parts[1], config.limit)
 
 
-def _told_scenes(rng: random.Random, count: int, without: set[Scene]) -> list[tuple[Scene, Conversation]]:
+def _told_scenes(rng: random.Random, count: int, shapes: int, without: set[Scene]) -> list[tuple[Scene, Conversation]]:
     found: list[tuple[Scene, Conversation]] = []
+    refused = 0  # in a row
     while len(found) < count:
         scene = draw_scene(rng)
-        if scene not in without:
-            place = f"the shapes world, dialogue {len(found) + 1}"
-            found.append((scene, Conversation(dialogue(scene, rng), place)))
+        if len(scene.shapes) > shapes:
+            continue
+        if scene in without:
+            refused += 1
+            if refused == REFUSED:  # there are only 432 scenes of one shape
+                raise UserError("the dialogues held out are about every scene: give less --data.dialogues or .held_out")
+            continue
+        refused = 0
+        place = f"the shapes world, dialogue {len(found) + 1}"
+        found.append((scene, Conversation(dialogue(scene, rng), place)))
     return found
 
 

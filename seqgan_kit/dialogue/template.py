@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, pairwise
+from functools import cached_property
+from itertools import chain
+from typing import Any
 
 import numpy as np
 import torch
 from jinja2 import TemplateError
-from transformers import PreTrainedTokenizerBase
+from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 from seqgan_kit.dialogue.conversations import SYSTEM
 from seqgan_kit.errors import UserError
@@ -18,6 +20,13 @@ from seqgan_kit.text.data import to_tokens
 from seqgan_kit.worlds.dialogues import Message
 
 HISTORY = "the history"
+CHUNK = 1000  # histories tokenised at a time
+PLAIN: dict[str, Any] = {
+    "add_special_tokens": False,
+    "return_attention_mask": False,
+    "return_token_type_ids": False,
+    "verbose": False,  # of texts that are longer than the model takes: they are cut here
+}
 
 
 @dataclass(frozen=True)
@@ -57,10 +66,10 @@ class Template:
         """Histories, tokenised together; `places` say where each stands, should the chat template refuse it."""
         texts = list(dict.fromkeys(message["content"] for messages in many for message in messages))
         contents = dict(zip(texts, self._encoded(texts), strict=True))
-        if self.tokenizer.chat_template is None:
-            contents = {text: [*ids, self.end] for text, ids in contents.items()}
-        where = places if places is not None else [HISTORY] * len(many)
-        return [self._told(messages, contents, place) for messages, place in zip(many, where, strict=True)]
+        if self.tokenizer.chat_template is not None:
+            return self._as_chats(many, contents, places if places is not None else [HISTORY] * len(many))
+        contents = {text: [*ids, self.end] for text, ids in contents.items()}
+        return [self._joined(messages, contents) for messages in many]
 
     def reply(self, text: str) -> list[int]:
         """The tokens of a reply, the end token last."""
@@ -76,72 +85,140 @@ class Template:
 
     def decode(self, tokens: Tokens) -> list[str]:
         """The replies as strings, without end token, padding and special tokens; what is unknown is shown."""
-        special = _special(self.tokenizer)
-        rows = [[token for token in row if token not in special] for row in plain_ids(tokens, self.end)]
-        return self.tokenizer.batch_decode(rows, clean_up_tokenization_spaces=False)
+        return [self.text(row) for row in plain_ids(tokens, self.end)]
 
-    def _told(self, messages: Sequence[Message], contents: dict[str, list[int]], place: str) -> Told:
-        """contents: the tokens of each message's content."""
-        if self.tokenizer.chat_template is not None:
-            self._check(messages, place)
-        for kept in _ever_shorter(messages):
-            if sum(len(contents[message["content"]]) for message in kept) > self.max_history:
-                continue  # and a chat template adds to it
-            parts = self._parts(kept, contents)
-            if parts and sum(map(len, parts)) <= self.max_history:
+    def text(self, ids: Sequence[int]) -> str:
+        """Tokens as a string, without special ones."""
+        kept = [token for token in ids if token not in self._special]
+        return str(self.tokenizer.decode(kept, clean_up_tokenization_spaces=False))
+
+    @cached_property
+    def _special(self) -> set[int]:
+        ids = (self.tokenizer.convert_tokens_to_ids(name) for name in _names(self.tokenizer))
+        return {token for token in ids if isinstance(token, int)} - {self.tokenizer.unk_token_id}
+
+    def _joined(self, messages: Sequence[Message], contents: dict[str, list[int]]) -> Told:
+        """contents: the tokens of each message."""
+        for kept in self._ever_shorter(messages, contents):
+            parts = [contents[message["content"]] for message in kept]
+            if sum(map(len, parts)) <= self.max_history:
                 turns = chain.from_iterable([turn] * len(part) for turn, part in enumerate(parts))
                 return Told(list(chain.from_iterable(parts)), list(turns), cut=len(kept) < len(messages))
-        last = self._parts(messages[-1:], contents) or self._parts(messages, contents)
-        ids = list(chain.from_iterable(last))[-self.max_history :]
-        return Told(ids, [0] * len(ids), cut=True)
+        return self._end_of(contents[messages[-1]["content"]])
 
-    def _check(self, messages: Sequence[Message], place: str) -> None:
-        try:
-            self._rendered(messages, asking=True)
-        except TemplateError as error:
-            raise UserError(
-                f"{place}: the tokenizer's chat template refuses the messages before the reply ({error}): change them, "
-                f"or the tokenizer's chat_template"
-            ) from None
+    def _as_chats(
+        self, many: Sequence[Sequence[Message]], contents: dict[str, list[int]], places: Sequence[str]
+    ) -> list[Told]:
+        """contents: the tokens of each message without what the template adds."""
+        render = _Renderer(self.tokenizer)
+        for messages, place in zip(many, places, strict=True):
+            render.check(messages, place)
+        waiting = {row: self._renderings(render, messages, contents) for row, messages in enumerate(many)}
+        found: dict[int, Told] = {}
+        while waiting:
+            for rows in _chunks(list(waiting)):
+                tried = [next(waiting[row]) for row in rows]
+                encoded = self.tokenizer([text for _, text in tried], **PLAIN)
+                for i, (row, (kept, text)) in enumerate(zip(rows, tried, strict=True)):
+                    ids: list[int] = encoded["input_ids"][i]
+                    if kept is not None and len(ids) > self.max_history:
+                        continue
+                    if kept is None:
+                        found[row] = self._end_of(ids)
+                    else:
+                        turns = _turns(encoded, i, render.starts(kept, text))
+                        found[row] = Told(ids, turns, cut=len(kept) < len(many[row]))
+                    del waiting[row]
+        return [found[row] for row in range(len(many))]
 
-    def _parts(self, messages: Sequence[Message], contents: dict[str, list[int]]) -> list[list[int]]:
-        """The tokens of each turn; none where the chat template refuses what is left, as some do if the assistant
-        begins. One part is all where there is no telling, or where they are too many anyway."""
-        if self.tokenizer.chat_template is None:
-            return [contents[message["content"]] for message in messages]
-        whole = self._accepted(messages, asking=True)
-        if not whole:
-            return []
-        (ids,) = self._encoded(whole)
-        if len(ids) > self.max_history:
-            return [ids]
-        # a turn starts where the rendering of the messages before it ends, if that is how the whole begins
-        starts = [0]
-        before = [text for i in range(1, len(messages)) for text in self._accepted(messages[:i], asking=False)]
-        for begun in self._encoded(before):
-            if starts[-1] < len(begun) < len(ids) and ids[: len(begun)] == begun:
-                starts.append(len(begun))
-        return [ids[start:stop] for start, stop in pairwise([*starts, len(ids)])]
+    def _renderings(
+        self, render: _Renderer, messages: Sequence[Message], contents: dict[str, list[int]]
+    ) -> Iterator[tuple[Sequence[Message] | None, str]]:
+        """What may be kept, and its text; and at last, with None, what is cut whatever its length."""
+        for kept in self._ever_shorter(messages, contents):
+            text = render(kept, asking=True)
+            if text is not None:  # some templates refuse a history that the assistant begins
+                yield kept, text
+        yield None, render(messages[-1:], asking=True) or render(messages, asking=True) or ""
 
-    def _accepted(self, messages: Sequence[Message], asking: bool) -> list[str]:
-        """One rendering, or none."""
-        try:
-            return [self._rendered(messages, asking)]
-        except TemplateError:
-            return []
+    def _ever_shorter(self, messages: Sequence[Message], contents: dict[str, list[int]]) -> Iterator[Sequence[Message]]:
+        """The messages, then without the oldest; the system's leaves last. It starts at what can fit."""
+        system = int(messages[0]["role"] == SYSTEM)
+        lengths = [len(contents[message["content"]]) for message in messages]
+        left, start = self.max_history - sum(lengths[:system]), len(messages)
+        while start > system and lengths[start - 1] <= left:
+            start -= 1
+            left -= lengths[start]
+        for first in range(start, len(messages)):
+            yield [*messages[:system], *messages[first:]]
+        if system:
+            yield messages[-1:]
 
-    def _rendered(self, messages: Sequence[Message], asking: bool) -> str:
-        """By the chat template; asking: up to where the reply begins."""
-        text = self.tokenizer.apply_chat_template(list(messages), add_generation_prompt=asking, tokenize=False)
-        assert isinstance(text, str)
-        return text
+    def _end_of(self, ids: list[int]) -> Told:
+        """The last tokens of one message, which is too long."""
+        kept = ids[-self.max_history :]
+        return Told(kept, [0] * len(kept), cut=True)
 
     def _encoded(self, texts: Sequence[str]) -> list[list[int]]:
         if not texts:
             return []
-        options = {"return_attention_mask": False, "return_token_type_ids": False, "verbose": False}
-        ids: list[list[int]] = self.tokenizer(list(texts), add_special_tokens=False, **options)["input_ids"]
+        ids: list[list[int]] = self.tokenizer(list(texts), **PLAIN)["input_ids"]
         return ids
+
+
+class _Renderer:
+    """A tokenizer's chat template, which is asked for nothing twice."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.tokenizer = tokenizer
+        self.known: dict[tuple[object, ...], str | TemplateError] = {}
+
+    def __call__(self, messages: Sequence[Message], asking: bool) -> str | None:
+        """The messages as text, None where they are refused. asking: up to where the reply begins."""
+        found = self._found(messages, asking)
+        return found if isinstance(found, str) else None
+
+    def check(self, messages: Sequence[Message], place: str) -> None:
+        found = self._found(messages, asking=True)
+        if isinstance(found, TemplateError):
+            raise UserError(
+                f"{place}: the tokenizer's chat template refuses the messages before the reply ({found}): change them, "
+                f"or the tokenizer's chat_template"
+            )
+
+    def starts(self, messages: Sequence[Message], text: str) -> list[int]:
+        """Where in their text the messages after the first one start: where the text of those before it ends, if that
+        is how the whole begins. Some templates write a message otherwise if it is the last; then it is left out."""
+        before = [self(messages[:i], asking=False) for i in range(1, len(messages))]
+        return [len(begun) for begun in before if begun is not None and text.startswith(begun)]
+
+    def _found(self, messages: Sequence[Message], asking: bool) -> str | TemplateError:
+        key = asking, *((message["role"], message["content"]) for message in messages)
+        if key not in self.known:
+            try:
+                text = self.tokenizer.apply_chat_template(list(messages), add_generation_prompt=asking, tokenize=False)
+                assert isinstance(text, str)
+                self.known[key] = text
+            except TemplateError as error:
+                self.known[key] = error
+        return self.known[key]
+
+
+def _turns(encoded: BatchEncoding, row: int, starts: Sequence[int]) -> list[int]:
+    """The turn of each token of a row. starts: characters where turns but the first start, ascending."""
+    first = [0]
+    for start in starts if encoded.is_fast else []:  # others do not tell where their tokens stand
+        token = encoded.char_to_token(row, start)
+        if token is not None and token > first[-1]:
+            first.append(token)
+    stops = [*first[1:], len(encoded["input_ids"][row])]
+    return [turn for turn, (begin, stop) in enumerate(zip(first, stops, strict=True)) for _ in range(begin, stop)]
+
+
+def _chunks(rows: Sequence[int]) -> Iterator[Sequence[int]]:
+    """So that what the tokenizer says of many long texts is not all held at once."""
+    for start in range(0, len(rows), CHUNK):
+        yield rows[start : start + CHUNK]
 
 
 def to_replies(rows: Sequence[tuple[Told, Sequence[int]]], end: int) -> Replies:
@@ -184,21 +261,6 @@ def _names(tokenizer: PreTrainedTokenizerBase) -> list[str]:
     """The special tokens, named by the tokenizer or only marked as such."""
     marked = [str(token) for token in tokenizer.added_tokens_decoder.values() if token.special]
     return list(dict.fromkeys([*tokenizer.all_special_tokens, *marked]))
-
-
-def _special(tokenizer: PreTrainedTokenizerBase) -> set[int]:
-    vocabulary = tokenizer.get_vocab()
-    return {vocabulary[name] for name in _names(tokenizer)} - {tokenizer.unk_token_id}
-
-
-def _ever_shorter(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
-    """All messages, then without the oldest; the system's leaves last."""
-    system = [message for message in messages[:1] if message["role"] == SYSTEM]
-    yield messages
-    for start in range(len(system) + 1, len(messages)):
-        yield [*system, *messages[start:]]
-    if system:
-        yield messages[-1:]
 
 
 def _padded_left(sequences: Sequence[Sequence[int]], fill: int) -> np.ndarray:

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from seqgan_kit import credit as credits
 from seqgan_kit.dialogue.config import DialogueConfig
 from seqgan_kit.dialogue.discriminator import call, compare
-from seqgan_kit.dialogue.evaluation import Evaluation, table_of_replies
+from seqgan_kit.dialogue.evaluation import Evaluation, Generator, table_of_replies
 from seqgan_kit.dialogue.models import build_discriminator, build_generator, context_of, save_generator, tokenizer_of
 from seqgan_kit.dialogue.sources import Source, load
 from seqgan_kit.decoding import beam_search
@@ -110,7 +109,7 @@ class _Parts:
             passes=config.discriminator.passes,
             compare=partial(compare, prefixes=isinstance(self.policy.credit, Prefixes)),
         )
-        engine.export = lambda folder: save_generator(self.network, source.tokenizer, folder)
+        engine.export = lambda folder: save_generator(self.network, source, folder)
 
     def _stream(self, name: str, seed: int) -> Stream[Tokens]:
         engine, source = self.engine, self.source
@@ -166,7 +165,7 @@ class _Parts:
         own = {name: [one.columns.get(name) for one in found] for name in names}
         return {**own, "prompts": [one.history for one in found], "references": [one.reply for one in found]}
 
-    def hooks(self, every: int, network: nn.Module) -> list[Hook]:
+    def hooks(self, every: int, network: Generator) -> list[Hook]:
         """Evaluation as the phase goes on; and at its end by evaluators, where they are asked for."""
         config = self.config.evaluation
 

@@ -33,6 +33,7 @@ from seqgan_kit.report.metrics import (
     read_metrics,
     title,
 )
+from seqgan_kit.report.replies import replies
 
 VIDEO = "video.gif"
 # No scripts and no request, whatever a sample contains.
@@ -203,7 +204,10 @@ def page(run: Path) -> str:
     sections = {"Summary": summary(phases, baselines), "Curves": curves(phases, baselines, video(run))}
     files = saved_samples(run, phases)
     fitting = pictures.fitting(run, {phase: spread(saved) for phase, saved in files.items()})
-    sections |= {"Episodes" if record.get("task") == "imitation" else "Samples": samples(files, fitting)}
+    if record.get("task") == "dialogue":
+        sections |= {"Replies": replies(files)}
+    else:
+        sections |= {"Episodes" if record.get("task") == "imitation" else "Samples": samples(files, fitting)}
     sections |= {"Pictures": shown} if (shown := pictures.figures(run, fitting)) else {}
     sections |= {"Run": facts(record), "Configuration": f"<pre>{escape(settings)}</pre>"}
     links = "".join(f'<a href="#{heading}">{heading}</a>' for heading in sections)

@@ -75,6 +75,16 @@ COMMANDS = {"sample": (sample_options, sample), "evaluate": (evaluate_options, e
 
 def summarise(run: Path) -> None:
     """What the phases did to each held metric, samples, and where everything is."""
+    print_phases(run)
+    newest = max((run / "samples").glob("adversarial-*.txt"), default=None) or max((run / "samples").glob("*.txt"))
+    print(f"\nsamples ({newest}):")
+    print("".join(f"  {line}\n" for line in newest.read_text("utf-8").splitlines()[:8]))
+    print(f"model   {run / 'model'}    more samples: seqgan-kit sample {run}")
+    print(f"report  {run / 'report.html'}")
+
+
+def print_phases(run: Path) -> None:
+    """A table of what the phases did to each held metric."""
     from seqgan_kit.report import read_metrics
     from seqgan_kit.text.train import ADVERSARIAL, CONTROL, MLE
 
@@ -85,14 +95,11 @@ def summarise(run: Path) -> None:
             last.setdefault(phase, {}).update(found)
     phases = [phase for phase in (MLE, ADVERSARIAL, CONTROL) if last.get(phase)]
     titles = {MLE: "max. likelihood", ADVERSARIAL: "adversarial", CONTROL: "likelihood for as long"}
-    print(f"\n{'held metric':<16}" + "".join(f"{titles[phase]:>24}" for phase in phases))
-    for name in last[phases[0]]:
-        print(f"{name:<16}" + "".join(f"{last[phase].get(name, float('nan')):>24.4f}" for phase in phases))
-    newest = max((run / "samples").glob("adversarial-*.txt"), default=None) or max((run / "samples").glob("*.txt"))
-    print(f"\nsamples ({newest}):")
-    print("".join(f"  {line}\n" for line in newest.read_text("utf-8").splitlines()[:8]))
-    print(f"model   {run / 'model'}    more samples: seqgan-kit sample {run}")
-    print(f"report  {run / 'report.html'}")
+    names = list(dict.fromkeys(name for phase in phases for name in last[phase]))
+    width = max([16, *(len(name) + 1 for name in names)])
+    print(f"\n{'held metric':<{width}}" + "".join(f"{titles[phase]:>24}" for phase in phases))
+    for name in names:
+        print(f"{name:<{width}}" + "".join(f"{last[phase].get(name, float('nan')):>24.4f}" for phase in phases))
 
 
 def _load_model(run: Path) -> tuple[Any, Any]:

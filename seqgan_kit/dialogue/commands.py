@@ -1,0 +1,198 @@
+"""What `seqgan-kit` does with a run of dialogue: replies, a chat, scores, and the table at the end of training."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seqgan_kit.errors import UserError
+from seqgan_kit.text.commands import print_phases
+
+if TYPE_CHECKING:
+    from seqgan_kit.dialogue.config import DialogueConfig
+    from seqgan_kit.dialogue.template import Template
+
+Read = Callable[..., "tuple[DialogueConfig, str]"]
+"""Further options -> the run's configuration with them, and its YAML."""
+Messages = Sequence[dict[str, str]]
+MMI = 0.5  # weight of the message given the reply, in mutual information
+
+
+def _drawing(parser: ArgumentParser) -> None:
+    parser.add_argument("--seed", type=int, default=0, help="of the random numbers (default 0)")
+    parser.add_argument("--temperature", type=float, default=1.0, help="below 1 likelier; 0 always the likeliest")
+    parser.add_argument("--top_k", type=int, default=0, help="draw from the k likeliest tokens only (default all)")
+    parser.add_argument("--top_p", type=float, default=1.0, help="draw from the fewest that reach this probability")
+
+
+def sample_options(parser: ArgumentParser) -> None:
+    parser.add_argument("--text", action="append", default=[], help="a message to reply to; may be given several times")
+    parser.add_argument("--file", type=Path, help="a message a line, or .jsonl with `messages` that end with a user's")
+    parser.add_argument("--count", type=int, default=1, help="replies to each (default 1)")
+    _drawing(parser)
+    parser.add_argument("--beams", type=int, default=0, help="width of a beam search, instead of drawing")
+    parser.add_argument("--sibling", type=float, default=0.0, help="beam search: what each later child of a beam loses")
+    parser.add_argument("--backward", type=Path, help="a run of --data.backward, for replies of mutual information")
+    parser.add_argument("--weight", type=float, default=MMI, help=f"of that run, 0 to 1 (default {MMI})")
+
+
+def sample(run: Path, options: Namespace, _: Read) -> None:
+    """Prints replies to messages."""
+    _check(options)
+    if options.count < 1 or options.beams < 0 or (options.beams and options.count > options.beams):
+        raise UserError("sample: --count must be at least 1, and with --beams at most as many")
+    if options.backward is not None and not options.beams:
+        raise UserError("sample --backward ranks what a beam search finds: give --beams, 10 for instance")
+    if not 0 <= options.weight <= 1 or options.sibling < 0:
+        raise UserError("sample: --weight must be from 0 to 1, and --sibling at least 0")
+    asked = _asked(options)
+    import torch
+
+    network, template, length = _load(run)
+    torch.manual_seed(options.seed)
+    for messages in asked:
+        if options.beams:
+            replies = _decoded(network, template, length, messages, options)[: options.count]
+        else:
+            replies = _drawn(network, template, length, messages, options)
+        for reply in replies:
+            print(f"{messages[-1]['content']}\t{reply}" if len(asked) > 1 else reply)
+
+
+def chat_options(parser: ArgumentParser) -> None:
+    _drawing(parser)
+
+
+def chat(run: Path, options: Namespace, _: Read) -> None:
+    """Talks with a run's model in the terminal."""
+    _check(options)
+    import torch
+
+    from seqgan_kit.dialogue.chat import Chat, pieces
+    from seqgan_kit.sampling import stream, under
+
+    network, template, length = _load(run)
+    torch.manual_seed(options.seed)
+
+    def reply(messages: Messages, temperature: float) -> Iterator[str]:
+        drawn = under(network, template.ask([messages]))
+        ids = stream(drawn, length, template.end, temperature, options.top_k, options.top_p)
+        return pieces(ids, template.text)
+
+    Chat(reply, options.temperature).run()
+
+
+def evaluate_options(parser: ArgumentParser) -> None:
+    parser.add_argument("--samples", type=int, help="replies drawn (default: as many as in training)")
+    parser.add_argument("--evaluators", type=int, default=0, help="replies to train evaluators on, for AdverSuc and ERE")
+    _drawing(parser)
+
+
+def evaluate(run: Path, options: Namespace, read: Read) -> None:
+    """Scores a run's model on held-out dialogues."""
+    _check(options)
+    config, _ = read()
+    samples = config.evaluation.samples if options.samples is None else options.samples
+    if samples < 2:
+        raise UserError("evaluate: --samples must be at least 2")
+    import torch
+
+    from seqgan_kit.dialogue.evaluation import Evaluation
+    from seqgan_kit.dialogue.models import context_of, load_generator, tokenizer_of
+    from seqgan_kit.dialogue.sources import load
+    from seqgan_kit.provenance import write_json
+
+    network = load_generator(run)
+    source = load(config.data, config.run.seed, tokenizer_of(config.generator), context_of(config.generator))
+    evaluation = Evaluation(source)
+    drawing = (options.temperature, options.top_k, options.top_p)
+    torch.manual_seed(options.seed)
+    found, _ = evaluation(network, samples, *drawing)
+    if options.evaluators:
+        found |= evaluation.thorough(network, options.evaluators, config.evaluation.evaluator, options.seed, *drawing)
+    print(f"on {samples} replies, seed {options.seed}, temperature {options.temperature:g}")
+    for name, value in found.items():
+        print(f"{name:<24}{value:>10.4f}")
+    words = {"samples": samples, "seed": options.seed, "temperature": options.temperature}
+    write_json(run / "evaluation.json", {**words, "top_k": options.top_k, "top_p": options.top_p, "metrics": found})
+
+
+COMMANDS = {"sample": (sample_options, sample), "chat": (chat_options, chat), "evaluate": (evaluate_options, evaluate)}
+
+
+def summarise(run: Path) -> None:
+    """What the phases did to each held metric, replies, and where everything is."""
+    print_phases(run)
+    newest = max((run / "samples").glob("adversarial-*.txt"), default=None) or max((run / "samples").glob("*.txt"))
+    print(f"\nreplies ({newest}):")
+    print("".join(f"  {line}\n" for line in newest.read_text("utf-8").splitlines()[:8]))
+    print(f"model   {run / 'model'}    talk with it: seqgan-kit chat {run}")
+    print(f"report  {run / 'report.html'}")
+
+
+def _check(options: Namespace) -> None:
+    if options.temperature < 0 or options.top_k < 0 or not 0 < options.top_p <= 1:
+        raise UserError("--temperature and --top_k must be at least 0, and --top_p above 0 and at most 1")
+
+
+def _asked(options: Namespace) -> list[Messages]:
+    """The histories of --text and --file."""
+    asked: list[Messages] = [[{"role": "user", "content": text.strip()}] for text in options.text]
+    if options.file is not None:
+        from seqgan_kit.dialogue.conversations import read_conversations
+        from seqgan_kit.text.data import read_sentences
+
+        if options.file.suffix in (".jsonl", ".ndjson", ".parquet"):
+            for one in read_conversations(options.file, replied=False):
+                if one.messages[-1]["role"] != "user":
+                    raise UserError(f"{one.place}: the last message is not a user's, so there is nothing to reply to")
+                asked.append(one.messages)
+        else:
+            asked += [[{"role": "user", "content": text}] for text in read_sentences(options.file).texts]
+    if not asked or not all(messages[-1]["content"] for messages in asked):
+        raise UserError('sample needs messages to reply to: give --text "hello", or --file with one a line')
+    return asked
+
+
+def _load(run: Path) -> tuple[Any, Template, int]:
+    """A run's network, how its messages become tokens, and the most tokens of a reply."""
+    from seqgan_kit.dialogue.models import load_generator, load_template
+
+    return load_generator(run), *load_template(run)
+
+
+def _drawn(network: Any, template: Template, length: int, messages: Messages, options: Namespace) -> list[str]:
+    from seqgan_kit.samples import repeated
+    from seqgan_kit.sampling import sample, under
+
+    given = repeated(template.ask([messages]), options.count)
+    drawing = (options.temperature, options.top_k, options.top_p)
+    return template.decode(sample(under(network, given), options.count, length, template.end, *drawing))
+
+
+def _decoded(network: Any, template: Template, length: int, messages: Messages, options: Namespace) -> list[str]:
+    """What a beam search finds, the best first; with --backward, the best by mutual information."""
+    from seqgan_kit.decoding import beam_search, mutual_information, rerank
+    from seqgan_kit.sampling import under
+
+    drawn = under(network, template.ask([messages]))
+    beams = beam_search(drawn, 1, length, template.end, width=options.beams, sibling=options.sibling)
+    if options.backward is not None:
+        back = _message_given(options.backward, template.decode(beams.tokens), messages[-1]["content"])
+        beams = rerank(beams, mutual_information(beams.log_probs, back.view_as(beams.log_probs), options.weight))
+    return template.decode(beams.tokens)
+
+
+def _message_given(run: Path, replies: Sequence[str], message: str) -> Any:
+    """log p(message | reply) of each reply, (replies,), by a run of --data.backward."""
+    import torch
+
+    from seqgan_kit.dialogue.template import to_replies
+
+    network, template, _ = _load(run)
+    told = template.histories([[{"role": "user", "content": reply}] for reply in replies])
+    pairs = to_replies([(one, template.reply(message)) for one in told], template.end)
+    with torch.no_grad():
+        return (network(pairs.ids, *pairs.context) * pairs.mask).sum(1)
