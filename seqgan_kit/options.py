@@ -35,9 +35,7 @@ class Task:
 
 TASKS = {
     "text": Task("seqgan_kit.text.train", "TextConfig", "seqgan_kit.text.commands", "--data.path"),
-    "dialogue": Task(
-        "seqgan_kit.dialogue.train", "DialogueConfig", "seqgan_kit.dialogue.commands", "--data.path"
-    ),
+    "dialogue": Task("seqgan_kit.dialogue.train", "DialogueConfig", "seqgan_kit.dialogue.commands", "--data.path"),
     "imitation": Task(
         "seqgan_kit.imitation.train", "ImitationConfig", "seqgan_kit.imitation.commands", "--demonstrations.path"
     ),

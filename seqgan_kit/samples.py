@@ -127,7 +127,6 @@ class Images:
 
 
 S = TypeVar("S", Tokens, Replies, Transitions, Images)
-AnyTokens = TypeVar("AnyTokens", Tokens, Replies)
 
 
 def map_tensors(sample: S, function: Callable[[Tensor], Tensor]) -> S:
@@ -149,15 +148,16 @@ def size(sample: Tokens | Transitions | Images) -> int:
     return len(getattr(sample, fields(sample)[0].name))
 
 
-def trimmed(tokens: AnyTokens) -> AnyTokens:
-    """The same rows without the columns that are padding in all of them."""
-    time = _longest(tokens.mask)
-    cut = replace(tokens, ids=tokens.ids[:, :time], mask=tokens.mask[:, :time])
-    if isinstance(cut, Replies):
-        past = _longest(cut.told.flip(1))
-        start = cut.history.shape[1] - past
-        cut = replace(cut, history=cut.history[:, start:], turns=cut.turns[:, start:])
-    return cut
+def trimmed(sample: S) -> S:
+    """Tokens without the columns that are padding in all rows; anything else as it is."""
+    cut: dict[str, Tensor] = {}
+    if isinstance(sample, Tokens):
+        time = _longest(sample.mask)
+        cut = {"ids": sample.ids[:, :time], "mask": sample.mask[:, :time]}
+    if isinstance(sample, Replies):
+        start = sample.history.shape[1] - _longest(sample.told.flip(1))
+        cut |= {"history": sample.history[:, start:], "turns": sample.turns[:, start:]}
+    return replace(sample, **cut) if cut else sample
 
 
 def _longest(mask: Tensor) -> int:

@@ -100,9 +100,7 @@ class Stream(Generic[S]):
         A batch may straddle two epochs. Tokens are cut to the longest row of the batch of all processes.
         """
         index = self.order.take(batch_size, option)
-        batch = rows(self.data, index)
-        if isinstance(batch, Tokens):
-            batch = trimmed(batch)
+        batch = trimmed(rows(self.data, index))
         return to(rows(batch, self.order.mine), self.device)
 
     def state_dict(self) -> dict[str, int]:

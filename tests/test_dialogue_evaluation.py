@@ -29,7 +29,7 @@ from seqgan_kit.dialogue.sources import DataConfig, Source, load
 from seqgan_kit.networks.hierarchical import HierarchicalDiscriminator
 from seqgan_kit.networks.seq2seq import Seq2SeqConfig, Seq2SeqGenerator
 from seqgan_kit.report.metrics import about
-from seqgan_kit.samples import Replies, rows, size
+from seqgan_kit.samples import Replies, rows, size, trimmed
 
 END, WORDS = 2, range(3, 11)
 VOCABULARY = 11
@@ -149,7 +149,7 @@ def test_accuracy_is_balanced_and_of_the_whole_reply() -> None:
     found, expected = noise(rng, 7), []
     network = HierarchicalDiscriminator(VOCABULARY, 8, 8).eval()
     for row in range(7):
-        one = evaluators.trimmed(rows(found, slice(row, row + 1)))
+        one = trimmed(rows(found, slice(row, row + 1)))
         expected.append(network(one.ids, one.mask, *one.context)[0, -1])
     wide = replace(found, ids=F.pad(found.ids, (0, 3), value=5), mask=F.pad(found.mask, (0, 3)))
     torch.testing.assert_close(evaluators.judge(network, wide), torch.stack(expected))
@@ -205,7 +205,7 @@ def test_no_row_keeps_its_reply(count: int) -> None:
 def test_trimming_takes_padding_alone() -> None:
     """Of few rows, the columns that the others alone needed."""
     replies = replies_to([[[3, 4]], [[5], [6, 7, 8]]], [[3], [4, 5, 6]])
-    found = evaluators.trimmed(rows(replies, slice(1)))
+    found = trimmed(rows(replies, slice(1)))
     assert (found.ids.tolist(), found.mask.tolist()) == ([[3, END]], [[True, True]])
     assert (found.history.tolist(), found.turns.tolist()) == ([[3, 4]], [[0, 0]])
 

@@ -86,7 +86,9 @@ def chat(run: Path, options: Namespace, _: Read) -> None:
 
 def evaluate_options(parser: ArgumentParser) -> None:
     parser.add_argument("--samples", type=int, help="replies drawn (default: as many as in training)")
-    parser.add_argument("--evaluators", type=int, default=0, help="replies to train evaluators on, for AdverSuc and ERE")
+    parser.add_argument(
+        "--evaluators", type=int, default=0, help="replies to train evaluators on, for AdverSuc and ERE"
+    )
     _drawing(parser)
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqgan_kit.networks.hierarchical import HierarchicalDiscriminator
-from seqgan_kit.samples import Replies, concatenate, last, rows, size
+from seqgan_kit.samples import Replies, concatenate, last, rows, size, trimmed
 
 CHUNK = 256  # replies judged at a time
 
@@ -192,19 +192,6 @@ def judge(network: HierarchicalDiscriminator, replies: Replies) -> Tensor:
 def whole(network: HierarchicalDiscriminator, replies: Replies) -> Tensor:
     """(batch,): of the prefixes' logits, that of the last one."""
     return last(network(replies.ids, replies.mask, *replies.context), replies.mask)
-
-
-def trimmed(replies: Replies) -> Replies:
-    """The same replies without columns that are all padding."""
-    time, past = int(replies.mask.sum(1).max()), int(replies.told.sum(1).max())
-    start = replies.history.shape[1] - past
-    return replace(
-        replies,
-        ids=replies.ids[:, :time],
-        mask=replies.mask[:, :time],
-        history=replies.history[:, start:],
-        turns=replies.turns[:, start:],
-    )
 
 
 def shuffled(replies: Replies, generator: torch.Generator) -> Replies:

@@ -62,14 +62,16 @@ def build_generator(config: GeneratorConfig, source: Source) -> Seq2SeqGenerator
                 "give a tokenizer and a model that belong together"
             )
     elif config.config is not None:
-        special = {name: source.end for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+        special = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), source.end)
         special["decoder_start_token_id"] = source.end
         found = _configured(GENERATOR, config.config, {"vocab_size": source.vocabulary, **special})
         kind = AutoModelForSeq2SeqLM if found.is_encoder_decoder else AutoModelForCausalLM
         model = _built(GENERATOR, kind, found)
     else:
         if config.lora:
-            raise UserError(f"{GENERATOR}.lora {config.lora}: adapters are for Hugging Face models, give {GENERATOR}.model")
+            raise UserError(
+                f"{GENERATOR}.lora {config.lora}: adapters are for Hugging Face models, give {GENERATOR}.model"
+            )
         return Seq2SeqGenerator(
             Seq2SeqConfig(
                 vocabulary=source.vocabulary,

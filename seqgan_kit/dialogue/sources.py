@@ -18,7 +18,7 @@ from seqgan_kit.errors import UserError
 from seqgan_kit.samples import Replies, Tokens
 from seqgan_kit.text.data import TooLong, split
 from seqgan_kit.text.tokenizers import Kind, train_tokenizer
-from seqgan_kit.worlds.dialogues import ASSISTANT, dialogue
+from seqgan_kit.worlds.dialogues import ASSISTANT, USER, dialogue
 from seqgan_kit.worlds.shapes import MOST, Scene, draw_scene
 
 REFUSED = 10_000  # scenes in a row that are held out: then there are no others
@@ -41,6 +41,7 @@ class DataConfig:
         tokenizer: how text becomes tokens, where the model brings no tokenizer.
         vocabulary: greatest number of tokens, then; unset takes all words or characters, 1000 sentence pieces.
         end: token that ends a reply, where the tokenizer has no eos_token or another shall.
+        backward: learn what was said from the reply to it, for replies of mutual information.
         limit: keep only the first so many replies of each file, for trials.
     """
 
@@ -55,6 +56,7 @@ class DataConfig:
     tokenizer: Kind = "word"
     vocabulary: int | None = None
     end: str | None = None
+    backward: bool = False
     limit: int | None = None
 
 
@@ -122,9 +124,11 @@ def load(
         tokenizer = train_tokenizer(config.tokenizer, texts, config.vocabulary)
     end = end_of(tokenizer, config.end)
     template = Template(tokenizer, end, config.max_history)
-    train = _replied(conversations, template, config.max_reply, config.too_long)
+    turned = turned_round if config.backward else list
+    train = _replied(turned(exchanges(conversations)), template, config.max_reply, config.too_long)
     # evaluation is on whole replies that fit, never on what was cut
-    other = _replied(held_out, template, config.max_reply, "drop" if config.too_long == "cut" else config.too_long)
+    too_long = "drop" if config.too_long == "cut" else config.too_long
+    other = _replied(turned(exchanges(held_out)), template, config.max_reply, too_long)
     length = max(len(reply) for reply in [*train.replies, *other.replies])
     if context is not None:
         template = replace(template, max_history=min(config.max_history, _room(config, context, length)))
@@ -134,7 +138,7 @@ def load(
     ]
     return Source(
         name=Path(config.path).name if config.path is not None else "shapes world",
-        kind="messages" if config.path is not None else "shapes",
+        kind="messages" if config.path is not None or config.backward else "shapes",
         train=_numbered(histories[0], train.replies, end),
         held_out=_numbered(histories[1], other.replies, end),
         train_exchanges=train.exchanges,
@@ -242,10 +246,14 @@ class _Replied:
     shortened: int = 0
 
 
-def _replied(
-    conversations: Sequence[Conversation], template: Template, limit: int | None, too_long: TooLong
-) -> _Replied:
-    found = exchanges(conversations)
+def turned_round(found: Sequence[Exchange]) -> list[Exchange]:
+    """The last message as what is to be said, and its reply as all that is known."""
+    return [
+        replace(one, history=[{"role": USER, "content": one.reply}], reply=one.history[-1]["content"]) for one in found
+    ]
+
+
+def _replied(found: list[Exchange], template: Template, limit: int | None, too_long: TooLong) -> _Replied:
     replies = template.replies([one.reply for one in found])
     for one, reply in zip(found, replies, strict=True):
         if template.end in reply[:-1]:

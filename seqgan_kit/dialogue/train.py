@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,12 +11,12 @@ from typing import Any
 import torch
 
 from seqgan_kit import credit as credits
+from seqgan_kit.decoding import beam_search
 from seqgan_kit.dialogue.config import DialogueConfig
 from seqgan_kit.dialogue.discriminator import call, compare
 from seqgan_kit.dialogue.evaluation import Evaluation, Generator, table_of_replies
 from seqgan_kit.dialogue.models import build_discriminator, build_generator, context_of, save_generator, tokenizer_of
 from seqgan_kit.dialogue.sources import Source, load
-from seqgan_kit.decoding import beam_search
 from seqgan_kit.engine import Engine
 from seqgan_kit.errors import UserError
 from seqgan_kit.learning import Learner, Metrics
@@ -236,6 +235,9 @@ def _check_sizes(config: DialogueConfig, source: Source) -> None:
     for option, value, bound in least:
         if value < bound:
             raise UserError(f"{option} {value}: give at least {bound}")
+    few = config.evaluation.evaluators
+    if few and (few < 4 or size(source.train) < 4 or size(source.held_out) < 2):
+        raise UserError(f"--evaluation.evaluators {few}: they need 4 replies, and 2 held-out ones; 0 leaves them out")
     if adversarial.batch_size % adversarial.turns.repeats:
         raise UserError(
             f"--adversarial.batch_size {adversarial.batch_size} can't be divided by --adversarial.turns.repeats "

@@ -49,8 +49,9 @@ class Seq2SeqGenerator(PreTrainedModel):
     """p(y_t | history, y_<t): an LSTM reads the history, another writes the reply and attends to what was read.
 
     As Li et al. 2017 (Sutskever et al. 2014 with attention), 2 layers. Attention is Luong et al.'s (2015, eq. 5 to 8,
-    general): the written features are tanh(W [context; state]). Deviation: the authors' code feeds the context into the
+    general): the written features are tanh(W [context; state]). Deviations: the authors' code feeds the context into the
     next step, which would make training as sequential as drawing; here all steps of a given reply are read at once.
+    The initial weights are not theirs.
     """
 
     config_class = Seq2SeqConfig
@@ -70,9 +71,7 @@ class Seq2SeqGenerator(PreTrainedModel):
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
-        """U(-0.1, 0.1), as the authors' code."""
-        for parameter in module.parameters(recurse=False):
-            nn.init.uniform_(parameter, -0.1, 0.1)
+        """PyTorch's own. With the authors' U(-0.1, 0.1) all attention is equal at first, and long stays so."""
 
     def forward(self, ids: Tensor, history: Tensor, turns: Tensor) -> Tensor:
         """Log-probability of each token of the replies: (batch, time), float32. ids: (batch, time). history, turns:

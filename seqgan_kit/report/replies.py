@@ -11,7 +11,10 @@ MESSAGES, COLUMNS = 12, 6  # At most so many rows, columns of a phase.
 
 
 def replies(files: Mapping[str, Sequence[tuple[int, Path]]]) -> str:
-    """One row a message, one column an evaluation. files: of each phase, steps and files of lines `message, tab, reply`."""
+    """One row a message, one column an evaluation.
+
+    files: of each phase, the steps and their files, whose lines are a message, a tab, and the reply.
+    """
     columns: list[tuple[str, list[list[str]]]] = []
     for phase, saved in files.items():
         for i in sorted({round(n * (len(saved) - 1) / max(1, COLUMNS - 1)) for n in range(COLUMNS)} if saved else ()):

@@ -89,6 +89,11 @@ def _questions() -> dict[str, Question]:
     return {question.text(): question for question in found}
 
 
+@lru_cache(maxsize=8)
+def _of_kind(kind: str) -> list[Question]:
+    return [question for question in _questions().values() if question.kind == kind]
+
+
 def answers(scene: Scene, question: Question) -> list[str]:
     """All right answers; none where the question supposes what is not so."""
     shapes = scene.shapes
@@ -169,7 +174,7 @@ def ask(scene: Scene, rng: random.Random) -> Question:
     """A question that the scene has an answer to, each kind as often where it can be; yes as often as no."""
     while True:
         kind = rng.choice(["colour", "shape", "size", "place", "count", "any", "relation", "who"])
-        some = [question for question in _questions().values() if question.kind == kind] if kind != "relation" else []
+        some = _of_kind(kind)
         truth = rng.random() < 0.5
         for _ in range(TRIES):
             question = _relation(scene, rng) if kind == "relation" else rng.choice(some)
