@@ -325,11 +325,14 @@ def credit_of(network: Any, opening: Opening, judge: Judge, repeats: int) -> dic
         "straightforward": lambda: plain_credit(network, opening, sampled, judge),
         "REGS": lambda: regs(sampled, judge(sampled), judge),
     }
+    latest: dict[str, Tensor] = {}
+
+    def turn(name: str) -> Turn:
+        return timed(lambda: latest.update({name: given[name]()}))
+
     with torch.no_grad():
-        ways = ("ours", "straightforward")
-        means = {way: given[way]() for way in ways}  # they estimate the same
-        found = in_turns({name: timed(function) for name, function in given.items()}, repeats, ROLLED)
-    apart = means["ours"] - means["straightforward"]
+        found = in_turns({name: turn(name) for name in given}, repeats, ROLLED)
+    apart = latest["ours"] - latest["straightforward"]  # they estimate the same
     error = apart[:, :-1].std() / apart[:, :-1].numel() ** 0.5
     assert apart.mean().abs() < 6 * error + 1e-7, f"the two differ by {apart.mean():.2e}, {error:.2e} by chance"
     return {"turns": found, "difference": float(apart.mean()), "by_chance": float(error)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -16,6 +17,7 @@ from seqgan_kit.samples import Tokens, rows, size
 
 State = Any
 """A network's memory of what it has read: a tuple (of tuples) of tensors whose first dimension is the batch."""
+FIRST = 64  # rows whose logits are computed together, whatever the vocabulary
 
 
 class TokenNetwork(Protocol):
@@ -53,10 +55,11 @@ def draw_from(
     """
     if not len(features):
         return torch.empty(0, dtype=torch.int64, device=features.device)
-    vocabulary = network.logits(features[:1]).shape[-1]
     tokens = []
-    for part in features.split(block_rows(features.device, vocabulary)):
-        logits = network.logits(part).float()
+    first, rest = network.logits(features[:FIRST]), features[FIRST:]  # it tells how large the vocabulary is
+    parts = rest.split(block_rows(features.device, first.shape[-1])) if len(rest) else ()
+    for block in chain([first], map(network.logits, parts)):
+        logits = block.float()
         if temperature == 0.0:
             tokens.append(logits.argmax(-1))
             continue

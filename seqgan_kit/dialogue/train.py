@@ -171,8 +171,9 @@ class _Parts:
         def run(phase: str, done: int) -> Metrics:
             with self.engine.fixed_random(config.seed):
                 found, replies = self.evaluation(network, config.samples)
-            asked = [one.history for one in self.source.held_out_exchanges[: config.shown]]
-            self.engine.save_text(f"{phase}-{done:06d}", table_of_replies(asked, replies[: len(asked)]))
+            shown = replies[: config.shown]
+            asked = [one.history for one in self.source.held_out_exchanges[: len(shown)]]
+            self.engine.save_text(f"{phase}-{done:06d}", table_of_replies(asked, shown))
             return {f"eval/{name}": value for name, value in found.items()}
 
         def judge(phase: str, done: int) -> Metrics:
@@ -227,6 +228,7 @@ def _check_sizes(config: DialogueConfig, source: Source) -> None:
         ("--adversarial.kl", adversarial.kl, 0),
         ("--adversarial.turns.repeats", adversarial.turns.repeats, 1),
         ("--evaluation.samples", config.evaluation.samples, 2),
+        ("--evaluation.shown", config.evaluation.shown, 0),
         ("--evaluation.evaluators", config.evaluation.evaluators, 0),
         ("--run.log_every", config.run.log_every, 1),
         *((f"{name}.accumulate", part.accumulate, 1) for name, part in optimizers),

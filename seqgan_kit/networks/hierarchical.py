@@ -22,7 +22,7 @@ class HierarchicalDiscriminator(nn.Module):
         dropout: of embeddings and of what utterances become, in training.
     """
 
-    def __init__(self, vocabulary: int, embedding: int = 128, hidden: int = 128, dropout: float = 0.2) -> None:
+    def __init__(self, vocabulary: int, embedding: int = 128, hidden: int = 128, dropout: float = 0.0) -> None:
         super().__init__()
         self.embedding = nn.Embedding(vocabulary, embedding)
         self.words = nn.LSTM(embedding, hidden, batch_first=True)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel
+from transformers.cache_utils import DynamicLayer
 
 from seqgan_kit.networks.output import log_probs
 
@@ -150,11 +151,11 @@ class Read:
         network = self.network
         if network.encodes:
             encoded, told, own, crossed = state
-            cache = EncoderDecoderCache(DynamicCache(own), DynamicCache(crossed))
+            cache = EncoderDecoderCache(_cache(own), _cache(crossed))
             return self._decode(tokens.unsqueeze(1), encoded, told, cache)
         mask, pairs = state
         mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
-        found = network.read(tokens.unsqueeze(1), mask, past_key_values=DynamicCache(pairs), use_cache=True)
+        found = network.read(tokens.unsqueeze(1), mask, past_key_values=_cache(pairs), use_cache=True)
         return found.last_hidden_state[:, -1], (mask, _pairs(found.past_key_values))
 
     def logits(self, features: Tensor) -> Tensor:
@@ -169,3 +170,14 @@ class Read:
 
 def _pairs(cache: Any) -> Pairs:
     return tuple((layer.keys, layer.values) for layer in cache.layers)
+
+
+def _cache(pairs: Pairs) -> DynamicCache:
+    """The inverse. `DynamicCache(pairs)` would copy them all."""
+    cache = DynamicCache()
+    for keys, values in pairs:
+        layer = DynamicLayer()
+        layer.lazy_initialization(keys, values)
+        layer.keys, layer.values = keys, values
+        cache.layers.append(layer)
+    return cache
