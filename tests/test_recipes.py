@@ -14,6 +14,7 @@ from seqgan_kit.cli import parse
 RECIPES = Path(__file__).parents[1] / "recipes"
 STEPS: dict[str, Callable[[Any], int]] = {
     "text": lambda config: config.likelihood.steps,
+    "dialogue": lambda config: config.adversarial.rounds,
     "imitation": lambda config: config.adversarial.environment_steps,
     "images": lambda config: config.adversarial.rounds,
     "encoder": lambda config: config.joint.steps,

@@ -58,6 +58,8 @@ class DiscriminatorConfig:
         steps: warm-up updates.
         batch_size: human replies a batch, over all processes; as many are sampled.
         passes: optimiser steps on the same batch.
+        mismatched: share of its task that is telling replies from human ones to other histories, 0 to 1; the paper's
+            is 0.
         beams: width of the beam search that makes half of the warm-up's replies, as the paper's; 0 samples all.
         optimizer: its own.
     """
@@ -69,6 +71,7 @@ class DiscriminatorConfig:
     steps: int = 200
     batch_size: int = 64
     passes: int = 1
+    mismatched: float = 0.0
     beams: int = 0
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=1e-3))
 

@@ -106,7 +106,11 @@ class _Parts:
             config.discriminator.objective(),
             call,
             passes=config.discriminator.passes,
-            compare=partial(compare, prefixes=isinstance(self.policy.credit, Prefixes)),
+            compare=partial(
+                compare,
+                prefixes=isinstance(self.policy.credit, Prefixes),
+                mismatched=config.discriminator.mismatched,
+            ),
         )
         engine.export = lambda folder: save_generator(self.network, source, folder)
 
@@ -222,6 +226,7 @@ def _check_sizes(config: DialogueConfig, source: Source) -> None:
         ("--likelihood.steps", likelihood.steps, 0),
         ("--discriminator.steps", judge.steps, 0),
         ("--discriminator.beams", judge.beams, 0),
+        ("--discriminator.mismatched", judge.mismatched, 0),
         ("--adversarial.rounds", adversarial.rounds, 0),
         ("--adversarial.passes", adversarial.passes, 1),
         ("--adversarial.teacher_forcing", adversarial.teacher_forcing, 0),
@@ -240,6 +245,8 @@ def _check_sizes(config: DialogueConfig, source: Source) -> None:
     few = config.evaluation.evaluators
     if few and (few < 4 or size(source.train) < 4 or size(source.held_out) < 2):
         raise UserError(f"--evaluation.evaluators {few}: they need 4 replies, and 2 held-out ones; 0 leaves them out")
+    if judge.mismatched > 1:
+        raise UserError(f"--discriminator.mismatched {judge.mismatched}: give a share from 0 to 1")
     if adversarial.batch_size % adversarial.turns.repeats:
         raise UserError(
             f"--adversarial.batch_size {adversarial.batch_size} can't be divided by --adversarial.turns.repeats "
