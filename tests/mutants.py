@@ -33,6 +33,9 @@ PICTURES, PAINTING, LAYERS = "images/data.py", "images/game.py", "networks/pictu
 WORDS, JOINED = "images/encoders.py", "networks/joint_embedding.py"
 PAINTER, CRITIC, AVERAGE = "networks/picture_generator.py", "networks/picture_discriminator.py", "networks/average.py"
 AUGMENTATION, SHOWN = "images/augmentation.py", "images/evaluation.py"
+TOKEN_POLICY, TOKEN_CREDIT, SEQ2SEQ = "token_policy.py", "token_credit.py", "networks/seq2seq.py"
+LANGUAGE_MODELS, REPLY_ENCODER = "networks/language_models.py", "networks/reply_encoder.py"
+HIERARCHICAL, REPLY_JUDGES = "networks/hierarchical.py", "dialogue/discriminator.py"
 IMPROVEMENT, FEATURES, GAME = "imitation/improvement.py", "imitation/discriminator.py", "imitation/game.py"
 
 
@@ -172,11 +175,18 @@ MUTANTS = [
     ),
     Mutant(
         CREDIT,
-        "(credit - torch.where(count > 1, per_step, others.unsqueeze(1))) * mask",
-        "credit - torch.where(count > 1, per_step, others.unsqueeze(1))",
+        "((credit - torch.where(count > 1, per_step, others)) * mask)",
+        "(credit - torch.where(count > 1, per_step, others))",
         "test_credit.py",
     ),
-    Mutant(CREDIT, "(mask.sum() - mask.sum(1))", "mask.sum()", "test_credit.py"),
+    Mutant(CREDIT, "(counted - mask.sum(2, keepdim=True))", "counted", "test_credit.py"),
+    Mutant(
+        CREDIT,
+        "group = len(credit) if group is None else group",
+        "group = len(credit)",
+        "test_credit.py::test_leave_one_out_of_a_group_equals_a_slow_loop "
+        "test_token_policy.py::test_repeats_are_compared_with_each_other",
+    ),
     Mutant(CREDIT, "counted.mean()) / scale * mask", "credit.mean()) / scale * mask", "test_credit.py"),
     Mutant(CREDIT, "(credit - counted.mean()) / scale", "credit / scale", "test_credit.py"),
     # estimators
@@ -338,18 +348,164 @@ MUTANTS = [
         "allow_pickle=True",
         "test_oracle.py::test_pickles_are_refused_unread",
     ),
-    # players
+    # the policy over tokens
     Mutant(
-        PLAYERS,
+        TOKEN_POLICY,
         "credits.reward_to_go(per_token, fake.mask)",
         "credits.terminal(per_token[:, 0], fake.mask)",
         "test_learning.py::test_rewards_of_tokens_need_no_roll_outs",
     ),
     Mutant(
-        PLAYERS,
+        TOKEN_POLICY,
         "total += whole.to(total.device)",
         "total -= whole.to(total.device)",
         "test_learning.py::test_policy_learns_from_a_users_reward_alone",
+    ),
+    Mutant(
+        TOKEN_POLICY,
+        "            first = False\n",
+        "",
+        "test_token_policy.py::test_ppo_starts_from_the_policy_that_drew",
+    ),
+    Mutant(
+        TOKEN_POLICY,
+        "per_token - self.anchor.weight * drift",
+        "per_token + self.anchor.weight * drift",
+        "test_token_policy.py::test_drift_is_taken_from_what_follows",
+    ),
+    Mutant(
+        TOKEN_POLICY,
+        "return (now - then) * fake.mask",
+        "return now - then",
+        "test_token_policy.py::test_drift_is_taken_from_what_follows",
+    ),
+    Mutant(
+        TOKEN_POLICY,
+        "(target - self.critic.values(features)) * fake.mask",
+        "target - self.critic.values(features)",
+        "test_token_policy.py::test_a_critic_by_hand",
+    ),
+    Mutant(
+        TOKEN_POLICY,
+        "target[part]) * mask[part]",
+        "target[part])",
+        "test_token_policy.py::test_a_critic_by_hand",
+    ),
+    Mutant(
+        TOKEN_POLICY,
+        "self._teach(real)",
+        "self._teach(fake)",
+        "test_token_policy.py::test_teacher_forcing_is_on_real_replies",
+    ),
+    Mutant(
+        TOKEN_POLICY,
+        "owner.device) <= place.unsqueeze(1)",
+        "owner.device) < place.unsqueeze(1).clamp_min(1)",
+        "test_token_policy.py::test_prefixes_earn_what_the_discriminator_makes_of_them",
+    ),
+    Mutant(
+        TOKEN_CREDIT,
+        "others = earned - last(found, sampled.mask)",
+        "others = earned",
+        "test_token_policy.py::test_prefixes_earn_what_the_discriminator_makes_of_them",
+    ),
+    Mutant(
+        TOKEN_CREDIT,
+        "done.cells // sampled.ids.shape[1])",
+        "done.cells % len(sampled.ids))",
+        "test_token_policy.py::test_completions_have_their_sample_s_history",
+    ),
+    Mutant(
+        "learning.py",
+        "    if not learner.dropout:\n        learner.network.eval()\n",
+        "    if not learner.dropout:\n        learner.network.train()\n",
+        "test_token_policy.py::test_a_policy_is_improved_as_it_was_drawn",
+    ),
+    Mutant(
+        "trainer.py",
+        "generator.batch_size // turns.repeats), turns.repeats)",
+        "generator.batch_size), 1)",
+        "test_token_policy.py::test_repeats_are_compared_with_each_other",
+    ),
+    # replies
+    Mutant(
+        SAMPLES,
+        "mask.sum(1, keepdim=True) - 1)",
+        "(mask.sum(1, keepdim=True) - 2).clamp_min(0))",
+        "test_token_policy.py::test_whole_replies_earn_their_last_logit",
+    ),
+    Mutant(SAMPLES, "return self.turns >= 0", "return self.turns < 0", "test_dialogue_networks.py"),
+    Mutant(
+        REPLY_JUDGES,
+        ".clamp_max(lengths - 1) + 1",
+        ".clamp_max(lengths - 1)",
+        "test_dialogue_discriminators.py::test_every_prefix_is_as_likely",
+    ),
+    Mutant(
+        REPLY_JUDGES,
+        "* lengths).long()",
+        "* (lengths - 1)).long()",
+        "test_dialogue_discriminators.py::test_every_prefix_is_as_likely",
+    ),
+    Mutant(
+        LANGUAGE_MODELS,
+        "torch.cat([told, torch.ones_like(ids[:, :-1], dtype=torch.bool)], dim=1)",
+        "torch.cat([torch.ones_like(ids[:, :-1], dtype=torch.bool), told], dim=1)",
+        "test_dialogue_networks.py::test_padding_changes_no_log_probability",
+    ),
+    Mutant(
+        LANGUAGE_MODELS,
+        "(mask.long().cumsum(1) - 1).clamp_min(0)",
+        "torch.arange(mask.shape[1], device=mask.device).expand_as(mask)",
+        "test_dialogue_networks.py::test_padding_changes_no_log_probability",
+    ),
+    Mutant(
+        LANGUAGE_MODELS,
+        "hidden[:, -ids.shape[1] :]",
+        "hidden[:, -ids.shape[1] - 1 : -1]",
+        "test_dialogue_networks.py::test_features_know_nothing_of_what_comes",
+    ),
+    Mutant(
+        LANGUAGE_MODELS,
+        "log_probs(hidden * self.scale,",
+        "log_probs(hidden,",
+        "test_dialogue_networks.py::test_a_language_model_is_the_model_itself",
+    ),
+    Mutant(
+        LANGUAGE_MODELS,
+        "return self.cap * torch.tanh(logits / self.cap) if self.cap else logits",
+        "return logits",
+        "test_dialogue_networks.py::test_a_language_model_is_the_model_itself",
+    ),
+    Mutant(
+        SEQ2SEQ,
+        ".masked_fill(~told.unsqueeze(1), -torch.inf)",
+        "",
+        "test_dialogue_networks.py::test_padding_changes_no_log_probability",
+    ),
+    Mutant(
+        HIERARCHICAL,
+        "read.view(batch, count, -1), number.cpu()",
+        "read.view(batch, count, -1), torch.full_like(number, count).cpu()",
+        "test_dialogue_discriminators.py::test_hierarchical_equals_a_loop",
+    ),
+    Mutant(
+        REPLY_ENCODER,
+        "weight = (reply * shown)",
+        "weight = shown",
+        "test_dialogue_discriminators.py::test_an_encoder_equals_the_mean_over_the_reply",
+    ),
+    Mutant(
+        REPLY_ENCODER,
+        "+ (turns < 0).sum(1, keepdim=True)",
+        "+ 0 * (turns < 0).sum(1, keepdim=True)",
+        "test_dialogue_discriminators.py::test_padding_changes_no_logit",
+    ),
+    Mutant(
+        REPLY_ENCODER,
+        "past[max(0, left) :]",
+        "past[: len(past) - max(0, left)]",
+        "test_dialogue_discriminators.py::test_long_histories_lose_their_beginning",
     ),
     # objectives of steps
     Mutant(

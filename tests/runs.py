@@ -52,6 +52,23 @@ TINY: dict[str, Any] = {
     "control": {"steps": 40},
     "evaluation": {"samples": 16, "every": 20, "rounds": 10},
 }
+TINY_DIALOGUE: dict[str, Any] = {
+    "run": {"threads": 1, "log_every": 2, "checkpoint_steps": 3},
+    "data": {"dialogues": 60, "shapes": 1},
+    "generator": {"embedding": 8, "hidden": 8, "layers": 1},
+    "likelihood": {"steps": 20, "batch_size": 8},
+    "discriminator": {
+        "network": {
+            "class_path": "seqgan_kit.networks.hierarchical.HierarchicalDiscriminator",
+            "init_args": {"embedding": 4, "hidden": 4},
+        },
+        "steps": 20,
+        "batch_size": 8,
+    },
+    "adversarial": {"rounds": 20, "turns": {"discriminator": 1}, "batch_size": 8},
+    "control": {"steps": 20},
+    "evaluation": {"samples": 8, "every": 10, "rounds": 10, "evaluator": {"steps": 4, "embedding": 4, "hidden": 4}},
+}
 IMITATION_PHASES = (CLONING, GAME, FROZEN)
 TINY_IMITATION: dict[str, Any] = {
     "run": {"threads": 1, "log_every": 2, "checkpoint_steps": 3},
@@ -98,26 +115,29 @@ TIMES = ("seconds", "samples_per_second")  # what may differ between a run and i
 
 def tiny(folder: Path, *options: str) -> list[str]:
     """The words that train a run of two seconds in `folder`; options given here win."""
-    config = folder.with_name("tiny.yaml")
-    config.parent.mkdir(parents=True, exist_ok=True)
-    config.write_text(yaml.safe_dump(TINY))
-    return ["train", "text", "--config", str(config), "--run.folder", str(folder), *options]
+    return _words("text", TINY, folder, options)
+
+
+def tiny_dialogue(folder: Path, *options: str) -> list[str]:
+    """The same of dialogue, 20 steps of each phase."""
+    return _words("dialogue", TINY_DIALOGUE, folder, options)
 
 
 def tiny_imitation(folder: Path, *options: str) -> list[str]:
     """The same of imitation: 20 rounds of 40 steps, through which episodes go on, and as many for the control."""
-    config = folder.with_name("tiny_imitation.yaml")
-    config.parent.mkdir(parents=True, exist_ok=True)
-    config.write_text(yaml.safe_dump(TINY_IMITATION))
-    return ["train", "imitation", "--config", str(config), "--run.folder", str(folder), *options]
+    return _words("imitation", TINY_IMITATION, folder, options)
 
 
 def tiny_images(folder: Path, *options: str) -> list[str]:
     """The same of text to image, through all phases that there are, in 20 steps each."""
-    config = folder.with_name("tiny_images.yaml")
-    config.parent.mkdir(parents=True, exist_ok=True)
-    config.write_text(yaml.safe_dump(TINY_IMAGES))
-    return ["train", "images", "--config", str(config), "--run.folder", str(folder), *options]
+    return _words("images", TINY_IMAGES, folder, options)
+
+
+def _words(task: str, config: dict[str, Any], folder: Path, options: Sequence[str]) -> list[str]:
+    file = folder.with_name(f"tiny_{task}.yaml")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(yaml.safe_dump(config))
+    return ["train", task, "--config", str(file), "--run.folder", str(folder), *options]
 
 
 @dataclass(frozen=True)
@@ -216,7 +236,10 @@ class Launched:
 
     _server = multiprocessing.get_context("forkserver")
     _server.set_forkserver_preload(
-        ["runs", "seqgan_kit.cli", "transformers.models.auto.tokenization_auto", "gymnasium.envs.classic_control"]
+        [
+            *("runs", "seqgan_kit.cli", "seqgan_kit.dialogue.train", "gymnasium.envs.classic_control"),
+            *("transformers.models.auto.tokenization_auto", "transformers.models.gpt2.modeling_gpt2"),
+        ]
     )
 
     def __init__(
@@ -378,7 +401,7 @@ def same(one: Path, other: Path) -> None:
 
 def errors(told: str) -> list[str]:
     """What the user is told is wrong: no progress bars, and no summary of the data that was read."""
-    read = re.compile(" (sentences|pictures) to train on")
+    read = re.compile(" (sentences|pictures|replies) to train on")
     lines = [line.rpartition("\r")[2] for line in told.splitlines() if not read.search(line)]
     return [line for line in lines if line.strip() and "it/s" not in line and "?it" not in line and "s/it" not in line]
 

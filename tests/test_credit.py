@@ -157,6 +157,31 @@ def test_leave_one_out_equals_a_slow_loop() -> None:
             assert found[b, t].item() == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("group", [1, 2, 3, 6])
+def test_leave_one_out_of_a_group_equals_a_slow_loop(group: int) -> None:
+    """The others are those of the same context: rows that follow each other. All in one group are as without groups."""
+    mask = torch.arange(4) < torch.tensor([[4], [1], [3], [2], [2], [4]])
+    values = random(6, 4) * mask
+    found = credit.leave_one_out(values, mask, group)
+    for b in range(6):
+        others = [row for row in range(6) if row != b and row // group == b // group]
+        for t in range(4):
+            there = values[others, t][mask[others, t]] if others else values[:0, 0]
+            every = values[others][mask[others]] if others else torch.zeros(1)
+            baseline = there.mean() if len(there) else every.mean()
+            expected = (values[b, t] - baseline).item() if mask[b, t] else 0.0
+            assert found[b, t].item() == pytest.approx(expected)
+    if group == 6:
+        assert found.equal(credit.leave_one_out(values, mask))
+
+
+@pytest.mark.parametrize("group", [0, 4, 12])
+def test_groups_must_be_whole(group: int) -> None:
+    """6 rows are no groups of 4."""
+    with pytest.raises(ValueError, match=f"6 rows are no groups of {group}"):
+        credit.leave_one_out(torch.zeros(6, 2), torch.ones(6, 2, dtype=torch.bool), group)
+
+
 def test_leave_one_out_ignores_its_own_row() -> None:
     """What is subtracted from a row does not move with that row's credit, or the gradient would be biased."""
     values = random(5, 4) * MASK

@@ -16,11 +16,11 @@ from seqgan_kit.networks.cnn import TextCNN
 from seqgan_kit.networks.lstm import LSTMConfig, LSTMGenerator
 from seqgan_kit.objectives import Objective
 from seqgan_kit.players import Discriminator
-from seqgan_kit.token_credit import MonteCarlo, Terminal
-from seqgan_kit.token_policy import TokenPolicy
 from seqgan_kit.rewards import Reward
 from seqgan_kit.samples import Images, Tokens
 from seqgan_kit.stream import Stream
+from seqgan_kit.token_credit import MonteCarlo, Terminal
+from seqgan_kit.token_policy import TokenPolicy
 from seqgan_kit.trainer import Turns, play
 
 pytestmark = pytest.mark.learns

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 Read = Callable[..., "tuple[DialogueConfig, str]"]
 """Further options -> the run's configuration with them, and its YAML."""
 Messages = Sequence[dict[str, str]]
+Backward = tuple[Any, "Template"]
+"""Of a run of --data.backward: its network, and how its messages become tokens."""
 MMI = 0.5  # weight of the message given the reply, in mutual information
 
 
@@ -45,16 +49,17 @@ def sample(run: Path, options: Namespace, _: Read) -> None:
         raise UserError("sample: --count must be at least 1, and with --beams at most as many")
     if options.backward is not None and not options.beams:
         raise UserError("sample --backward ranks what a beam search finds: give --beams, 10 for instance")
-    if not 0 <= options.weight <= 1 or options.sibling < 0:
+    if not 0 <= options.weight <= 1 or not 0 <= options.sibling < math.inf:
         raise UserError("sample: --weight must be from 0 to 1, and --sibling at least 0")
     asked = _asked(options)
     import torch
 
     network, template, length = _load(run)
+    backward = None if options.backward is None else _load_backward(options.backward)
     torch.manual_seed(options.seed)
     for messages in asked:
         if options.beams:
-            replies = _decoded(network, template, length, messages, options)[: options.count]
+            replies = _decoded(network, template, length, messages, options, backward)[: options.count]
         else:
             replies = _drawn(network, template, length, messages, options)
         for reply in replies:
@@ -101,13 +106,18 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
         raise UserError("evaluate: --samples must be at least 2")
     import torch
 
-    from seqgan_kit.dialogue.evaluation import Evaluation
-    from seqgan_kit.dialogue.models import context_of, load_generator, tokenizer_of
+    from seqgan_kit.dialogue.evaluation import Evaluation, check_evaluators
+    from seqgan_kit.dialogue.models import limits_of, load_generator, tokenizer_of
     from seqgan_kit.dialogue.sources import load
     from seqgan_kit.provenance import write_json
+    from seqgan_kit.samples import size
 
-    network = load_generator(run)
-    source = load(config.data, config.run.seed, tokenizer_of(config.generator), context_of(config.generator))
+    network, generator = load_generator(run), config.generator
+    if generator.model is not None:  # the run has its own copy of what it began with
+        generator = replace(generator, model=str(run / "model"))
+    source = load(config.data, config.run.seed, tokenizer_of(generator), *limits_of(generator))
+    check_evaluators("--evaluators", options.evaluators, source)
+    samples = min(samples, size(source.held_out))
     evaluation = Evaluation(source)
     drawing = (options.temperature, options.top_k, options.top_p)
     torch.manual_seed(options.seed)
@@ -127,16 +137,20 @@ COMMANDS = {"sample": (sample_options, sample), "chat": (chat_options, chat), "e
 def summarise(run: Path) -> None:
     """What the phases did to each held metric, replies, and where everything is."""
     print_phases(run)
-    newest = max((run / "samples").glob("adversarial-*.txt"), default=None) or max((run / "samples").glob("*.txt"))
-    print(f"\nreplies ({newest}):")
-    print("".join(f"  {line}\n" for line in newest.read_text("utf-8").splitlines()[:8]))
+    saved = [max((run / "samples").glob(f"{start}*.txt"), default=None) for start in ("adversarial-", "")]
+    newest = saved[0] or saved[1]
+    if newest is not None:  # a discriminator's warm-up alone leaves none
+        print(f"\nreplies ({newest}):")
+        print("".join(f"  {line}\n" for line in newest.read_text("utf-8").splitlines()[:8]))
     print(f"model   {run / 'model'}    talk with it: seqgan-kit chat {run}")
     print(f"report  {run / 'report.html'}")
 
 
 def _check(options: Namespace) -> None:
-    if options.temperature < 0 or options.top_k < 0 or not 0 < options.top_p <= 1:
+    if not 0 <= options.temperature < math.inf or options.top_k < 0 or not 0 < options.top_p <= 1:
         raise UserError("--temperature and --top_k must be at least 0, and --top_p above 0 and at most 1")
+    if not 0 <= options.seed < 2**63:
+        raise UserError(f"--seed {options.seed}: give a number from 0")
 
 
 def _asked(options: Namespace) -> list[Messages]:
@@ -174,26 +188,40 @@ def _drawn(network: Any, template: Template, length: int, messages: Messages, op
     return template.decode(sample(under(network, given), options.count, length, template.end, *drawing))
 
 
-def _decoded(network: Any, template: Template, length: int, messages: Messages, options: Namespace) -> list[str]:
-    """What a beam search finds, the best first; with --backward, the best by mutual information."""
+def _decoded(
+    network: Any, template: Template, length: int, messages: Messages, options: Namespace, backward: Backward | None
+) -> list[str]:
+    """What a beam search finds, the best first; with a backward model, the best by mutual information."""
     from seqgan_kit.decoding import beam_search, mutual_information, rerank
     from seqgan_kit.sampling import under
 
     drawn = under(network, template.ask([messages]))
     beams = beam_search(drawn, 1, length, template.end, width=options.beams, sibling=options.sibling)
-    if options.backward is not None:
-        back = _message_given(options.backward, template.decode(beams.tokens), messages[-1]["content"])
+    if backward is not None:
+        back = _message_given(*backward, template.decode(beams.tokens), messages[-1]["content"])
         beams = rerank(beams, mutual_information(beams.log_probs, back.view_as(beams.log_probs), options.weight))
-    return template.decode(beams.tokens)
+    found = zip(template.decode(beams.tokens), beams.log_probs[0].tolist(), strict=True)
+    return [reply for reply, log_prob in found if log_prob > -math.inf]
 
 
-def _message_given(run: Path, replies: Sequence[str], message: str) -> Any:
-    """log p(message | reply) of each reply, (replies,), by a run of --data.backward."""
+def _load_backward(run: Path) -> Backward:
+    """The model of a run of --data.backward. Raises UserError for any other run."""
+    import yaml
+
+    config = run / "config.yaml"
+    known = yaml.safe_load(config.read_text("utf-8")) if config.is_file() else {}
+    if not known.get("data", {}).get("backward"):
+        raise UserError(f"sample --backward {run}: give a run that was trained with --data.backward true")
+    network, template, _ = _load(run)
+    return network, template
+
+
+def _message_given(network: Any, template: Template, replies: Sequence[str], message: str) -> Any:
+    """log p(message | reply) of each reply, (replies,)."""
     import torch
 
     from seqgan_kit.dialogue.template import to_replies
 
-    network, template, _ = _load(run)
     told = template.histories([[{"role": "user", "content": reply}] for reply in replies])
     pairs = to_replies([(one, template.reply(message)) for one in told], template.end)
     with torch.no_grad():

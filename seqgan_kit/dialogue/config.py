@@ -54,6 +54,7 @@ class DiscriminatorConfig:
             time), history and turns, (batch, past), and returns a logit a row, or one a prefix, higher = more human.
         model: folder or name of a Hugging Face encoder, which reads the text by its own tokenizer, instead.
         config: of an encoder that begins anew and reads the generator's tokens, {model_type: bert, ...}, instead.
+        from_generator: instead, begin as the generator is after its likelihood phase, with another last layer.
         objective: what it minimises, and which reward its logit is.
         steps: warm-up updates.
         batch_size: human replies a batch, over all processes; as many are sampled.
@@ -67,6 +68,7 @@ class DiscriminatorConfig:
     network: Callable[[int], nn.Module] = HierarchicalDiscriminator
     model: str | None = None
     config: dict[str, Any] | None = None
+    from_generator: bool = False
     objective: Callable[[], objectives.Objective] = objectives.seqgan
     steps: int = 200
     batch_size: int = 64

@@ -40,9 +40,20 @@ def compare(
 
 
 def exchanged(replies: Replies) -> Replies:
-    """To each history the reply of another row of the batch, which now and then reads the same."""
-    order = torch.randperm(size(replies), device=replies.ids.device)
-    other = torch.empty_like(order).scatter(0, order, order.roll(1))  # one cycle: no row keeps its own
+    """To each history the reply of that other row of the batch whose last message is most like its own.
+
+    Like: by the share of its words; of equal ones, drawn by lot. Rows with the same reply are left out where there are
+    others. A batch of one row keeps its own.
+    """
+    count, device = size(replies), replies.ids.device
+    last_turn = replies.turns.amax(1, keepdim=True)
+    words = torch.zeros(count, int(replies.history.max()) + 1, device=device)
+    asked = ((replies.turns == last_turn) & replies.told).float()
+    words.scatter_reduce_(1, replies.history, asked, "amax")
+    alike = words @ words.T / words.sum(1).clamp_min(1) + 1e-3 * torch.rand(count, count, device=device)
+    said = replies.ids.masked_fill(~replies.mask, -1)
+    alike -= (said.unsqueeze(1) == said).all(2).float() * len(words[0])
+    other = alike.fill_diagonal_(-torch.inf).argmax(1)
     return replace(replies, ids=replies.ids[other], mask=replies.mask[other])
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from seqgan_kit import sampling
 from seqgan_kit.dialogue import evaluators, metrics
 from seqgan_kit.dialogue.evaluators import EvaluatorConfig
+from seqgan_kit.errors import UserError
 from seqgan_kit.learning import Metrics
 from seqgan_kit.networks.language_models import LanguageModel
 from seqgan_kit.networks.seq2seq import Seq2SeqGenerator
@@ -90,6 +91,12 @@ class Evaluation:
             "machine_versus_machine": found.machine_versus_machine,
             "ere": found.error,
         }
+
+
+def check_evaluators(option: str, replies: int, source: Source) -> None:
+    """Raises UserError where evaluators can't be trained on so many replies; 0 trains none."""
+    if replies and (replies < 4 or size(source.train) < 4 or size(source.held_out) < 2):
+        raise UserError(f"{option} {replies}: they need 4 replies, and 2 held-out ones; 0 leaves them out")
 
 
 @torch.no_grad()

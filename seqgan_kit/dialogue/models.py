@@ -1,4 +1,4 @@
-"""Networks of a dialogue run: built from its configuration, written as ordinary Hugging Face models, and loaded again."""
+"""Networks of a dialogue run: built from its configuration, written as usual Hugging Face models, and loaded again."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 from transformers import (
     AutoConfig,
     AutoModel,
     AutoModelForCausalLM,
+    AutoModelForMaskedLM,
     AutoModelForSeq2SeqLM,
     AutoTokenizer,
     PretrainedConfig,
@@ -24,13 +26,16 @@ from seqgan_kit.dialogue.config import DiscriminatorConfig, GeneratorConfig
 from seqgan_kit.dialogue.sources import Source
 from seqgan_kit.dialogue.template import Template
 from seqgan_kit.errors import UserError
+from seqgan_kit.networks.judge import Judge
 from seqgan_kit.networks.language_models import LanguageModel
 from seqgan_kit.networks.reply_encoder import ReplyEncoder, RetokenisedEncoder
 from seqgan_kit.networks.seq2seq import Seq2SeqConfig, Seq2SeqGenerator
 from seqgan_kit.provenance import write_json
+from seqgan_kit.samples import rows
 
 SETTINGS = "dialogue.json"
 GENERATOR, DISCRIMINATOR = "--generator", "--discriminator"
+OTHERS = "give a causal model or an encoder-decoder"
 
 
 def tokenizer_of(config: GeneratorConfig) -> PreTrainedTokenizerBase | None:
@@ -40,33 +45,41 @@ def tokenizer_of(config: GeneratorConfig) -> PreTrainedTokenizerBase | None:
     return _loaded(f"{GENERATOR}.model", config.model, AutoTokenizer)
 
 
-def context_of(config: GeneratorConfig) -> int | None:
-    """The most tokens that the model takes, history and reply together, if it says so. Raises UserError."""
+def limits_of(config: GeneratorConfig) -> tuple[int | None, int | None]:
+    """The most tokens that the model takes, history and reply together, if it says so; and how many different ones a
+    model that does not begin anew can emit, which may be more than its tokenizer has. Raises UserError."""
     if config.model is not None and config.config is not None:
         raise UserError(f"{GENERATOR}.model and {GENERATOR}.config are both given: leave out one")
-    if config.model is not None:
-        return _context(_loaded(f"{GENERATOR}.model", config.model, AutoConfig))
-    return None if config.config is None else _context(_configured(GENERATOR, config.config, {}))
+    if config.config is not None:
+        found = _configured(GENERATOR, config.config, {})
+        _kind(f"{GENERATOR}.config", found)
+        return _context(found), None
+    if config.model is None:
+        return None, None
+    found = _loaded(f"{GENERATOR}.model", config.model, AutoConfig)
+    _kind(f"{GENERATOR}.model {config.model}", found)
+    return _context(found), getattr(found.get_text_config(decoder=True), "vocab_size", None)
 
 
 def build_generator(config: GeneratorConfig, source: Source) -> Seq2SeqGenerator | LanguageModel:
     """The network that the configuration asks for. Raises UserError."""
     if config.model is not None:
-        found = _loaded(f"{GENERATOR}.model", config.model, AutoConfig)
-        kind = AutoModelForSeq2SeqLM if found.is_encoder_decoder else AutoModelForCausalLM
-        model = _loaded(f"{GENERATOR}.model", config.model, kind)
+        option = f"{GENERATOR}.model {config.model}"
+        kind = _kind(option, _loaded(f"{GENERATOR}.model", config.model, AutoConfig))
+        # not as it was saved: Adam's steps are too small for bfloat16; --run.precision says how it computes
+        model = _loaded(f"{GENERATOR}.model", config.model, kind, dtype=torch.float32)
         most = model.get_input_embeddings().num_embeddings
         if source.vocabulary > most:
             raise UserError(
-                f"{GENERATOR}.model {config.model}: its tokenizer has {source.vocabulary} tokens, the model only {most}: "
-                "give a tokenizer and a model that belong together"
+                f"{option}: its tokenizer has {source.vocabulary} tokens, the model only {most}: give a tokenizer and "
+                "a model that belong together"
             )
     elif config.config is not None:
         special = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), source.end)
         special["decoder_start_token_id"] = source.end
+        option = f"{GENERATOR}.config"
         found = _configured(GENERATOR, config.config, {"vocab_size": source.vocabulary, **special})
-        kind = AutoModelForSeq2SeqLM if found.is_encoder_decoder else AutoModelForCausalLM
-        model = _built(GENERATOR, kind, found)
+        model = _built(GENERATOR, _kind(option, found), found)
     else:
         if config.lora:
             raise UserError(
@@ -85,18 +98,39 @@ def build_generator(config: GeneratorConfig, source: Source) -> Seq2SeqGenerator
         )
     try:
         network = LanguageModel(model)
-    except ValueError as error:
-        raise UserError(f"{GENERATOR}: {error}: give a causal or an encoder-decoder model") from error
+        _check_draws(network.eval())
+    except Exception as error:  # whatever models make of being asked in a way that is not theirs
+        raise UserError(f"{option}: {_line(error)}: {OTHERS}") from error
     if config.lora:
         _adapt(network, config.lora)
     return network
+
+
+@torch.no_grad()
+def _check_draws(network: LanguageModel) -> None:
+    """Raises ValueError where what is drawn token by token is not what is differentiated: a model that reads what comes
+    after, or that keeps something else than keys and values."""
+    ids = torch.tensor([[0, 1, 2]])
+    turns = torch.zeros_like(ids)
+    expected, drawn = network(ids, ids, turns)[0], network.given(ids, turns)
+    features, state = drawn.start(1)
+    for t, token in enumerate(ids[0]):
+        found = drawn.logits(features).float().log_softmax(-1)[0, token]
+        if not torch.isclose(found, expected[t], rtol=1e-3, atol=1e-3):
+            raise ValueError(f"{type(network.model).__name__} does not draw what it reads")
+        features, state = drawn.step(token[None], state)
 
 
 def _adapt(network: LanguageModel, rank: int) -> None:
     """Adapters in all linear layers but the head; only they are trained."""
     if importlib.util.find_spec("peft") is None:
         raise UserError(f"{GENERATOR}.lora {rank} needs peft: pip install 'seqgan_kit[lora]'")
-    import peft  # type: ignore[import-not-found]
+    try:
+        import peft  # type: ignore[import-not-found]
+    except ImportError as error:
+        raise UserError(
+            f"{GENERATOR}.lora {rank}: peft can't be imported ({_line(error)}): pip install -U 'seqgan_kit[lora]'"
+        ) from error
 
     network.adapted = peft.get_peft_model(network.model, peft.LoraConfig(r=rank, target_modules="all-linear"))
 
@@ -142,10 +176,24 @@ def load_template(run: Path) -> tuple[Template, int]:
         raise UserError(f"{folder} can't be loaded ({_line(error)}); resume {run} to write it anew") from error
 
 
-def build_discriminator(config: DiscriminatorConfig, source: Source) -> nn.Module:
+def width_of(generator: Seq2SeqGenerator | LanguageModel, source: Source) -> int:
+    """The width of its features."""
+    some, device = rows(source.train, slice(1)), next(generator.parameters()).device
+    with torch.no_grad():
+        features = generator.eval().features(*(part.to(device) for part in (some.ids, *some.context)))
+    return features.shape[-1]
+
+
+def build_discriminator(
+    config: DiscriminatorConfig, source: Source, generator: Seq2SeqGenerator | LanguageModel
+) -> nn.Module:
     """The network that the configuration asks for. Raises UserError."""
-    if config.model is not None and config.config is not None:
-        raise UserError(f"{DISCRIMINATOR}.model and {DISCRIMINATOR}.config are both given: leave out one")
+    ways = {"model": config.model, "config": config.config, "from_generator": config.from_generator or None}
+    given = [f"{DISCRIMINATOR}.{name}" for name, value in ways.items() if value is not None]
+    if len(given) > 1:
+        raise UserError(f"{' and '.join(given)} are given: leave out all but one")
+    if config.from_generator:
+        return Judge(generator, width_of(generator, source))
     try:
         if config.model is not None:
             encoder = _loaded(f"{DISCRIMINATOR}.model", config.model, AutoModel)
@@ -167,9 +215,18 @@ def build_discriminator(config: DiscriminatorConfig, source: Source) -> nn.Modul
     return config.network(source.vocabulary)
 
 
-def _loaded(option: str, name: str, kind: Any) -> Any:
+def _kind(option: str, config: PretrainedConfig) -> Any:
+    """The class that builds such a model. Raises UserError for what writes no text from left to right."""
+    kind: Any = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    encoder = not config.is_encoder_decoder and type(config) in AutoModelForMaskedLM._model_mapping
+    if type(config) not in kind._model_mapping or (encoder and not getattr(config, "is_decoder", False)):
+        raise UserError(f"{option}: {config.model_type} is neither causal nor an encoder-decoder: {OTHERS}")
+    return kind
+
+
+def _loaded(option: str, name: str, kind: Any, **options: Any) -> Any:
     try:
-        return kind.from_pretrained(name)
+        return kind.from_pretrained(name, **options)
     except Exception as error:  # whatever the loaders make of a folder that is not as they expect
         here = "" if Path(name).is_dir() else ", which is no folder here"
         raise UserError(f"{option} {name}{here}: {_line(error)}") from error

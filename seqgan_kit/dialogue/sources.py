@@ -109,12 +109,17 @@ class Source:
 
 
 def load(
-    config: DataConfig, seed: int, tokenizer: PreTrainedTokenizerBase | None = None, context: int | None = None
+    config: DataConfig,
+    seed: int,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    context: int | None = None,
+    vocabulary: int | None = None,
 ) -> Source:
     """Reads or generates the data.
 
     tokenizer: of a pretrained model; without one, it is made from the conversations to train on.
     context: the most tokens that the model takes, history and reply together; longer histories are cut.
+    vocabulary: how many tokens the model can emit, where these are more than the tokenizer has.
     Raises UserError for anything wrong with a file or an option.
     """
     _check(config, tokenizer is not None)
@@ -147,7 +152,7 @@ def load(
         template=template,
         end=end,
         length=length,
-        vocabulary=len(tokenizer),
+        vocabulary=max(len(tokenizer), vocabulary or 0),
         conversations=(len(conversations), len(held_out)),
         dropped=train.dropped + other.dropped,
         shortened=train.shortened,

@@ -9,17 +9,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from seqgan_kit import credit as credits
 from seqgan_kit.decoding import beam_search
 from seqgan_kit.dialogue.config import DialogueConfig
 from seqgan_kit.dialogue.discriminator import call, compare
-from seqgan_kit.dialogue.evaluation import Evaluation, Generator, table_of_replies
-from seqgan_kit.dialogue.models import build_discriminator, build_generator, context_of, save_generator, tokenizer_of
+from seqgan_kit.dialogue.evaluation import Evaluation, Generator, check_evaluators, table_of_replies
+from seqgan_kit.dialogue.models import (
+    build_discriminator,
+    build_generator,
+    limits_of,
+    save_generator,
+    tokenizer_of,
+    width_of,
+)
 from seqgan_kit.dialogue.sources import Source, load
 from seqgan_kit.engine import Engine
 from seqgan_kit.errors import UserError
 from seqgan_kit.learning import Learner, Metrics
+from seqgan_kit.networks.judge import Judge
 from seqgan_kit.networks.value_head import ValueHead
 from seqgan_kit.players import Discriminator
 from seqgan_kit.provenance import config_yaml
@@ -27,7 +36,15 @@ from seqgan_kit.report import write_report
 from seqgan_kit.samples import Replies, Tokens, concatenate, rows, size
 from seqgan_kit.sampling import under
 from seqgan_kit.stream import Stream
-from seqgan_kit.text.train import ADVERSARIAL, CONTROL, MLE, WARM_UP, continue_from, steps_in_the_same_time
+from seqgan_kit.text.train import (
+    ADVERSARIAL,
+    CONTROL,
+    MLE,
+    WARM_UP,
+    check_control,
+    continue_from,
+    steps_in_the_same_time,
+)
 from seqgan_kit.token_credit import Prefixes
 from seqgan_kit.token_policy import Anchor, Critic, TokenPolicy, likelihood_loss
 from seqgan_kit.trainer import Hook, Turns, fit, play
@@ -39,14 +56,17 @@ def train(config: DialogueConfig, config_text: str = "", resume: bool = False) -
     config_text: the YAML that `config` was read from, if it was; it is kept in the folder, for `resume`.
     Raises UserError for a user's mistake, Stopped after Ctrl-C or SIGTERM.
     """
-    context = context_of(config.generator)
-    source = load(config.data, config.run.seed, tokenizer_of(config.generator), context)
+    limits = limits_of(config.generator)
+    source = load(config.data, config.run.seed, tokenizer_of(config.generator), *limits)
     _check_sizes(config, source)
+    torch.manual_seed(config.run.seed)  # the same initial weights on every process
+    network = build_generator(config.generator, source)
+    judge = build_discriminator(config.discriminator, source, network)
     with Engine(config.run, "dialogue", config_text or config_yaml(config), resume) as engine:
         if engine.is_main:
             print(source.summary(), flush=True)
-        torch.manual_seed(config.run.seed)  # the same initial weights on every process
-        parts = _Parts(engine, config, source)
+        torch.manual_seed(config.run.seed)
+        parts = _Parts(engine, config, source, network, judge)
         engine.restore()
         _run(engine, config, parts)
         engine.finish()
@@ -82,17 +102,18 @@ class _HalfDecoded:
 class _Parts:
     """The players, the data streams and the evaluation of one run."""
 
-    def __init__(self, engine: Engine, config: DialogueConfig, source: Source) -> None:
+    def __init__(
+        self, engine: Engine, config: DialogueConfig, source: Source, network: Generator, judge: nn.Module
+    ) -> None:
         self.engine, self.config, self.source = engine, config, source
+        self.network, self.judge = network, judge
         self.evaluation = Evaluation(source)
         adversarial = config.adversarial
-        self.network = build_generator(config.generator, source)
-        judge = build_discriminator(config.discriminator, source)
         self.control_network = deepcopy(self.network)
         self.mle = engine.learner("generator", self.network, config.likelihood.optimizer)
         self.control = engine.learner("control", self.control_network, config.likelihood.optimizer)
         policy = engine.learner("policy", self.network, adversarial.optimizer, dropout=False)
-        scorer = engine.learner("discriminator", judge, config.discriminator.optimizer)
+        scorer = engine.learner("discriminator", self.judge, config.discriminator.optimizer)
         self.real = self._stream("real", config.run.seed)
         self.control_real = self._stream("control_real", config.run.seed + 1)
         self.anchor = Anchor(deepcopy(self.network).requires_grad_(False), adversarial.kl) if adversarial.kl else None
@@ -154,10 +175,7 @@ class _Parts:
         config = self.config.adversarial.critic
         if not config.enabled:
             return None
-        some = rows(self.source.train, slice(1))
-        with torch.no_grad():
-            device = next(self.network.parameters()).device
-            width = self.network.eval().features(*(part.to(device) for part in (some.ids, *some.context))).shape[-1]
+        width = width_of(self.network, self.source)
         return Critic(self.engine, self.engine.learner("critic", ValueHead(width), config.optimizer))
 
     def _columns(self, tokens: Tokens) -> dict[str, list[Any]]:
@@ -197,6 +215,8 @@ def _run(engine: Engine, config: DialogueConfig, parts: _Parts) -> None:
         continue_from(parts.mle, parts.control)
         if parts.anchor is not None:
             parts.anchor.network.load_state_dict(parts.network.state_dict())
+    if isinstance(parts.judge, Judge) and not engine.started(WARM_UP) and not engine.started(ADVERSARIAL):
+        parts.judge.follow(parts.network)
     policy: Any = _HalfDecoded(parts.policy, warm_up.beams) if warm_up.beams else parts.policy
     play(engine, WARM_UP, warm_up.steps, policy, parts.discriminator, real, Turns(generator=0))
     hooks = parts.hooks(every.rounds, parts.network)
@@ -218,6 +238,7 @@ def _check_sizes(config: DialogueConfig, source: Source) -> None:
         ("--adversarial.optimizer", adversarial.optimizer),
         ("--adversarial.critic.optimizer", adversarial.critic.optimizer),
     ]
+    check_control(config.control, likelihood.steps, adversarial.rounds)
     least: list[tuple[str, float, float]] = [
         ("--generator.embedding", config.generator.embedding, 1),
         ("--generator.hidden", config.generator.hidden, 1),
@@ -242,9 +263,7 @@ def _check_sizes(config: DialogueConfig, source: Source) -> None:
     for option, value, bound in least:
         if value < bound:
             raise UserError(f"{option} {value}: give at least {bound}")
-    few = config.evaluation.evaluators
-    if few and (few < 4 or size(source.train) < 4 or size(source.held_out) < 2):
-        raise UserError(f"--evaluation.evaluators {few}: they need 4 replies, and 2 held-out ones; 0 leaves them out")
+    check_evaluators("--evaluation.evaluators", config.evaluation.evaluators, source)
     if judge.mismatched > 1:
         raise UserError(f"--discriminator.mismatched {judge.mismatched}: give a share from 0 to 1")
     if adversarial.batch_size % adversarial.turns.repeats:

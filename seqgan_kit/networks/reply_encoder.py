@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -28,6 +29,9 @@ class ReplyEncoder(nn.Module):
             raise ValueError(f"{type(encoder).__name__} is no encoder")
         self.encoder = encoder
         self.kinds = int(getattr(encoder.config, "type_vocab_size", 0) or 0)
+        takes_places = "position_ids" in inspect.signature(encoder.forward).parameters
+        # who has no padding token (RoBERTa, made from a configuration) can't tell where it is, and is told its places
+        self.places = takes_places and encoder.config.pad_token_id is None
         self.output = nn.Linear(encoder.config.hidden_size, 1)
 
     def forward(self, ids: Tensor, mask: Tensor, history: Tensor, turns: Tensor) -> Tensor:
@@ -43,6 +47,8 @@ class ReplyEncoder(nn.Module):
     def judge(self, ids: Tensor, shown: Tensor, reply: Tensor) -> Tensor:
         """All (batch, time): tokens of history and reply, which of them count, and 1 where one is of the reply."""
         kinds: dict[str, Any] = {"token_type_ids": reply} if self.kinds > 1 else {}
+        if self.places:
+            kinds["position_ids"] = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
         found = self.encoder(input_ids=ids, attention_mask=shown.long(), **kinds, return_dict=True).last_hidden_state
         weight = (reply * shown).unsqueeze(2).to(found.dtype)
         mean = (found * weight).sum(1) / weight.sum(1).clamp_min(1)

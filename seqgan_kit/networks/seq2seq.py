@@ -49,8 +49,8 @@ class Seq2SeqGenerator(PreTrainedModel):
     """p(y_t | history, y_<t): an LSTM reads the history, another writes the reply and attends to what was read.
 
     As Li et al. 2017 (Sutskever et al. 2014 with attention), 2 layers. Attention is Luong et al.'s (2015, eq. 5 to 8,
-    general): the written features are tanh(W [context; state]). Deviations: the authors' code feeds the context into the
-    next step, which would make training as sequential as drawing; here all steps of a given reply are read at once.
+    general): the written features are tanh(W [context; state]). Deviations: the authors' code feeds the context into
+    the next step, which would make training as sequential as drawing; here all steps of a given reply are read at once.
     The initial weights are not theirs.
     """
 
@@ -107,9 +107,7 @@ class Seq2SeqGenerator(PreTrainedModel):
         hidden, cell, encoded, told = memory
         read, states, lstm = self.embedding(tokens), [], self.decoder
         for layer, state in enumerate(zip(hidden.unbind(1), cell.unbind(1), strict=True)):
-            weights: Any = [
-                getattr(lstm, f"{kind}_l{layer}") for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-            ]
+            weights: Any = [getattr(lstm, f"{kind}_l{layer}") for kind in WEIGHTS]
             states.append(torch.lstm_cell(read, state, *weights))
             read = states[-1][0]
         hidden, cell = (torch.stack(parts, dim=1) for parts in zip(*states, strict=True))

@@ -311,8 +311,24 @@ def continue_from(first: Learner, control: Learner) -> None:
 
 def steps_in_the_same_time(engine: Engine) -> int:
     """How many likelihood steps take as long as the discriminator's warm-up and the adversarial phase took."""
-    per_step = engine.seconds[MLE] / max(engine.counters[MLE], 1)
-    return max(1, round((engine.seconds.get(WARM_UP, 0.0) + engine.seconds[ADVERSARIAL]) / per_step))
+
+    def count() -> int:
+        per_step = engine.seconds[MLE] / engine.counters[MLE]
+        return max(1, round((engine.seconds.get(WARM_UP, 0.0) + engine.seconds[ADVERSARIAL]) / per_step))
+
+    steps: int = engine.on_main(count)  # every process has a clock of its own
+    return steps
+
+
+def check_control(control: ControlConfig, likelihood_steps: int, rounds: int) -> None:
+    """Raises UserError where the control's length is neither given nor can be measured."""
+    if control.steps is not None and control.steps < 1:
+        raise UserError(f"--control.steps {control.steps}: give at least 1, or --control.enabled false")
+    if control.enabled and control.steps is None and rounds and not likelihood_steps:
+        raise UserError(
+            "--likelihood.steps 0: how long such a step takes is not known, so give the control a length, "
+            "--control.steps, or leave it out, --control.enabled false"
+        )
 
 
 def _output_decay(network: nn.Module, weight: float) -> Callable[[nn.Module, Tokens, Tokens], Tensor]:
@@ -345,6 +361,7 @@ def _check_sizes(config: TextConfig, source: Source) -> None:
     ]:
         if value < least:
             raise UserError(f"{option} {value}: give at least {least}")
+    check_control(config.control, likelihood.steps, adversarial.rounds)
     count = len(source.train.ids)
     for option, size in [
         ("--likelihood.batch_size", config.likelihood.batch_size),
