@@ -9,13 +9,26 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from transformers import BartConfig, BartModel, BertConfig, BertModel, PreTrainedModel, RobertaConfig, RobertaModel
+from transformers import (
+    BartConfig,
+    BartModel,
+    BertConfig,
+    BertModel,
+    GPT2Config,
+    GPT2LMHeadModel,
+    PreTrainedModel,
+    RobertaConfig,
+    RobertaModel,
+)
 
-from replies import LENGTH, REPLIES, VOCABULARY, alone, far_from_uniform, with_other_padding
-from seqgan_kit.dialogue.discriminator import call, compare, shortened
+from replies import END, LENGTH, REPLIES, VOCABULARY, alone, far_from_uniform, with_other_padding
+from seqgan_kit.dialogue.discriminator import call, compare, exchanged, shortened
 from seqgan_kit.dialogue.template import Told, to_replies
 from seqgan_kit.networks.hierarchical import HierarchicalDiscriminator
+from seqgan_kit.networks.judge import Judge
+from seqgan_kit.networks.language_models import LanguageModel
 from seqgan_kit.networks.reply_encoder import ReplyEncoder, RetokenisedEncoder
+from seqgan_kit.networks.seq2seq import Seq2SeqConfig, Seq2SeqGenerator
 from seqgan_kit.samples import Replies, last, repeated, rows, size
 from seqgan_kit.text.tokenizers import train_tokenizer
 from test_sampling import assert_distributed
@@ -38,11 +51,28 @@ def encoder(kind: str) -> ReplyEncoder:
     return far_from_uniform(ReplyEncoder(ENCODERS[kind]())).eval()
 
 
-@pytest.fixture(params=["hierarchical", *ENCODERS])
+def from_generator(kind: str) -> Judge:
+    if kind == "lstm":
+        sizes = {"vocabulary": VOCABULARY, "embedding": 8, "hidden": 16, "start": END, "end": END}
+        generator: Any = Seq2SeqGenerator(Seq2SeqConfig(**sizes))
+    else:
+        sizes = {"vocab_size": VOCABULARY, "n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 40}
+        generator = LanguageModel(GPT2LMHeadModel(GPT2Config(**sizes, bos_token_id=END, eos_token_id=END)))
+    return far_from_uniform(Judge(generator, 16)).eval()
+
+
+OTHERS: dict[str, Callable[[], nn.Module]] = {
+    "hierarchical": hierarchical,
+    "from an LSTM": lambda: from_generator("lstm"),
+    "from a GPT-2": lambda: from_generator("gpt2"),
+}
+
+
+@pytest.fixture(params=[*OTHERS, *ENCODERS])
 def judge(request: pytest.FixtureRequest) -> nn.Module:
     """Each kind, without dropout, though it has some in training."""
     torch.manual_seed(0)
-    return hierarchical() if request.param == "hierarchical" else encoder(request.param)
+    return OTHERS[request.param]() if request.param in OTHERS else encoder(request.param)
 
 
 @torch.no_grad()
@@ -266,3 +296,44 @@ def test_what_is_compared(judge: nn.Module, prefixes: bool) -> None:
         if prefixes:
             one = replace(one, mask=torch.arange(one.mask.shape[1]).unsqueeze(0) < int(share * one.mask.sum()) + 1)
         torch.testing.assert_close(logit, logits(judge, one)[0], rtol=1e-5, atol=1e-5)
+
+
+def test_what_does_not_fit_is_compared_too() -> None:
+    """By its share, and with the reply of another row; with 0 there is no such comparison."""
+    judge = hierarchical()
+    torch.manual_seed(3)
+    found = compare(judge, REPLIES, REPLIES, prefixes=False, mismatched=0.25)
+    assert [(one.name, one.weight) for one in found] == [("accuracy", 0.75), ("mismatched", 0.25)]
+    torch.manual_seed(3)
+    torch.testing.assert_close(found[1].real, logits(judge, REPLIES))
+    torch.testing.assert_close(found[1].fake, logits(judge, exchanged(REPLIES)))
+    assert [one.weight for one in compare(judge, REPLIES, REPLIES, prefixes=False)] == [1.0]
+
+
+def test_the_nearest_message_s_reply_is_exchanged() -> None:
+    """By the words of the last message, of a row with another reply; equally near ones are drawn by lot."""
+    asked = {(1, 2, 3): (9,), (1, 2, 4): (8,), (1, 2, 3, 5): (9,), (6, 7): (7,), (6, 8): (6,), (6, 9): (5,)}
+    # the message before the last is the same for all but one, and does not count
+    told = [([6, 7, END] if i == 1 else [4, 4, END]) + [*words, END] for i, words in enumerate(asked)]
+    turns = [[0] * 3 + [1] * (len(ids) - 3) for ids in told]
+    rows_of = [(Told(a, b, cut=False), [*reply, END]) for a, b, reply in zip(told, turns, asked.values(), strict=True)]
+    replies = to_replies(rows_of, END)
+    drawn = [exchanged(replies) for _ in range(40)]
+    said = [{int(one.ids[row, 0]) for one in drawn} for row in range(6)]
+    assert said[:3] == [{8}, {9}, {8}]
+    assert said[3:] == [{6, 5}, {7, 5}, {7, 6}]
+    assert all(torch.equal(one.history, replies.history) for one in drawn)
+
+
+@pytest.mark.parametrize("kind", ["lstm", "gpt2"])
+def test_a_judge_follows_its_generator(kind: str) -> None:
+    """It takes all weights but the last layer's, is undecided at first, and trains nothing that no logit depends on."""
+    judge, other = from_generator(kind), from_generator(kind)
+    judge.follow(other.generator)
+    own, theirs = judge.generator.state_dict(), other.generator.state_dict()
+    assert all(torch.equal(own[name], theirs[name]) for name in theirs)
+    call(judge, REPLIES).square().sum().backward()
+    trained = {name: p.grad is not None for name, p in judge.named_parameters() if p.requires_grad}
+    assert all(trained.values()), trained
+    fresh = Judge(other.generator, 16)
+    assert not call(fresh, REPLIES).any()

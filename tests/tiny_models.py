@@ -60,7 +60,7 @@ def model(kind: str, vocabulary: int, end: int = 1) -> PreTrainedModel:
     torch.manual_seed(5)
     made: PreTrainedModel
     if kind == "gpt2":
-        sizes: dict[str, Any] = {"n_layer": 1, "n_embd": 8, "n_head": 2, "n_positions": 64}
+        sizes: dict[str, Any] = {"n_layer": 1, "n_embd": 8, "n_head": 2, "n_positions": 128}
         made = GPT2LMHeadModel(GPT2Config(vocab_size=vocabulary, bos_token_id=end, eos_token_id=end, **sizes))
     elif kind == "t5":
         sizes = {"d_model": 8, "d_kv": 4, "d_ff": 16, "num_layers": 1, "num_heads": 2, "decoder_start_token_id": end}

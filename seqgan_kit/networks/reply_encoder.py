@@ -20,7 +20,7 @@ class ReplyEncoder(nn.Module):
     Args:
         encoder: whose embedding knows the generator's tokens.
 
-    Raises ValueError for a decoder, or a model with both.
+    Raises ValueError for an encoder-decoder, or a configuration that calls itself a decoder.
     """
 
     def __init__(self, encoder: PreTrainedModel) -> None:
