@@ -234,7 +234,7 @@ with torch.no_grad():
     mask = torch.ones_like(history)
     made = model.generate(input_ids=history, attention_mask=mask, do_sample=False, max_new_tokens=int(length))[0]
 made = made[history.shape[1] if kind == "gpt2" else 1 :]
-assert not [name for name in sys.modules if "seqgan" in name]
+assert "seqgan_kit" not in sys.modules
 print(json.dumps([value, tokenizer.decode(made, skip_special_tokens=True)]))
 """
 
@@ -252,7 +252,7 @@ def test_plain_transformers_read_the_model(here: Path, capsys: pytest.CaptureFix
     capsys.readouterr()
     assert main(["sample", str(run), "--text", message, "--temperature", "0"]) == 0
     greedy = capsys.readouterr().out.strip()
-    done = subprocess.run(
+    done = subprocess.run(  # -I: no PYTHONPATH
         [sys.executable, "-I", "-c", PLAIN, generator, str(run / "model"), str(length), message, reply],
         capture_output=True, text=True, check=False, cwd=here, env=os.environ | {"HF_HUB_OFFLINE": "1"},
     )  # fmt: skip
