@@ -39,7 +39,7 @@ def test_a_run_killed_in_every_phase_and_while_saving_ends_equal(tmp_path: Path)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_every_kind_of_run_ends_equal(tmp_path: Path, name: str) -> None:
-    """Killed in a step of each phase, in a save, and at the next start."""
+    """Killed in a step of each phase."""
     options = ("--adversarial.kl", "0.1", *CASES[name])
     whole = tmp_path / "whole" / "run"
     runs.finish(runs.tiny_dialogue(whole, *options), tmp_path / "log")

@@ -42,7 +42,7 @@ def tokenizer_of(config: GeneratorConfig) -> PreTrainedTokenizerBase | None:
     """The model's own tokenizer; None where the model begins anew. Raises UserError."""
     if config.model is None:
         return None
-    return _loaded(f"{GENERATOR}.model", config.model, AutoTokenizer)
+    return _tokenizer(f"{GENERATOR}.model", config.model)
 
 
 def limits_of(config: GeneratorConfig) -> tuple[int | None, int | None]:
@@ -197,7 +197,7 @@ def build_discriminator(
     try:
         if config.model is not None:
             encoder = _loaded(f"{DISCRIMINATOR}.model", config.model, AutoModel)
-            tokenizer = _loaded(f"{DISCRIMINATOR}.model", config.model, AutoTokenizer)
+            tokenizer = _tokenizer(f"{DISCRIMINATOR}.model", config.model)
             length = _context(encoder.config) or 512
             return RetokenisedEncoder(encoder, tokenizer, source.template.text, length)
         if config.config is not None:
@@ -222,6 +222,14 @@ def _kind(option: str, config: PretrainedConfig) -> Any:
     if type(config) not in kind._model_mapping or (encoder and not getattr(config, "is_decoder", False)):
         raise UserError(f"{option}: {config.model_type} is neither causal nor an encoder-decoder: {OTHERS}")
     return kind
+
+
+def _tokenizer(option: str, name: str) -> PreTrainedTokenizerBase:
+    found: PreTrainedTokenizerBase = _loaded(option, name, AutoTokenizer)
+    # where there is none, transformers make one up of little but special tokens
+    if len(found.get_vocab().keys() - set(found.all_special_tokens)) < 2:
+        raise UserError(f"{option} {name} has no tokenizer: save one beside the model, `tokenizer.save_pretrained`")
+    return found
 
 
 def _loaded(option: str, name: str, kind: Any, **options: Any) -> Any:

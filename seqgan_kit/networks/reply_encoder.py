@@ -28,6 +28,9 @@ class ReplyEncoder(nn.Module):
         if encoder.config.is_encoder_decoder or getattr(encoder.config, "is_decoder", False):
             raise ValueError(f"{type(encoder).__name__} is no encoder")
         self.encoder = encoder
+        pooler = getattr(encoder, "pooler", None)
+        if isinstance(pooler, nn.Module):  # is not read here: several processes would wait for its gradient
+            pooler.requires_grad_(False)
         self.kinds = int(getattr(encoder.config, "type_vocab_size", 0) or 0)
         takes_places = "position_ids" in inspect.signature(encoder.forward).parameters
         # who has no padding token (RoBERTa, made from a configuration) can't tell where it is, and is told its places
