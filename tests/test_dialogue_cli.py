@@ -51,6 +51,13 @@ def run(here: Path) -> Path:
     return make_run(here / "run", CONFIG)
 
 
+@pytest.fixture(params=["lstm", "gpt2", "t5"])
+def any_run(here: Path, request: pytest.FixtureRequest) -> Path:
+    """The same, of every generator."""
+    given = {"lstm": None, "gpt2": json.loads(GPT2), "t5": json.loads(tiny_models.T5)}[request.param]
+    return make_run(here / "run", replace(CONFIG, generator=replace(CONFIG.generator, config=given)))
+
+
 def make_run(folder: Path, config: DialogueConfig, seed: int = 0) -> Path:
     folder.mkdir()
     (folder / "config.yaml").write_text(config_yaml(config))
@@ -123,8 +130,9 @@ def test_replies_to_the_messages_of_a_file(run: Path, here: Path, capsys: pytest
     assert "nowhere.txt does not exist" in refused(capsys, "sample", run, "--file", "nowhere.txt")
 
 
-def test_the_best_of_a_beam_search(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_best_of_a_beam_search(any_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The likeliest first, as many as asked for; with a cost for siblings, others."""
+    run = any_run
     network: Any = load_generator(run)
     template, length = load_template(run)
     given = template.ask([[{"role": "user", "content": ASKED}]])
@@ -204,8 +212,9 @@ def test_mistakes_in_the_run(run: Path, capsys: pytest.CaptureFixture[str]) -> N
 # -- chat and evaluate ---------------------------------------------------------------------------------------------
 
 
-def test_a_piped_chat(run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_piped_chat(any_run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """A reply a line; the second depends on what was said before it, as in `sample` with the whole history."""
+    run = any_run
     monkeypatch.setattr(sys, "stdin", io.StringIO(f"{ASKED}\nwhere is it ?\n/history\n/reset\n{ASKED}\n"))
     first, second, *rest = said(capsys, "chat", run, "--temperature", 0)
     assert [first] == said(capsys, "sample", run, "--text", ASKED, "--temperature", 0)
@@ -381,11 +390,15 @@ def test_a_tokenizer_needs_an_end_but_no_padding(here: Path, capsys: pytest.Capt
         (["--discriminator.config", tiny_models.T5], ["T5Model is no encoder: give an encoder, such as a BERT"]),
         (["--discriminator.config", BERT.replace("200", "20")], ["takes 20 tokens", "give max_position_embeddings"]),
         (["--discriminator.config", BERT, "--discriminator.model", "x"], ["leave out all but one"]),
+        (
+            ["--discriminator.network", "seqgan_kit.networks.cnn.TextCNN"],
+            ["--discriminator.network: TextCNN.forward() takes 3", "whose forward takes ids, mask, history and turns"],
+        ),
     ],
     ids=[
         *("no type", "unknown type", "a string", "encoder", "pictures", "both ways", "without a cache", "both given"),
         *("no folder", "empty folder", "adapters", "judge, no folder", "judge, no type", "judge, no encoder"),
-        *("judge, too short", "judge, both given"),
+        *("judge, too short", "judge, both given", "judge of sentences"),
     ],
 )
 def test_mistakes_in_models(

@@ -123,6 +123,7 @@ def test_options_run_to_the_end(here: Path, name: str) -> None:
 @pytest.mark.parametrize("generator", ["gpt2", "t5"])
 @pytest.mark.parametrize("name", ["roll-outs", "ppo", "from the generator"])
 def test_options_run_with_models_of_hugging_face(here: Path, generator: str, name: str) -> None:
+    """These, too, and with an anchor."""
     run = train(here, *GENERATORS[generator], *OPTIONS[name], "--adversarial.kl", "0.1", "--control.enabled", "false")
     assert len(logged(run, "adversarial", "kl")) == 2
 
@@ -312,6 +313,15 @@ def test_a_model_may_know_more_than_its_tokenizer(here: Path) -> None:
         "--likelihood.optimizer.lr", "0", *OPTIONS["roll-outs"],
     )  # fmt: skip
     assert load_generator(run).model.config.vocab_size == len(tiny_models.tokenizer(some)) + 200
+
+
+def test_an_encoder_of_a_folder_reads_the_text(here: Path) -> None:
+    """With its own tokenizer."""
+    some = tiny_models.conversations()
+    tiny_models.save(here / "encoder", "bert", some)
+    for generator in GENERATORS:
+        run = train(here / generator, *GENERATORS[generator], "--discriminator.model", "encoder")
+        assert len(logged(run, "adversarial", "reward")) == 2
 
 
 def test_weights_are_trained_in_full_precision(here: Path) -> None:

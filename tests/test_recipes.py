@@ -21,7 +21,7 @@ STEPS: dict[str, Callable[[Any], int]] = {
 }
 
 
-@pytest.mark.parametrize("path", sorted(RECIPES.rglob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(RECIPES.rglob("*.yaml")), ids=lambda path: str(path.relative_to(RECIPES)))
 def test_recipe_is_a_complete_configuration(path: Path) -> None:
     """Every recipe is read without an unknown key, and its head names source, expected, measured and command."""
     task = path.parent.name if path.parent != RECIPES else "text"

@@ -192,26 +192,50 @@ def build_discriminator(
     given = [f"{DISCRIMINATOR}.{name}" for name, value in ways.items() if value is not None]
     if len(given) > 1:
         raise UserError(f"{' and '.join(given)} are given: leave out all but one")
+    try:
+        found = _discriminator(config, source, generator)
+        _check_judges(found, source)
+    except UserError:
+        raise
+    except Exception as error:  # whatever a model or a user's class makes of being asked in a way that is not its own
+        option = given[0] if given else f"{DISCRIMINATOR}.network"
+        wanted = "an encoder, such as a BERT" if given else "a class whose forward takes ids, mask, history and turns"
+        raise UserError(f"{option}: {_line(error)}: give {wanted}") from error
+    return found
+
+
+@torch.no_grad()
+def _check_judges(network: nn.Module, source: Source) -> None:
+    """Raises ValueError, or whatever the network raises, where it does not judge replies."""
+    some = rows(source.train, slice(2))
+    logits = network.eval()(some.ids, some.mask, *some.context)
+    network.train()
+    if logits.shape not in (some.ids.shape[:1], some.ids.shape):
+        raise ValueError(
+            f"it gives {tuple(logits.shape)} for replies {tuple(some.ids.shape)}, not a logit a row or token"
+        )
+
+
+def _discriminator(
+    config: DiscriminatorConfig, source: Source, generator: Seq2SeqGenerator | LanguageModel
+) -> nn.Module:
     if config.from_generator:
         return Judge(generator, width_of(generator, source))
-    try:
-        if config.model is not None:
-            encoder = _loaded(f"{DISCRIMINATOR}.model", config.model, AutoModel)
-            tokenizer = _tokenizer(f"{DISCRIMINATOR}.model", config.model)
-            length = _context(encoder.config) or 512
-            return RetokenisedEncoder(encoder, tokenizer, source.template.text, length)
-        if config.config is not None:
-            special = {"vocab_size": source.vocabulary, "pad_token_id": None}
-            found = _configured(DISCRIMINATOR, config.config, special)
-            room, need = _context(found), source.template.max_history + source.length
-            if room is not None and room < need:
-                raise UserError(
-                    f"{DISCRIMINATOR}.config takes {room} tokens, but history and reply have up to {need}: "
-                    f"give max_position_embeddings {need}, or a lower --data.max_history"
-                )
-            return ReplyEncoder(_built(DISCRIMINATOR, AutoModel, found))
-    except ValueError as error:
-        raise UserError(f"{DISCRIMINATOR}: {error}: give an encoder, such as a BERT") from error
+    if config.model is not None:
+        encoder = _loaded(f"{DISCRIMINATOR}.model", config.model, AutoModel, dtype=torch.float32)
+        tokenizer = _tokenizer(f"{DISCRIMINATOR}.model", config.model)
+        length = _context(encoder.config) or 512
+        return RetokenisedEncoder(encoder, tokenizer, source.template.text, length)
+    if config.config is not None:
+        special = {"vocab_size": source.vocabulary, "pad_token_id": None}
+        found = _configured(DISCRIMINATOR, config.config, special)
+        room, need = _context(found), source.template.max_history + source.length
+        if room is not None and room < need:
+            raise UserError(
+                f"{DISCRIMINATOR}.config takes {room} tokens, but history and reply have up to {need}: "
+                f"give max_position_embeddings {need}, or a lower --data.max_history"
+            )
+        return ReplyEncoder(_built(DISCRIMINATOR, AutoModel, found))
     return config.network(source.vocabulary)
 
 
