@@ -7,6 +7,7 @@ import os
 import pty
 import random
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -210,6 +211,7 @@ class Person:
             **dict.fromkeys(("stdin", "stdout", "stderr"), slave),  # type: ignore[call-overload]
             pass_fds=[readable],
             start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # who runs the tests may ignore it
             env={**os.environ, **ENVIRONMENT},
         )
         os.close(slave)

@@ -203,8 +203,8 @@ def test_mistakes_in_options(
         ("return [[0.0]] * len(completions)", ["returned 1 for completion", "tokens"]),
         ("return [float('nan')] * len(completions)", ["returned nan", "finite"]),
         ("return ['good'] * len(completions)", ["returned 'good'", "number"]),
-        ("return [len(one['nothing']) for one in prompts]", ["raised TypeError", "taste.py, line 2", "prompts"]),
-        ("raise KeyError('nothing')", ["raised KeyError: 'nothing'", "taste.py, line 2", "then resume"]),
+        ("return [len(one['nothing']) for one in prompts]", ["raised TypeError", "fondness.py, line 2", "prompts"]),
+        ("raise KeyError('nothing')", ["raised KeyError: 'nothing'", "fondness.py, line 2", "then resume"]),
     ],
     ids=["too few", "one number", "too few per token", "nan", "text", "wrong column", "raises"],
 )
@@ -212,12 +212,13 @@ def test_a_wrong_own_reward_is_told_by_name(
     here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, body: str, expected: list[str]
 ) -> None:
     """And the run goes on from its last checkpoint once it is mended."""
-    (here / "taste.py").write_text(f"def brief(completions, prompts, references):\n    {body}\n")
-    monkeypatch.delitem(sys.modules, "taste", raising=False)
-    words = runs.tiny_dialogue(here / "run", *SHORT, "--adversarial.rewards", "[{function: taste.brief}]")
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # the mended file may be as long, in the same second
+    (here / "fondness.py").write_text(f"def brief(completions, prompts, references):\n    {body}\n")
+    monkeypatch.delitem(sys.modules, "fondness", raising=False)
+    words = runs.tiny_dialogue(here / "run", *SHORT, "--adversarial.rewards", "[{function: fondness.brief}]")
     told = refused(capsys, *words)
-    assert all(part in told for part in ["reward taste.brief", *expected]), told
-    (here / "taste.py").write_text("def brief(completions):\n    return [1.0] * len(completions)\n")
-    del sys.modules["taste"]
+    assert all(part in told for part in ["reward fondness.brief", *expected]), told
+    (here / "fondness.py").write_text("def brief(completions):\n    return [1.0] * len(completions)\n")
+    del sys.modules["fondness"]
     assert f"seqgan-kit chat {here / 'run'}" in "\n".join(said(capsys, "resume", here / "run"))
-    del sys.modules["taste"]
+    del sys.modules["fondness"]

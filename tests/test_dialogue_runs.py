@@ -167,7 +167,7 @@ def test_half_of_the_warm_up_s_replies_are_searched_for(here: Path, monkeypatch:
 @pytest.mark.parametrize("repeats", [1, 4])
 def test_an_own_reward_sees_messages_and_references(here: Path, repeats: int) -> None:
     """Of each reply the messages before it, the human reply to them, and the columns of its conversation."""
-    (here / "taste.py").write_text(
+    (here / "liking.py").write_text(
         """
 calls = []
 
@@ -182,10 +182,10 @@ def brief(completions, completion_ids):
     tiny_models.write(here / "own.jsonl", tiny_models.conversations(), topic="shapes")
     run = train(
         here, "--data.path", "own.jsonl", "--adversarial.discriminator_weight", "0",
-        "--adversarial.rewards", "[{function: taste.seen, weight: 2}, {function: taste.brief}]",
+        "--adversarial.rewards", "[{function: liking.seen, weight: 2}, {function: liking.brief}]",
         "--adversarial.turns.repeats", str(repeats), "--control.enabled", "false",
     )  # fmt: skip
-    calls: list[Any] = sys.modules.pop("taste").calls
+    calls: list[Any] = sys.modules.pop("liking").calls
     for completions, prompts, references, topic, ids in calls:
         assert len(completions) == len(prompts) == len(references) == len(ids) == 8
         assert topic == ["shapes"] * 8

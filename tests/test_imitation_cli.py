@@ -403,7 +403,7 @@ COMMANDS = {
     "evaluate run --seed 4294967296": ["--seed 4294967296: give a number from 0"],
     "watch begun": ["begun/model holds no model", "resume begun"],
     "watch text": ["watch is for runs of imitation", "text is one of text"],
-    "watch other": ["other is a run of 'chess'", "text and imitation"],
+    "watch other": ["other is a run of 'chess'", "text and dialogue and imitation"],
     "watch broken": ["broken/run.json: not a JSON object"],
     "train imitatio": ["unknown task 'imitatio'", "imitation"],
 }
