@@ -37,6 +37,7 @@ from torch import Tensor, nn
 
 from seqgan_kit import credit as credits
 from seqgan_kit import sampling, token_credit
+from seqgan_kit.dialogue.discriminator import call, call_prefixes
 from seqgan_kit.engine import Engine, RunConfig
 from seqgan_kit.learning import Metrics, OptimizerConfig
 from seqgan_kit.networks.hierarchical import HierarchicalDiscriminator
@@ -252,13 +253,13 @@ class Judge:
     def __init__(self, discriminator: HierarchicalDiscriminator) -> None:
         self.discriminator = discriminator
 
+    @torch.no_grad()
     def __call__(self, tokens: Tokens) -> Tensor:
-        return self.prefixes(tokens)[:, -1]
+        return call(self.discriminator, tokens).sigmoid()
 
     @torch.no_grad()
     def prefixes(self, tokens: Tokens) -> Tensor:
-        logits: Tensor = self.discriminator(tokens.ids, tokens.mask, *tokens.context)
-        return logits.sigmoid()
+        return call_prefixes(self.discriminator, tokens).sigmoid()
 
 
 Opening = Callable[[Any, Replies, int], tuple[sampling.TokenNetwork, Tensor, Any]]

@@ -172,8 +172,9 @@ def repeated(sample: S, times: int) -> S:
 
 
 def last(values: Tensor, mask: Tensor) -> Tensor:
-    """The value at the last counted step of each row: (batch, time) twice -> (batch,)."""
-    return values.gather(1, mask.sum(1, keepdim=True) - 1).squeeze(1)
+    """The value at the last counted step of each row: (batch, time, ...) and (batch, time) -> (batch, ...)."""
+    place = (mask.sum(1) - 1).view(-1, *[1] * (values.dim() - 1))
+    return values.gather(1, place.expand(-1, -1, *values.shape[2:])).squeeze(1)
 
 
 def actions(sample: Tokens | Transitions | Images) -> int:

@@ -7,11 +7,14 @@ from copy import deepcopy
 from dataclasses import replace
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from seqgan_kit import credit as credits
 from seqgan_kit import sampling
-from seqgan_kit.samples import Tokens, last, rows
+from seqgan_kit.samples import Tokens, last, rows, size
+
+ROLLED = 3000  # completions at a time: more do not stay in a CPU's cache, nor fewer fill its products
 
 
 class SampleReward(Protocol):
@@ -66,6 +69,11 @@ class MonteCarlo(Credit):
 
     def __call__(self, sampled: Tokens, earned: Tensor, reward: SampleReward) -> Tensor:
         self._follow()
+        some = max(1, ROLLED // (self.rollouts * sampled.ids.shape[1]))
+        parts = [slice(i, i + some) for i in range(0, size(sampled), some)]
+        return torch.cat([self._of(rows(sampled, part), earned[part], reward) for part in parts])
+
+    def _of(self, sampled: Tokens, earned: Tensor, reward: SampleReward) -> Tensor:
         network = sampling.under(self.lagging.eval(), sampled)
         done = sampling.roll_out(network, sampled, self.rollouts, self.length, self.end)
         # a completion has its sample's context

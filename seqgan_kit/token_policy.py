@@ -14,7 +14,7 @@ from seqgan_kit import estimators, rewards, sampling
 from seqgan_kit.engine import Engine
 from seqgan_kit.learning import Learner, Metrics
 from seqgan_kit.players import Baseline, Estimator, Score
-from seqgan_kit.samples import Tokens, last, rows, size
+from seqgan_kit.samples import Tokens, rows, size
 from seqgan_kit.token_credit import Credit
 
 PREFIXES = 512  # scored at a time
@@ -74,6 +74,8 @@ class TokenPolicy:
     critic: a learned baseline, taken off before the other one.
     anchor: what the generator must stay near to.
     teacher_forcing: likelihood steps on the real batch after each update (Li et al. 2017, algorithm 1).
+    prefixes: the discriminator's logits of every prefix in one pass, (batch, time); without it, each prefix is scored
+        as a row of its own.
     """
 
     engine: Engine
@@ -93,6 +95,7 @@ class TokenPolicy:
     critic: Critic | None = None
     anchor: Anchor | None = None
     teacher_forcing: int = 0
+    prefixes: Callable[[Tokens], Tensor] | None = None
 
     def sample(self, real: Tokens) -> Tokens:
         network = sampling.under(self.learner.network.eval(), real)
@@ -204,13 +207,12 @@ class _Earned:
         """The discriminator's reward of each prefix, (rows, time), 0 on padding."""
         if not self.policy.discriminator_weight:
             return torch.zeros(tokens.ids.shape, device=tokens.ids.device)
-        logits = self.score(tokens)
-        worth = self.policy.reward(logits) if logits.dim() == 2 else self._worth_of_prefixes(tokens)
+        at_once = self.policy.prefixes
+        worth = self._worth_of_prefixes(tokens) if at_once is None else self.policy.reward(at_once(tokens))
         return self.policy.discriminator_weight * worth * tokens.mask
 
     def _worth(self, tokens: Tokens) -> Tensor:
-        logits = self.score(tokens)
-        return self.policy.reward(last(logits, tokens.mask) if logits.dim() == 2 else logits)
+        return self.policy.reward(self.score(tokens))
 
     def _worth_of_prefixes(self, tokens: Tokens) -> Tensor:
         """Each prefix as a row of its own, for a discriminator that judges whole rows."""

@@ -22,14 +22,14 @@ from transformers import (
 )
 
 from replies import END, LENGTH, REPLIES, VOCABULARY, alone, far_from_uniform, with_other_padding
-from seqgan_kit.dialogue.discriminator import call, compare, exchanged, shortened
+from seqgan_kit.dialogue.discriminator import call, call_prefixes, compare, exchanged, shortened
 from seqgan_kit.dialogue.template import Told, to_replies
 from seqgan_kit.networks.hierarchical import HierarchicalDiscriminator
 from seqgan_kit.networks.judge import Judge
 from seqgan_kit.networks.language_models import LanguageModel
 from seqgan_kit.networks.reply_encoder import ReplyEncoder, RetokenisedEncoder
 from seqgan_kit.networks.seq2seq import Seq2SeqConfig, Seq2SeqGenerator
-from seqgan_kit.samples import Replies, last, repeated, rows, size
+from seqgan_kit.samples import Replies, concatenate, repeated, rows, size
 from seqgan_kit.text.tokenizers import train_tokenizer
 from test_sampling import assert_distributed
 
@@ -80,7 +80,23 @@ def logits(judge: nn.Module, replies: Replies) -> Tensor:
     """Of what the mask shows, (batch,)."""
     found = call(judge, replies)
     assert found.dtype == torch.float32
-    return found if found.dim() == 1 else last(found, replies.mask)
+    assert found.shape == (size(replies),)
+    return found
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", OTHERS)
+def test_all_prefixes_are_judged_at_once(kind: str) -> None:
+    """As each is as a row of its own, also among rows with the same history."""
+    torch.manual_seed(0)
+    network, replies = OTHERS[kind](), concatenate([REPLIES, rows(REPLIES, slice(0, 2))])
+    found = call_prefixes(network, replies)
+    assert found.shape == replies.ids.shape
+    for t in range(LENGTH):
+        shown = replies.mask & (torch.arange(LENGTH) <= t)
+        expected = logits(network, replace(replies, mask=shown))
+        there = replies.mask[:, t]
+        torch.testing.assert_close(found[there, t], expected[there], rtol=1e-5, atol=1e-5)
 
 
 def test_padding_changes_no_logit(judge: nn.Module) -> None:
@@ -127,8 +143,7 @@ def test_hierarchical_equals_a_loop() -> None:
     def read(ids: Tensor) -> Tensor:
         return network.words(network.embedding(ids).unsqueeze(0))[1][0][0, 0]
 
-    found = network(REPLIES.ids, REPLIES.mask, *REPLIES.context)
-    assert found.shape == (size(REPLIES), LENGTH)
+    found = call_prefixes(network, REPLIES)
     for row in range(size(REPLIES)):
         history, turns, reply = REPLIES.history[row], REPLIES.turns[row], REPLIES.ids[row, REPLIES.mask[row]]
         said = [read(history[turns == turn]) for turn in range(int(turns.max()) + 1)]

@@ -150,7 +150,7 @@ def test_accuracy_is_balanced_and_of_the_whole_reply() -> None:
     network = HierarchicalDiscriminator(VOCABULARY, 8, 8).eval()
     for row in range(7):
         one = trimmed(rows(found, slice(row, row + 1)))
-        expected.append(network(one.ids, one.mask, *one.context)[0, -1])
+        expected.append(network(one.ids, one.mask, *one.context)[0])
     wide = replace(found, ids=F.pad(found.ids, (0, 3), value=5), mask=F.pad(found.mask, (0, 3)))
     torch.testing.assert_close(evaluators.judge(network, wide), torch.stack(expected))
     many, few = noise(rng, 90, WORDS[:4]), noise(rng, 10, WORDS[4:])

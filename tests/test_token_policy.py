@@ -249,12 +249,12 @@ def of_first_token(completions: list[str]) -> list[float]:
     return [float(text.split()[0]) for text in completions]
 
 
-@pytest.mark.parametrize("score", [total, running])
+@pytest.mark.parametrize("at_once", [None, running])
 @pytest.mark.parametrize("chunk", [3, 512])
 def test_prefixes_earn_what_the_discriminator_makes_of_them(
-    score: Callable[[Tokens], Tensor], chunk: int, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    at_once: Callable[[Tokens], Tensor] | None, chunk: int, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whether it gives a logit for each prefix, or for rows; what users give goes to every token, and is asked once."""
+    """Whether it judges them at once, or as rows; what users give goes to every token, and is asked once."""
     monkeypatch.setattr(token_policy, "PREFIXES", chunk)
     asked = Kept(lambda: torch.zeros(()))
 
@@ -269,8 +269,9 @@ def test_prefixes_earn_what_the_discriminator_makes_of_them(
         reward=torch.sigmoid,
         discriminator_weight=2.0,
         user_rewards=[Reward(reward, 0.5)],
+        prefixes=at_once,
     )
-    found = policy.update(REPLIES, REPLIES, score)
+    found = policy.update(REPLIES, REPLIES, total)
     expected = torch.zeros(REPLIES.ids.shape)
     for row, ids in enumerate(shown(REPLIES)):
         for t in range(len(ids)):
@@ -280,11 +281,9 @@ def test_prefixes_earn_what_the_discriminator_makes_of_them(
     assert found["reward"] == pytest.approx(last(expected, REPLIES.mask).mean().item())
 
 
-@pytest.mark.parametrize("score", [total, running])
-def test_whole_replies_earn_their_last_logit(score: Callable[[Tokens], Tensor], engine: Engine) -> None:
-    """Of a discriminator of prefixes, that of the longest one."""
+def test_whole_replies_earn_their_logit(engine: Engine) -> None:
     policy, kept = policy_of(engine, seq2seq())
-    found = policy.update(REPLIES, REPLIES, score)
+    found = policy.update(REPLIES, REPLIES, total)
     expected = [WORTH[ids].sum().item() for ids in shown(REPLIES)]
     assert kept.credit[:, 0].tolist() == pytest.approx(expected, abs=1e-5)
     assert found["reward"] == pytest.approx(sum(expected) / ROWS)

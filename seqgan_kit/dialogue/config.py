@@ -51,7 +51,9 @@ class DiscriminatorConfig:
 
     Args:
         network: class that is built with the vocabulary's size; its forward takes ids and mask of the replies, (batch,
-            time), history and turns, (batch, past), and returns a logit a row, or one a prefix, higher = more human.
+            time), history and turns, (batch, past), and returns a logit of what the mask shows, (batch,), higher =
+            more human. If it has `scores_prefixes = True`, it is called with `prefixes=True`, too, and then returns
+            one of each prefix, (batch, time): REGS in one pass.
         model: folder or name of a Hugging Face encoder, which reads the text by its own tokenizer, instead.
         config: of an encoder that begins anew and reads the generator's tokens, {model_type: bert, ...}, instead.
         from_generator: instead, begin as the generator is after its likelihood phase, with another last layer.

@@ -9,12 +9,18 @@ import torch
 from torch import Tensor, nn
 
 from seqgan_kit.players import Comparison
-from seqgan_kit.samples import Replies, Tokens, concatenate, last, size
+from seqgan_kit.samples import Replies, Tokens, concatenate, size
 
 
 def call(module: nn.Module, tokens: Tokens) -> Tensor:
-    """Logits (batch,) of what the mask shows, or (batch, time) of every prefix."""
+    """Logits (batch,) of what the mask shows."""
     logits: Tensor = module(tokens.ids, tokens.mask, *tokens.context)
+    return logits
+
+
+def call_prefixes(module: nn.Module, tokens: Tokens) -> Tensor:
+    """Logits (batch, time) of every prefix, by a network that `scores_prefixes`."""
+    logits: Tensor = module(tokens.ids, tokens.mask, *tokens.context, prefixes=True)
     return logits
 
 
@@ -31,10 +37,7 @@ def compare(
     joined = concatenate(parts)  # one forward of the prepared module, which several processes need
     if prefixes:
         joined = shortened(joined)
-    logits = call(module, joined)
-    if logits.dim() == 2:
-        logits = last(logits, joined.mask)
-    of_real, of_fake, *of_others = logits.split([size(part) for part in parts])
+    of_real, of_fake, *of_others = call(module, joined).split([size(part) for part in parts])
     found = [Comparison("accuracy", 1.0 - mismatched, of_real, of_fake)]
     return found + [Comparison("mismatched", mismatched, of_real, others) for others in of_others]
 

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from seqgan_kit.dialogue.discriminator import call
 from seqgan_kit.networks.hierarchical import HierarchicalDiscriminator
-from seqgan_kit.samples import Replies, concatenate, last, rows, size, trimmed
+from seqgan_kit.samples import Replies, concatenate, rows, size, trimmed
 
 CHUNK = 256  # replies judged at a time
 
@@ -166,7 +167,7 @@ def train(
         # one point for both kinds: where they are replies to the same histories, a history is in a batch with both
         where = torch.rand(half, generator=generator).to(device)
         chosen = [rows(kind, (where * size(kind)).long()) for kind in (positive, negative)]
-        logits = whole(network.train(), trimmed(concatenate(chosen)))
+        logits = call(network.train(), trimmed(concatenate(chosen)))
         loss = F.softplus(torch.cat([-logits[:half], logits[half:]])).mean()
         optimizer.zero_grad()
         loss.backward()
@@ -185,13 +186,8 @@ def judge(network: HierarchicalDiscriminator, replies: Replies) -> Tensor:
     """The logit of each whole reply: (batch,)."""
     network.eval()
     return torch.cat(
-        [whole(network, trimmed(rows(replies, slice(i, i + CHUNK)))) for i in range(0, size(replies), CHUNK)]
+        [call(network, trimmed(rows(replies, slice(i, i + CHUNK)))) for i in range(0, size(replies), CHUNK)]
     )
-
-
-def whole(network: HierarchicalDiscriminator, replies: Replies) -> Tensor:
-    """(batch,): of the prefixes' logits, that of the last one."""
-    return last(network(replies.ids, replies.mask, *replies.context), replies.mask)
 
 
 def shuffled(replies: Replies, generator: torch.Generator) -> Replies:

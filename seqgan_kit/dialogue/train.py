@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from seqgan_kit import credit as credits
 from seqgan_kit.decoding import beam_search
 from seqgan_kit.dialogue.config import DialogueConfig
-from seqgan_kit.dialogue.discriminator import call, compare
+from seqgan_kit.dialogue.discriminator import call, call_prefixes, compare
 from seqgan_kit.dialogue.evaluation import Evaluation, Generator, check_evaluators, table_of_replies
 from seqgan_kit.dialogue.models import (
     build_discriminator,
@@ -169,7 +169,11 @@ class _Parts:
             self._critic(),
             self.anchor,
             config.teacher_forcing,
+            self._score_prefixes if getattr(self.judge, "scores_prefixes", False) else None,
         )
+
+    def _score_prefixes(self, tokens: Tokens) -> Tensor:
+        return call_prefixes(self.judge.eval(), tokens)
 
     def _critic(self) -> Critic | None:
         config = self.config.adversarial.critic

@@ -6,11 +6,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence
+
+from seqgan_kit.samples import last
 
 
 class HierarchicalDiscriminator(nn.Module):
-    """History and reply -> a logit of each of the reply's prefixes, higher = more human: (batch, time).
+    """History and reply -> a logit, higher = more human: (batch,); or one of each of the reply's prefixes.
 
     An LSTM reads the words of each utterance, another the utterances; the logit is linear in its last state. Every
     prefix of the reply is an utterance that the second LSTM reads from the same state, that after the history, so all
@@ -22,6 +25,8 @@ class HierarchicalDiscriminator(nn.Module):
         dropout: of embeddings and of what utterances become, in training.
     """
 
+    scores_prefixes = True
+
     def __init__(self, vocabulary: int, embedding: int = 128, hidden: int = 128, dropout: float = 0.0) -> None:
         super().__init__()
         self.embedding = nn.Embedding(vocabulary, embedding)
@@ -30,20 +35,29 @@ class HierarchicalDiscriminator(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(hidden, 1)
 
-    def forward(self, ids: Tensor, mask: Tensor, history: Tensor, turns: Tensor) -> Tensor:
-        """ids, mask: (batch, time), of which the mask says only where a logit has a meaning. history, turns: (batch,
-        past), as of `Replies`. -> (batch, time), float32."""
+    def forward(self, ids: Tensor, mask: Tensor, history: Tensor, turns: Tensor, prefixes: bool = False) -> Tensor:
+        """ids, mask: (batch, time). history, turns: (batch, past), as of `Replies`. -> (batch,), float32, of what the
+        mask shows; (batch, time), of each prefix, where it is asked for."""
         hidden, cell = self._after(history, turns)
         read, _ = self.words(self.dropout(self.embedding(ids)))
-        batch, time, width = read.shape
-        lstm = self.utterances
-        weights: Any = lstm.weight_ih_l0, lstm.weight_hh_l0, lstm.bias_ih_l0, lstm.bias_hh_l0
-        every = [state.unsqueeze(1).expand(-1, time, -1).reshape(-1, width) for state in (hidden, cell)]
-        hidden, _ = torch.lstm_cell(self.dropout(read).flatten(0, 1), every, *weights)
-        return self.output(self.dropout(hidden)).view(batch, time).float()
+        if not prefixes:
+            read = last(read, mask).unsqueeze(1)
+        lstm: Any = self.utterances
+        # a step of it for each prefix; what comes from the history is the same for all of them
+        known = F.linear(hidden, lstm.weight_hh_l0, lstm.bias_hh_l0).unsqueeze(1)
+        gates = F.linear(self.dropout(read), lstm.weight_ih_l0, lstm.bias_ih_l0) + known
+        enter, forget, new, leave = gates.chunk(4, dim=-1)
+        cells = forget.sigmoid() * cell.unsqueeze(1) + enter.sigmoid() * new.tanh()
+        logits: Tensor = self.output(self.dropout(leave.sigmoid() * cells.tanh()))
+        return (logits.squeeze(-1) if prefixes else logits.flatten()).float()
 
     def _after(self, history: Tensor, turns: Tensor) -> tuple[Tensor, Tensor]:
-        """The second LSTM's state after the history, (batch, hidden) twice."""
+        """The second LSTM's state after the history, (batch, hidden) twice. A history that rows share is read once."""
+        both, own = torch.stack([history, turns], dim=2).unique(dim=0, return_inverse=True)
+        hidden, cell = self._read(*both.unbind(2))
+        return hidden[own], cell[own]
+
+    def _read(self, history: Tensor, turns: Tensor) -> tuple[Tensor, Tensor]:
         ids, lengths = utterances(history, turns)
         batch, count, _ = ids.shape
         flat, told = ids.flatten(0, 1), lengths.flatten() > 0

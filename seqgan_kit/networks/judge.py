@@ -9,10 +9,11 @@ from torch.nn import functional as F
 
 from seqgan_kit.networks.language_models import LanguageModel
 from seqgan_kit.networks.seq2seq import Seq2SeqGenerator
+from seqgan_kit.samples import last
 
 
 class Judge(nn.Module):
-    """History and reply -> a logit of each of the reply's prefixes, higher = more human: (batch, time), in one pass.
+    """History and reply -> a logit, higher = more human: (batch,); or one of each of the reply's prefixes, in one pass.
 
     A copy of the generator with a linear layer, 0 at first, in the place of its own; as reward models of language
     models begin (Ouyang et al. 2022, sec. 3.5).
@@ -21,6 +22,8 @@ class Judge(nn.Module):
         generator: to be copied. `follow` takes its weights later.
         width: of its features.
     """
+
+    scores_prefixes = True
 
     def __init__(self, generator: Seq2SeqGenerator | LanguageModel, width: int) -> None:
         super().__init__()
@@ -36,9 +39,9 @@ class Judge(nn.Module):
         """Takes the generator's weights."""
         self.generator.load_state_dict(generator.state_dict())
 
-    def forward(self, ids: Tensor, mask: Tensor, history: Tensor, turns: Tensor) -> Tensor:
-        """ids, mask: (batch, time), of which the mask says only where a logit has a meaning. history, turns: (batch,
-        past), as of `Replies`. -> (batch, time), float32."""
+    def forward(self, ids: Tensor, mask: Tensor, history: Tensor, turns: Tensor, prefixes: bool = False) -> Tensor:
+        """ids, mask: (batch, time). history, turns: (batch, past), as of `Replies`. -> (batch,), float32, of what the
+        mask shows; (batch, time), of each prefix, where it is asked for."""
         features = self.generator.features(F.pad(ids, (0, 1)), history, turns)[:, 1:]  # known after each token
-        logits: Tensor = self.output(features)
+        logits: Tensor = self.output(features if prefixes else last(features, mask))
         return logits.squeeze(-1).float()
