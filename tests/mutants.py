@@ -315,7 +315,8 @@ MUTANTS = [
     Mutant(REWARDS, "        return 0.0\n", "        return 1.0\n", "test_rewards.py"),
     Mutant(REWARDS, "[list(row) for row in ids]", "ids", "test_rewards.py"),
     # networks and the oracle
-    Mutant(OUTPUT, "slope.new_full((len(slope), 1), -1.0)", "slope.new_full((len(slope), 1), 1.0)", "test_networks.py"),
+    Mutant(OUTPUT, "slope = found * -gradient[part]", "slope = found * gradient[part]", "test_networks.py"),
+    Mutant(OUTPUT, "ctx.kept.append(logits.exp_())", "ctx.kept.append(logits)", "test_networks.py"),
     Mutant(OUTPUT, "to_bias += slope.sum(0)", "to_bias = slope.sum(0)", "test_networks.py::test_log_probs_equal_torch"),
     Mutant(
         LSTM,

@@ -29,20 +29,26 @@ def problem() -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return hidden, weight, bias, torch.randint(7, (4, 5))
 
 
+@pytest.mark.parametrize("kept", [0, 10**6])
 @pytest.mark.parametrize("block", [1, 7, 3 * 7, 19 * 7, 20 * 7, 10**6])
-def test_log_probs_equal_torch(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Values, and gradients of any weighted sum, are those of log_softmax and gather, whatever the block."""
+def test_log_probs_equal_torch(block: int, kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Values, and gradients of any weighted sum, are those of log_softmax and gather, whatever the block, and whether
+    probabilities are kept; a second time, too."""
     monkeypatch.setattr(output, "CPU_BLOCK", block)
+    monkeypatch.setattr(output, "KEPT", kept)
+    monkeypatch.setattr(output, "KEPT_WIDTH", 1)
     hidden, weight, bias, targets = problem()
     cotangent = torch.randn(4, 5)
     found = output.log_probs(hidden, weight, bias, targets)
     exact = [tensor.detach().double().requires_grad_() for tensor in (hidden, weight, bias)]
     expected = F.linear(*exact).log_softmax(-1).gather(2, targets.unsqueeze(2)).squeeze(2)
     torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-5)
-    slopes = torch.autograd.grad((found * cotangent).sum(), (hidden, weight, bias))
+    total = (found * cotangent).sum()
     references = torch.autograd.grad((expected * cotangent).sum(), exact)
-    for slope, reference in zip(slopes, references, strict=True):
-        torch.testing.assert_close(slope.double(), reference, rtol=1e-4, atol=1e-5)
+    for _ in range(2):
+        slopes = torch.autograd.grad(total, (hidden, weight, bias), retain_graph=True)
+        for slope, reference in zip(slopes, references, strict=True):
+            torch.testing.assert_close(slope.double(), reference, rtol=1e-4, atol=1e-5)
 
 
 def test_log_probs_refuse_a_second_derivative() -> None:

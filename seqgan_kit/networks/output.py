@@ -10,6 +10,8 @@ from torch.nn import functional as F
 
 # The largest block of logits held at once, in floats: on a CPU it should stay in the second-level cache.
 CPU_BLOCK, GPU_BLOCK = 1_000_000, 200_000_000
+# Probabilities are kept for the backward pass if they are at most so many floats, and no narrower layer made them.
+KEPT, KEPT_WIDTH = 16_000_000, 64
 
 
 def block_rows(device: torch.device, vocabulary: int) -> int:
@@ -21,7 +23,8 @@ def log_probs(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> 
     """log softmax(hidden @ weight.T + bias) at `targets`, in float32 whatever the precision.
 
     hidden: (..., width). weight: (vocabulary, width). bias: (vocabulary,). targets: (...) int64. Returns (...).
-    Logits are made again in the backward pass: on a CPU that costs less than writing and reading them.
+    Where the layer is narrow, or there are many, logits are made again in the backward pass: on a CPU that costs less
+    than writing and reading them.
     """
     flat: Tensor = _LogProbs.apply(hidden.flatten(0, -2).float(), weight, bias, targets.flatten())
     return flat.view(targets.shape)
@@ -32,12 +35,16 @@ class _LogProbs(torch.autograd.Function):
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
         ctx.save_for_backward(hidden, weight, bias, targets)
         rows = block_rows(hidden.device, len(weight))
+        keep = len(hidden) * len(weight) <= KEPT and hidden.shape[1] >= KEPT_WIDTH and any(ctx.needs_input_grad)
+        ctx.kept = []
         found = torch.empty(len(hidden), device=hidden.device)
         with torch.autocast(hidden.device.type, enabled=False):
             for start in range(0, len(hidden), rows):
                 part = slice(start, start + rows)
                 logits = F.linear(hidden[part], weight, bias).log_softmax(-1)
                 found[part] = logits.gather(1, targets[part, None]).squeeze(1)
+                if keep:
+                    ctx.kept.append(logits.exp_())
         return found
 
     @staticmethod
@@ -46,10 +53,11 @@ class _LogProbs(torch.autograd.Function):
         gradient = gradients[0].unsqueeze(1)
         rows = block_rows(hidden.device, len(weight))
         to_hidden, to_weight, to_bias = torch.empty_like(hidden), torch.zeros_like(weight), torch.zeros_like(bias)
-        for start in range(0, len(hidden), rows):
+        for i, start in enumerate(range(0, len(hidden), rows)):
             part = slice(start, start + rows)
-            slope = F.linear(hidden[part], weight, bias).softmax(-1)  # d log p(target) / d logits = one-hot - p
-            slope.scatter_add_(1, targets[part, None], slope.new_full((len(slope), 1), -1.0)).mul_(-gradient[part])
+            found = ctx.kept[i] if ctx.kept else F.linear(hidden[part], weight, bias).softmax(-1)
+            slope = found * -gradient[part]  # d log p(target) / d logits = one-hot - p
+            slope.scatter_add_(1, targets[part, None], gradient[part])
             torch.mm(slope, weight, out=to_hidden[part])
             to_weight.addmm_(slope.T, hidden[part])
             to_bias += slope.sum(0)
