@@ -31,6 +31,7 @@ from transformers import (
 
 from replies import END, LENGTH, REPLIES, VOCABULARY, alone, far_from_uniform, stepped, with_other_padding
 from seqgan_kit import sampling
+from seqgan_kit.networks.histories import each_once
 from seqgan_kit.networks.language_models import LanguageModel
 from seqgan_kit.networks.seq2seq import WEIGHTS, Seq2SeqConfig, Seq2SeqGenerator
 from seqgan_kit.samples import Replies, rows
@@ -258,3 +259,23 @@ def test_seq2seq_is_loaded_as_it_was_saved(tmp_path: Path) -> None:
     assert (again.config.start, again.config.end, again.config.dropout) == (5, END, 0.1)
     found, expected = (each.eval()(REPLIES.ids, *REPLIES.context) for each in (again, network))
     assert found.equal(expected)
+
+
+def test_a_history_is_read_once() -> None:
+    """By all that are alike in both tensors; each row then has its own, in order."""
+    history, told = (
+        torch.tensor([[2, 1], [1, 2], [2, 1], [2, 1]]),
+        torch.tensor([[1, 1], [1, 1], [0, 1], [1, 1]]).bool(),
+    )
+    sizes = []
+
+    def read(history: Tensor, told: Tensor) -> tuple[Tensor, tuple[Tensor]]:
+        assert told.dtype == torch.bool
+        sizes.append(len(history))
+        return history * 10 + told, (history.sum(1),)
+
+    found, (sums,) = each_once(read, history, told)
+    assert found.equal(history * 10 + told)
+    assert sums.equal(history.sum(1))
+    each_once(read, history[:3], told[:3])
+    assert sizes == [3, 3]

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence
 
+from seqgan_kit.networks.histories import each_once
 from seqgan_kit.samples import last
 
 
@@ -38,7 +39,7 @@ class HierarchicalDiscriminator(nn.Module):
     def forward(self, ids: Tensor, mask: Tensor, history: Tensor, turns: Tensor, prefixes: bool = False) -> Tensor:
         """ids, mask: (batch, time). history, turns: (batch, past), as of `Replies`. -> (batch,), float32, of what the
         mask shows; (batch, time), of each prefix, where it is asked for."""
-        hidden, cell = self._after(history, turns)
+        hidden, cell = each_once(self._after, history, turns)
         read, _ = self.words(self.dropout(self.embedding(ids)))
         if not prefixes:
             read = last(read, mask).unsqueeze(1)
@@ -52,12 +53,7 @@ class HierarchicalDiscriminator(nn.Module):
         return (logits.squeeze(-1) if prefixes else logits.flatten()).float()
 
     def _after(self, history: Tensor, turns: Tensor) -> tuple[Tensor, Tensor]:
-        """The second LSTM's state after the history, (batch, hidden) twice. A history that rows share is read once."""
-        both, own = torch.stack([history, turns], dim=2).unique(dim=0, return_inverse=True)
-        hidden, cell = self._read(*both.unbind(2))
-        return hidden[own], cell[own]
-
-    def _read(self, history: Tensor, turns: Tensor) -> tuple[Tensor, Tensor]:
+        """The second LSTM's state after the history, (batch, hidden) twice."""
         ids, lengths = utterances(history, turns)
         batch, count, _ = ids.shape
         flat, told = ids.flatten(0, 1), lengths.flatten() > 0

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
+from seqgan_kit.networks.histories import each_once
 from seqgan_kit.networks.output import log_probs
 
 Pairs = tuple[tuple[Tensor, Tensor], ...]
@@ -93,6 +94,9 @@ class LanguageModel(nn.Module):
 
     def encode(self, history: Tensor, told: Tensor) -> tuple[Tensor, Tensor]:
         """Histories (batch, past) -> (batch, past, width), and which of these tell something, (batch, past)."""
+        return each_once(self._encode, history, told)
+
+    def _encode(self, history: Tensor, told: Tensor) -> tuple[Tensor, Tensor]:
         # an encoder counts places from the first, padding or not
         places = torch.arange(history.shape[1], device=history.device) - told.sum(1, keepdim=True)
         ids, told = history.gather(1, places % history.shape[1]), places < 0
@@ -145,12 +149,15 @@ class Read:
             raise ValueError(f"{batch} replies to {len(self.history)} histories")
         network = self.network
         if not network.encodes:
-            # a cache of the model's own would forget what a sliding window has passed, whose length then differs
-            found = network.read(self.history, self.told, past_key_values=DynamicCache(), use_cache=True)
-            return found.last_hidden_state[:, -1], (self.told, _pairs(found.past_key_values))
+            return each_once(self._begin, self.history, self.told)
         first = torch.full((batch, 1), network.first, device=self.history.device)
         encoded, told = network.encode(self.history, self.told)
         return self._decode(first, encoded, told, EncoderDecoderCache(DynamicCache(), DynamicCache()))
+
+    def _begin(self, history: Tensor, told: Tensor) -> tuple[Tensor, Any]:
+        # a cache of the model's own would forget what a sliding window has passed, whose length then differs
+        found = self.network.read(history, told, past_key_values=DynamicCache(), use_cache=True)
+        return found.last_hidden_state[:, -1], (told, _pairs(found.past_key_values))
 
     def step(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
         network = self.network

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 
+from seqgan_kit.networks.histories import each_once
 from seqgan_kit.networks.output import log_probs
 
 WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
@@ -89,6 +90,9 @@ class Seq2SeqGenerator(PreTrainedModel):
 
     def encode(self, history: Tensor, told: Tensor) -> Memory:
         """(batch, past) twice. A history is read from its first token, whatever padding is before it."""
+        return each_once(self._encode, history, told)
+
+    def _encode(self, history: Tensor, told: Tensor) -> Memory:
         count = told.sum(1)
         places = (torch.arange(history.shape[1], device=history.device) - count.unsqueeze(1)) % history.shape[1]
         read = self.dropout(self.embedding(history.gather(1, places)))
