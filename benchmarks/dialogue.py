@@ -37,7 +37,6 @@ from torch import Tensor, nn
 
 from seqgan_kit import credit as credits
 from seqgan_kit import sampling, token_credit
-from seqgan_kit.dialogue.discriminator import call, call_prefixes
 from seqgan_kit.engine import Engine, RunConfig
 from seqgan_kit.learning import Metrics, OptimizerConfig
 from seqgan_kit.networks.hierarchical import HierarchicalDiscriminator
@@ -45,6 +44,7 @@ from seqgan_kit.networks.language_models import LanguageModel
 from seqgan_kit.networks.seq2seq import Seq2SeqConfig, Seq2SeqGenerator
 from seqgan_kit.rewards import Reward
 from seqgan_kit.samples import Replies, Tokens, rows
+from seqgan_kit.token_discriminator import call, call_prefixes
 from seqgan_kit.token_policy import TokenPolicy
 from seqgan_kit.trainer import Turns, play
 

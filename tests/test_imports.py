@@ -30,6 +30,7 @@ ROOMS = (
         "replay",
         "players",
         "token_credit",
+        "token_discriminator",
         "token_policy",
         "trainer",
     ),  # the engine, and the game on it

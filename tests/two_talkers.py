@@ -23,7 +23,7 @@ from transformers import AutoConfig, AutoModel
 
 from seqgan_kit import credit, estimators, objectives
 from seqgan_kit.dialogue import train as dialogue
-from seqgan_kit.dialogue.discriminator import call, compare
+from seqgan_kit.dialogue.discriminator import compare
 from seqgan_kit.dialogue.template import Told, to_replies
 from seqgan_kit.engine import Engine, RunConfig
 from seqgan_kit.learning import Learner, OptimizerConfig
@@ -36,6 +36,7 @@ from seqgan_kit.networks.value_head import ValueHead
 from seqgan_kit.players import Discriminator
 from seqgan_kit.samples import Replies, rows, trimmed
 from seqgan_kit.token_credit import Prefixes
+from seqgan_kit.token_discriminator import call
 from seqgan_kit.token_policy import Anchor, Critic, TokenPolicy, likelihood_loss
 from tiny_models import BERT, model
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,15 +106,16 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
     import torch
 
     from seqgan_kit.dialogue.evaluation import Evaluation, check_evaluators
-    from seqgan_kit.dialogue.models import limits_of, load_generator, tokenizer_of
+    from seqgan_kit.dialogue.models import load_generator
     from seqgan_kit.dialogue.sources import load
     from seqgan_kit.provenance import write_json
     from seqgan_kit.samples import size
+    from seqgan_kit.text.pretrained import limits_of, tokenizer_of
 
-    network, generator = load_generator(run), config.generator
-    if generator.model is not None:  # the run has its own copy of what it began with
-        generator = replace(generator, model=str(run / "model"))
-    source = load(config.data, config.run.seed, tokenizer_of(generator), *limits_of(generator))
+    network, model = load_generator(run), config.generator.model
+    if model is not None:  # the run has its own copy of what it began with
+        model = str(run / "model")
+    source = load(config.data, config.run.seed, tokenizer_of(model), *limits_of(model, config.generator.config))
     check_evaluators("--evaluators", options.evaluators, source)
     samples = min(samples, size(source.held_out))
     evaluation = Evaluation(source)

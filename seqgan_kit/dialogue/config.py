@@ -17,7 +17,7 @@ from seqgan_kit.learning import OptimizerConfig
 from seqgan_kit.networks.hierarchical import HierarchicalDiscriminator
 from seqgan_kit.players import Baseline, Estimator
 from seqgan_kit.rewards import Reward
-from seqgan_kit.text.train import ControlConfig, LikelihoodConfig
+from seqgan_kit.text.config import ControlConfig, LikelihoodConfig
 from seqgan_kit.token_credit import Credit, Prefixes
 from seqgan_kit.trainer import Turns
 

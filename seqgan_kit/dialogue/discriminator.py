@@ -1,4 +1,4 @@
-"""How the discriminator of replies is trained: on whole ones, or on a random prefix of each."""
+"""What the discriminator of replies tells apart: human from sampled ones, and those that fit a history from others."""
 
 from __future__ import annotations
 
@@ -6,22 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from seqgan_kit.players import Comparison
-from seqgan_kit.samples import Replies, Tokens, concatenate, size
-
-
-def call(module: nn.Module, tokens: Tokens) -> Tensor:
-    """Logits (batch,) of what the mask shows."""
-    logits: Tensor = module(tokens.ids, tokens.mask, *tokens.context)
-    return logits
-
-
-def call_prefixes(module: nn.Module, tokens: Tokens) -> Tensor:
-    """Logits (batch, time) of every prefix, by a network that `scores_prefixes`."""
-    logits: Tensor = module(tokens.ids, tokens.mask, *tokens.context, prefixes=True)
-    return logits
+from seqgan_kit.samples import Replies, size
+from seqgan_kit.token_discriminator import judged
 
 
 def compare(
@@ -34,10 +23,7 @@ def compare(
         also where the generator writes as humans do (as with captions: Reed et al. 2016, GAN-CLS).
     """
     parts = [real, fake, exchanged(real)] if mismatched else [real, fake]
-    joined = concatenate(parts)  # one forward of the prepared module, which several processes need
-    if prefixes:
-        joined = shortened(joined)
-    of_real, of_fake, *of_others = call(module, joined).split([size(part) for part in parts])
+    of_real, of_fake, *of_others = judged(module, parts, prefixes)
     found = [Comparison("accuracy", 1.0 - mismatched, of_real, of_fake)]
     return found + [Comparison("mismatched", mismatched, of_real, others) for others in of_others]
 
@@ -58,11 +44,3 @@ def exchanged(replies: Replies) -> Replies:
     alike -= (said.unsqueeze(1) == said).all(2).float() * len(words[0])
     other = alike.fill_diagonal_(-torch.inf).argmax(1)
     return replace(replies, ids=replies.ids[other], mask=replies.mask[other])
-
-
-def shortened(tokens: Replies) -> Replies:
-    """Of each row a prefix, every length from 1 token to all being as likely."""
-    lengths = tokens.mask.sum(1)
-    kept = (torch.rand(len(lengths), device=lengths.device) * lengths).long().clamp_max(lengths - 1) + 1
-    places = torch.arange(tokens.mask.shape[1], device=lengths.device)
-    return replace(tokens, mask=tokens.mask & (places < kept.unsqueeze(1)))

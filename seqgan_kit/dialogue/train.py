@@ -9,19 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from seqgan_kit import credit as credits
 from seqgan_kit.decoding import beam_search
 from seqgan_kit.dialogue.config import DialogueConfig
-from seqgan_kit.dialogue.discriminator import call, call_prefixes, compare
+from seqgan_kit.dialogue.discriminator import compare
 from seqgan_kit.dialogue.evaluation import Evaluation, Generator, check_evaluators, table_of_replies
 from seqgan_kit.dialogue.models import (
     build_discriminator,
     build_generator,
-    limits_of,
     save_generator,
-    tokenizer_of,
     width_of,
 )
 from seqgan_kit.dialogue.sources import Source, load
@@ -36,6 +34,7 @@ from seqgan_kit.report import write_report
 from seqgan_kit.samples import Replies, Tokens, concatenate, rows, size
 from seqgan_kit.sampling import under
 from seqgan_kit.stream import Stream
+from seqgan_kit.text.pretrained import limits_of, tokenizer_of
 from seqgan_kit.text.train import (
     ADVERSARIAL,
     CONTROL,
@@ -46,6 +45,7 @@ from seqgan_kit.text.train import (
     steps_in_the_same_time,
 )
 from seqgan_kit.token_credit import Prefixes
+from seqgan_kit.token_discriminator import call, prefixes_at_once
 from seqgan_kit.token_policy import Anchor, Critic, TokenPolicy, likelihood_loss
 from seqgan_kit.trainer import Hook, Turns, fit, play
 
@@ -56,8 +56,9 @@ def train(config: DialogueConfig, config_text: str = "", resume: bool = False) -
     config_text: the YAML that `config` was read from, if it was; it is kept in the folder, for `resume`.
     Raises UserError for a user's mistake, Stopped after Ctrl-C or SIGTERM.
     """
-    limits = limits_of(config.generator)
-    source = load(config.data, config.run.seed, tokenizer_of(config.generator), *limits)
+    model = config.generator.model
+    limits = limits_of(model, config.generator.config)
+    source = load(config.data, config.run.seed, tokenizer_of(model), *limits)
     _check_sizes(config, source)
     torch.manual_seed(config.run.seed)  # the same initial weights on every process
     network = build_generator(config.generator, source)
@@ -169,11 +170,8 @@ class _Parts:
             self._critic(),
             self.anchor,
             config.teacher_forcing,
-            self._score_prefixes if getattr(self.judge, "scores_prefixes", False) else None,
+            prefixes_at_once(self.judge),
         )
-
-    def _score_prefixes(self, tokens: Tokens) -> Tensor:
-        return call_prefixes(self.judge.eval(), tokens)
 
     def _critic(self) -> Critic | None:
         config = self.config.adversarial.critic

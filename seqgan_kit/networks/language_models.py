@@ -180,6 +180,42 @@ class Read:
         return found.last_hidden_state[:, -1], state
 
 
+class Unprompted(nn.Module):
+    """A causal `LanguageModel` that writes texts of its own: a `sampling.TokenNetwork`.
+
+    Args:
+        language: the model.
+        start: the id that it reads before the first token.
+    """
+
+    def __init__(self, language: LanguageModel, start: int) -> None:
+        super().__init__()
+        self.language, self.first = language, start
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Log-probability of each token: (batch, time), float32. ids: (batch, time)."""
+        log_probs: Tensor = self.language(ids, *self._before(len(ids)))
+        return log_probs
+
+    def features(self, ids: Tensor) -> Tensor:
+        """What is known before each token: (batch, time) -> (batch, time, width)."""
+        return self.language.features(ids, *self._before(len(ids)))
+
+    def start(self, batch: int) -> tuple[Tensor, Any]:
+        return self.language.given(*self._before(batch)).start(batch)
+
+    def step(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
+        return self.language.given(*self._before(1)).step(tokens, state)
+
+    def logits(self, features: Tensor) -> Tensor:
+        return self.language.logits(features)
+
+    def _before(self, batch: int) -> tuple[Tensor, Tensor]:
+        """A history of the start token alone, and its turns."""
+        history = torch.full((batch, 1), self.first, device=self.language.head.weight.device)
+        return history, torch.zeros_like(history)
+
+
 def _pairs(cache: Any) -> Pairs:
     return tuple((layer.keys, layer.values) for layer in cache.layers)
 

@@ -1,4 +1,4 @@
-"""Discriminators of replies made of any Hugging Face encoder: of the generator's tokens, or of its own."""
+"""Discriminators made of any Hugging Face encoder: of replies or texts, of the generator's tokens or of its own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 class ReplyEncoder(nn.Module):
-    """History and reply -> a logit, higher = more human: (batch,). An encoder reads both at once.
+    """History and reply, or a text alone -> a logit, higher = more human: (batch,). An encoder reads both at once.
 
     The logit is linear in the mean of what the encoder makes of the reply's tokens. It judges what the mask shows, so
     prefixes are rows of their own.
@@ -37,8 +37,10 @@ class ReplyEncoder(nn.Module):
         self.places = takes_places and encoder.config.pad_token_id is None
         self.output = nn.Linear(encoder.config.hidden_size, 1)
 
-    def forward(self, ids: Tensor, mask: Tensor, history: Tensor, turns: Tensor) -> Tensor:
+    def forward(self, ids: Tensor, mask: Tensor, history: Tensor | None = None, turns: Tensor | None = None) -> Tensor:
         """ids, mask: (batch, time). history, turns: (batch, past), as of `Replies`. -> (batch,), float32."""
+        history, turns = _past(ids, history, turns)
+        ids = ids * mask  # on padding another vocabulary's end token may be written
         read, shown = torch.cat([history, ids], dim=1), torch.cat([turns >= 0, mask], dim=1)
         reply = torch.cat([torch.zeros_like(turns), mask.long()], dim=1)
         # encoders count places from the first, padding or not: padding goes to the end
@@ -79,8 +81,9 @@ class RetokenisedEncoder(nn.Module):
         self.judge = ReplyEncoder(encoder)
         self.tokenizer, self.decode, self.length = tokenizer, decode, length
 
-    def forward(self, ids: Tensor, mask: Tensor, history: Tensor, turns: Tensor) -> Tensor:
+    def forward(self, ids: Tensor, mask: Tensor, history: Tensor | None = None, turns: Tensor | None = None) -> Tensor:
         """As `ReplyEncoder`'s."""
+        history, turns = _past(ids, history, turns)
         before, after = (self._ids(*each) for each in ((history, turns >= 0), (ids, mask)))
         start, middle, end = self._special()
         rows, parts = [], []
@@ -88,7 +91,7 @@ class RetokenisedEncoder(nn.Module):
         for past, said in zip(before, after, strict=True):
             said = said[:room]
             left = len(past) - (room - len(said))
-            past = [*start, *past[max(0, left) :], *middle]
+            past = [*start, *past[max(0, left) :], *(middle if past else [])]
             rows.append([*past, *said, *end])
             parts.append([0] * len(past) + [1] * (len(said) + len(end)))
         longest = max(map(len, rows))
@@ -112,3 +115,9 @@ class RetokenisedEncoder(nn.Module):
         some = [] if start is None else [start]
         after = [] if end is None else [end]
         return some, after, after
+
+
+def _past(ids: Tensor, history: Tensor | None, turns: Tensor | None) -> tuple[Tensor, Tensor]:
+    """History and turns, empty where there are none."""
+    nothing = ids.new_zeros(len(ids), 0)
+    return (nothing if history is None else history), (nothing if turns is None else turns)

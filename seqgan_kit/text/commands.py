@@ -5,12 +5,12 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from seqgan_kit.errors import UserError
 
 if TYPE_CHECKING:
-    from seqgan_kit.text.train import TextConfig
+    from seqgan_kit.text.config import TextConfig
 
 Read = Callable[..., "tuple[TextConfig, str]"]
 """Further options -> the run's configuration with them, and its YAML."""
@@ -29,11 +29,11 @@ def sample(run: Path, options: Namespace, _: Read) -> None:
     import torch
 
     from seqgan_kit.text.evaluation import draw
+    from seqgan_kit.text.models import load_generator
 
-    network, tokenizer = _load_model(run)
+    network, tokenizer, length, end = load_generator(run / "model")
     torch.manual_seed(options.seed)
-    drawn = draw(network, options.count, options.temperature)
-    end = network.config.end
+    drawn = draw(network, options.count, length, end, options.temperature)
     for row, mask in zip(drawn.ids.tolist(), drawn.mask.tolist(), strict=True):
         print(tokenizer.decode([token for token, counts in zip(row, mask, strict=True) if counts and token != end]))
 
@@ -55,12 +55,16 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
 
     from seqgan_kit.provenance import write_json
     from seqgan_kit.text.evaluation import Evaluation
+    from seqgan_kit.text.models import load_generator
+    from seqgan_kit.text.pretrained import limits_of, tokenizer_of
     from seqgan_kit.text.sources import load
 
-    network, _ = _load_model(run)
-    evaluation = Evaluation(load(config.data, config.run.seed))
+    loaded, model = load_generator(run / "model"), config.generator.model
+    if model is not None:  # the run has its own copy of what it began with
+        model = str(run / "model")
+    source = load(config.data, config.run.seed, tokenizer_of(model), limits_of(model, config.generator.config)[1])
     torch.manual_seed(seed)
-    found, _ = evaluation(network, samples, options.temperature)
+    found, _ = Evaluation(source)(loaded.network, samples, options.temperature)
     print(f"on {samples} samples, seed {seed}, temperature {options.temperature:g}")
     for name, value in found.items():
         print(f"{name:<16}{value:>10.4f}")
@@ -100,21 +104,3 @@ def print_phases(run: Path) -> None:
     print(f"\n{'held metric':<{width}}" + "".join(f"{titles[phase]:>24}" for phase in phases))
     for name in names:
         print(f"{name:<{width}}" + "".join(f"{last[phase].get(name, float('nan')):>24.4f}" for phase in phases))
-
-
-def _load_model(run: Path) -> tuple[Any, Any]:
-    from transformers import AutoTokenizer
-
-    from seqgan_kit.networks.lstm import LSTMGenerator
-
-    folder = run / "model"
-    if not (folder / "config.json").is_file():
-        raise UserError(f"{folder} holds no model: it is written at the end of each phase; train on, or resume {run}")
-    try:
-        return LSTMGenerator.from_pretrained(folder, local_files_only=True).eval(), AutoTokenizer.from_pretrained(
-            folder
-        )
-    except Exception as error:
-        raise UserError(
-            f"{folder} can't be loaded ({' '.join(str(error).split())[:200]}); resume {run} to write it anew"
-        ) from error

@@ -6,9 +6,9 @@ from torch import Tensor
 
 from seqgan_kit import sampling
 from seqgan_kit.learning import Metrics
-from seqgan_kit.networks.lstm import LSTMGenerator
 from seqgan_kit.samples import Tokens, concatenate, map_tensors
 from seqgan_kit.text import metrics
+from seqgan_kit.text.models import Generator
 from seqgan_kit.text.sources import Source
 from seqgan_kit.worlds.captions import grammatical_and_consistent
 from seqgan_kit.worlds.oracle import negative_log_likelihood
@@ -26,14 +26,14 @@ class Evaluation:
         if source.kind in ("text", "tokens"):
             self.references = metrics.References([tuple(row) for row in source.ids(source.held_out)], max(ORDERS))
 
-    def __call__(self, network: LSTMGenerator, samples: int, temperature: float = 1.0) -> tuple[Metrics, list[str]]:
+    def __call__(self, network: Generator, samples: int, temperature: float = 1.0) -> tuple[Metrics, list[str]]:
         """The metrics of `samples` sequences, and these sequences as strings.
 
         NLL in nats per token (NLL-gen is of held-out data under the generator, NLL-oracle of samples under the oracle),
         BLEU against the held-out sentences, Self-BLEU leave-one-out. Which there are depends on the source.
         """
         source = self.source
-        drawn = draw(network.eval(), samples, temperature)
+        drawn = draw(network.eval(), samples, source.length, source.end, temperature)
         ids = [tuple(row) for row in source.ids(drawn)]
         texts = source.decode(drawn)
         found: Metrics = {"nll_gen": negative_log_likelihood(network, source.held_out)}
@@ -49,9 +49,8 @@ class Evaluation:
         return found, texts
 
 
-def draw(network: LSTMGenerator, count: int, temperature: float = 1.0) -> Tokens:
-    """`count` sequences as the network's own length and end token say, on the CPU."""
-    length, end = network.config.length, network.config.end
+def draw(network: Generator, count: int, length: int, end: int | None, temperature: float = 1.0) -> Tokens:
+    """`count` sequences of at most `length` tokens, each up to and with its end token, on the CPU."""
     parts = []
     for start in range(0, count, BLOCK):
         part = sampling.sample(network, min(BLOCK, count - start), length, end, temperature)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerBase
 
 from seqgan_kit.errors import UserError
 from seqgan_kit.networks.lstm import LSTMGenerator
@@ -64,7 +64,7 @@ class Source:
     kind: Literal["text", "tokens", "shapes", "oracle"]
     train: Tokens
     held_out: Tokens
-    tokenizer: PreTrainedTokenizerFast
+    tokenizer: PreTrainedTokenizerBase
     vocabulary: int
     start: int
     end: int | None
@@ -80,6 +80,10 @@ class Source:
         )
         return f"{text}; {self.dropped} longer ones were DROPPED (--data.too_long drop)" if self.dropped else text
 
+    def text(self, ids: list[int]) -> str:
+        """One sentence as a string, without end token."""
+        return str(self.tokenizer.decode([one for one in ids if one != self.end]))
+
     def decode(self, tokens: Tokens) -> list[str]:
         """The sentences as strings, without end token and padding."""
         return self.tokenizer.batch_decode(self.ids(tokens))
@@ -90,33 +94,46 @@ class Source:
         return [row[:length] for row, length in zip(tokens.ids.tolist(), lengths, strict=True)]
 
 
-def load(config: DataConfig, seed: int) -> Source:
-    """Reads or generates the data. Raises UserError for anything wrong with a file or an option."""
+def load(
+    config: DataConfig, seed: int, tokenizer: PreTrainedTokenizerBase | None = None, vocabulary: int | None = None
+) -> Source:
+    """Reads or generates the data. Raises UserError for anything wrong with a file or an option.
+
+    tokenizer: of a pretrained model; without one, it is made from the sentences to train on.
+    vocabulary: how many tokens the model can emit, where these are more than the tokenizer has.
+    """
     if config.path is None and config.held_out_path is not None:
         raise UserError("--data.held_out_path is given without --data.path: give both")
     if not 0 < config.held_out < 1:
         raise UserError(f"--data.held_out {config.held_out}: give a share between 0 and 1")
     if config.path is None and config.sentences < 2:
         raise UserError(f"--data.sentences {config.sentences}: give at least 2")
+    numbers = "--data.tokens true" if config.tokens else "--data.world oracle"
+    if tokenizer is not None and (config.tokens or (config.path is None and config.world == "oracle")):
+        raise UserError(f"{numbers} has no text for the tokenizer of --generator.model: give --generator.config")
+    if tokenizer is not None and (config.vocabulary is not None or config.tokenizer != "word"):
+        raise UserError("--generator.model brings its own tokenizer: leave out --data.tokenizer and --data.vocabulary")
     if config.path is None:
-        return _oracle(config, seed) if config.world == "oracle" else _shapes(config, seed)
-    return _token_file(config, seed) if config.tokens else _text_file(config, seed)
+        return _oracle(config, seed) if config.world == "oracle" else _shapes(config, seed, tokenizer, vocabulary)
+    return _token_file(config, seed) if config.tokens else _text_file(config, seed, tokenizer, vocabulary)
 
 
-def _text_file(config: DataConfig, seed: int) -> Source:
+def _text_file(
+    config: DataConfig, seed: int, tokenizer: PreTrainedTokenizerBase | None, vocabulary: int | None
+) -> Source:
     assert config.path is not None
     corpus = files.read_sentences(config.path, config.column)
     if config.held_out_path is None:
         train, held_out = _divide(corpus, config.held_out, seed)
     else:
         train, held_out = corpus, files.read_sentences(config.held_out_path, config.column)
-    return _text(Path(config.path).name, "text", train, held_out, config)
+    return _text(Path(config.path).name, "text", train, held_out, config, tokenizer, vocabulary)
 
 
-def _shapes(config: DataConfig, seed: int) -> Source:
+def _shapes(config: DataConfig, seed: int, tokenizer: PreTrainedTokenizerBase | None, vocabulary: int | None) -> Source:
     texts = captions.captions(config.sentences, seed)
     corpus = files.Corpus(Path("the shapes world"), texts, list(range(1, len(texts) + 1)), {})
-    return _text("shapes world", "shapes", *_divide(corpus, config.held_out, seed), config)
+    return _text("shapes world", "shapes", *_divide(corpus, config.held_out, seed), config, tokenizer, vocabulary)
 
 
 def _divide(corpus: files.Corpus, held_out: float, seed: int) -> tuple[files.Corpus, files.Corpus]:
@@ -126,10 +143,22 @@ def _divide(corpus: files.Corpus, held_out: float, seed: int) -> tuple[files.Cor
 
 
 def _text(
-    name: str, kind: Literal["text", "shapes"], train: files.Corpus, held_out: files.Corpus, config: DataConfig
+    name: str,
+    kind: Literal["text", "shapes"],
+    train: files.Corpus,
+    held_out: files.Corpus,
+    config: DataConfig,
+    tokenizer: PreTrainedTokenizerBase | None,
+    vocabulary: int | None,
 ) -> Source:
-    tokenizer = train_tokenizer(config.tokenizer, train.texts, config.vocabulary)
-    boundary: int = tokenizer.eos_token_id
+    if tokenizer is None:
+        tokenizer = train_tokenizer(config.tokenizer, train.texts, config.vocabulary)
+    boundary = tokenizer.eos_token_id
+    if not isinstance(boundary, int):
+        raise UserError(
+            "the tokenizer of --generator.model has no eos_token, so what ends a text? Give it one: "
+            "AutoTokenizer.from_pretrained(FOLDER, eos_token=TOKEN).save_pretrained(FOLDER)"
+        )
     encoded = files.encode(train, tokenizer, config.max_length, config.too_long)
     # evaluation is on whole sentences that fit, never on what was cut
     other = files.encode(
@@ -144,8 +173,8 @@ def _text(
         train=files.to_tokens(encoded, boundary, boundary),
         held_out=files.to_tokens(other, boundary, boundary),
         tokenizer=tokenizer,
-        vocabulary=len(tokenizer),
-        start=boundary,
+        vocabulary=max(len(tokenizer), vocabulary or 0),
+        start=tokenizer.bos_token_id if isinstance(tokenizer.bos_token_id, int) else boundary,
         end=boundary,
         length=length,
         dropped=len(train.texts) + len(held_out.texts) - len(encoded) - len(other),

@@ -4,162 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from seqgan_kit import credit as credits
-from seqgan_kit import estimators, objectives
-from seqgan_kit.engine import Engine, RunConfig
+from seqgan_kit.engine import Engine
 from seqgan_kit.errors import UserError
 from seqgan_kit.learning import Learner, Metrics, OptimizerConfig
-from seqgan_kit.networks.cnn import TextCNN
-from seqgan_kit.networks.lstm import LSTMConfig, LSTMGenerator
-from seqgan_kit.players import Baseline, Discriminator, Estimator
+from seqgan_kit.players import Discriminator
 from seqgan_kit.provenance import config_yaml
 from seqgan_kit.report import write_report
-from seqgan_kit.rewards import Reward
 from seqgan_kit.samples import Tokens
 from seqgan_kit.stream import Stream
+from seqgan_kit.text.config import ControlConfig, TextConfig
 from seqgan_kit.text.evaluation import Evaluation
-from seqgan_kit.text.sources import DataConfig, Source, load
-from seqgan_kit.token_credit import Credit, MonteCarlo
+from seqgan_kit.text.models import (
+    Generator,
+    build_discriminator,
+    build_generator,
+    check_length,
+    limits_of,
+    save_generator,
+)
+from seqgan_kit.text.pretrained import tokenizer_of
+from seqgan_kit.text.sources import Source, load
+from seqgan_kit.token_credit import Prefixes
+from seqgan_kit.token_discriminator import call, compare, prefixes_at_once
 from seqgan_kit.token_policy import TokenPolicy, likelihood_loss
 from seqgan_kit.trainer import Hook, Turns, fit, play
 
 MLE, WARM_UP, ADVERSARIAL, CONTROL = "maximum_likelihood", "discriminator", "adversarial", "control"
-
-
-@dataclass(frozen=True)
-class GeneratorConfig:
-    """The LSTM.
-
-    Args:
-        embedding: width of a token's embedding.
-        hidden: width of the state.
-        deviation: standard deviation of the initial weights.
-    """
-
-    embedding: int = 32
-    hidden: int = 32
-    deviation: float = 0.1
-
-
-@dataclass(frozen=True)
-class LikelihoodConfig:
-    """The maximum likelihood phase.
-
-    Args:
-        steps: batches.
-        batch_size: sentences a batch, over all processes.
-        optimizer: of this phase and of the control.
-    """
-
-    steps: int = 2000
-    batch_size: int = 64
-    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=1e-2))
-
-
-@dataclass(frozen=True)
-class DiscriminatorConfig:
-    """The discriminator and its warm-up.
-
-    Args:
-        network: class that is built with the vocabulary's size; its forward takes ids and mask, (batch, time), and
-            returns a logit a row, higher = more real.
-        objective: what it minimises, and which reward its logit is.
-        steps: warm-up updates.
-        batch_size: real sentences a batch, over all processes; as many are sampled.
-        passes: optimiser steps on the same batch.
-        optimizer: its own.
-        output_decay: weight of 1/2 |w|^2 of its last layer, where it has one called `output`; the paper's code has 0.2.
-    """
-
-    network: Callable[[int], nn.Module] = TextCNN
-    objective: Callable[[], objectives.Objective] = objectives.seqgan
-    steps: int = 200
-    batch_size: int = 64
-    passes: int = 1
-    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=1e-4, clip=0.0))
-    output_decay: float = 0.0
-
-
-@dataclass(frozen=True)
-class AdversarialConfig:
-    """The adversarial phase.
-
-    Args:
-        rounds: how many.
-        turns: updates of each player in a round.
-        batch_size: sentences sampled a generator update, over all processes.
-        optimizer: the generator's in this phase.
-        credit: class that turns a sentence's reward into each token's, built with (network, length, end).
-        baseline: function of (credit, mask).
-        estimator: function of (log_probs, old_log_probs, credit, mask).
-        passes: optimiser steps on the same samples.
-        rewards: own reward functions, by import path and weight.
-        discriminator_weight: weight of the discriminator's reward beside them.
-    """
-
-    rounds: int = 100
-    turns: Turns = field(default_factory=lambda: Turns(generator=1, discriminator=5))
-    batch_size: int = 64
-    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=1e-3))
-    credit: Callable[[nn.Module, int, int | None], Credit] = MonteCarlo
-    baseline: Baseline = credits.leave_one_out
-    estimator: Estimator = estimators.reinforce
-    passes: int = 1
-    rewards: list[Reward] = field(default_factory=list)
-    discriminator_weight: float = 1.0
-
-
-@dataclass(frozen=True)
-class ControlConfig:
-    """Maximum likelihood trained on, from where the adversarial phase began: the baseline beside every result.
-
-    The learning rate's schedule starts anew.
-
-    Args:
-        enabled: false leaves it out.
-        steps: how many; unset takes as many as fit into the time that the discriminator's warm-up and the adversarial
-            phase took.
-    """
-
-    enabled: bool = True
-    steps: int | None = None
-
-
-@dataclass(frozen=True)
-class EvaluationConfig:
-    """Evaluation on held-out data.
-
-    Args:
-        samples: sequences drawn.
-        every: steps of the maximum likelihood phase between two evaluations; 0 evaluates at its end only.
-        rounds: the same for the adversarial phase.
-        seed: of these samples, the same at every evaluation.
-    """
-
-    samples: int = 1000
-    every: int = 500
-    rounds: int = 10
-    seed: int = 1234
-
-
-@dataclass(frozen=True)
-class TextConfig:
-    """A SeqGAN run."""
-
-    run: RunConfig = field(default_factory=RunConfig)
-    data: DataConfig = field(default_factory=DataConfig)
-    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
-    likelihood: LikelihoodConfig = field(default_factory=LikelihoodConfig)
-    discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
-    adversarial: AdversarialConfig = field(default_factory=AdversarialConfig)
-    control: ControlConfig = field(default_factory=ControlConfig)
-    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
 
 def train(config: TextConfig, config_text: str = "", resume: bool = False) -> Path:
@@ -168,15 +44,20 @@ def train(config: TextConfig, config_text: str = "", resume: bool = False) -> Pa
     config_text: the YAML that `config` was read from, if it was; it is kept in the folder, for `resume`.
     Raises UserError for a user's mistake, Stopped after Ctrl-C or SIGTERM.
     """
-    source = load(config.data, config.run.seed)
+    most, vocabulary = limits_of(config.generator)
+    source = load(config.data, config.run.seed, tokenizer_of(config.generator.model), vocabulary)
+    check_length("--generator.model" if config.generator.model else "--generator.config", most, source)
     _check_sizes(config, source)
+    torch.manual_seed(config.run.seed)  # the same initial weights on every process
+    network = build_generator(config.generator, source)
+    judge = build_discriminator(config.discriminator, source)
     with Engine(config.run, "text", config_text or config_yaml(config), resume) as engine:
         if engine.is_main:
             print(source.summary(), flush=True)
         if source.oracle is not None:
             source.oracle.to(engine.device)
-        torch.manual_seed(config.run.seed)  # the same initial weights on every process
-        parts = _Parts(engine, config, source)
+        torch.manual_seed(config.run.seed)
+        parts = _Parts(engine, config, source, network, judge)
         engine.restore()
         _run(engine, config, source, parts)
         engine.finish()
@@ -188,32 +69,22 @@ def train(config: TextConfig, config_text: str = "", resume: bool = False) -> Pa
 class _Parts:
     """The players, the data streams and the evaluation of one run."""
 
-    def __init__(self, engine: Engine, config: TextConfig, source: Source) -> None:
+    def __init__(
+        self, engine: Engine, config: TextConfig, source: Source, network: Generator, judge: nn.Module
+    ) -> None:
         self.engine, self.config, self.source = engine, config, source
+        self.network = network
         self.evaluation = Evaluation(source)
-        sizes = config.generator
-        self.network = LSTMGenerator(
-            LSTMConfig(
-                vocabulary=source.vocabulary,
-                embedding=sizes.embedding,
-                hidden=sizes.hidden,
-                start=source.start,
-                end=source.end,
-                length=source.length,
-                deviation=sizes.deviation,
-            )
-        )
-        critic = config.discriminator.network(source.vocabulary)
         self.control_network = deepcopy(self.network)
         self.mle = engine.learner("generator", self.network, config.likelihood.optimizer)
         self.control = engine.learner("control", self.control_network, config.likelihood.optimizer)
         policy = engine.learner("policy", self.network, config.adversarial.optimizer, dropout=False)
-        scorer = engine.learner("discriminator", critic, config.discriminator.optimizer)
+        scorer = engine.learner("discriminator", judge, config.discriminator.optimizer)
         self.real = self._stream("real", config.run.seed)
         self.control_real = self._stream("control_real", config.run.seed + 1)
-        self.policy = self._policy(policy)
+        self.policy = self._policy(policy, judge)
         self.discriminator = self._discriminator(scorer)
-        engine.export = self.export
+        engine.export = lambda folder: save_generator(self.network, source, folder)
 
     def _stream(self, name: str, seed: int) -> Stream[Tokens]:
         engine = self.engine
@@ -229,7 +100,7 @@ class _Parts:
         engine.keep(name, stream)
         return stream
 
-    def _policy(self, learner: Learner) -> TokenPolicy:
+    def _policy(self, learner: Learner, judge: nn.Module) -> TokenPolicy:
         config, source = self.config.adversarial, self.source
         # its own copy of the weights is made on the device where the network now is
         credit = config.credit(self.network, source.length, source.end)
@@ -248,6 +119,7 @@ class _Parts:
             config.rewards,
             source.decode,
             config.discriminator_weight,
+            prefixes=prefixes_at_once(judge),
         )
 
     def _discriminator(self, learner: Learner) -> Discriminator[Tokens]:
@@ -257,17 +129,13 @@ class _Parts:
             learner,
             config.batch_size,
             config.objective(),
-            lambda module, tokens: module(tokens.ids, tokens.mask),
+            call,
             _output_decay(learner.network, config.output_decay) if config.output_decay else None,
             config.passes,
+            partial(compare, prefixes=isinstance(self.policy.credit, Prefixes)),
         )
 
-    def export(self, folder: Path) -> None:
-        """The generator and its tokenizer, as Hugging Face's `from_pretrained` reads them."""
-        self.network.save_pretrained(folder)
-        self.source.tokenizer.save_pretrained(folder)
-
-    def hook(self, every: int, network: LSTMGenerator) -> Hook:
+    def hook(self, every: int, network: Generator) -> Hook:
         def run(phase: str, done: int) -> Metrics:
             config = self.config.evaluation
             with self.engine.fixed_random(config.seed):

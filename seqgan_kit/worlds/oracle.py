@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from seqgan_kit import sampling
 from seqgan_kit.errors import UserError
@@ -82,12 +82,12 @@ def _read(path: Path | str) -> list[Tensor]:
 
 
 @torch.no_grad()
-def negative_log_likelihood(network: LSTMGenerator, tokens: Tokens) -> float:
+def negative_log_likelihood(network: nn.Module, tokens: Tokens) -> float:
     """-log p in nats per counted token, over all rows: NLL-oracle, or NLL-gen on held-out text."""
     total = torch.zeros((), dtype=torch.float64)
-    network.eval()
+    device = next(network.eval().parameters()).device
     for ids, mask in zip(tokens.ids.split(CHUNK), tokens.mask.split(CHUNK), strict=True):
-        log_probs: Tensor = network(ids.to(network.device)).cpu()
+        log_probs: Tensor = network(ids.to(device)).cpu()
         total -= (log_probs * mask.cpu()).sum(dtype=torch.float64)
     return float(total / tokens.mask.sum().cpu())
 

@@ -1,0 +1,34 @@
+"""A recurrent discriminator of sentences, which judges every prefix in one pass."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from seqgan_kit.samples import last
+
+
+class TextLSTM(nn.Module):
+    """An LSTM that reads the sentence, and a logit linear in its state after the last token, or after each.
+
+    Args:
+        vocabulary: number of token ids.
+        embedding, hidden: widths.
+        dropout: of embeddings and states, in training.
+    """
+
+    scores_prefixes = True
+
+    def __init__(self, vocabulary: int, embedding: int = 64, hidden: int = 128, dropout: float = 0.25) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocabulary, embedding)
+        self.lstm = nn.LSTM(embedding, hidden, batch_first=True)
+        self.dropout = nn.Dropout(dropout)
+        self.output = nn.Linear(hidden, 1)
+
+    def forward(self, ids: Tensor, mask: Tensor, prefixes: bool = False) -> Tensor:
+        """ids, mask: (batch, time) -> logits (batch,), higher = more real, of what the mask shows; (batch, time), of
+        each prefix, where it is asked for."""
+        # ids beyond the table stand only on padding, where another vocabulary's end token may be written
+        read, _ = self.lstm(self.dropout(self.embedding(ids * mask)))
+        logits: Tensor = self.output(self.dropout(read if prefixes else last(read, mask)))
+        return logits.squeeze(-1).float()

@@ -1,0 +1,164 @@
+"""The configuration of a text run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from seqgan_kit import credit as credits
+from seqgan_kit import estimators, objectives
+from seqgan_kit.engine import RunConfig
+from seqgan_kit.learning import OptimizerConfig
+from seqgan_kit.networks.cnn import TextCNN
+from seqgan_kit.players import Baseline, Estimator
+from seqgan_kit.rewards import Reward
+from seqgan_kit.text.sources import DataConfig
+from seqgan_kit.token_credit import Credit, MonteCarlo
+from seqgan_kit.trainer import Turns
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """What writes texts: an LSTM, unless a Hugging Face model is named.
+
+    Args:
+        model: folder or name of a causal model, to be fine-tuned with its own tokenizer.
+        config: of such a model that begins anew, {model_type: gpt2, n_layer: 2, n_embd: 128, n_head: 4}; its vocabulary
+            and special tokens are filled in.
+        lora: rank of adapters, which are trained instead of the weights (needs peft); 0 trains the weights.
+        embedding: width of a token's embedding in the LSTM.
+        hidden: width of its state.
+        deviation: standard deviation of its initial weights.
+    """
+
+    model: str | None = None
+    config: dict[str, Any] | None = None
+    lora: int = 0
+    embedding: int = 32
+    hidden: int = 32
+    deviation: float = 0.1
+
+
+@dataclass(frozen=True)
+class LikelihoodConfig:
+    """The maximum likelihood phase.
+
+    Args:
+        steps: batches.
+        batch_size: sentences a batch, over all processes.
+        optimizer: of this phase and of the control.
+    """
+
+    steps: int = 2000
+    batch_size: int = 64
+    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=1e-2))
+
+
+@dataclass(frozen=True)
+class DiscriminatorConfig:
+    """The discriminator and its warm-up.
+
+    Args:
+        network: class that is built with the vocabulary's size; its forward takes ids and mask, (batch, time), and
+            returns a logit of what the mask shows, (batch,), higher = more real. If it has `scores_prefixes = True`,
+            it is called with `prefixes=True`, too, and then returns one of each prefix, (batch, time).
+        model: folder or name of a Hugging Face encoder, which reads the text by its own tokenizer, instead.
+        config: of an encoder that begins anew and reads the generator's tokens, {model_type: bert, ...}, instead.
+        objective: what it minimises, and which reward its logit is.
+        steps: warm-up updates.
+        batch_size: real sentences a batch, over all processes; as many are sampled.
+        passes: optimiser steps on the same batch.
+        optimizer: its own.
+        output_decay: weight of 1/2 |w|^2 of its last layer, where it has one called `output`; the paper's code has 0.2.
+    """
+
+    network: Callable[[int], nn.Module] = TextCNN
+    model: str | None = None
+    config: dict[str, Any] | None = None
+    objective: Callable[[], objectives.Objective] = objectives.seqgan
+    steps: int = 200
+    batch_size: int = 64
+    passes: int = 1
+    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=1e-4, clip=0.0))
+    output_decay: float = 0.0
+
+
+@dataclass(frozen=True)
+class AdversarialConfig:
+    """The adversarial phase.
+
+    Args:
+        rounds: how many.
+        turns: updates of each player in a round.
+        batch_size: sentences sampled a generator update, over all processes.
+        optimizer: the generator's in this phase.
+        credit: class that turns a sentence's reward into each token's, built with (network, length, end):
+            seqgan_kit.token_credit.MonteCarlo, Terminal, or Prefixes (REGS), for which the discriminator learns from
+            random prefixes.
+        baseline: function of (credit, mask).
+        estimator: function of (log_probs, old_log_probs, credit, mask).
+        passes: optimiser steps on the same samples.
+        rewards: own reward functions, by import path and weight.
+        discriminator_weight: weight of the discriminator's reward beside them.
+    """
+
+    rounds: int = 100
+    turns: Turns = field(default_factory=lambda: Turns(generator=1, discriminator=5))
+    batch_size: int = 64
+    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=1e-3))
+    credit: Callable[[nn.Module, int, int | None], Credit] = MonteCarlo
+    baseline: Baseline = credits.leave_one_out
+    estimator: Estimator = estimators.reinforce
+    passes: int = 1
+    rewards: list[Reward] = field(default_factory=list)
+    discriminator_weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class ControlConfig:
+    """Maximum likelihood trained on, from where the adversarial phase began: the baseline beside every result.
+
+    The learning rate's schedule starts anew.
+
+    Args:
+        enabled: false leaves it out.
+        steps: how many; unset takes as many as fit into the time that the discriminator's warm-up and the adversarial
+            phase took.
+    """
+
+    enabled: bool = True
+    steps: int | None = None
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """Evaluation on held-out data.
+
+    Args:
+        samples: sequences drawn.
+        every: steps of the maximum likelihood phase between two evaluations; 0 evaluates at its end only.
+        rounds: the same for the adversarial phase.
+        seed: of these samples, the same at every evaluation.
+    """
+
+    samples: int = 1000
+    every: int = 500
+    rounds: int = 10
+    seed: int = 1234
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """A SeqGAN run."""
+
+    run: RunConfig = field(default_factory=RunConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
+    likelihood: LikelihoodConfig = field(default_factory=LikelihoodConfig)
+    discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
+    adversarial: AdversarialConfig = field(default_factory=AdversarialConfig)
+    control: ControlConfig = field(default_factory=ControlConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)

@@ -1,0 +1,111 @@
+"""Networks of a text run: built from its configuration, written as usual Hugging Face models, and loaded again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+from torch import nn
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from seqgan_kit.errors import UserError
+from seqgan_kit.networks.language_models import LanguageModel, Unprompted
+from seqgan_kit.networks.lstm import LSTMConfig, LSTMGenerator
+from seqgan_kit.provenance import write_json
+from seqgan_kit.samples import rows
+from seqgan_kit.text import pretrained
+from seqgan_kit.text.config import DiscriminatorConfig, GeneratorConfig
+from seqgan_kit.text.sources import Source
+from seqgan_kit.token_discriminator import check_judged
+
+SETTINGS = "text.json"
+Generator = LSTMGenerator | Unprompted
+
+
+class Loaded(NamedTuple):
+    """A saved generator, its tokenizer, and how it ends a text: greatest number of tokens, and the end token's id."""
+
+    network: Generator
+    tokenizer: PreTrainedTokenizerBase
+    length: int
+    end: int | None
+
+
+def limits_of(config: GeneratorConfig) -> tuple[int | None, int | None]:
+    """The most tokens that the generator reads and writes, if it says so; and how many different ones a model that does
+    not begin anew can emit. Raises UserError."""
+    return pretrained.limits_of(config.model, config.config, pretrained.CAUSAL)
+
+
+def build_generator(config: GeneratorConfig, source: Source) -> Generator:
+    """The network that the configuration asks for. Raises UserError."""
+    language = pretrained.language_model(
+        config.model, config.config, config.lora, source.vocabulary, source.end, pretrained.CAUSAL
+    )
+    if language is not None:
+        # a start token that is never emitted would be one more for the head: its place in the text tells it, too
+        return Unprompted(language, source.start if source.start < source.vocabulary else 0)
+    return LSTMGenerator(
+        LSTMConfig(
+            vocabulary=source.vocabulary,
+            embedding=config.embedding,
+            hidden=config.hidden,
+            start=source.start,
+            end=source.end,
+            length=source.length,
+            deviation=config.deviation,
+        )
+    )
+
+
+def check_length(option: str, most: int | None, source: Source) -> None:
+    """Raises UserError where the generator can't read the longest text and its start token."""
+    if most is not None and source.length + 1 > most:
+        raise UserError(
+            f"{option} takes {most} tokens, but texts have up to {source.length} and a start: give a model that takes "
+            f"more, or --data.max_length {most - 2} --data.too_long cut"
+        )
+
+
+def save_generator(network: Generator, source: Source, folder: Path) -> None:
+    """As `from_pretrained` reads it; text.json beside it says with which tokens a text begins and ends, and how long it
+    may be."""
+    if isinstance(network, Unprompted):
+        pretrained.save(network.language, source.tokenizer, folder)
+        start = network.first
+    else:
+        network.save_pretrained(folder)
+        source.tokenizer.save_pretrained(folder)
+        start = network.config.start
+    write_json(folder / SETTINGS, {"start": start, "end": source.end, "length": source.length})
+
+
+def load_generator(folder: Path) -> Loaded:
+    """What a run saved. Raises UserError where it can't be loaded."""
+    found = pretrained.load(folder, LSTMGenerator)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        if isinstance(found, LSTMGenerator):
+            return Loaded(found, tokenizer, found.config.length, found.config.end)
+        known = json.loads((folder / SETTINGS).read_text("utf-8"))
+        assert isinstance(found, LanguageModel)
+        return Loaded(Unprompted(found, int(known["start"])).eval(), tokenizer, int(known["length"]), known["end"])
+    except Exception as error:
+        raise pretrained.unloadable(folder, error) from error
+
+
+def build_discriminator(config: DiscriminatorConfig, source: Source) -> nn.Module:
+    """The network that the configuration asks for. Raises UserError."""
+
+    def build() -> nn.Module:
+        need = source.length, "texts"
+        found = pretrained.encoder(config.model, config.config, source.vocabulary, need, source.text)
+        return config.network(source.vocabulary) if found is None else found
+
+    def check(network: nn.Module) -> None:
+        some = rows(source.train, slice(2))
+        check_judged(network(some.ids, some.mask), some)
+
+    given = {"model": config.model, "config": config.config}
+    return pretrained.checked_discriminator(given, "ids and mask", build, check)
