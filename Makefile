@@ -7,7 +7,7 @@ READY := .venv/.ready
 # The set-up compiles no bytecode, which is quicker, so the first import must be allowed to keep its bytecode.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup test lint check demo clean
+.PHONY: help setup test lint check demo bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 8
@@ -26,6 +26,9 @@ check: lint test ## lint, then test: what CI runs
 
 demo: $(READY) ## train SeqGAN on captions of little scenes; ARGS="--help"
 	$(BIN)/seqgan-kit train text --config recipes/shapes.yaml $(ARGS)
+
+bench: $(READY) ## measure against the straightforward ways and peers; ONLY=text ARGS="--threads 2"
+	for name in $(or $(ONLY),text gail pictures dialogue); do $(BIN)/python benchmarks/$$name.py $(ARGS) || exit 1; done
 
 clean: ## remove .venv, caches and build products; runs/ stays
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -21,7 +21,6 @@ import argparse
 import contextlib
 import json
 import os
-import statistics
 import subprocess
 import tempfile
 import time
@@ -32,7 +31,7 @@ from typing import Any
 
 import dialogue_peers as peers
 import torch
-from pictures import machine
+from measuring import Turn, in_turns, machine, timed
 from torch import Tensor, nn
 
 from seqgan_kit import credit as credits
@@ -54,39 +53,6 @@ VOCABULARY, PROMPT, LENGTH = peers.VOCABULARY, peers.PROMPT, peers.LENGTH
 BATCHES, DRAWN = (8, 64, 512), 32
 STEPS = 5  # in a turn
 ROLLED, ROLLOUTS = 64, 5
-
-Turn = Callable[[], tuple[float, float]]
-"""What a contestant does when it is its turn -> wall and CPU seconds."""
-
-
-def timed(function: Callable[[], object]) -> Turn:
-    def turn() -> tuple[float, float]:
-        wall, cpu = time.perf_counter(), time.process_time()
-        function()
-        return time.perf_counter() - wall, time.process_time() - cpu
-
-    return turn
-
-
-def in_turns(contestants: dict[str, Turn], repeats: int, work: int) -> dict[str, Any]:
-    """A turn of each to warm up, then `repeats` rounds. `work` is done in a turn: tokens, samples.
-
-    Ratios say how many times as long as the first contestant the others take.
-    """
-    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in contestants}
-    names = list(contestants)
-    for i in range(repeats + 1):
-        first = i % len(names)  # every round begins with another one
-        for name in names[first:] + names[:first]:
-            taken[name].append(contestants[name]())
-    found: dict[str, Any] = {}
-    for name, seconds in taken.items():
-        wall, cpu = ([turn[i] for turn in seconds[1:]] for i in (0, 1))
-        found[name] = {"wall": statistics.median(wall), "cpu": statistics.median(cpu), "walls": wall, "cpus": cpu}
-        for clock in ("wall", "cpu"):
-            found[name][f"per_{clock}_second"] = work / found[name][clock]
-            found[name][f"ratio_{clock}"] = found[name][clock] / found[names[0]][clock]
-    return found
 
 
 def show(what: str, unit: str, found: dict[str, Any]) -> None:

@@ -20,21 +20,19 @@ import contextlib
 import itertools
 import json
 import os
-import platform
 import statistics
-import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from accelerate.state import AcceleratorState
+from measuring import machine
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -537,26 +535,6 @@ def data(case: Case, options: argparse.Namespace) -> dict[str, float]:
 
 
 # -- the record --------------------------------------------------------------------------------------------------------
-
-
-def machine(threads: int) -> dict[str, Any]:
-    cpu = Path("/proc/cpuinfo")
-    text = cpu.read_text() if cpu.is_file() else ""
-    lines = {line.partition(":")[0].strip(): line.partition(":")[2].strip() for line in text.splitlines()}
-    flags = lines.get("flags", "").split()
-    wanted = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_tile", "avx512_fp16")
-    return {
-        "processor": f"{lines.get('model name', platform.processor())}, family {lines.get('cpu family')}, "
-        f"model {lines.get('model')}",
-        "cores": os.cpu_count(),
-        "flags": {flag: flag in flags for flag in wanted},
-        "capability": torch.backends.cpu.get_cpu_capability(),
-        "threads": threads,
-        "load": os.getloadavg(),
-        "versions": {name: version(name) for name in ("seqgan_kit", "torch", "accelerate", "transformers", "numpy")}
-        | {"python": sys.version.split()[0]},
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S"),
-    }
 
 
 def main() -> None:

@@ -4,7 +4,8 @@ python recipes/record.py NAME RUN [RUN ...]   record these runs, one per seed, a
 python recipes/record.py                      renew the tables from the records
 
 Runs of imitation, of all tasks and seeds, are one record and one table, a row for each task and number of trajectories.
-So are runs of images: a row for each name of a run folder without its seed, `gan_cls-0`, `gan_cls-1` and so on.
+So are runs of images: a row for each name of a run folder without its seed, `gan_cls-0`, `gan_cls-1` and so on; and
+runs of dialogue by several generators and credits, which their folders name: `topical_lstm_regs-0`, `topical_t5_mc-2`.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ def record(runs: list[Path]) -> list[dict[str, Any]]:
             last = phases.setdefault(line["phase"], {"metrics": {}})
             last |= {"steps": line["step"], "seconds": line["seconds"]}
             last["metrics"] |= {name: value for name, value in line.items() if name.startswith("eval/")}
-        found.append({**json.loads((run / "run.json").read_text()), "phases": phases, **_beside(run)})
+        kind = re.fullmatch(r"(?P<data>[a-z]+)_(?P<generator>\w+)_(?P<credit>regs|mc)-\d+", run.name)
+        named = {"kind": kind.groupdict()} if kind else {}
+        found.append({**json.loads((run / "run.json").read_text()), "phases": phases, **named, **_beside(run)})
     return found
 
 
@@ -88,6 +91,58 @@ def imitation_table(runs: list[dict[str, Any]]) -> str:
         f"{record['threads']} thread(s) of {record['device']}; {versions}, commit {', '.join(commits)}."
     )
     return "\n".join(lines)
+
+
+REPLIES = {
+    "perplexity": "perplexity",
+    "bleu2": "BLEU-2",
+    "distinct1": "distinct-1",
+    "distinct2": "distinct-2",
+    "length": "length",
+    "repetition": "repetition",
+    "adversarial_success": "AdverSuc",
+    "machine_versus_random": "machine / random",
+    "machine_versus_machine": "machine / machine",
+    "ere": "ERE",
+}
+CREDITS = {"regs": "REGS", "mc": "Monte Carlo"}
+
+
+def reply_table(runs: list[dict[str, Any]]) -> str:
+    """A row for each generator and each way to train it, a column a metric; the cost is that of the phase itself."""
+    heads = ["generator", "trained by", *REPLIES.values(), "minutes"]
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    for generator in dict.fromkeys(run["kind"]["generator"] for run in runs):
+        regs, mc = (
+            [r for r in runs if r["kind"] == r["kind"] | {"generator": generator, "credit": c}] for c in CREDITS
+        )
+        rows = {"likelihood": (regs, "maximum_likelihood"), "likelihood for as long": (regs, "control")}
+        rows |= {f"**{CREDITS[c]}**": (some, "adversarial") for c, some in (("regs", regs), ("mc", mc))}
+        for title, (some, phase) in rows.items():
+            if not some:
+                continue
+            found = [run["phases"][phase]["metrics"] for run in some]
+            cells = [_spread([one[f"eval/{name}"] for one in found]) for name in REPLIES]
+            minutes = statistics.mean(_seconds(run, phase) for run in some) / 60
+            lines.append("| " + " | ".join([generator, title, *cells, f"{minutes:.1f}"]) + " |")
+    human = [run["phases"]["maximum_likelihood"]["metrics"] for run in runs]
+    about, first = {run["seed"]: one for run, one in zip(runs, human, strict=True)}.values(), runs[0]
+    alike, random = (_spread([one[f"eval/human_versus_{other}"] for one in about]) for other in ("human", "random"))
+    seeds = ", ".join(str(seed) for seed in sorted({run["seed"] for run in runs}))
+    lines.append("")
+    lines.append(
+        f"Seeds {seeds}. ERE's two scenarios without a machine: human / human {alike}, human / random {random}. "
+        f"Minutes of the phase, with its evaluations, on {first['threads']} thread(s) of {first['device']}; torch {first['versions']['torch']}, commit "
+        f"{', '.join(sorted({str(run['commit'])[:9] for run in runs}))}."
+    )
+    return "\n".join(lines)
+
+
+def _seconds(run: dict[str, Any], phase: str) -> float:
+    """What a phase took; that before an adversarial phase, in which its discriminator learns, is counted with it."""
+    ends = {name: found["seconds"] for name, found in run["phases"].items()}
+    before = {"maximum_likelihood": 0.0, "adversarial": ends["maximum_likelihood"], "control": ends["adversarial"]}
+    return float(ends[phase] - before[phase])
 
 
 PICTURES = {
@@ -148,6 +203,8 @@ def table(runs: list[dict[str, Any]]) -> str:
     """Mean and standard deviation over the seeds of each metric, a column a phase."""
     if not runs:
         return "(not measured yet)"
+    if "kind" in runs[0]:
+        return reply_table(runs)
     if "name" in runs[0]:
         return picture_table(runs)
     if "environment" in runs[0]:
