@@ -132,8 +132,8 @@ def reply_table(runs: list[dict[str, Any]]) -> str:
     lines.append("")
     lines.append(
         f"Seeds {seeds}. ERE's two scenarios without a machine: human / human {alike}, human / random {random}. "
-        f"Minutes of the phase, with its evaluations, on {first['threads']} thread(s) of {first['device']}; torch {first['versions']['torch']}, commit "
-        f"{', '.join(sorted({str(run['commit'])[:9] for run in runs}))}."
+        f"Minutes of the phase, with its evaluations, on {first['threads']} thread(s) of {first['device']}; "
+        f"torch {first['versions']['torch']}, commit {', '.join(sorted({str(run['commit'])[:9] for run in runs}))}."
     )
     return "\n".join(lines)
 
