@@ -17,16 +17,17 @@ from seqgan_kit.errors import UserError
 from seqgan_kit.learning import Learner, Metrics, OptimizerConfig
 from seqgan_kit.networks.cnn import TextCNN
 from seqgan_kit.networks.lstm import LSTMConfig, LSTMGenerator
-from seqgan_kit.players import Baseline, Discriminator, Estimator
+from seqgan_kit.networks.value_head import ValueHead
+from seqgan_kit.players import Baseline, Comparison, Discriminator, Estimator
 from seqgan_kit.provenance import config_yaml
 from seqgan_kit.report import write_report
 from seqgan_kit.rewards import Reward
-from seqgan_kit.samples import Tokens
+from seqgan_kit.samples import Tokens, concatenate, size
 from seqgan_kit.stream import Stream
 from seqgan_kit.text.evaluation import Evaluation
 from seqgan_kit.text.sources import DataConfig, Source, load
-from seqgan_kit.token_credit import Credit, MonteCarlo
-from seqgan_kit.token_policy import TokenPolicy, likelihood_loss
+from seqgan_kit.token_credit import Credit, LikelihoodRatio, MonteCarlo, Prefixes
+from seqgan_kit.token_policy import Critic, TokenPolicy, likelihood_loss
 from seqgan_kit.trainer import Hook, Turns, fit, play
 
 MLE, WARM_UP, ADVERSARIAL, CONTROL = "maximum_likelihood", "discriminator", "adversarial", "control"
@@ -68,13 +69,16 @@ class DiscriminatorConfig:
 
     Args:
         network: class that is built with the vocabulary's size; its forward takes ids and mask, (batch, time), and
-            returns a logit a row, higher = more real.
+            returns a logit a row, higher = more real. One with `compares_rows = True` is told as a third argument how
+            many rows are real and how many fake, and compares them apart; it needs a credit that scores whole samples.
         objective: what it minimises, and which reward its logit is.
         steps: warm-up updates.
         batch_size: real sentences a batch, over all processes; as many are sampled.
         passes: optimiser steps on the same batch.
         optimizer: its own.
         output_decay: weight of 1/2 |w|^2 of its last layer, where it has one called `output`; the paper's code has 0.2.
+        real_target: probability that it is asked to find real sentences real with: one-sided label smoothing has 0.9.
+        clip_weights: bound of each weight's size (WGAN's has 0.01); 0 has none.
     """
 
     network: Callable[[int], nn.Module] = TextCNN
@@ -84,6 +88,21 @@ class DiscriminatorConfig:
     passes: int = 1
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=1e-4, clip=0.0))
     output_decay: float = 0.0
+    real_target: float = 1.0
+    clip_weights: float = 0.0
+
+
+@dataclass(frozen=True)
+class CriticConfig:
+    """A learned baseline: a linear function of the generator's features.
+
+    Args:
+        enabled: false leaves it out.
+        optimizer: its own.
+    """
+
+    enabled: bool = True
+    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=1e-2))
 
 
 @dataclass(frozen=True)
@@ -97,6 +116,9 @@ class AdversarialConfig:
         optimizer: the generator's in this phase.
         credit: class that turns a sentence's reward into each token's, built with (network, length, end).
         baseline: function of (credit, mask).
+        critic: a learned baseline before it, off by default.
+        prefix: first tokens that a sample takes from a real sentence as the phase begins, on which the generator learns
+            by likelihood; falls to 0 in stages of equal length (MaliGAN's mixed scheme).
         estimator: function of (log_probs, old_log_probs, credit, mask).
         passes: optimiser steps on the same samples.
         rewards: own reward functions, by import path and weight.
@@ -109,6 +131,8 @@ class AdversarialConfig:
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=1e-3))
     credit: Callable[[nn.Module, int, int | None], Credit] = MonteCarlo
     baseline: Baseline = credits.leave_one_out
+    critic: CriticConfig = field(default_factory=lambda: CriticConfig(enabled=False))
+    prefix: int = 0
     estimator: Estimator = estimators.reinforce
     passes: int = 1
     rewards: list[Reward] = field(default_factory=list)
@@ -213,6 +237,7 @@ class _Parts:
         self.control_real = self._stream("control_real", config.run.seed + 1)
         self.policy = self._policy(policy)
         self.discriminator = self._discriminator(scorer)
+        _check_credit(self.policy.credit, critic, config.adversarial.turns.repeats)
         engine.export = self.export
 
     def _stream(self, name: str, seed: int) -> Stream[Tokens]:
@@ -248,7 +273,22 @@ class _Parts:
             config.rewards,
             source.decode,
             config.discriminator_weight,
+            critic=self._critic(),
+            given=self._given if config.prefix else None,
         )
+
+    def _critic(self) -> Critic | None:
+        config = self.config.adversarial.critic
+        if not config.enabled:
+            return None
+        learner = self.engine.learner("critic", ValueHead(self.config.generator.hidden), config.optimizer)
+        return Critic(self.engine, learner)
+
+    def _given(self) -> int:
+        """The length of the real prefix in this round: prefix, ..., 1, 0 in stages of equal length."""
+        config = self.config.adversarial
+        done = self.engine.counters.get(ADVERSARIAL, 0)
+        return max(0, config.prefix - done * (config.prefix + 1) // max(1, config.rounds))
 
     def _discriminator(self, learner: Learner) -> Discriminator[Tokens]:
         config = self.config.discriminator
@@ -256,10 +296,12 @@ class _Parts:
             self.engine,
             learner,
             config.batch_size,
-            config.objective(),
+            objective_of(config),
             lambda module, tokens: module(tokens.ids, tokens.mask),
             _output_decay(learner.network, config.output_decay) if config.output_decay else None,
             config.passes,
+            compare_apart if getattr(learner.network, "compares_rows", False) else None,
+            clip_weights=config.clip_weights,
         )
 
     def export(self, folder: Path) -> None:
@@ -331,9 +373,43 @@ def check_control(control: ControlConfig, likelihood_steps: int, rounds: int) ->
         )
 
 
+def objective_of(config: DiscriminatorConfig) -> objectives.Objective:
+    """As configured. Raises UserError where its labels can't be smoothed."""
+    objective, target = config.objective(), config.real_target
+    if target == 1:
+        return objective
+    if not 0 < target < 1:
+        raise UserError(f"--discriminator.real_target {target:g}: give a number above 0, at most 1")
+    try:
+        return objectives.with_label_smoothing(objective, target)
+    except ValueError as error:
+        raise UserError(f"--discriminator.real_target {target:g}: {error}") from error
+
+
+def compare_apart(module: nn.Module, real: Tokens, fake: Tokens) -> list[Comparison]:
+    """Real against fake, by a network that compares rows, where neither sees the other (Salimans et al. 2016)."""
+    joined, sizes = concatenate([real, fake]), [size(real), size(fake)]
+    of_real, of_fake = module(joined.ids, joined.mask, sizes).split(sizes)
+    return [Comparison("accuracy", 1.0, of_real, of_fake)]
+
+
 def _output_decay(network: nn.Module, weight: float) -> Callable[[nn.Module, Tokens, Tokens], Tensor]:
     output = network.get_submodule("output")
     return lambda module, real, fake: weight / 2 * sum(p.square().sum() for p in output.parameters())  # type: ignore[return-value]
+
+
+def _check_credit(credit: Credit, network: nn.Module, repeats: int) -> None:
+    """Raises UserError for parts that would mislead each other."""
+    if isinstance(credit, LikelihoodRatio) and credit.group not in (None, repeats):
+        raise UserError(
+            f"--adversarial.credit.group {credit.group}: samples that have a prefix in common are "
+            f"--adversarial.turns.repeats {repeats}; give the same"
+        )
+    if isinstance(credit, (MonteCarlo, Prefixes)) and getattr(network, "compares_rows", False):
+        raise UserError(
+            "a discriminator that compares rows can't judge parts of them, which are too much alike: "
+            "give --adversarial.credit seqgan_kit.token_credit.Terminal, or LikelihoodRatio"
+        )
 
 
 def _optimizers(config: TextConfig) -> list[tuple[str, OptimizerConfig]]:
@@ -341,6 +417,7 @@ def _optimizers(config: TextConfig) -> list[tuple[str, OptimizerConfig]]:
         ("--likelihood.optimizer", config.likelihood.optimizer),
         ("--discriminator.optimizer", config.discriminator.optimizer),
         ("--adversarial.optimizer", config.adversarial.optimizer),
+        ("--adversarial.critic.optimizer", config.adversarial.critic.optimizer),
     ]
 
 
@@ -354,21 +431,33 @@ def _check_sizes(config: TextConfig, source: Source) -> None:
         ("--discriminator.steps", critic.steps, 0),
         ("--adversarial.rounds", adversarial.rounds, 0),
         ("--adversarial.passes", adversarial.passes, 1),
+        ("--adversarial.prefix", adversarial.prefix, 0),
+        ("--adversarial.turns.repeats", adversarial.turns.repeats, 1),
+        ("--discriminator.clip_weights", critic.clip_weights, 0),
         ("--evaluation.samples", config.evaluation.samples, 2),
         ("--run.log_every", config.run.log_every, 1),
         *((f"{name}.accumulate", part.accumulate, 1) for name, part in _optimizers(config)),
         *((f"{name}.lr", part.lr, 0) for name, part in _optimizers(config)),
+        *((f"{name}.history", part.history, 0) for name, part in _optimizers(config)),
     ]:
         if value < least:
             raise UserError(f"{option} {value}: give at least {least}")
+    objective_of(critic)
+    if adversarial.batch_size % adversarial.turns.repeats:
+        raise UserError(
+            f"--adversarial.batch_size {adversarial.batch_size} can't be divided by --adversarial.turns.repeats "
+            f"{adversarial.turns.repeats}: give a multiple"
+        )
     check_control(config.control, likelihood.steps, adversarial.rounds)
     count = len(source.train.ids)
-    for option, size in [
+    for option, needed in [
         ("--likelihood.batch_size", config.likelihood.batch_size),
         ("--discriminator.batch_size", config.discriminator.batch_size),
         ("--adversarial.batch_size", config.adversarial.batch_size),
     ]:
-        if size > count:
-            raise UserError(f"{source.name} has {count} sentences, fewer than {option} {size}: give more, or lower it")
-        if size < 2:
-            raise UserError(f"{option} {size}: give at least 2")
+        if needed > count:
+            raise UserError(
+                f"{source.name} has {count} sentences, fewer than {option} {needed}: give more, or lower it"
+            )
+        if needed < 2:
+            raise UserError(f"{option} {needed}: give at least 2")
