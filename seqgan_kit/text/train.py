@@ -285,10 +285,8 @@ class _Parts:
         return Critic(self.engine, learner)
 
     def _given(self) -> int:
-        """The length of the real prefix in this round: prefix, ..., 1, 0 in stages of equal length."""
         config = self.config.adversarial
-        done = self.engine.counters.get(ADVERSARIAL, 0)
-        return max(0, config.prefix - done * (config.prefix + 1) // max(1, config.rounds))
+        return prefix_at(self.engine.counters.get(ADVERSARIAL, 0), config.rounds, config.prefix)
 
     def _discriminator(self, learner: Learner) -> Discriminator[Tokens]:
         config = self.config.discriminator
@@ -384,6 +382,11 @@ def objective_of(config: DiscriminatorConfig) -> objectives.Objective:
         return objectives.with_label_smoothing(objective, target)
     except ValueError as error:
         raise UserError(f"--discriminator.real_target {target:g}: {error}") from error
+
+
+def prefix_at(done: int, rounds: int, prefix: int) -> int:
+    """The length of the real prefix after so many rounds: prefix, ..., 1, 0 in stages of equal length."""
+    return max(0, prefix - done * (prefix + 1) // max(1, rounds))
 
 
 def compare_apart(module: nn.Module, real: Tokens, fake: Tokens) -> list[Comparison]:
