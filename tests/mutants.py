@@ -462,8 +462,8 @@ MUTANTS = [
     ),
     Mutant(
         TOKEN_POLICY,
-        "(target - self.critic.values(features)) * fake.mask",
-        "target - self.critic.values(features)",
+        "self._centred(credit * own, own)",
+        "self._centred(credit, own)",
         "test_token_policy.py::test_a_critic_by_hand",
     ),
     Mutant(

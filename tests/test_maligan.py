@@ -96,16 +96,6 @@ def test_the_bias_of_few_samples_falls_as_one_over_them() -> None:
     assert all(0.5 < m * share < 2 for m, share in enumerate(bias, 1)), bias
 
 
-class Watched(TokenPolicy):
-    """Keeps the gradients that its optimiser was given."""
-
-    def __post_init__(self) -> None:
-        self.seen: list[Tensor] = []
-        self.learner.optimizer.register_step_pre_hook(
-            lambda *_: self.seen.extend(p.grad.clone() for p in self.learner.parameters if p.grad is not None)
-        )
-
-
 def test_the_mixed_scheme_s_expected_gradient_is_that_of_maximum_likelihood(engine: Engine) -> None:
     """First tokens as the data have them, the rest as sampled: likelihood on the first, weights on the rest."""
     policy = quarters()
@@ -116,14 +106,16 @@ def test_the_mixed_scheme_s_expected_gradient_is_that_of_maximum_likelihood(engi
     assert counts.tolist() == [6, 6, 6, 2]
     chosen = torch.arange(4).repeat_interleave(counts)
     learner = engine.learner("policy", policy, OptimizerConfig(clip=0.0))
-    player = Watched(
+    player = TokenPolicy(
         engine, learner, 20, 2, None, torch.sigmoid, LikelihoodRatio(policy, 2, None), credits.no_baseline,
         given=lambda: 1,
     )  # fmt: skip
+    seen: list[Tensor] = []
+    learner.optimizer.register_step_pre_hook(lambda *_: seen.append(policy.table.grad.clone()))
     exact = of_likelihood(policy)
     batch = Tokens(EVERY.ids[chosen], EVERY.mask[chosen])
     player.update(batch, batch, lambda some: ratio[2 * some.ids[:, 0] + some.ids[:, 1]])
-    torch.testing.assert_close(player.seen[0], exact, rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(seen[0], exact, rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("make", [objectives.seqgan, objectives.airl, objectives.non_saturating])
