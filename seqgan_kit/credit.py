@@ -38,6 +38,20 @@ def monte_carlo(completed: Tensor, cells: Tensor, whole: Tensor, mask: Tensor) -
     return torch.where(last, whole.unsqueeze(1), credit) * mask
 
 
+def likelihood_ratio(log_ratio: Tensor, group: int | None = None) -> Tensor:
+    """How much likelier a sample is real than made, normalised to a mean of 1 (MaliGAN, Che et al. 2017, sec. 3.1).
+
+    batch * r_i / sum_j r_j with r = D / (1 - D); the paper's sum over the batch has no such factor, but then neither
+    divides by the batch, as our estimators do. log_ratio: (batch,) log r, a logistic discriminator's logits. group: how
+    many rows that follow each other are normalised together, as the paper's continuations of one prefix and BGAN's
+    samples of one context are; unset, all are. Returns (batch,). Raises ValueError where rows are no such groups.
+    """
+    group = len(log_ratio) if group is None else group
+    if log_ratio.dim() != 1 or not group or len(log_ratio) % group:
+        raise ValueError(f"{tuple(log_ratio.shape)} log ratios are no groups of {group}")
+    return (group * log_ratio.view(-1, group).softmax(1)).flatten()
+
+
 def reward_to_go(rewards: Tensor, mask: Tensor, discount: float = 1.0) -> Tensor:
     """G_t = r_t + discount * G_t+1 over the counted steps (Sutton and Barto 2018, eq. 3.9).
 

@@ -29,6 +29,8 @@ class OptimizerConfig:
         weight_decay: decoupled (AdamW) where it is not 0.
         clip: greatest norm of the gradient; 0 does not clip.
         accumulate: number of parts that a batch is cut into, to save memory; the gradient is the same.
+        history: weight of |w - mean of w after each step so far|^2, historical averaging (Salimans et al. 2016, sec.
+            3.3); its gradient is added, the loss that is told is without it.
     """
 
     lr: float = 1e-3
@@ -37,6 +39,7 @@ class OptimizerConfig:
     weight_decay: float = 0.0
     clip: float = 5.0
     accumulate: int = 1
+    history: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,8 @@ def step(accelerator: Accelerator, learner: Learner, loss: Loss, rows: int, prog
         names = ["loss", *details]
         values = [value.detach() * share, *(detail.detach() * share for detail in details.values())]
         totals = [a + b for a, b in zip(totals, values, strict=True)] if totals else values
+    if config.history:
+        _pull_to_the_past(learner)
     gradients = [p.grad for p in learner.parameters if p.grad is not None]
     norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
     numbers = torch.stack([norm.float(), *(total.float() for total in totals)]).tolist()  # the step's one transfer
@@ -116,9 +121,30 @@ def step(accelerator: Accelerator, learner: Learner, loss: Loss, rows: int, prog
     for group in learner.optimizer.param_groups:
         group["lr"] = config.lr * (1 - (1 - config.final) * progress)
     learner.optimizer.step()
+    if config.history:
+        _remember(learner)
     for parameter in learner.parameters:
         parameter.grad = None
     return dict(zip(["gradient_norm", *names], numbers, strict=True))
+
+
+def _pull_to_the_past(learner: Learner) -> None:
+    """Adds the gradient of history * |w - mean|^2, where there is a mean already."""
+    for parameter in learner.parameters:
+        mean = learner.optimizer.state[parameter].get("mean")
+        if parameter.grad is not None and mean is not None:
+            parameter.grad.add_(parameter.detach() - mean, alpha=2 * learner.config.history)
+
+
+def _remember(learner: Learner) -> None:
+    """Brings the mean of the weights after each step, kept beside Adam's moments, up to date."""
+    for parameter in learner.parameters:
+        if parameter.grad is not None:
+            state, now = learner.optimizer.state[parameter], parameter.detach()
+            if "mean" not in state:
+                state["mean"] = now.clone()
+            else:
+                state["mean"].lerp_(now, 1 / float(state["step"]))
 
 
 def slices(rows: int, parts: int) -> list[slice]:

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from seqgan_kit.samples import Images, Tokens
+
 
 @dataclass(frozen=True)
 class Objective:
@@ -22,11 +24,16 @@ class Objective:
     loss: (real logits, fake logits) -> scalar to minimise. Where `distance` is given, it is the third argument.
     reward: logits -> what a generator earns, elementwise and of the same shape.
     distance: (real sample, fake sample) -> (batch,), for objectives that look at the samples (loss-sensitive GAN).
+
+    Called, it gives itself: configurations hold functions that build one, or one that was built with `init_args`.
     """
 
     loss: Callable[..., Tensor]
     reward: Callable[[Tensor], Tensor]
     distance: Callable[[Any, Any], Tensor] | None = None
+
+    def __call__(self) -> Objective:
+        return self
 
 
 def logistic_loss(real: Tensor, fake: Tensor) -> Tensor:
@@ -70,7 +77,7 @@ def airl() -> Objective:
 
 
 def wasserstein() -> Objective:
-    """The critic's value is the reward (Arjovsky et al. 2017)."""
+    """WGAN: the critic's value is the reward (Arjovsky et al. 2017)."""
     return Objective(wasserstein_loss, lambda logits: logits)
 
 
@@ -80,8 +87,75 @@ def hinge() -> Objective:
 
 
 def least_squares() -> Objective:
-    """The reward -1/2 (logit - 1)^2 falls above logit 1: for pathwise generators, no policy (Mao et al. 2016)."""
+    """LSGAN (Mao et al. 2016), not to be taken for Qi's LS-GAN, `ls_gan`.
+
+    The reward -1/2 (logit - 1)^2 falls above logit 1: for pathwise generators, no policy.
+    """
     return Objective(least_squares_loss, lambda logits: -(logits - 1).square() / 2)
+
+
+def ls_gan(margin: float = 1.0, weight: float = 0.0) -> Objective:
+    """Loss-sensitive GAN, LS-GAN (Qi 2017), not to be taken for LSGAN, `least_squares`.
+
+    E max(0, margin * distance(real, fake) + L(real) - L(fake)) + weight * E L(real), where L is -logit; the reward is
+    the logit. The further a fake sample is from the real one beside it, the further apart their logits must be.
+
+    margin: the paper's lambda; its code has 2e-4 of the sum over a picture's numbers, about 2.5 of our mean.
+    weight: 0 in the paper's code. Above 0 the loss has no lower bound, unless the network's logits have an upper one.
+    """
+
+    def loss(real: Tensor, fake: Tensor, distance: Tensor) -> Tensor:
+        if not real.shape == fake.shape == distance.shape:
+            raise ValueError(
+                "the loss-sensitive objective compares each real sample with one fake one, but there are "
+                f"{tuple(real.shape)} real logits, {tuple(fake.shape)} fake ones and {tuple(distance.shape)} distances"
+            )
+        return F.relu(margin * distance - real + fake).mean() - weight * real.mean()
+
+    return Objective(loss, lambda logits: logits, distance_between)
+
+
+def distance_between(real: Tokens | Images, fake: Tokens | Images) -> Tensor:
+    """How far each fake sample is from the real one beside it, (batch,).
+
+    Tokens: the share of unequal ones, up to the end of the longer sequence: 0 to 1. Images: the mean absolute
+    difference of their numbers, 0 to 2. Raises TypeError for anything else.
+    """
+    if isinstance(real, Images) and isinstance(fake, Images):
+        return (real.pixels - fake.pixels).abs().flatten(1).mean(1)
+    if not isinstance(real, Tokens) or not isinstance(fake, Tokens):
+        raise TypeError(f"there is no distance between {type(real).__name__} and {type(fake).__name__}")
+    longest = max(real.ids.shape[1], fake.ids.shape[1])
+    first, second = (
+        F.pad(some.ids.masked_fill(~some.mask, -1), (0, longest - some.ids.shape[1]), value=-1) for some in (real, fake)
+    )
+    counted = (first >= 0) | (second >= 0)
+    return (first != second).sum(1) / counted.sum(1).clamp_min(1)
+
+
+def ebgan(margin: float = 1.0) -> Objective:
+    """Energy-based GAN (Zhao et al. 2017, eq. 1-2): E energy(real) + E max(0, margin - energy(fake)).
+
+    The paper's energy is an autoencoder's error; of a network with one logit it is softplus(-logit) = -log D here: not
+    below 0 either, smooth, and falling in the logit everywhere. The reward is -energy: log D, negative.
+
+    margin: the energy that fake samples are raised to; the paper's 10 and more are for sums over pixels.
+    """
+
+    def loss(real: Tensor, fake: Tensor) -> Tensor:
+        return F.softplus(-real).mean() + F.relu(margin - F.softplus(-fake)).mean()
+
+    return Objective(loss, F.logsigmoid)
+
+
+def boundary_seeking() -> Objective:
+    """Boundary-seeking GAN, BGAN, of continuous samples (Hjelm et al. 2018): logistic, reward -1/2 logit^2.
+
+    The reward falls above logit 0, the decision boundary: for pathwise generators, no policy. The paper's gradient for
+    discrete samples weighs them by D / (1 - D), normalised: it is `token_credit.LikelihoodRatio`, with any objective
+    whose discriminator is logistic.
+    """
+    return Objective(logistic_loss, lambda logits: -logits.square() / 2)
 
 
 def with_entropy(objective: Objective, weight: float) -> Objective:

@@ -130,7 +130,7 @@ def _explain(message: str, words: list[str], options: list[str], task: str) -> s
     message = re.sub(r"Expected a <class '([\w.]+)'>", r"expected \1", message)
     message = re.sub(
         r"(: ).*expects a function or a callable class: (.*)\. Got value: (.*)",
-        r"\1can't import \3 (\2): give MODULE.NAME of a module that is installed or in the current folder",
+        _not_imported,
         message,
     )
     message = re.sub(r"Expected a dot import path string: (.*)", r"there is no part \1: give MODULE.NAME", message)
@@ -155,6 +155,33 @@ def _explain(message: str, words: list[str], options: list[str], task: str) -> s
         in_file = files and not any(word.startswith(f"--{value[1]}") for word in words)
         return f"{' '.join(files)}: {value[1]}: {value[2]}" if in_file else f"--{value[1]}: {value[2]}"
     return f"{' '.join(files)}: {message}" if files else message
+
+
+def _not_imported(found: re.Match[str]) -> str:
+    before, why, path = found.groups()
+    names = " or ".join(_alike(*path.rsplit(".", 1))) if "has no attribute" in why and "." in path else ""
+    where = "give MODULE.NAME of a module that is installed or in the current folder"
+    return f"{before}can't import {path} ({why}): {f'did you mean {names}?' if names else where}"
+
+
+def _alike(module: str, word: str) -> list[str]:
+    """What of a module may have been meant: what is described by that word, as LSGAN is, or has nearly that name."""
+    try:
+        parts = vars(importlib.import_module(module))
+    except ImportError:
+        return []
+    own = {name: part for name, part in parts.items() if getattr(part, "__module__", None) == module and name[0] != "_"}
+    described = [
+        name
+        for name, part in own.items()
+        if not name.endswith("_loss") and _plain(word) in f" {_plain(name)} {_plain(part.__doc__ or '')} "
+    ]
+    return described or difflib.get_close_matches(word, list(own), n=1, cutoff=0.5)
+
+
+def _plain(text: str) -> str:
+    """Words in small letters, between spaces: LS-GAN as lsgan."""
+    return f" {re.sub(r'[^a-z0-9]+', ' ', re.sub(r'[-_]', '', text.lower()))} "
 
 
 def _see(task: str) -> str:

@@ -147,6 +147,7 @@ class Discriminator(Generic[S]):
         (real pictures with captions that do not fit them), the losses are added by weight.
     batch_statistics: score with batch normalisation's statistics of the samples that are scored, as papers on
         pictures do, not with the running ones.
+    clip_weights: bound of each weight's size, kept after every step (WGAN, Arjovsky et al. 2017, alg. 1); 0 has none.
     """
 
     engine: Engine
@@ -158,6 +159,7 @@ class Discriminator(Generic[S]):
     passes: int = 1
     compare: Callable[[nn.Module, S, S], Sequence[Comparison]] | None = None
     batch_statistics: bool = False
+    clip_weights: float = 0.0
 
     def score(self, sample: S) -> Tensor:
         # eval: a reward with dropout in it would be noise
@@ -180,6 +182,10 @@ class Discriminator(Generic[S]):
 
         for _ in range(self.passes):
             metrics = self.engine.update(self.learner, loss, size(real))
+            if self.clip_weights:
+                with torch.no_grad():
+                    for parameter in self.learner.parameters:
+                        parameter.clamp_(-self.clip_weights, self.clip_weights)
         return {f"discriminator_{name}": value for name, value in metrics.items()}
 
     def _compare(self, module: nn.Module, real: S, fake: S) -> list[Comparison]:

@@ -117,12 +117,14 @@ def sample(
     temperature: float = 1.0,
     top_k: int = 0,
     top_p: float = 1.0,
+    given: Tensor | None = None,
 ) -> Tokens:
     """`batch` sequences of at most `length` tokens, each up to and with its end token: (batch, time <= length).
 
     Padding holds the end token. Rows that have ended leave the batch, so short sentences cost little.
     temperature divides the logits; 0 takes the likeliest token. top_k, top_p: see `likeliest`; whoever differentiates
     the log-probabilities that the network gives leaves all three as they are.
+    given: the sequences' first tokens, (batch, some), which are not drawn.
     Raises ValueError for a temperature below 0, a top_k below 0, and a top_p that is not above 0 and at most 1.
     """
     _check(temperature, top_k, top_p)
@@ -130,7 +132,10 @@ def sample(
     ids = torch.full((batch, length), end or 0, device=features.device)
     alive = torch.arange(batch, device=features.device)
     for t in range(length):
-        tokens = draw_from(network, features, temperature, top_k, top_p)
+        if given is not None and t < given.shape[1]:
+            tokens = given[alive, t]
+        else:
+            tokens = draw_from(network, features, temperature, top_k, top_p)
         ids[alive, t] = tokens
         tokens, state, alive = _drop_ended(tokens, state, alive, end)
         if t + 1 == length or not len(alive):

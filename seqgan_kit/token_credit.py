@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -25,6 +27,12 @@ class SampleReward(Protocol):
 
     def prefixes(self, tokens: Tokens) -> Tensor:
         """What the discriminator gives for each prefix: (rows, time) -> (rows, time), 0 on padding."""
+
+    def log_ratio(self, tokens: Tokens, earned: Tensor) -> Tensor:
+        """`earned`, (rows,), with the discriminator's logit, log D / (1 - D), in place of its reward."""
+
+    def jointly(self, function: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
+        """The function of the values of all processes, and of its result the own rows: (rows,) -> (rows,)."""
 
 
 class Credit(ABC):
@@ -105,6 +113,25 @@ class Terminal(Credit):
 
     def __call__(self, sampled: Tokens, earned: Tensor, reward: SampleReward) -> Tensor:
         return credits.terminal(earned, sampled.mask)
+
+
+class LikelihoodRatio(Credit):
+    """MaliGAN's: D / (1 - D), normalised over the batch, to each token (Che et al. 2017; BGAN's, Hjelm et al. 2018).
+
+    The discriminator must be logistic; its logit is taken, whatever the objective's reward is. With the best one and a
+    large batch, the expected gradient is that of maximum likelihood; with m samples, some 1 / m of it is missing.
+    Users' rewards multiply D / (1 - D) by their exponential. The paper's b is the policy's baseline: `no_baseline` is
+    0, and `leave_one_out` takes off the others' mean.
+
+    group: see `credit.likelihood_ratio`; the samples of a context, where there are several.
+    """
+
+    def __init__(self, network: nn.Module, length: int, end: int | None, group: int | None = None) -> None:
+        self.group = group
+
+    def __call__(self, sampled: Tokens, earned: Tensor, reward: SampleReward) -> Tensor:
+        ratios = reward.jointly(partial(credits.likelihood_ratio, group=self.group), reward.log_ratio(sampled, earned))
+        return credits.terminal(ratios, sampled.mask)
 
 
 class Prefixes(Credit):

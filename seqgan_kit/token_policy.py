@@ -76,6 +76,8 @@ class TokenPolicy:
     teacher_forcing: likelihood steps on the real batch after each update (Li et al. 2017, algorithm 1).
     prefixes: the discriminator's logits of every prefix in one pass, (batch, time); without it, each prefix is scored
         as a row of its own.
+    given: how many first tokens a sample takes from its real one, now (Che et al. 2017, sec. 3.3, MaliGAN's mixed
+        scheme). On them the credit is 1, which is maximum likelihood.
     """
 
     engine: Engine
@@ -96,14 +98,17 @@ class TokenPolicy:
     anchor: Anchor | None = None
     teacher_forcing: int = 0
     prefixes: Callable[[Tokens], Tensor] | None = None
+    given: Callable[[], int] | None = None
 
     def sample(self, real: Tokens) -> Tokens:
         network = sampling.under(self.learner.network.eval(), real)
-        drawn = sampling.sample(network, size(real), self.length, self.end)
+        given = None if self.given is None else real.ids[:, : self.given()]
+        drawn = sampling.sample(network, size(real), self.length, self.end, given=given)
         return replace(real, ids=drawn.ids, mask=drawn.mask)
 
     def update(self, real: Tokens, fake: Tokens, score: Score[Tokens]) -> Metrics:
         metrics: Metrics = {}
+        own = self._own(fake.mask)
         with torch.no_grad():
             reward = _Earned(self, score)
             earned, per_token = reward.whole(fake)
@@ -117,11 +122,13 @@ class TokenPolicy:
             if self.critic is not None:
                 network: Any = self.learner.network.eval()
                 features = network.features(fake.ids, *fake.context)
-                credit = (target - self.critic.values(features)) * fake.mask
-            credit = self._centred(credit, fake.mask)
+                credit = target - self.critic.values(features)
+            credit = self._centred(credit * own, own)
+            if self.given is not None:
+                credit = credit + (fake.mask & ~own)
         metrics |= self._improve(fake, credit)
         if self.critic is not None:
-            metrics |= self.critic.update(features, target, fake.mask)
+            metrics |= self.critic.update(features, target, own)
         for _ in range(self.teacher_forcing):
             metrics["nll"] = self._teach(real)
         return {
@@ -129,6 +136,14 @@ class TokenPolicy:
             "length": fake.mask.sum(1).float().mean().item(),
             **metrics,
         }
+
+    def _own(self, mask: Tensor) -> Tensor:
+        """Which tokens the generator drew itself, (batch, time)."""
+        if self.given is None:
+            return mask
+        own = mask.clone()
+        own[:, : self.given()] = False
+        return own
 
     def _improve(self, fake: Tokens, credit: Tensor) -> Metrics:
         old, first = torch.zeros_like(credit), True
@@ -202,6 +217,19 @@ class _Earned:
             if steps is not None:
                 per_token[:, : steps.shape[1]] += steps.to(total.device)
         return total, per_token
+
+    def log_ratio(self, tokens: Tokens, earned: Tensor) -> Tensor:
+        """`earned`, with the discriminator's logit in place of its reward, (rows,)."""
+        if not self.policy.discriminator_weight:
+            return earned
+        logits = self.score(tokens)
+        return earned + self.policy.discriminator_weight * (logits - self.policy.reward(logits))
+
+    def jointly(self, function: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
+        """The function of all processes' values, and of its result the own rows, (rows,)."""
+        engine = self.policy.engine
+        everyone = function(engine.gather(values.unsqueeze(1)).squeeze(1))
+        return everyone[engine.rank * len(values) : (engine.rank + 1) * len(values)]
 
     def prefixes(self, tokens: Tokens) -> Tensor:
         """The discriminator's reward of each prefix, (rows, time), 0 on padding."""

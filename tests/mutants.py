@@ -36,6 +36,7 @@ AUGMENTATION, SHOWN = "images/augmentation.py", "images/evaluation.py"
 TOKEN_POLICY, TOKEN_CREDIT, SEQ2SEQ = "token_policy.py", "token_credit.py", "networks/seq2seq.py"
 LANGUAGE_MODELS, REPLY_ENCODER = "networks/language_models.py", "networks/reply_encoder.py"
 HIERARCHICAL, REPLY_JUDGES = "networks/hierarchical.py", "dialogue/discriminator.py"
+F_GAN, LEARNING, MINIBATCH = "f_gan.py", "learning.py", "networks/minibatch.py"
 IMPROVEMENT, FEATURES, GAME = "imitation/improvement.py", "imitation/discriminator.py", "imitation/game.py"
 
 
@@ -51,6 +52,85 @@ class Mutant(NamedTuple):
 
 MUTANTS = [
     # objectives
+    Mutant(
+        OBJECTIVES,
+        "F.relu(margin * distance - real + fake)",
+        "F.relu(margin * distance + real - fake)",
+        "test_objectives.py",
+    ),
+    Mutant(
+        OBJECTIVES,
+        "- weight * real.mean()\n\n    return Objective(loss, lambda",
+        "+ weight * real.mean()\n\n    return Objective(loss, lambda",
+        "test_objectives.py",
+    ),
+    Mutant(
+        OBJECTIVES,
+        "counted = (first >= 0) | (second >= 0)",
+        "counted = (first >= 0) & (second >= 0)",
+        "test_objectives.py",
+    ),
+    Mutant(
+        OBJECTIVES,
+        "F.relu(margin - F.softplus(-fake)).mean()",
+        "(margin - F.softplus(-fake)).mean()",
+        "test_objectives.py",
+    ),
+    Mutant(
+        OBJECTIVES,
+        "Objective(logistic_loss, lambda logits: -logits.square() / 2)",
+        "Objective(logistic_loss, lambda logits: logits.square() / 2)",
+        "test_objectives.py",
+    ),
+    Mutant(
+        F_GAN,
+        "worth(fake).mean() - activation(real).mean()",
+        "worth(fake).mean() - worth(real).mean()",
+        "test_objectives.py",
+    ),
+    Mutant(F_GAN, "lambda logits: logits + 1, torch.exp", "lambda logits: logits, torch.exp", "test_objectives.py"),
+    Mutant(F_GAN, "lambda logits: logits - 1", "lambda logits: logits + 1", "test_objectives.py"),
+    Mutant(F_GAN, "logits.square() / 4 + logits", "logits.square() / 2 + logits", "test_objectives.py"),
+    Mutant(F_GAN, "-torch.expm1(-logits), torch.expm1", "-torch.expm1(-logits), torch.exp", "test_objectives.py"),
+    Mutant(F_GAN, "F.softplus(logits) - LOG_2", "F.softplus(logits)", "test_objectives.py"),
+    Mutant(
+        F_GAN, "variational(F.logsigmoid, F.softplus)", "variational(F.logsigmoid, F.logsigmoid)", "test_objectives.py"
+    ),
+    # MaliGAN, and what steadies a game
+    Mutant(
+        CREDIT,
+        "(group * log_ratio.view(-1, group).softmax(1))",
+        "log_ratio.view(-1, group).softmax(1)",
+        "test_maligan.py",
+    ),
+    Mutant(
+        CREDIT,
+        "group * log_ratio.view(-1, group).softmax(1)",
+        "group * log_ratio.view(-1, group).sigmoid()",
+        "test_maligan.py",
+    ),
+    Mutant(TOKEN_POLICY, "* (logits - self.policy.reward(logits))", "* logits", "test_maligan.py"),
+    Mutant(TOKEN_POLICY, "credit = credit + (fake.mask & ~own)", "credit = credit + 0", "test_maligan.py"),
+    Mutant(TOKEN_POLICY, "own[:, : self.given()] = False", "own[:, : self.given() - 1] = False", "test_maligan.py"),
+    Mutant(SAMPLING, "tokens = given[alive, t]", "tokens = given[: len(alive), t]", "test_maligan.py"),
+    Mutant(
+        LEARNING, 'lerp_(now, 1 / float(state["step"]))', "lerp_(now, 0.5)", "test_learning.py::test_history_by_hand"
+    ),
+    Mutant(
+        LEARNING,
+        "alpha=2 * learner.config.history",
+        "alpha=learner.config.history",
+        "test_learning.py::test_history_by_hand",
+    ),
+    Mutant(
+        PLAYERS,
+        "parameter.clamp_(-self.clip_weights, self.clip_weights)",
+        "parameter.clamp_(max=self.clip_weights)",
+        "test_learning.py::test_a_clipped_critic_separates_within_its_bound",
+    ),
+    Mutant(
+        MINIBATCH, ".sum(2) - 1  #", ".sum(2)  #", "test_networks.py::test_minibatch_discrimination_equals_a_slow_loop"
+    ),
     Mutant(
         OBJECTIVES,
         "F.softplus(-real).mean() + F.softplus(fake).mean()",
@@ -382,8 +462,8 @@ MUTANTS = [
     ),
     Mutant(
         TOKEN_POLICY,
-        "(target - self.critic.values(features)) * fake.mask",
-        "target - self.critic.values(features)",
+        "self._centred(credit * own, own)",
+        "self._centred(credit, own)",
         "test_token_policy.py::test_a_critic_by_hand",
     ),
     Mutant(

@@ -111,6 +111,36 @@ def test_a_saved_model_gives_the_command_s_samples_through_from_pretrained(
     assert len(set(lines)) > 1
 
 
+def test_maligan_with_all_that_steadies_it(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Weights by the likelihood ratio, among continuations of real prefixes, with every option of either player."""
+    network = ("--discriminator.network", "seqgan_kit.networks.cnn.TextCNN", "--discriminator.network.kernels", "4")
+    credit = ("--adversarial.credit", "seqgan_kit.token_credit.LikelihoodRatio", "--adversarial.turns.repeats", "2")
+    steady = ("--discriminator.real_target", "0.9", "--discriminator.clip_weights", "0.2")
+    past = ("--discriminator.optimizer.history", "0.1", "--adversarial.optimizer.history", "0.1")
+    others = ("--adversarial.prefix", "3", "--adversarial.critic.enabled", "true")
+    run = train(here, *network, *credit, "--adversarial.credit.group", "2", *steady, *past, *others)
+    assert all("critic_loss" in line for line in runs.lines(run) if line["phase"] == "adversarial" and "reward" in line)
+    told = refused(capsys, *runs.tiny(here / "other", *credit, "--adversarial.credit.group", "4"))
+    assert "--adversarial.credit.group 4" in told
+    assert "--adversarial.turns.repeats 2" in told
+    told = refused(capsys, *runs.tiny(here / "another", "--discriminator.network.kernels", "4"))
+    assert "compares rows" in told
+    assert "seqgan_kit.token_credit.Terminal" in told
+
+
+def test_objectives_take_arguments_and_compare_pairs(here: Path) -> None:
+    """From YAML, by init_args, and the run's own configuration reads back; sentences have distances."""
+    for name, argument in (("ls_gan", "margin: 2.0"), ("ebgan", "margin: 3.0")):
+        own = here / f"{name}.yaml"
+        own.write_text(
+            f"discriminator: {{objective: {{class_path: seqgan_kit.objectives.{name}, init_args: {{{argument}}}}}}}"
+        )
+        run = here / "runs" / name
+        assert main(runs.tiny(run, *SHORT, "--config", str(own))) == 0
+        assert argument in (run / "config.yaml").read_text()
+        assert parse(["--config", str(run / "config.yaml")])[1] == (run / "config.yaml").read_text()
+
+
 @pytest.mark.parametrize(
     ("name", "options"),
     [
@@ -298,6 +328,14 @@ def test_bad_files_are_told_by_name_line_and_remedy(
         (["--adversarial.rewards", "[{function: seqgan_kit.rewards.nothing}]"],
          ["adversarial.rewards", "seqgan_kit.rewards.nothing"]),
         (["--adversarial.credit", "seqgan_kit.token_credit.MonteKarlo"], ["adversarial.credit", "MonteKarlo"]),
+        (["--discriminator.objective", "seqgan_kit.objectives.lsgan"],
+         ["--discriminator.objective: can't import", "did you mean least_squares or ls_gan?"]),
+        (["--discriminator.objective", "seqgan_kit.objectives.wgan"], ["did you mean wasserstein?"]),
+        (["--discriminator.real_target", "1.1"], ["--discriminator.real_target 1.1", "at most 1"]),
+        (["--discriminator.real_target", "0.9", "--discriminator.objective", "seqgan_kit.objectives.hinge"],
+         ["--discriminator.real_target 0.9", "minimax"]),
+        (["--discriminator.clip_weights", "-1"], ["--discriminator.clip_weights -1", "at least 0"]),
+        (["--adversarial.turns.repeats", "3"], ["--adversarial.turns.repeats 3", "multiple"]),
         (["--adversarial.credit.rollout", "3"], ["adversarial.credit", "rollout"]),
         (["--discriminator.network", "nowhere.Net"],
          ["--discriminator.network: can't import nowhere.Net (No module named"]),

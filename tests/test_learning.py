@@ -9,18 +9,21 @@ import torch
 from torch import Tensor, nn
 
 from enumeration import every_sequence, probabilities
-from seqgan_kit import estimators, objectives
+from seqgan_kit import credit as credits
+from seqgan_kit import estimators, f_gan, objectives
 from seqgan_kit.engine import Engine
 from seqgan_kit.learning import OptimizerConfig, build_optimizer, lay_out_as_weights
 from seqgan_kit.networks.cnn import TextCNN
 from seqgan_kit.networks.lstm import LSTMConfig, LSTMGenerator
+from seqgan_kit.networks.value_head import ValueHead
 from seqgan_kit.objectives import Objective
 from seqgan_kit.players import Discriminator
 from seqgan_kit.rewards import Reward
 from seqgan_kit.samples import Images, Tokens
 from seqgan_kit.stream import Stream
-from seqgan_kit.token_credit import MonteCarlo, Terminal
-from seqgan_kit.token_policy import TokenPolicy
+from seqgan_kit.text.train import compare_apart, prefix_at
+from seqgan_kit.token_credit import LikelihoodRatio, MonteCarlo, Terminal
+from seqgan_kit.token_policy import Critic, TokenPolicy
 from seqgan_kit.trainer import Turns, play
 
 pytestmark = pytest.mark.learns
@@ -145,6 +148,13 @@ def weight_decay(module: nn.Module, real: Images, fake: Images) -> Tensor:
         objectives.wasserstein,
         objectives.hinge,
         objectives.least_squares,
+        objectives.ls_gan,
+        objectives.ebgan,
+        f_gan.kl,
+        f_gan.reverse_kl,
+        f_gan.pearson,
+        f_gan.squared_hellinger,
+        f_gan.jensen_shannon,
     ],
 )
 def test_discriminator_separates_two_clouds(make: Callable[[], Objective], engine: Engine) -> None:
@@ -172,9 +182,92 @@ def jensen_shannon(first: Tensor, second: Tensor) -> float:
     return float(((first * (first / middle).log()).sum() + (second * (second / middle).log()).sum()) / 2)
 
 
-@pytest.mark.parametrize("credit", [Terminal, MonteCarlo])
-def test_seqgan_approaches_the_data(credit: type, engine: Engine) -> None:
-    """From an untrained generator, the game alone halves the exact JS divergence to the distribution of the data."""
+@pytest.mark.parametrize("passes", [1, 3])
+def test_a_clipped_critic_separates_within_its_bound(passes: int, engine: Engine) -> None:
+    """WGAN's: after every step no weight is larger than the bound, many lie on it, and real points score higher."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(2, 16), nn.ReLU(), nn.Linear(16, 1), nn.Flatten(0))
+    learner = engine.learner("discriminator", network, OptimizerConfig(lr=0.01))
+    discriminator = Discriminator(
+        engine, learner, 64, objectives.wasserstein(), lambda module, sample: module(sample.pixels),
+        passes=passes, clip_weights=0.1,
+    )  # fmt: skip
+    sizes: list[float] = []
+    learner.optimizer.register_step_pre_hook(
+        lambda *_: sizes.append(max(float(p.detach().abs().max()) for p in learner.parameters))
+    )
+    real = Stream(points(1.0, 500), seed=0)
+    engine.restore()
+    play(engine, "warm-up", 60, Fixed(), discriminator, real, Turns(generator=0))
+    assert sizes[0] > 0.1
+    assert max(sizes[1:]) <= 0.1 + 1e-7
+    assert (network[1].weight.abs() > 0.0999).float().mean() > 0.3
+    with torch.no_grad():
+        above = discriminator.score(points(1.0, 200)).unsqueeze(1) > discriminator.score(points(-1.0, 200))
+    assert above.float().mean() > 0.95
+
+
+def test_history_by_hand(engine: Engine) -> None:
+    """Steps are Adam's with the gradient of weight * |w - mean of w after each step so far|^2; the first has none."""
+    torch.manual_seed(0)
+    layer = nn.Linear(3, 2)
+    other = nn.Linear(3, 2)
+    other.load_state_dict(layer.state_dict())
+    config = OptimizerConfig(lr=0.1, clip=0.0, history=0.7)
+    learner = engine.learner("learner", layer, config)
+    adam = torch.optim.Adam(other.parameters(), lr=0.1)
+    past: list[list[Tensor]] = []
+    for step in range(5):
+        x = torch.randn(4, 3, generator=torch.Generator().manual_seed(step))
+        engine.update(learner, lambda part: (learner.module(x[part]).square().mean(), {}), 4)  # noqa: B023
+        loss = other(x).square().mean()
+        for i, weight in enumerate(other.parameters()):
+            if past:
+                loss = loss + 0.7 * (weight - torch.stack([before[i] for before in past]).mean(0)).square().sum()
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+        past.append([weight.detach().clone() for weight in other.parameters()])
+        torch.testing.assert_close(list(layer.parameters()), list(other.parameters()))
+    again = build_optimizer(layer, config)
+    again.load_state_dict(learner.optimizer.state_dict())
+    assert all(state["mean"].equal(again.state[weight]["mean"]) for weight, state in learner.optimizer.state.items())
+
+
+@pytest.mark.parametrize("kernels", [0, 8])
+def test_who_compares_rows_finds_a_generator_that_repeats_itself(kernels: int, engine: Engine) -> None:
+    """Fake batches are one real sentence, another each time, many times: nothing gives it away but its companions."""
+    torch.manual_seed(0)
+    data = Tokens(torch.randint(6, (400, 5)), torch.ones(400, 5, dtype=torch.bool))
+
+    class Repeats(Fixed):
+        def sample(self, real: Tokens) -> Tokens:
+            return Tokens(real.ids[:1].expand_as(real.ids), real.mask)
+
+    network = TextCNN(6, 8, (1, 2), (16, 16), kernels=kernels)
+    discriminator = Discriminator(
+        engine, engine.learner("discriminator", network, OptimizerConfig(lr=0.01)), 64, objectives.seqgan(),
+        lambda module, tokens: module(tokens.ids, tokens.mask), compare=compare_apart,
+    )  # fmt: skip
+    engine.restore()
+    real = Stream(data, seed=0)
+    play(engine, "warm-up", 60, Repeats(), discriminator, real, Turns(generator=0))
+    right = []
+    for _ in range(10):
+        batch = real.take(64)
+        with torch.no_grad():
+            found, fake = discriminator.score(batch), discriminator.score(Repeats().sample(batch))
+        right += [(found > 0).float().mean(), (fake <= 0).float().mean()]
+    share = torch.stack(right).mean()
+    assert share > 0.9 if kernels else share < 0.75
+
+
+@pytest.mark.parametrize("credit", [Terminal, MonteCarlo, LikelihoodRatio, "mixed", "critic"])
+def test_seqgan_approaches_the_data(credit: type | str, engine: Engine) -> None:
+    """From an untrained generator, the game alone halves the exact JS divergence to the distribution of the data.
+
+    "mixed": MaliGAN's, where likelihood helps in the first half. "critic": in place of the other baseline.
+    """
     torch.manual_seed(3)
     truth = LSTMGenerator(LSTMConfig(4, 8, 8, start=4, length=4, deviation=1.5)).eval()
     every = every_sequence(4, 4, None)
@@ -189,7 +282,12 @@ def test_seqgan_approaches_the_data(credit: type, engine: Engine) -> None:
         length=4,
         end=None,
         reward=objectives.seqgan().reward,
-        credit=credit(network, 4, None),
+        credit={"mixed": LikelihoodRatio, "critic": Terminal}.get(credit, credit)(network, 4, None),
+        baseline=credits.no_baseline if credit == "critic" else credits.leave_one_out,
+        critic=Critic(engine, engine.learner("critic", ValueHead(16), OptimizerConfig(lr=0.01)))
+        if credit == "critic"
+        else None,
+        given=(lambda: prefix_at(engine.counters.get("game", 0), 100, 3)) if credit == "mixed" else None,
     )
     discriminator = Discriminator(
         engine,

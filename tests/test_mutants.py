@@ -19,7 +19,7 @@ def test_every_mutant_can_be_planted() -> None:
 
 def test_every_function_has_a_mutant() -> None:
     """Whatever is public in objectives, credit, estimators and trust_region is altered by at least one mutant."""
-    for file in (mutants.OBJECTIVES, mutants.CREDIT, mutants.ESTIMATORS, mutants.TRUST_REGION):
+    for file in (mutants.OBJECTIVES, mutants.F_GAN, mutants.CREDIT, mutants.ESTIMATORS, mutants.TRUST_REGION):
         source = (mutants.ROOT / "seqgan_kit" / file).read_text("utf-8")
         bodies = {part.split("(")[0]: part for part in ("\n" + source).split("\ndef ")[1:]}
         planted = [mutant.old for mutant in mutants.MUTANTS if mutant.file == file]

@@ -16,6 +16,7 @@ from seqgan_kit import sampling
 from seqgan_kit.networks import output
 from seqgan_kit.networks.cnn import TextCNN
 from seqgan_kit.networks.lstm import LSTMConfig, LSTMGenerator
+from seqgan_kit.networks.minibatch import MinibatchDiscrimination
 
 WINDOWS, FILTERS = (1, 2, 5), (3, 4, 2)
 
@@ -160,6 +161,34 @@ def test_padding_does_not_change_the_logit() -> None:
             alone = network(ids[i : i + 1, :time], mask[i : i + 1, :time])
             torch.testing.assert_close(alone, together[i : i + 1], rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(network(torch.where(mask, ids, 10**6), mask), together)
+
+
+def test_minibatch_discrimination_equals_a_slow_loop() -> None:
+    """The mean over the other rows of exp(-|difference|_1), each part apart; a row alone has nothing near."""
+    torch.manual_seed(0)
+    layer, features = MinibatchDiscrimination(4, 3, width=2), torch.randn(7, 4)
+    rows = layer.project(features).view(7, 3, 2)
+    found = layer(features, [3, 1, 3])
+    for i, part in enumerate([range(3)] * 3 + [range(3, 4)] + [range(4, 7)] * 3):
+        for b in range(3):
+            near = [(-(rows[i, b] - rows[j, b]).abs().sum()).exp().item() for j in part if j != i]
+            assert found[i, b].item() == pytest.approx(sum(near) / max(1, len(near)), abs=1e-6)
+    torch.testing.assert_close(layer(features[4:]), found[4:])
+    torch.testing.assert_close(layer(features[:1].expand(5, 4)), torch.ones(5, 3))
+
+
+def test_cnn_compares_rows_only_where_it_is_asked_to() -> None:
+    """Its logit then depends on the rows of its part, and on no others; without kernels it has no such layer."""
+    torch.manual_seed(0)
+    network, plain = TextCNN(11, 6, WINDOWS, FILTERS, kernels=3).eval(), cnn()
+    ids = torch.randint(11, (8, 6), generator=torch.Generator().manual_seed(0))
+    mask = torch.ones_like(ids, dtype=torch.bool)
+    changed = torch.cat([ids[:4], ids[4:].flip(1)])
+    before, after = network(ids, mask, [4, 4]), network(changed, mask, [4, 4])
+    torch.testing.assert_close(before[:4], after[:4])
+    assert not torch.allclose(network(ids, mask)[:4], network(changed, mask)[:4])
+    assert not plain.compares_rows
+    assert {name for name in network.state_dict() if name not in plain.state_dict()} == {"others.project.weight"}
 
 
 def test_cnn_refuses_uneven_lists() -> None:

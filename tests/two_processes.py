@@ -27,7 +27,7 @@ from seqgan_kit.networks.lstm import LSTMConfig, LSTMGenerator
 from seqgan_kit.players import Discriminator
 from seqgan_kit.samples import Tokens, rows
 from seqgan_kit.text import train as text
-from seqgan_kit.token_credit import Credit, SampleReward
+from seqgan_kit.token_credit import Credit, LikelihoodRatio, SampleReward
 from seqgan_kit.token_policy import TokenPolicy, likelihood_loss
 
 VOCABULARY, TIME, ROWS, END = 7, 5, 8, 6
@@ -86,6 +86,9 @@ def gradients(engine: Engine) -> Iterator[tuple[str, Tensor]]:
                 len(real.ids),
             ),
             "reinforce": lambda parts: parts.policy.update(real, fake, parts.discriminator.score),
+            "likelihood ratio": lambda parts: replace(
+                parts.policy, credit=LikelihoodRatio(parts.generator.network, TIME, END), given=lambda: 1
+            ).update(real, fake, parts.discriminator.score),
             "discriminator": lambda parts: parts.discriminator.update(real, fake),
         }
         for name, update in updates.items():

@@ -17,7 +17,7 @@ from seqgan_kit.learning import OptimizerConfig
 from seqgan_kit.networks.hierarchical import HierarchicalDiscriminator
 from seqgan_kit.players import Baseline, Estimator
 from seqgan_kit.rewards import Reward
-from seqgan_kit.text.config import ControlConfig, LikelihoodConfig
+from seqgan_kit.text.config import ControlConfig, CriticConfig, LikelihoodConfig
 from seqgan_kit.token_credit import Credit, Prefixes
 from seqgan_kit.trainer import Turns
 
@@ -78,19 +78,6 @@ class DiscriminatorConfig:
     mismatched: float = 0.0
     beams: int = 0
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=1e-3))
-
-
-@dataclass(frozen=True)
-class CriticConfig:
-    """A learned baseline: a linear function of the generator's features.
-
-    Args:
-        enabled: false leaves it out.
-        optimizer: its own.
-    """
-
-    enabled: bool = True
-    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=1e-2))
 
 
 @dataclass(frozen=True)

@@ -266,6 +266,8 @@ def _check_sizes(config: DialogueConfig, source: Source) -> None:
         if value < bound:
             raise UserError(f"{option} {value}: give at least {bound}")
     check_evaluators("--evaluation.evaluators", config.evaluation.evaluators, source)
+    if judge.objective().distance is not None and judge.mismatched:
+        raise UserError("--discriminator.objective: one that compares samples in pairs takes no mismatched ones")
     if judge.mismatched > 1:
         raise UserError(f"--discriminator.mismatched {judge.mismatched}: give a share from 0 to 1")
     if adversarial.batch_size % adversarial.turns.repeats:

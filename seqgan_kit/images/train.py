@@ -386,6 +386,11 @@ def _check(config: ImagesConfig) -> None:
             raise UserError(f"{option} {side}: give {start} times a power of 2, at least {2 * start}") from None
     if second.side and second.side <= config.data.side:
         raise UserError(f"--second.side {second.side}: give more than --data.side {config.data.side}")
+    if critic.objective().distance is not None and (critic.mismatched or critic.matching or adversarial.interpolation):
+        raise UserError(
+            "--discriminator.objective: one that compares pictures in pairs needs --discriminator.mismatched 0, "
+            "--discriminator.matching 0 and --adversarial.interpolation 0"
+        )
     try:
         objective_of(critic)
     except ValueError as error:

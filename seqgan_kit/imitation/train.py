@@ -251,5 +251,7 @@ def _check(config: ImitationConfig, expert: Demonstrations | None) -> None:
             "a recurrent policy is cloned from whole trajectories: "
             "give --demonstrations.subsample 1, or --cloning.steps 0"
         )
+    if critic.objective().distance is not None:
+        raise UserError("--discriminator.objective: one that compares samples in pairs knows no distance of steps")
     if critic.log_prob and policy.recurrent:
         raise UserError("--discriminator.log_prob: a recurrent policy's probability of a single step is not known")

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from seqgan_kit.networks.minibatch import MinibatchDiscrimination
+
 PAPER_WINDOWS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 20)
 PAPER_FILTERS = (100, 200, 200, 200, 200, 100, 100, 100, 100, 100, 160, 160)
 
@@ -23,6 +25,7 @@ class TextCNN(nn.Module):
         windows: widths of the convolutions, in tokens.
         filters: number of filters of each width.
         dropout: share of features dropped in training.
+        kernels: of minibatch discrimination beside the highway layer's features (Salimans et al. 2016); 0 has none.
     """
 
     def __init__(
@@ -32,6 +35,7 @@ class TextCNN(nn.Module):
         windows: Sequence[int] = PAPER_WINDOWS,
         filters: Sequence[int] = PAPER_FILTERS,
         dropout: float = 0.25,
+        kernels: int = 0,
     ) -> None:
         super().__init__()
         if len(windows) != len(filters):
@@ -45,8 +49,11 @@ class TextCNN(nn.Module):
         self.transform = nn.Linear(features, features)
         self.gate = nn.Linear(features, features)
         self.dropout = nn.Dropout(dropout)
-        self.output = nn.Linear(features, 1)
+        self.output = nn.Linear(features + kernels, 1)
+        self.compares_rows = kernels > 0
         self._initialise()
+        if kernels:
+            self.others = MinibatchDiscrimination(features, kernels)
 
     def _initialise(self) -> None:
         """As the paper's code: embedding uniform in (-1, 1), truncated normal of deviation 0.1, biases 0.1 (gate 0)."""
@@ -55,8 +62,10 @@ class TextCNN(nn.Module):
             nn.init.trunc_normal_(layer.weight, std=0.1, a=-0.2, b=0.2)
             nn.init.constant_(layer.bias, 0.0 if layer is self.gate else 0.1)
 
-    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, ids: Tensor, mask: Tensor, parts: Sequence[int] | None = None) -> Tensor:
         """ids, mask: (batch, time) -> logits (batch,), higher = more real.
+
+        parts: sizes of runs of rows that do not see each other, where rows are compared: real ones, and fake ones.
 
         Padding changes nothing: only windows that lie inside the sentence count, or its first where it is shorter than
         the window, filled with zeros.
@@ -70,6 +79,8 @@ class TextCNN(nn.Module):
         found = torch.cat([F.relu(self._strongest(embedded, lengths, i)) for i in range(len(self.windows))], dim=1)
         gate = torch.sigmoid(self.gate(found))
         mixed = gate * F.relu(self.transform(found)) + (1 - gate) * found
+        if self.compares_rows:
+            mixed = torch.cat([mixed, self.others(mixed, parts)], dim=1)
         return self.output(self.dropout(mixed)).squeeze(1).float()
 
     def _strongest(self, embedded: Tensor, lengths: Tensor, i: int) -> Tensor:

@@ -64,7 +64,9 @@ class DiscriminatorConfig:
     Args:
         network: class that is built with the vocabulary's size; its forward takes ids and mask, (batch, time), and
             returns a logit of what the mask shows, (batch,), higher = more real. If it has `scores_prefixes = True`,
-            it is called with `prefixes=True`, too, and then returns one of each prefix, (batch, time).
+            it is called with `prefixes=True`, too, and then returns one of each prefix, (batch, time). If it has
+            `compares_rows = True`, it is told as a third argument how many rows are real and how many fake, and
+            compares them apart; it needs a credit that scores whole samples.
         model: folder or name of a Hugging Face encoder, which reads the text by its own tokenizer, instead.
         config: of an encoder that begins anew and reads the generator's tokens, {model_type: bert, ...}, instead.
         objective: what it minimises, and which reward its logit is.
@@ -73,6 +75,8 @@ class DiscriminatorConfig:
         passes: optimiser steps on the same batch.
         optimizer: its own.
         output_decay: weight of 1/2 |w|^2 of its last layer, where it has one called `output`; the paper's code has 0.2.
+        real_target: probability that it is asked to find real sentences real with: one-sided label smoothing has 0.9.
+        clip_weights: bound of each weight's size (WGAN's has 0.01); 0 has none.
     """
 
     network: Callable[[int], nn.Module] = TextCNN
@@ -84,6 +88,21 @@ class DiscriminatorConfig:
     passes: int = 1
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=1e-4, clip=0.0))
     output_decay: float = 0.0
+    real_target: float = 1.0
+    clip_weights: float = 0.0
+
+
+@dataclass(frozen=True)
+class CriticConfig:
+    """A learned baseline: a linear function of the generator's features.
+
+    Args:
+        enabled: false leaves it out.
+        optimizer: its own.
+    """
+
+    enabled: bool = True
+    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=1e-2))
 
 
 @dataclass(frozen=True)
@@ -99,6 +118,9 @@ class AdversarialConfig:
             seqgan_kit.token_credit.MonteCarlo, Terminal, or Prefixes (REGS), for which the discriminator learns from
             random prefixes.
         baseline: function of (credit, mask).
+        critic: a learned baseline before it, off by default.
+        prefix: first tokens that a sample takes from a real sentence as the phase begins, on which the generator learns
+            by likelihood; falls to 0 in stages of equal length (MaliGAN's mixed scheme).
         estimator: function of (log_probs, old_log_probs, credit, mask).
         passes: optimiser steps on the same samples.
         rewards: own reward functions, by import path and weight.
@@ -111,6 +133,8 @@ class AdversarialConfig:
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=1e-3))
     credit: Callable[[nn.Module, int, int | None], Credit] = MonteCarlo
     baseline: Baseline = credits.leave_one_out
+    critic: CriticConfig = field(default_factory=lambda: CriticConfig(enabled=False))
+    prefix: int = 0
     estimator: Estimator = estimators.reinforce
     passes: int = 1
     rewards: list[Reward] = field(default_factory=list)

@@ -59,6 +59,12 @@ def build_generator(config: GeneratorConfig, source: Source) -> Generator:
     )
 
 
+def width_of(generator: Generator) -> int:
+    """The width of its features."""
+    head = generator.language.head if isinstance(generator, Unprompted) else generator.output
+    return int(head.in_features)
+
+
 def check_length(option: str, most: int | None, source: Source) -> None:
     """Raises UserError where the generator can't read the longest text and its start token."""
     if most is not None and source.length + 1 > most:

@@ -10,15 +10,17 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from seqgan_kit import objectives
 from seqgan_kit.engine import Engine
 from seqgan_kit.errors import UserError
 from seqgan_kit.learning import Learner, Metrics, OptimizerConfig
-from seqgan_kit.players import Discriminator
+from seqgan_kit.networks.value_head import ValueHead
+from seqgan_kit.players import Comparison, Discriminator
 from seqgan_kit.provenance import config_yaml
 from seqgan_kit.report import write_report
-from seqgan_kit.samples import Tokens
+from seqgan_kit.samples import Tokens, concatenate, size
 from seqgan_kit.stream import Stream
-from seqgan_kit.text.config import ControlConfig, TextConfig
+from seqgan_kit.text.config import ControlConfig, DiscriminatorConfig, TextConfig
 from seqgan_kit.text.evaluation import Evaluation
 from seqgan_kit.text.models import (
     Generator,
@@ -27,12 +29,13 @@ from seqgan_kit.text.models import (
     check_length,
     limits_of,
     save_generator,
+    width_of,
 )
 from seqgan_kit.text.pretrained import tokenizer_of
 from seqgan_kit.text.sources import Source, load
-from seqgan_kit.token_credit import Prefixes
+from seqgan_kit.token_credit import Credit, LikelihoodRatio, MonteCarlo, Prefixes
 from seqgan_kit.token_discriminator import call, compare, prefixes_at_once
-from seqgan_kit.token_policy import TokenPolicy, likelihood_loss
+from seqgan_kit.token_policy import Critic, TokenPolicy, likelihood_loss
 from seqgan_kit.trainer import Hook, Turns, fit, play
 
 MLE, WARM_UP, ADVERSARIAL, CONTROL = "maximum_likelihood", "discriminator", "adversarial", "control"
@@ -84,6 +87,7 @@ class _Parts:
         self.control_real = self._stream("control_real", config.run.seed + 1)
         self.policy = self._policy(policy, judge)
         self.discriminator = self._discriminator(scorer)
+        _check_credit(self.policy.credit, judge, config.adversarial.turns.repeats)
         engine.export = lambda folder: save_generator(self.network, source, folder)
 
     def _stream(self, name: str, seed: int) -> Stream[Tokens]:
@@ -119,20 +123,36 @@ class _Parts:
             config.rewards,
             source.decode,
             config.discriminator_weight,
+            critic=self._critic(),
+            given=self._given if config.prefix else None,
             prefixes=prefixes_at_once(judge),
         )
 
+    def _critic(self) -> Critic | None:
+        config = self.config.adversarial.critic
+        if not config.enabled:
+            return None
+        width = width_of(self.network)
+        return Critic(self.engine, self.engine.learner("critic", ValueHead(width), config.optimizer))
+
+    def _given(self) -> int:
+        config = self.config.adversarial
+        return prefix_at(self.engine.counters.get(ADVERSARIAL, 0), config.rounds, config.prefix)
+
     def _discriminator(self, learner: Learner) -> Discriminator[Tokens]:
-        config = self.config.discriminator
+        config, by_prefixes = self.config.discriminator, isinstance(self.policy.credit, Prefixes)
         return Discriminator(
             self.engine,
             learner,
             config.batch_size,
-            config.objective(),
+            objective_of(config),
             call,
             _output_decay(learner.network, config.output_decay) if config.output_decay else None,
             config.passes,
-            partial(compare, prefixes=isinstance(self.policy.credit, Prefixes)),
+            compare_apart
+            if getattr(learner.network, "compares_rows", False)
+            else partial(compare, prefixes=by_prefixes),
+            clip_weights=config.clip_weights,
         )
 
     def hook(self, every: int, network: Generator) -> Hook:
@@ -199,9 +219,48 @@ def check_control(control: ControlConfig, likelihood_steps: int, rounds: int) ->
         )
 
 
+def objective_of(config: DiscriminatorConfig) -> objectives.Objective:
+    """As configured. Raises UserError where its labels can't be smoothed."""
+    objective, target = config.objective(), config.real_target
+    if target == 1:
+        return objective
+    if not 0 < target < 1:
+        raise UserError(f"--discriminator.real_target {target:g}: give a number above 0, at most 1")
+    try:
+        return objectives.with_label_smoothing(objective, target)
+    except ValueError as error:
+        raise UserError(f"--discriminator.real_target {target:g}: {error}") from error
+
+
+def prefix_at(done: int, rounds: int, prefix: int) -> int:
+    """The length of the real prefix after so many rounds: prefix, ..., 1, 0 in stages of equal length."""
+    return max(0, prefix - done * (prefix + 1) // max(1, rounds))
+
+
+def compare_apart(module: nn.Module, real: Tokens, fake: Tokens) -> list[Comparison]:
+    """Real against fake, by a network that compares rows, where neither sees the other (Salimans et al. 2016)."""
+    joined, sizes = concatenate([real, fake]), [size(real), size(fake)]
+    of_real, of_fake = module(joined.ids, joined.mask, sizes).split(sizes)
+    return [Comparison("accuracy", 1.0, of_real, of_fake)]
+
+
 def _output_decay(network: nn.Module, weight: float) -> Callable[[nn.Module, Tokens, Tokens], Tensor]:
     output = network.get_submodule("output")
     return lambda module, real, fake: weight / 2 * sum(p.square().sum() for p in output.parameters())  # type: ignore[return-value]
+
+
+def _check_credit(credit: Credit, network: nn.Module, repeats: int) -> None:
+    """Raises UserError for parts that would mislead each other."""
+    if isinstance(credit, LikelihoodRatio) and credit.group not in (None, repeats):
+        raise UserError(
+            f"--adversarial.credit.group {credit.group}: samples that have a prefix in common are "
+            f"--adversarial.turns.repeats {repeats}; give the same"
+        )
+    if isinstance(credit, (MonteCarlo, Prefixes)) and getattr(network, "compares_rows", False):
+        raise UserError(
+            "a discriminator that compares rows can't judge parts of them, which are too much alike: "
+            "give --adversarial.credit seqgan_kit.token_credit.Terminal, or LikelihoodRatio"
+        )
 
 
 def _optimizers(config: TextConfig) -> list[tuple[str, OptimizerConfig]]:
@@ -209,6 +268,7 @@ def _optimizers(config: TextConfig) -> list[tuple[str, OptimizerConfig]]:
         ("--likelihood.optimizer", config.likelihood.optimizer),
         ("--discriminator.optimizer", config.discriminator.optimizer),
         ("--adversarial.optimizer", config.adversarial.optimizer),
+        ("--adversarial.critic.optimizer", config.adversarial.critic.optimizer),
     ]
 
 
@@ -222,21 +282,33 @@ def _check_sizes(config: TextConfig, source: Source) -> None:
         ("--discriminator.steps", critic.steps, 0),
         ("--adversarial.rounds", adversarial.rounds, 0),
         ("--adversarial.passes", adversarial.passes, 1),
+        ("--adversarial.prefix", adversarial.prefix, 0),
+        ("--adversarial.turns.repeats", adversarial.turns.repeats, 1),
+        ("--discriminator.clip_weights", critic.clip_weights, 0),
         ("--evaluation.samples", config.evaluation.samples, 2),
         ("--run.log_every", config.run.log_every, 1),
         *((f"{name}.accumulate", part.accumulate, 1) for name, part in _optimizers(config)),
         *((f"{name}.lr", part.lr, 0) for name, part in _optimizers(config)),
+        *((f"{name}.history", part.history, 0) for name, part in _optimizers(config)),
     ]:
         if value < least:
             raise UserError(f"{option} {value}: give at least {least}")
+    objective_of(critic)
+    if adversarial.batch_size % adversarial.turns.repeats:
+        raise UserError(
+            f"--adversarial.batch_size {adversarial.batch_size} can't be divided by --adversarial.turns.repeats "
+            f"{adversarial.turns.repeats}: give a multiple"
+        )
     check_control(config.control, likelihood.steps, adversarial.rounds)
     count = len(source.train.ids)
-    for option, size in [
+    for option, needed in [
         ("--likelihood.batch_size", config.likelihood.batch_size),
         ("--discriminator.batch_size", config.discriminator.batch_size),
         ("--adversarial.batch_size", config.adversarial.batch_size),
     ]:
-        if size > count:
-            raise UserError(f"{source.name} has {count} sentences, fewer than {option} {size}: give more, or lower it")
-        if size < 2:
-            raise UserError(f"{option} {size}: give at least 2")
+        if needed > count:
+            raise UserError(
+                f"{source.name} has {count} sentences, fewer than {option} {needed}: give more, or lower it"
+            )
+        if needed < 2:
+            raise UserError(f"{option} {needed}: give at least 2")
