@@ -35,7 +35,8 @@ PAINTER, CRITIC, AVERAGE = "networks/picture_generator.py", "networks/picture_di
 AUGMENTATION, SHOWN = "images/augmentation.py", "images/evaluation.py"
 TOKEN_POLICY, TOKEN_CREDIT, SEQ2SEQ = "token_policy.py", "token_credit.py", "networks/seq2seq.py"
 LANGUAGE_MODELS, REPLY_ENCODER = "networks/language_models.py", "networks/reply_encoder.py"
-HIERARCHICAL, REPLY_JUDGES = "networks/hierarchical.py", "dialogue/discriminator.py"
+HIERARCHICAL, TOKEN_JUDGES = "networks/hierarchical.py", "token_discriminator.py"
+HISTORIES, RECURRENT = "networks/histories.py", "networks/recurrent.py"
 F_GAN, LEARNING, MINIBATCH = "f_gan.py", "learning.py", "networks/minibatch.py"
 IMPROVEMENT, FEATURES, GAME = "imitation/improvement.py", "imitation/discriminator.py", "imitation/game.py"
 
@@ -511,22 +512,52 @@ MUTANTS = [
     # replies
     Mutant(
         SAMPLES,
-        "mask.sum(1, keepdim=True) - 1)",
-        "(mask.sum(1, keepdim=True) - 2).clamp_min(0))",
-        "test_token_policy.py::test_whole_replies_earn_their_last_logit",
+        "place = (mask.sum(1) - 1)",
+        "place = (mask.sum(1) - 2).clamp_min(0)",
+        "test_dialogue_discriminators.py::test_all_prefixes_are_judged_at_once",
     ),
     Mutant(SAMPLES, "return self.turns >= 0", "return self.turns < 0", "test_dialogue_networks.py"),
     Mutant(
-        REPLY_JUDGES,
+        TOKEN_JUDGES,
         ".clamp_max(lengths - 1) + 1",
         ".clamp_max(lengths - 1)",
         "test_dialogue_discriminators.py::test_every_prefix_is_as_likely",
     ),
     Mutant(
-        REPLY_JUDGES,
+        TOKEN_JUDGES,
         "* lengths).long()",
         "* (lengths - 1)).long()",
         "test_dialogue_discriminators.py::test_every_prefix_is_as_likely",
+    ),
+    Mutant(
+        HISTORIES,
+        "tensor[own]",
+        "tensor[own.sort().values]",
+        "test_dialogue_networks.py::test_a_history_is_read_once",
+    ),
+    Mutant(
+        HIERARCHICAL,
+        "enter, forget, new, leave = gates",
+        "forget, enter, new, leave = gates",
+        "test_dialogue_discriminators.py::test_hierarchical_equals_a_loop",
+    ),
+    Mutant(
+        RECURRENT,
+        "read if prefixes else last(read, mask)",
+        "read if prefixes else read[:, -1]",
+        "test_text_models.py::test_padding_changes_no_logit",
+    ),
+    Mutant(
+        LANGUAGE_MODELS,
+        "history = torch.full((batch, 1), self.first,",
+        "history = torch.full((batch, 1), 0,",
+        "test_text_models.py::test_an_unprompted_model_reads_its_start_token_first",
+    ),
+    Mutant(
+        REPLY_ENCODER,
+        "*(middle if past else [])",
+        "*middle",
+        "test_text_models.py::test_an_encoder_reads_text_by_its_own_tokenizer",
     ),
     Mutant(
         LANGUAGE_MODELS,
