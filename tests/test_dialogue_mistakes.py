@@ -125,7 +125,10 @@ def test_a_tokenizer_needs_an_end_but_no_padding(here: Path, capsys: pytest.Capt
         (["--discriminator.config", BERT, "--discriminator.model", "x"], ["leave out all but one"]),
         (
             ["--discriminator.network", "seqgan_kit.networks.cnn.TextCNN"],
-            ["--discriminator.network: TextCNN.forward() takes from 3", "whose forward takes ids, mask, history and turns"],
+            [
+                "--discriminator.network: TextCNN.forward() takes from 3",
+                "whose forward takes ids, mask, history and turns",
+            ],
         ),
     ],
     ids=[

@@ -403,7 +403,12 @@ def test_causal_entropy_keeps_the_policy_undecided(tmp_path: Path) -> None:
     """With a large weight in the reward, of PPO and of TRPO, its entropy ends higher."""
     for kind in (FAST, BOLD):
         ends = [
-            of(imitate(tmp_path / f"{type(kind).__name__}{weight}", policy={"improvement": replace(kind, causal_entropy=weight)}))[-1]
+            of(
+                imitate(
+                    tmp_path / f"{type(kind).__name__}{weight}",
+                    policy={"improvement": replace(kind, causal_entropy=weight)},
+                )
+            )[-1]
             for weight in (0.0, 1.0)
         ]
         assert ends[0]["entropy"] < 0.15 < 0.4 < ends[1]["entropy"]
