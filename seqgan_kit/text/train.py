@@ -18,7 +18,7 @@ from seqgan_kit.learning import Learner, Metrics, OptimizerConfig
 from seqgan_kit.networks.cnn import TextCNN
 from seqgan_kit.networks.lstm import LSTMConfig, LSTMGenerator
 from seqgan_kit.players import Baseline, Discriminator, Estimator
-from seqgan_kit.provenance import config_yaml
+from seqgan_kit.provenance import config_yaml, write_json
 from seqgan_kit.report import write_report
 from seqgan_kit.rewards import Reward
 from seqgan_kit.samples import Tokens
@@ -30,6 +30,7 @@ from seqgan_kit.token_policy import TokenPolicy, likelihood_loss
 from seqgan_kit.trainer import Hook, Turns, fit, play
 
 MLE, WARM_UP, ADVERSARIAL, CONTROL = "maximum_likelihood", "discriminator", "adversarial", "control"
+REAL = "real data"  # the baseline: what sentences of the training set score
 
 
 @dataclass(frozen=True)
@@ -178,6 +179,9 @@ def train(config: TextConfig, config_text: str = "", resume: bool = False) -> Pa
         torch.manual_seed(config.run.seed)  # the same initial weights on every process
         parts = _Parts(engine, config, source)
         engine.restore()
+        if engine.is_main:
+            real = parts.evaluation.real(config.evaluation.samples, config.evaluation.seed)
+            write_json(engine.folder / "baselines.json", {REAL: {"metrics": real}})
         _run(engine, config, source, parts)
         engine.finish()
         if engine.is_main:
@@ -264,7 +268,14 @@ class _Parts:
 
     def export(self, folder: Path) -> None:
         """The generator and its tokenizer, as Hugging Face's `from_pretrained` reads them."""
-        self.network.save_pretrained(folder)
+        self._save(self.network, folder)
+
+    def export_control(self, folder: Path) -> None:
+        """The same of the control."""
+        self._save(self.control_network, folder)
+
+    def _save(self, network: LSTMGenerator, folder: Path) -> None:
+        network.save_pretrained(folder)
         self.source.tokenizer.save_pretrained(folder)
 
     def hook(self, every: int, network: LSTMGenerator) -> Hook:
@@ -281,6 +292,9 @@ class _Parts:
 def _run(engine: Engine, config: TextConfig, source: Source, parts: _Parts) -> None:
     likelihood, warm_up, adversarial = config.likelihood, config.discriminator, config.adversarial
     every = config.evaluation
+    if not engine.started(ADVERSARIAL):  # later, more likelihood steps would be those of another model
+        engine.exports[MLE] = parts.export
+    engine.exports[CONTROL] = parts.export_control
     hook = parts.hook(every.every, parts.network)
     fit(engine, MLE, likelihood.steps, parts.mle, likelihood_loss, parts.real, likelihood.batch_size, [hook])
     if not engine.started(CONTROL) and not engine.started(ADVERSARIAL):

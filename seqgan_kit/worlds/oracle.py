@@ -13,6 +13,7 @@ from torch import Tensor
 from seqgan_kit import sampling
 from seqgan_kit.errors import UserError
 from seqgan_kit.networks.lstm import LSTMConfig, LSTMGenerator
+from seqgan_kit.networks.output import log_probs
 from seqgan_kit.samples import Tokens
 
 GATES = ("i", "f", "c", "og")  # in torch's order: input, forget, cell, output
@@ -82,14 +83,27 @@ def _read(path: Path | str) -> list[Tensor]:
 
 
 @torch.no_grad()
-def negative_log_likelihood(network: LSTMGenerator, tokens: Tokens) -> float:
-    """-log p in nats per counted token, over all rows: NLL-oracle, or NLL-gen on held-out text."""
+def negative_log_likelihood(network: LSTMGenerator, tokens: Tokens, temperature: float = 1.0) -> float:
+    """-log p in nats per counted token, over all rows, as the network draws at that temperature.
+
+    NLL-oracle where `network` is the oracle and `tokens` are samples; NLL-gen, which others call NLL-test, where
+    `network` is the generator and `tokens` are held out.
+    """
     total = torch.zeros((), dtype=torch.float64)
     network.eval()
     for ids, mask in zip(tokens.ids.split(CHUNK), tokens.mask.split(CHUNK), strict=True):
-        log_probs: Tensor = network(ids.to(network.device)).cpu()
-        total -= (log_probs * mask.cpu()).sum(dtype=torch.float64)
+        found = _log_probs(network, ids.to(network.device), temperature)
+        total -= (found.cpu() * mask.cpu()).sum(dtype=torch.float64)
     return float(total / tokens.mask.sum().cpu())
+
+
+def _log_probs(network: LSTMGenerator, ids: Tensor, temperature: float) -> Tensor:
+    """(batch, time) -> (batch, time)."""
+    if temperature == 1.0:
+        found: Tensor = network(ids)
+        return found
+    output = network.output
+    return log_probs(network.features(ids), output.weight / temperature, output.bias / temperature, ids)
 
 
 def sequences(oracle: LSTMGenerator, count: int, seed: int) -> Tokens:
