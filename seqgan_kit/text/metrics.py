@@ -239,7 +239,7 @@ def novelty(
         raise ValueError(f"orders must be numbers from 1 to max_n={training.max_n}, not {tuple(orders)}")
     known = training._known(sentences)
     totals = {n: sum(max(len(sentence) - n + 1, 0) for sentence in sentences) for n in orders}
-    return {n: 1 - int(known[n - 1]) / total if total else 0.0 for n, total in totals.items()}
+    return {n: (total - int(known[n - 1])) / max(total, 1) for n, total in totals.items()}
 
 
 def new_sentences(sentences: Sequence[Sequence[Hashable]], training: Set[tuple[Hashable, ...]]) -> float:
