@@ -205,6 +205,7 @@ def test_mistakes_of_a_sweep_are_told(
 # -- several seeds -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_seeds_go_on_after_a_kill_and_end_as_runs_of_their_own(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
