@@ -138,9 +138,10 @@ def _train_seeds(task: str, words: list[str]) -> None:
                 raise Stopped(f"{error}; or give the same command again, which does the other seeds, too") from error
             raise
         gc.collect()  # what a run held lies in cycles
-    from seqgan_kit.report.spread import told
+    if _main_process():
+        from seqgan_kit.report.spread import told
 
-    _say(f"\n{told([runs])}")
+        print(f"\n{told([runs])}")
 
 
 def _begun(task: str, run: Path, plan: list[str]) -> tuple[bool, bool]:
@@ -163,9 +164,13 @@ def _begun(task: str, run: Path, plan: list[str]) -> tuple[bool, bool]:
     return True, bool(json.loads((run / "run.json").read_bytes()).get("finished"))
 
 
+def _main_process() -> bool:
+    return int(os.environ.get("RANK", "0")) == 0
+
+
 def _say(message: str) -> None:
     """For the user, from one of the processes."""
-    if int(os.environ.get("RANK", "0")) == 0:
+    if _main_process():
         print(message, flush=True)
 
 
@@ -202,7 +207,7 @@ def _resume(words: list[str]) -> None:
 def _run(task: str, words: list[str], resume: bool) -> None:
     config, config_text = parse(words, task)
     run = importlib.import_module(TASKS[task].module).train(config, config_text, resume)
-    if int(os.environ.get("RANK", "0")) == 0:
+    if _main_process():
         _commands(task).summarise(run)
 
 

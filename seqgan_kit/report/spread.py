@@ -241,14 +241,15 @@ def _equal_diversity(groups: Sequence[Group]) -> list[str]:
     others = [model for model in BESIDE if model in models and ADVERSARIAL in models]
     for group, one in zip(groups, found, strict=True):
         body = [
-            [
-                f"{level:.4f}",
-                *(str(spread(at[model])) for model in models),
-                *(_signed(*_less(at[ADVERSARIAL], at[model])) for model in others),
-            ]
+            [f"{level:.4f}", *(str(spread(at[model])) for model in models)]
             for level, at in zip(levels, one, strict=True)
         ]
-        lines += _rows([group.name, *map(short, models), *(f"adversarial less {short(one)}" for one in others)], body)
+        lines += _rows([group.name, *map(short, models)], body)
+        body = [
+            [f"{level:.4f}", *(_signed(*_less(at[ADVERSARIAL], at[model])) for model in others)]
+            for level, at in zip(levels, one, strict=True)
+        ]
+        lines += _rows(["adversarial less ...", *map(short, others)], body) if others else []
     for group, one in zip(groups[1:], found[1:], strict=True):
         body = [
             [f"{level:.4f}", *(_signed(*welch(first[model], at[model])) for model in models)]
