@@ -150,7 +150,7 @@ class Ours:
             discriminator_weight=0.0,
         )
         self.engine.restore()
-        self.engine._save_or_stop = lambda phase_ends: None  # type: ignore[method-assign]
+        self.engine._save_or_stop = lambda phase, phase_ends: None  # type: ignore[method-assign]
         self.prompts, self.done = Prompts(), 0
 
     def __call__(self) -> None:

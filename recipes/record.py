@@ -41,9 +41,11 @@ def record(runs: list[Path]) -> list[dict[str, Any]]:
 
 
 def _beside(run: Path) -> dict[str, Any]:
-    """What a run stands beside: real pictures and chance, or its task and what uniform actions and the expert earn."""
+    """What a run stands beside: real text or pictures and chance, or what uniform actions and the expert earn."""
     if not (run / "baselines.json").is_file():
         return {}
+    if json.loads((run / "run.json").read_text())["task"] == "text":
+        return {"real": json.loads((run / "baselines.json").read_text())["real data"]["metrics"]}
     config = yaml.safe_load((run / "config.yaml").read_text())
     baselines = json.loads((run / "baselines.json").read_text())
     if "environment" not in config:

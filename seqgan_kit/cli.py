@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
+import itertools
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,8 @@ from seqgan_kit.errors import UserError
 from seqgan_kit.options import TASKS, arguments, nearest, parse
 
 ON_A_RUN = ("sample", "chat", "evaluate", "record", "watch")
-COMMANDS = ("train", "resume", *ON_A_RUN, "report")
+ON_RUNS = ("sweep",)
+COMMANDS = ("train", "resume", *ON_A_RUN, *ON_RUNS, "compare", "report")
 USAGE = """usage: seqgan-kit COMMAND ...
 
   train text [--config FILE.yaml] [--any.option VALUE ...]   train in a new run folder
@@ -23,17 +27,20 @@ USAGE = """usage: seqgan-kit COMMAND ...
   train imitation ...                                        the same for behaviour in Gymnasium environments
   train images ...                                           the same for pictures of captions
   train encoder ...                                          a text encoder from captioned pictures, for images
+  train TASK --run.folder NAME --seeds 0 1 2 ...             a run for each seed, NAME-0, NAME-1, ..., and their spread
   resume RUN [--any.option VALUE ...]                        continue a run that was stopped or killed
   sample RUN [--count 10] [--seed 0] [--temperature 1.0]     text: print samples of a run's model
   sample RUN --text "how are you ?" [--file prompts.jsonl]   dialogue: replies of a run's model
   chat RUN [--temperature 1.0] [--top_p 0.9]                 dialogue: talk with it in the terminal
   sample RUN --text "a red circle" [--file captions.txt]     images: PNG files of a run's model
   evaluate RUN [--samples 1000] [--temperature 1.0]          text: score a run's model on its held-out data
+  sweep RUN [RUN ...] [--temperatures 0.5 1 1.5]             text: quality against diversity, beside likelihood alone
   evaluate RUN [--samples 500] [--evaluators 1000]           dialogue: the same, and adversarial success
   evaluate RUN [--episodes 100] [--seed N] [--frozen]        imitation: a run's policy beside its baselines
   evaluate RUN [--samples N] [--features FOLDER]             images: scores on held-out captions and pictures
   watch RUN [--episodes 1] [--steps 500] [--sampled]         imitation: an animated GIF of a run's policy
   record RUN [--episodes 10] [--out FILE.npz] [--greedy]     imitation: demonstrations of a run's policy
+  compare RUN RUN ... [-- RUN RUN ...]                       spread over runs of several seeds; groups side by side
   report RUN                                                 write RUN/report.html
 
 seqgan-kit train text --help lists all options of text, seqgan-kit watch RUN --help those of watch, and so on."""
@@ -75,8 +82,12 @@ def _command(words: list[str]) -> int:
         _resume(rest)
     elif command == "report":
         _report(rest)
+    elif command == "compare":
+        _compare(rest)
     elif command in ON_A_RUN:
         _on_a_run(command, rest)
+    elif command in ON_RUNS:
+        _on_runs(command, rest)
     else:
         raise UserError(f"unknown command {command!r}{nearest(command, COMMANDS)}; see seqgan-kit --help")
     return 0
@@ -89,7 +100,100 @@ def _train(words: list[str]) -> None:
     if not words or words[0] not in TASKS:
         given = f"unknown task {words[0]!r}{nearest(words[0], TASKS)}" if words else "no task given"
         raise UserError(f"{given}: seqgan-kit train {'|'.join(TASKS)} [--config FILE.yaml] [--any.option VALUE ...]")
-    _run(words[0], words[1:], resume=False)
+    if "--seeds" in words:
+        _train_seeds(words[0], words[1:])
+    else:
+        _run(words[0], words[1:], resume=False)
+
+
+def _train_seeds(task: str, words: list[str]) -> None:
+    """A run for each seed, NAME-SEED, one after another; finished ones are kept, stopped ones resumed."""
+    start = words.index("--seeds")
+    given = list(itertools.takewhile(lambda word: not word.startswith("--"), words[start + 1 :]))
+    words = words[:start] + words[start + 1 + len(given) :]
+    seeds = [int(word) for word in given if word.isdecimal()]
+    if len(seeds) < len(given) or len(set(seeds)) < len(seeds) or not seeds:
+        raise UserError(f"--seeds {' '.join(given)}: give different whole numbers of at least 0, as --seeds 0 1 2")
+    if len(seeds) < 2:
+        raise UserError(f"--seeds {seeds[0]}: one run has no spread; give two seeds or more, or --run.seed {seeds[0]}")
+    if any(word.partition("=")[0] == "--run.seed" for word in words):
+        raise UserError("--run.seed and --seeds: give one of them")
+    name = parse(words, task)[0].run.folder
+    if name is None:
+        raise UserError("--seeds needs --run.folder runs/NAME: the runs are then runs/NAME-SEED, found again there")
+    runs = [Path(f"{name}-{seed}") for seed in seeds]
+    plans = [[*words, "--run.seed", str(seed), "--run.folder", str(run)] for seed, run in zip(seeds, runs, strict=True)]
+    states = [_begun(task, run, plan) for run, plan in zip(runs, plans, strict=True)]
+    for run, plan, (begun, finished) in zip(runs, plans, states, strict=True):
+        if finished:
+            _say(f"{run} is finished: kept as it is")
+            continue
+        _say(f"\n{run}{': goes on' if begun else ''}")
+        try:
+            _run(task, plan, resume=begun)
+        except Exception as error:
+            from seqgan_kit.engine import Stopped
+
+            if isinstance(error, Stopped):
+                raise Stopped(f"{error}; or give the same command again, which does the other seeds, too") from error
+            raise
+        gc.collect()  # what a run held lies in cycles
+    if _main_process():
+        from seqgan_kit.report.spread import told
+
+        print(f"\n{told([runs])}")
+
+
+def _begun(task: str, run: Path, plan: list[str]) -> tuple[bool, bool]:
+    """Whether the run was begun, and finished.
+
+    Raises UserError where that was with other options: it would be no repetition of the others.
+    """
+    if not (run / "run.json").is_file():
+        return False, False
+    if _task(run) != task:
+        raise UserError(f"{run} is a run of {_task(run)}: choose another --run.folder")
+    before = parse(["--config", str(run / "config.yaml"), "--run.folder", str(run)], task)[1].splitlines()
+    now = parse(plan, task)[1].splitlines()
+    other = next((pair for pair in itertools.zip_longest(before, now, fillvalue="") if pair[0] != pair[1]), None)
+    if other is not None:
+        raise UserError(
+            f"{run} was trained with other options ({other[0].strip() or 'nothing'}, now "
+            f"{other[1].strip() or 'nothing'}): choose another --run.folder, or delete that run"
+        )
+    return True, bool(json.loads((run / "run.json").read_bytes()).get("finished"))
+
+
+def _main_process() -> bool:
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def _say(message: str) -> None:
+    """For the user, from one of the processes."""
+    if _main_process():
+        print(message, flush=True)
+
+
+def _compare(words: list[str]) -> None:
+    if not words or words[0] in ("-h", "--help"):
+        if not words:
+            raise UserError("compare needs runs: seqgan-kit compare runs/a-0 runs/a-1 [-- runs/b-0 runs/b-1]")
+        print(USAGE)
+        return
+    from seqgan_kit.report.spread import told
+
+    groups: list[list[Path]] = [[]]
+    for word in words:
+        if word == "--":
+            groups.append([])
+        elif word.startswith("-"):
+            raise UserError(f"compare: unknown option {word}: it takes run folders, and -- between groups")
+        else:
+            groups[-1].append(_run_folder([word], "compare")[0])
+    tasks = {_task(run): run for group in groups for run in group}
+    if len(tasks) > 1:
+        raise UserError(f"compare: {' and '.join(f'{run} is of {task}' for task, run in tasks.items())}: give one task")
+    print(told(groups))
 
 
 def _resume(words: list[str]) -> None:
@@ -103,13 +207,30 @@ def _resume(words: list[str]) -> None:
 def _run(task: str, words: list[str], resume: bool) -> None:
     config, config_text = parse(words, task)
     run = importlib.import_module(TASKS[task].module).train(config, config_text, resume)
-    if int(os.environ.get("RANK", "0")) == 0:
+    if _main_process():
         _commands(task).summarise(run)
 
 
 def _on_a_run(command: str, words: list[str]) -> None:
     """A command that is the task's own, in seqgan_kit/TASK/commands.py."""
     run, rest = _run_folder(words, command)
+    _call(command, [run], rest)
+
+
+def _on_runs(command: str, words: list[str]) -> None:
+    """The same of several runs, one after another."""
+    names = list(itertools.takewhile(lambda word: not word.startswith("-"), words))
+    runs = [_run_folder([name], command)[0] for name in names] or [_run_folder(words, command)[0]]
+    _call(command, runs, words[len(names) :])
+
+
+def _call(command: str, runs: list[Path], words: list[str]) -> None:
+    calls = [_prepared(command, run, words) for run in runs]  # a mistake in the last stops before the first
+    for call in calls:
+        call()
+
+
+def _prepared(command: str, run: Path, words: list[str]) -> Callable[[], None]:
     task = _task(run)
     known = _commands(task).COMMANDS
     if command not in known:
@@ -120,13 +241,13 @@ def _on_a_run(command: str, words: list[str]) -> None:
     add_options, function = known[command]
     parser = argparse.ArgumentParser(prog=f"seqgan-kit {command} RUN", description=function.__doc__.splitlines()[0])
     add_options(parser)
-    options = arguments(parser, rest)
+    options = arguments(parser, words)
 
     def read(*more: str) -> tuple[Any, str]:
         """The run's configuration with further options, and its YAML."""
         return parse(["--config", str(run / "config.yaml"), *more, "--run.folder", str(run)], task)
 
-    function(run, options, read)
+    return partial(function, run, options, read)
 
 
 def _report(words: list[str]) -> None:

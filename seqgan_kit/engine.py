@@ -100,6 +100,8 @@ class Engine:
         self._save_soon = False
         self.export: Callable[[Path], None] | None = None
         """Writes the model that users load, into an empty folder; called at the end of each phase."""
+        self.exports: dict[str, Callable[[Path], None]] = {}
+        """Of a phase: writes the model as this phase leaves it, which is kept as RUN/PHASE; called when it ends."""
         if config.threads:
             torch.set_num_threads(config.threads)
         check_launch(config.processes)
@@ -204,7 +206,7 @@ class Engine:
                     place = {"phase": phase, "step": step + 1, "total": total, "seconds": seconds}
                     bar.set_postfix_str(log.write(place, sum(self.counters.values())), refresh=False)
                 bar.update()
-                self._save_or_stop(last)
+                self._save_or_stop(phase, last)
 
     def log(self, metrics: Metrics, samples: int = 0) -> None:
         """Numbers of this step; a line of metrics.jsonl holds their mean since the line before it.
@@ -335,7 +337,7 @@ class Engine:
             "metrics_bytes": self._log.sync(),
         }
 
-    def _save_or_stop(self, phase_ends: bool) -> None:
+    def _save_or_stop(self, phase: str, phase_ends: bool) -> None:
         every = self.config.checkpoint_steps
         if every:
             due = sum(self.counters.values()) % every == 0
@@ -346,12 +348,13 @@ class Engine:
         stop = self._any(self._stop_signal != 0)
         if due or stop or phase_ends:
             self._check_weights()
-        if phase_ends:  # before the save: killed in between, the step is made, and the model written, once more
-            self._export_model()
+        if phase_ends:  # before the save: killed in between, the step is made, and the models written, once more
+            self._export("model", self.export)
+            self._export(phase, self.exports.get(phase))
         if due or stop or phase_ends:
             self.save()
         if stop and not phase_ends:
-            self._export_model()
+            self._export("model", self.export)
         if stop:
             raise Stopped(f"stopped and saved. Resume with: seqgan-kit resume {self.folder}")
 
@@ -364,13 +367,14 @@ class Engine:
                     "Lower the learning rate."
                 )
 
-    def _export_model(self) -> None:
-        if self.export is None or not self.is_main:
+    def _export(self, name: str, export: Callable[[Path], None] | None) -> None:
+        """RUN/name, whole or not at all."""
+        if export is None or not self.is_main:
             return
-        unfinished, final = self.folder / ".model", self.folder / "model"
+        unfinished, final = self.folder / f".{name}", self.folder / name
         shutil.rmtree(unfinished, ignore_errors=True)
         try:
-            self.export(unfinished)
+            export(unfinished)
         except Exception:
             shutil.rmtree(unfinished, ignore_errors=True)
             raise

@@ -38,6 +38,8 @@ LANGUAGE_MODELS, REPLY_ENCODER = "networks/language_models.py", "networks/reply_
 HIERARCHICAL, TOKEN_JUDGES = "networks/hierarchical.py", "token_discriminator.py"
 HISTORIES, RECURRENT = "networks/histories.py", "networks/recurrent.py"
 F_GAN, LEARNING, MINIBATCH = "f_gan.py", "learning.py", "networks/minibatch.py"
+GRAMS, MAUVE, EVALUATED = "text/metrics.py", "text/mauve.py", "text/evaluation.py"
+SPREAD, TRADE_OFF = "report/spread.py", "report/tradeoff.py"
 IMPROVEMENT, FEATURES, GAME = "imitation/improvement.py", "imitation/discriminator.py", "imitation/game.py"
 
 
@@ -1350,6 +1352,67 @@ MUTANTS = [
         "generator.eval()  # else",
         "generator.train()  # else",
         "test_picture_game.py::test_evaluated_pictures_are_of_the_average_and_of_no_batch",
+    ),
+    # metrics of text, spread over seeds, quality at equal diversity
+    Mutant(GRAMS, "alone -= there", "alone -= here", "test_text_divergences.py::test_divergence_is_scipy_s"),
+    Mutant(
+        GRAMS,
+        "there / 2 * log(there / middle)",
+        "there / 2 * log(here / middle)",
+        "test_text_divergences.py::test_divergence_by_hand",
+    ),
+    Mutant(GRAMS, "(total - int(known[n - 1]))", "int(known[n - 1])", "test_text_divergences.py::test_novelty_by_hand"),
+    Mutant(
+        GRAMS,
+        "found[n] = len(at)",
+        "found[n] = len(np.unique(grams))",
+        "test_text_divergences.py::test_novelty_is_a_look_up_in_a_set",
+    ),
+    Mutant(
+        MAUVE,
+        "r = w * p + (1 - w) * q",
+        "r = (p + q) / 2",
+        "test_text_divergences.py::test_the_frontier_s_area_is_the_integral",
+    ),
+    Mutant(
+        MAUVE,
+        "np.linspace(1e-6, 1 - 1e-6, mixtures)",
+        "np.linspace(0.25, 0.75, mixtures)",
+        "test_text_divergences.py::test_the_frontier_s_area_is_the_integral",
+    ),
+    Mutant(
+        MAUVE,
+        "np.exp(-scale * np.array(curve))",
+        "np.exp(-np.array(curve))",
+        "test_text_divergences.py::test_equal_distributions_have_area_1_and_disjoint_ones_nearly_0",
+    ),
+    Mutant(
+        EVALUATED,
+        "self._novelty(_tuples(source, source.held_out))",
+        "self._novelty(_tuples(source, source.train))",
+        "test_sweep.py::test_real_data_are_the_reference",
+    ),
+    Mutant(
+        ORACLE,
+        "output.bias / temperature",
+        "output.bias",
+        "test_sweep.py::test_the_likelihood_is_that_of_what_is_drawn_at_the_temperature",
+    ),
+    Mutant(SPREAD, "student_t(count - 1)", "student_t(count)", "test_spread.py::test_spread_by_hand", True),
+    Mutant(SPREAD, "ddof=1", "ddof=0", "test_spread.py::test_spread_by_hand"),
+    Mutant(SPREAD, "other.mean - one.mean", "one.mean - other.mean", "test_spread.py::test_welch_is_scipy_s"),
+    Mutant(SPREAD, "part**2 / (group.runs - 1)", "part**2 / group.runs", "test_spread.py::test_welch_is_scipy_s"),
+    Mutant(
+        TRADE_OFF,
+        "key=lambda quality: better * quality",
+        "key=lambda quality: quality",
+        "test_spread.py::test_where_several_temperatures_are_as_diverse_the_best_counts",
+    ),
+    Mutant(
+        TRADE_OFF,
+        "max(map(min, ranges)), min(map(max, ranges))",
+        "min(map(min, ranges)), max(map(max, ranges))",
+        "test_spread.py::test_levels_are_what_all_curves_reach",
     ),
 ]
 

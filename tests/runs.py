@@ -362,7 +362,9 @@ def result(run: Path) -> dict[str, Any]:
     newest = checkpoints.all_in(run / "checkpoints")[-1]
     shared = checkpoints.read(newest, "shared")
     del shared["seconds"], shared["metrics_bytes"]
-    kept = [path for folder in ("samples", "model") for path in (run / folder).rglob("*") if path.is_file()]
+    kept = [
+        path for folder in ("samples", "model", MLE, CONTROL) for path in (run / folder).rglob("*") if path.is_file()
+    ]
     kept += newest.glob("*.safetensors")
     return {
         "checkpoint": newest.name,

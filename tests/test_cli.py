@@ -396,7 +396,10 @@ def test_bad_keys_of_a_yaml_file_are_told_with_the_file(
         (["report", "empty"], ["empty is no run folder"]),
         (["resume", "empty"], ["empty is no run folder"]),
         (["sample", "begun"], ["begun/model holds no model", "resume begun"]),
-        (["watch", "begun"], ["watch is for runs of imitation", "begun is one of text", "sample, evaluate, report"]),
+        (
+            ["watch", "begun"],
+            ["watch is for runs of imitation", "begun is one of text", "sample, evaluate, sweep, report"],
+        ),
         (["sample", "begun", "--cuont", "3"], ["--cuont", "count"]),
         (["sample", "begun", "--count", "x"], ["--count", "x"]),
         (["sample", "begun", "--count", "0"], ["--count"]),

@@ -272,7 +272,7 @@ def test_mistakes_in_what_is_scored(
 @pytest.mark.parametrize(
     ("task", "words", "expected"),
     [
-        ("text", ["chat"], ["chat is for runs of dialogue", "one of text", "sample, evaluate, report"]),
+        ("text", ["chat"], ["chat is for runs of dialogue", "one of text", "sample, evaluate, sweep, report"]),
         ("images", ["chat"], ["chat is for runs of dialogue", "one of images"]),
         ("dialogue", ["watch"], ["watch is for runs of imitation", "one of dialogue", "sample, chat, evaluate"]),
         ("text", ["evaluate", "--evaluators", "8"], ["unknown option --evaluators"]),

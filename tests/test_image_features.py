@@ -36,6 +36,7 @@ from transformers import (
     ViTModel,
 )
 
+from seqgan_kit.distances import frechet_distance
 from seqgan_kit.errors import UserError
 from seqgan_kit.images.features import (
     Features,
@@ -49,7 +50,7 @@ from seqgan_kit.images.features import (
     learn,
     read_preprocessing,
 )
-from seqgan_kit.images.metrics import frechet_distance, inception_score
+from seqgan_kit.images.metrics import inception_score
 from seqgan_kit.networks.picture_features import PictureFeatures, PictureFeaturesConfig
 from seqgan_kit.provenance import config_yaml
 

@@ -11,8 +11,9 @@ import scipy.linalg  # type: ignore[import-untyped]
 import torch
 from torch import Tensor
 
+from seqgan_kit import distances
+from seqgan_kit.distances import Moments
 from seqgan_kit.images import metrics
-from seqgan_kit.images.metrics import Moments
 
 
 def normal(rows: int, width: int, seed: int, offset: float = 0.0) -> Tensor:
@@ -64,9 +65,9 @@ def test_merged_moments_are_those_of_all_rows() -> None:
 def test_frechet_distance_is_scipys(rows: int, width: int) -> None:
     """The distance by symmetric eigenvalues is that by scipy's square root of the product."""
     x, y = normal(rows, width, seed=2), normal(rows + 7, width, seed=3, offset=0.5)
-    found = metrics.frechet_distance(moments(x), moments(y[:10], y[10:]))
+    found = distances.frechet_distance(moments(x), moments(y[:10], y[10:]))
     assert found == pytest.approx(scipy_frechet(x, y), rel=1e-7)
-    assert metrics.frechet_distance(moments(y), moments(x)) == pytest.approx(found, rel=1e-9)
+    assert distances.frechet_distance(moments(y), moments(x)) == pytest.approx(found, rel=1e-9)
 
 
 def test_frechet_distance_of_diagonal_gaussians() -> None:
@@ -79,28 +80,30 @@ def test_frechet_distance_of_diagonal_gaussians() -> None:
 
     first, second = [1.0, 2.0, 0.5], [3.0, 0.25, 0.5]
     expected = 3 * 0.7**2 + sum((s - t) ** 2 for s, t in zip(first, second, strict=True))
-    assert metrics.frechet_distance(moments(cross(first, 0.0)), moments(cross(second, 0.7))) == pytest.approx(expected)
+    assert distances.frechet_distance(moments(cross(first, 0.0)), moments(cross(second, 0.7))) == pytest.approx(
+        expected
+    )
 
 
 def test_frechet_distance_of_fewer_rows_than_features() -> None:
     """With singular covariances a set is at 0 from itself, and a shift counts by its square."""
     rows = normal(10, 40, seed=4)
-    assert metrics.frechet_distance(moments(rows), moments(rows)) == pytest.approx(0, abs=1e-4)
-    assert metrics.frechet_distance(moments(rows), moments(rows + 2)) == pytest.approx(160, rel=1e-4)
+    assert distances.frechet_distance(moments(rows), moments(rows)) == pytest.approx(0, abs=1e-4)
+    assert distances.frechet_distance(moments(rows), moments(rows + 2)) == pytest.approx(160, rel=1e-4)
 
 
 def test_frechet_distance_refuses_what_has_none() -> None:
     """One row has no covariance, unlike widths no distance, and of NaN it is NaN."""
     two = moments(normal(2, 3, seed=5))
     with pytest.raises(ValueError, match="1 rows are too few for a covariance: give at least 2"):
-        metrics.frechet_distance(two, moments(torch.zeros(1, 3)))
+        distances.frechet_distance(two, moments(torch.zeros(1, 3)))
     with pytest.raises(ValueError, match="3 and 4 wide"):
-        metrics.frechet_distance(two, moments(torch.zeros(2, 4)))
+        distances.frechet_distance(two, moments(torch.zeros(2, 4)))
     with pytest.raises(ValueError, match="3 and 2 wide"):
         two.add(torch.zeros(5, 2))
     with pytest.raises(ValueError, match=r"are \(3,\): give \(rows, width\)"):
         two.add(torch.zeros(3))
-    assert np.isnan(metrics.frechet_distance(two, moments(torch.full((3, 3), torch.nan))))
+    assert np.isnan(distances.frechet_distance(two, moments(torch.full((3, 3), torch.nan))))
 
 
 def brute_mmd(x: list[list[float]], y: list[list[float]]) -> float:
@@ -122,32 +125,32 @@ def test_kernel_distance_is_the_definition(chunk: int, monkeypatch: pytest.Monke
     monkeypatch.setattr(metrics, "CHUNK", chunk)
     x, y = normal(11, 3, seed=6), normal(8, 3, seed=7)
     expected = brute_mmd(x.double().tolist(), y.double().tolist())
-    assert metrics.kernel_distance(x, y) == pytest.approx(expected, rel=1e-9)
+    assert distances.kernel_distance(x, y) == pytest.approx(expected, rel=1e-9)
 
 
 def test_kernel_distance_is_unbiased() -> None:
     """Over disjoint halves of one set it averages to 0 within its own error, and not over sets that differ."""
     rows = torch.tensor(np.random.default_rng(8).normal(size=(200, 2, 20, 4)))
-    found = np.array([metrics.kernel_distance(a, b) for a, b in rows])
+    found = np.array([distances.kernel_distance(a, b) for a, b in rows])
     error = found.std(ddof=1) / len(found) ** 0.5
     assert abs(found.mean()) < 4 * error
     assert found.min() < 0
-    shifted = np.array([metrics.kernel_distance(a, b + 0.5) for a, b in rows])
+    shifted = np.array([distances.kernel_distance(a, b + 0.5) for a, b in rows])
     assert shifted.mean() > 20 * error
 
 
 def test_kernel_distance_over_subsets() -> None:
     """Subsets as large as the sets give the full estimate, smaller ones its value on average; the seed decides."""
     x, y = normal(40, 3, seed=9), normal(30, 3, seed=10, offset=1)
-    full = metrics.kernel_distance(x, y)
-    assert metrics.kernel_distance(x, y, subsets=2, size=40) == pytest.approx(full, rel=1e-9)
-    found = [metrics.kernel_distance(x, y, subsets=1, size=10, seed=seed) for seed in range(400)]
+    full = distances.kernel_distance(x, y)
+    assert distances.kernel_distance(x, y, subsets=2, size=40) == pytest.approx(full, rel=1e-9)
+    found = [distances.kernel_distance(x, y, subsets=1, size=10, seed=seed) for seed in range(400)]
     assert np.mean(found) == pytest.approx(full, abs=4 * float(np.std(found)) / 20)
-    assert found[3] == metrics.kernel_distance(x, y, subsets=1, size=10, seed=3) != found[4]
+    assert found[3] == distances.kernel_distance(x, y, subsets=1, size=10, seed=3) != found[4]
     with pytest.raises(ValueError, match="0 subsets"):
-        metrics.kernel_distance(x, y, subsets=0)
+        distances.kernel_distance(x, y, subsets=0)
     with pytest.raises(ValueError, match="too few for a kernel distance"):
-        metrics.kernel_distance(x, y[:1])
+        distances.kernel_distance(x, y[:1])
 
 
 def brute_share(points: list[list[float]], among: list[list[float]], k: int) -> float:

@@ -19,7 +19,7 @@ PACKAGE = "seqgan_kit"
 # same list.
 ROOMS = (
     # the mathematics, on tensors alone
-    *("errors", "samples", "objectives", "f_gan", "credit", "estimators", "trust_region"),
+    *("errors", "samples", "objectives", "f_gan", "credit", "estimators", "trust_region", "distances"),
     *("networks", "sampling", "decoding", "rewards"),
     *(
         "checkpoints",

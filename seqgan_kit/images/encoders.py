@@ -7,11 +7,9 @@ folder (`save_encoder`), so that a new caption gets the vector that it would hav
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import os
 import re
-from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,54 +21,30 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
-from tqdm import tqdm
-from transformers import AutoConfig, AutoModel, AutoTokenizer, CLIPTextModelWithProjection
 
 from seqgan_kit.errors import UserError
 from seqgan_kit.networks.joint_embedding import JointEmbedding, plain
 from seqgan_kit.provenance import write_json
+from seqgan_kit.text.encoders import (
+    AGAIN,
+    KIND,
+    STANDARDISER,
+    HuggingFaceEncoder,
+    TextEncoder,
+    digest,
+    folder_sum,
+    line,
+    loaded,
+    model_folder,
+    read_json,
+)
 
-Pooling = Literal["mean", "first", "own"]
 Order = Literal["none", "clauses", "pairs"]
 
-KIND = "encoder.json"  # written last: a folder without it is no encoder
 WORDS = "words.json"
-STANDARDISER = "standardiser.safetensors"
-READ = ("*.json", "*.safetensors", "*.txt", "*.model")  # what a model folder is read from
-VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model")
 COUNTED = {"none": "words", "clauses": "words by clause", "pairs": "words and pairs of words"}
 CLAUSE = re.compile(r"[,;:.!?]")
 CLAUSES = 3  # that are told apart; the last stands for all after it, too
-UNLIMITED = 10**9  # tokens: what a tokenizer without a limit says is more
-LONGEST = 512  # tokens of a caption where neither the tokenizer nor the model has a limit
-BATCH = 64
-AGAIN = "save the run's model again, or copy the whole folder again"
-
-
-class TextEncoder(ABC):
-    """Captions -> vectors.
-
-    dim: width of the vectors. name: for messages.
-    """
-
-    dim: int
-    name: str
-
-    @abstractmethod
-    def encode(self, captions: Sequence[str]) -> Tensor:
-        """(captions, dim) float32 on the CPU, without a gradient; the same each time, to rounding."""
-
-    @abstractmethod
-    def unread(self, captions: Sequence[str]) -> int:
-        """How many of the captions are not read in full: they are too long, or have unknown words or characters."""
-
-    @abstractmethod
-    def identity(self) -> str:
-        """A SHA-256 of all that the vectors depend on, besides the caption."""
-
-    @abstractmethod
-    def save(self, folder: Path) -> dict[str, Any]:
-        """Writes what the encoder needs into the folder; returns the rest, for `encoder.json`."""
 
 
 class Words(TextEncoder):
@@ -131,7 +105,7 @@ class Words(TextEncoder):
         return sum(any(word not in self.entries for word in found) for found in words)
 
     def identity(self) -> str:
-        return _digest("words", self._content())
+        return digest("words", self._content())
 
     def save(self, folder: Path) -> dict[str, Any]:
         write_json(folder / WORDS, self._content())
@@ -141,7 +115,7 @@ class Words(TextEncoder):
     def load(folder: Path) -> Words:
         """What `save` wrote; raises UserError for a file that is missing or not like this."""
         path = folder / WORDS
-        content = _json(path)
+        content = read_json(path)
         try:
             entries, scale, order = list(content["entries"]), float(content["scale"]), content["order"]
             if not (entries and all(isinstance(entry, str) for entry in entries) and len(set(entries)) == len(entries)):
@@ -153,7 +127,7 @@ class Words(TextEncoder):
             words = Words.__new__(Words)
             words.order, words.least, words.most = order, int(content["least"]), int(content["most"])
         except (LookupError, TypeError, ValueError) as error:
-            raise UserError(f"{path} does not hold an encoder's words ({_line(error)}): {AGAIN}") from None
+            raise UserError(f"{path} does not hold an encoder's words ({line(error)}): {AGAIN}") from None
         words._take(entries, scale)
         return words
 
@@ -171,12 +145,12 @@ class Joint(TextEncoder):
     """
 
     def __init__(self, path: str | Path, device: str = "cpu") -> None:
-        folder = _model_folder(path)
-        self.model, missing = _loaded(JointEmbedding, folder)
+        folder = model_folder(path)
+        self.model, missing = loaded(JointEmbedding, folder)
         if missing:
             raise UserError(f"{path} is no joint embedding, it has no weights {missing[0]}: give another folder")
         self.model.to(device)
-        self.dim, self.name, self._identity = self.model.config.dim, f"joint embedding {path}", _sum(folder)
+        self.dim, self.name, self._identity = self.model.config.dim, f"joint embedding {path}", folder_sum(folder)
 
     def encode(self, captions: Sequence[str]) -> Tensor:
         return self.model.embed_text(captions).float().cpu()
@@ -186,118 +160,11 @@ class Joint(TextEncoder):
         return sum(len(text) > length or not known.issuperset(text) for text in map(plain, captions))
 
     def identity(self) -> str:
-        return _digest("joint", self._identity)
+        return digest("joint", self._identity)
 
     def save(self, folder: Path) -> dict[str, Any]:
         self.model.save_pretrained(folder)
         return {}
-
-
-class HuggingFaceEncoder(TextEncoder):
-    """Any text encoder of `transformers`, from a local folder with its tokenizer and safetensors; nothing is trained.
-
-    Args:
-        path: the folder.
-        pooling: of a caption's tokens. mean: over those that are no padding. first: the first token's. own: the model's
-            (CLIP's projected text features, else its pooler's). auto: own for CLIP and its relatives, else what
-            sentence-transformers' 1_Pooling/config.json says, else mean. Vectors are not normalised.
-        batch: captions at a time.
-        device: where it runs.
-    """
-
-    def __init__(
-        self,
-        path: str | Path,
-        pooling: Literal["auto", "mean", "first", "own"] = "auto",
-        batch: int = BATCH,
-        device: str = "cpu",
-    ) -> None:
-        folder = _model_folder(path)
-        self.batch, self.device, self.name, self._identity = batch, device, str(path), _sum(folder)
-        self.model, missing = _loaded(_model_class(folder), folder)
-        self.pooling: Pooling = _pooling(folder, self.model) if pooling == "auto" else pooling
-        unused = () if self.pooling == "own" else ("pooler.", "projection.")
-        missing = [key for key in missing if not any(part in key for part in unused)]
-        if missing:
-            raise UserError(
-                f"{path} lacks {len(missing)} of the model's weights, as {missing[0]}: give a text encoder's whole "
-                f"folder, or another pooling"
-            )
-        self.model.to(device)
-        self.tokenizer = _tokenizer(folder)
-        limit = self.tokenizer.model_max_length
-        if limit > UNLIMITED:
-            limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", LONGEST)
-        self.length = int(limit)
-        try:
-            probe = torch.zeros(1, 1, dtype=torch.int64, device=device)
-            self.dim = self._pooled({"input_ids": probe, "attention_mask": torch.ones_like(probe)}).shape[1]
-        except Exception as error:  # a model of something else may fail in any way
-            raise UserError(
-                f"{path} holds a {type(self.model).__name__}, which gives no vectors of texts with pooling "
-                f"{self.pooling} ({_line(error)}): give a text encoder, or another pooling"
-            ) from None
-
-    def encode(self, captions: Sequence[str]) -> Tensor:
-        vectors = torch.empty(len(captions), self.dim)
-        # captions of about one length together, so that little is padding
-        order = sorted(range(len(captions)), key=lambda place: (len(captions[place]), captions[place]))
-        starts = range(0, len(order), self.batch)
-        for start in tqdm(starts, desc="embedding captions", delay=2, leave=False, disable=None):
-            places = order[start : start + self.batch]
-            vectors[places] = self._pooled(self._tokens([captions[place] for place in places])).float().cpu()
-        return vectors
-
-    def unread(self, captions: Sequence[str]) -> int:
-        """How many of the captions are longer than the model's limit; unknown words are its tokenizer's affair."""
-        rows = self.tokenizer(list(captions), verbose=False)["input_ids"] if captions else []
-        return sum(len(row) > self.length for row in rows)
-
-    def identity(self) -> str:
-        return _digest("huggingface", self._identity, self.pooling)
-
-    def save(self, folder: Path) -> dict[str, Any]:
-        self.model.save_pretrained(folder)
-        self.tokenizer.save_pretrained(folder)
-        return {"pooling": self.pooling}
-
-    def _tokens(self, captions: list[str]) -> dict[str, Tensor]:
-        # SigLIP and others that know no mask were trained with all of the padding
-        masked = "attention_mask" in self.tokenizer.model_input_names
-        padding: Any = True if masked else "max_length"
-        found = self.tokenizer(
-            captions, padding=padding, truncation=True, max_length=self.length, return_tensors="pt", verbose=False
-        )
-        ids = found["input_ids"]
-        mask = found["attention_mask"] if masked else torch.ones_like(ids)
-        empty = next((place for place, row in enumerate(mask) if not row.any()), None)
-        if empty is not None:
-            raise UserError(f"{self.name} knows no token of caption {captions[empty]!r}: give another caption")
-        rows = len(self._reader().get_input_embeddings().weight)
-        if int(ids.max()) >= rows:
-            raise UserError(f"{self.name}: the tokenizer gives id {ids.max()}, the model has {rows}: they don't belong")
-        return {"input_ids": ids.to(self.device), "attention_mask": mask.to(self.device)}
-
-    @torch.no_grad()
-    def _pooled(self, tokens: dict[str, Tensor]) -> Tensor:
-        """(batch, time) ids and mask -> (batch, dim)."""
-        if self.pooling == "own":
-            if callable(features := getattr(self.model, "get_text_features", None)):
-                found = features(**tokens)  # a tensor until transformers 5
-                return found if isinstance(found, Tensor) else found.pooler_output
-            outputs = self.model(**tokens)
-            return outputs.text_embeds if "text_embeds" in outputs else outputs.pooler_output
-        hidden = self._reader()(**tokens).last_hidden_state
-        if self.pooling == "first":
-            return hidden[:, 0]
-        mask = tokens["attention_mask"].unsqueeze(2).to(hidden.dtype)
-        return (hidden * mask).sum(dim=1) / mask.sum(dim=1)
-
-    def _reader(self) -> Any:
-        """The part of the model that reads texts."""
-        if callable(getattr(self.model, "get_text_features", None)):
-            return self.model.text_model
-        return self.model.get_encoder() if self.model.config.is_encoder_decoder else self.model
 
 
 @dataclass(frozen=True, eq=False)
@@ -345,7 +212,7 @@ class Standardised(TextEncoder):
         return self.encoder.unread(captions)
 
     def identity(self) -> str:
-        return _digest(self.encoder.identity(), self.standardiser.mean.tolist(), self.standardiser.scale)
+        return digest(self.encoder.identity(), self.standardiser.mean.tolist(), self.standardiser.scale)
 
     def save(self, folder: Path) -> dict[str, Any]:
         tensors = {"mean": self.standardiser.mean.float(), "scale": torch.tensor(self.standardiser.scale).double()}
@@ -363,7 +230,7 @@ def embed(encoder: TextEncoder, captions: Sequence[str], cache: Path | None = No
     Raises UserError where the encoder gives numbers that are not finite, and for a cache that can't be written.
     """
     different = {caption: place for place, caption in enumerate(dict.fromkeys(captions))}
-    path = None if cache is None else cache / f"captions-{_digest(encoder.identity(), list(different))}.safetensors"
+    path = None if cache is None else cache / f"captions-{digest(encoder.identity(), list(different))}.safetensors"
     vectors = None if path is None else _cached(path, (len(different), encoder.dim))
     if vectors is None:
         vectors = encoder.encode(list(different))
@@ -376,7 +243,7 @@ def embed(encoder: TextEncoder, captions: Sequence[str], cache: Path | None = No
                 path.parent.mkdir(parents=True, exist_ok=True)
                 _write(path, save({"vectors": vectors.contiguous()}, {"sum": _content_sum(vectors)}))
             except OSError as error:
-                raise UserError(f"{path.parent} can't be written ({_line(error)}): give another cache") from None
+                raise UserError(f"{path.parent} can't be written ({line(error)}): give another cache") from None
     return vectors[torch.tensor([different[caption] for caption in captions], dtype=torch.int64)]
 
 
@@ -395,7 +262,7 @@ def load_encoder(folder: Path) -> TextEncoder:
     """What `save_encoder` wrote, alone from that folder; raises UserError where it is missing or damaged."""
     if not (folder / KIND).is_file():
         raise UserError(f"{folder} holds no text encoder, {KIND} is missing: {AGAIN}")
-    content = _json(folder / KIND)
+    content = read_json(folder / KIND)
     kind = content.get("kind")
     if not isinstance(kind, str) or kind not in KINDS:
         raise UserError(f"{folder / KIND}: unknown kind {kind!r}, it is one of {', '.join(KINDS)}: {AGAIN}")
@@ -436,7 +303,7 @@ def _standardiser(folder: Path, dim: int) -> Standardiser:
         if mean.shape != (dim,) or not mean.isfinite().all() or not (math.isfinite(scale) and scale > 0):
             raise ValueError(f"not {dim} means and a positive scale")
     except (OSError, SafetensorError, ValueError, RuntimeError) as error:
-        raise UserError(f"{path} can't be read ({_line(error)}): {AGAIN}") from None
+        raise UserError(f"{path} can't be read ({line(error)}): {AGAIN}") from None
     return Standardiser(mean, scale)
 
 
@@ -462,94 +329,3 @@ def _write(path: Path, content: bytes) -> None:
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
-
-
-def _digest(*parts: Any) -> str:
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-
-def _sum(folder: Path) -> str:
-    """A SHA-256 of what a model is read from, wherever the folder is; not of what `save_encoder` adds to it."""
-    own = {KIND, STANDARDISER}
-    paths = sorted({path for pattern in READ for path in folder.glob(pattern) if path.name not in own})
-    return _digest([[path.name, _file_sum(path)] for path in paths])
-
-
-def _file_sum(path: Path) -> str:
-    found = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(2**20):
-            found.update(block)
-    return found.hexdigest()
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text("utf-8"))
-        if not isinstance(content, dict):
-            raise ValueError("no object")
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} can't be read ({_line(error)}): {AGAIN}") from None
-    return content
-
-
-# Folders of transformers
-
-
-def _model_folder(path: str | Path) -> Path:
-    folder = Path(path)
-    if not folder.is_dir():
-        raise UserError(f"{path} is no folder: give a local one that save_pretrained wrote (nothing is downloaded)")
-    if not (folder / "config.json").is_file():
-        raise UserError(f"{path} has no config.json: give a folder that save_pretrained wrote")
-    return folder
-
-
-def _model_class(folder: Path) -> Any:
-    """AutoModel takes a CLIP text model without its projection, whatever the folder holds."""
-    try:
-        architectures = AutoConfig.from_pretrained(folder, local_files_only=True).architectures or []
-    except Exception as error:  # as many kinds as there are models
-        raise UserError(f"{folder}: transformers can't read config.json ({_line(error)}): copy it again") from None
-    return CLIPTextModelWithProjection if "CLIPTextModelWithProjection" in architectures else AutoModel
-
-
-def _loaded(model_class: Any, folder: Path) -> tuple[Any, list[str]]:
-    """The model, for inference, and the weights that the folder lacks; nothing pickled is loaded."""
-    try:
-        model, found = model_class.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
-        )
-    except Exception as error:  # as many kinds as there are models
-        raise UserError(
-            f"{folder}: transformers can't load a model from it ({_line(error)}): copy it again, with config.json and "
-            f"model.safetensors"
-        ) from None
-    return model.eval().requires_grad_(False), sorted(found["missing_keys"])
-
-
-def _tokenizer(folder: Path) -> Any:
-    # without any of these, transformers makes a tokenizer that knows no word
-    if not any(path for pattern in VOCABULARIES for path in folder.glob(pattern)):
-        raise UserError(f"{folder} has no tokenizer.json: copy the model's tokenizer there")
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # tokenizers raises bare ones
-        raise UserError(f"{folder}: transformers can't load a tokenizer ({_line(error)}): copy it there") from None
-    if tokenizer.pad_token is None and tokenizer.eos_token is None:
-        raise UserError(f"{folder}: the tokenizer has no padding token: copy the model's whole folder again")
-    if tokenizer.pad_token is None:  # it is masked, so any will do
-        tokenizer.pad_token = tokenizer.eos_token
-    tokenizer.padding_side = tokenizer.truncation_side = "right"
-    return tokenizer
-
-
-def _pooling(folder: Path, model: Any) -> Pooling:
-    if callable(getattr(model, "get_text_features", None)) or model.config.model_type == "clip_text_model":
-        return "own"
-    path = folder / "1_Pooling" / "config.json"
-    return "first" if path.is_file() and _json(path).get("pooling_mode_cls_token") else "mean"
-
-
-def _line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0] or type(error).__name__

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from seqgan_kit import distances
 from seqgan_kit.images import metrics
 from seqgan_kit.images.config import ImagesConfig
 from seqgan_kit.images.data import Captioned, Ints, centred
@@ -123,8 +124,8 @@ class Evaluation:
             real, fake = self.real(), extract(self.features, [pictures], keep=True)
             assert real.vectors is not None
             assert fake.vectors is not None
-            found["frechet_distance"] = metrics.frechet_distance(real.moments, fake.moments)
-            found["kernel_distance"] = metrics.kernel_distance(real.vectors, fake.vectors)
+            found["frechet_distance"] = distances.frechet_distance(real.moments, fake.moments)
+            found["kernel_distance"] = distances.kernel_distance(real.vectors, fake.vectors)
             found["precision"], found["recall"] = metrics.precision_and_recall(real.vectors, fake.vectors)
             if fake.probabilities is not None:
                 found["inception_score"] = metrics.inception_score(fake.probabilities)[0]

@@ -27,8 +27,8 @@ from transformers import (
     PreTrainedModel,
 )
 
+from seqgan_kit.distances import Moments
 from seqgan_kit.errors import UserError
-from seqgan_kit.images.metrics import Moments
 from seqgan_kit.networks.picture_features import PictureFeatures, PictureFeaturesConfig
 
 CHUNK = 256  # pictures that are floats at a time

@@ -7,111 +7,14 @@ a chunk at a time.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from math import nan
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-CHUNK = 1024  # rows compared at a time
+from seqgan_kit.distances import CHUNK, check_rows, check_widths, matrix, two
+
 TIE = 1e-9  # cosines that differ by less are equal: the rounding of a sum depends on where the row stands
-
-
-class Moments:
-    """Mean and scatter of all rows added so far, in whatever chunks they came (Chan et al. 1979).
-
-    count: rows. mean: (d,). scatter: (d, d), the sum of outer products of what rows differ by from the mean.
-    """
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.mean = torch.zeros(0, dtype=torch.float64)
-        self.scatter = torch.zeros(0, 0, dtype=torch.float64)
-
-    def add(self, features: Tensor) -> None:
-        """features: (n, d). Raises ValueError where the width is not that of earlier rows."""
-        rows = _matrix(features, "features")
-        if len(rows) == 0:
-            return
-        chunk = Moments()
-        chunk.count, chunk.mean = len(rows), rows.mean(0)
-        centred = rows - chunk.mean
-        chunk.scatter = centred.mT @ centred
-        self.merge(chunk)
-
-    def merge(self, other: Moments) -> None:
-        """As if the other's rows had been added here, for sums over processes."""
-        if other.count == 0:
-            return
-        if self.count == 0:
-            self.count, self.mean, self.scatter = other.count, other.mean.clone(), other.scatter.clone()
-            return
-        _check_widths(self.mean, other.mean)
-        total = self.count + other.count
-        apart = other.mean - self.mean
-        self.scatter += other.scatter
-        self.scatter.addr_(apart, apart, alpha=self.count * other.count / total)
-        self.mean += apart * (other.count / total)
-        self.count = total
-
-    def covariance(self) -> Tensor:
-        """(d, d), divided by count - 1. Raises ValueError for fewer than 2 rows."""
-        _check_rows(self.count, 2, "a covariance")
-        return self.scatter / (self.count - 1)
-
-
-def frechet_distance(a: Moments, b: Moments) -> float:
-    """|m_a - m_b|^2 + tr(A + B - 2 (AB)^1/2): FID, of Gaussians with the two moments (Heusel et al. 2017).
-
-    tr (AB)^1/2 = tr (A^1/2 B A^1/2)^1/2, of symmetric matrices, so nothing is approximated where features are fewer
-    than their width. The distance of samples is too large by about 1/n: compare only numbers of equally many pictures.
-    NaN where features were not finite. Raises ValueError for fewer than 2 rows or unlike widths.
-    """
-    _check_widths(a.mean, b.mean)
-    first, second = a.covariance(), b.covariance()
-    apart = (a.mean - b.mean).square().sum()
-    if not (first.isfinite().all() and second.isfinite().all() and apart.isfinite()):
-        return nan
-    values, vectors = torch.linalg.eigh(first)
-    root = (vectors * values.clamp_min(0).sqrt()) @ vectors.mT
-    shared = torch.linalg.eigvalsh(root @ second @ root).clamp_min(0).sqrt().sum()
-    return max(0.0, float(apart + first.trace() + second.trace() - 2 * shared))
-
-
-def kernel_distance(x: Tensor, y: Tensor, subsets: int | None = None, size: int = 1000, seed: int = 0) -> float:
-    """KID: unbiased squared MMD under the kernel (x.y / d + 1)^3 (Binkowski et al. 2018, eq. 4); may be negative.
-
-    x: (n, d). y: (m, d). subsets: the mean over so many draws of `size` rows of each without replacement, as the paper
-    estimates it; None compares all rows, which has the same mean and less variance. Both are deterministic in the seed.
-    Raises ValueError for fewer than 2 rows or unlike widths.
-    """
-    first, second = _two(x, y)
-    _check_rows(min(len(first), len(second)), 2, "a kernel distance")
-    if subsets is None:
-        return _unbiased_mmd(first, second)
-    if subsets < 1 or size < 2:
-        raise ValueError(f"{subsets} subsets of {size} rows: give at least 1 of at least 2")
-    generator = torch.Generator().manual_seed(seed)
-
-    def draw(rows: Tensor) -> Tensor:
-        return rows[torch.randperm(len(rows), generator=generator)[:size]]
-
-    return sum(_unbiased_mmd(draw(first), draw(second)) for _ in range(subsets)) / subsets
-
-
-def _unbiased_mmd(x: Tensor, y: Tensor) -> float:
-    def total(a: Tensor, b: Tensor) -> Tensor:
-        return torch.stack([_kernel(rows @ b.mT, b.shape[1]).sum() for rows in a.split(CHUNK)]).sum()
-
-    def within(a: Tensor) -> Tensor:
-        itself = _kernel(a.square().sum(1), a.shape[1]).sum()
-        return (total(a, a) - itself) / (len(a) * (len(a) - 1))
-
-    return float(within(x) + within(y) - 2 * total(x, y) / (len(x) * len(y)))
-
-
-def _kernel(products: Tensor, width: int) -> Tensor:
-    return (products / width + 1) ** 3
 
 
 def precision_and_recall(real: Tensor, fake: Tensor, neighbours: int = 3) -> tuple[float, float]:
@@ -120,10 +23,10 @@ def precision_and_recall(real: Tensor, fake: Tensor, neighbours: int = 3) -> tup
     A set reaches as far around each of its points as that point's k-th nearest neighbour in the set, itself not
     counted. real: (n, d). fake: (m, d). Raises ValueError for `neighbours` rows or fewer, or unlike widths.
     """
-    real, fake = _two(real, fake)
+    real, fake = two(real, fake)
     if neighbours < 1:
         raise ValueError(f"{neighbours} neighbours: give at least 1")
-    _check_rows(min(len(real), len(fake)), neighbours + 1, f"{neighbours} neighbours")
+    check_rows(min(len(real), len(fake)), neighbours + 1, f"{neighbours} neighbours")
     return _share_inside(fake, real, neighbours), _share_inside(real, fake, neighbours)
 
 
@@ -147,10 +50,10 @@ def inception_score(probabilities: Tensor, splits: int = 10) -> tuple[float, flo
     probabilities: (n, classes), rows that add up to 1, in an order that does not depend on the class: splits are runs
     of rows, as in the paper's code. Raises ValueError for fewer rows than splits, and for what are no probabilities.
     """
-    rows = _matrix(probabilities, "probabilities")
+    rows = matrix(probabilities, "probabilities")
     if splits < 1:
         raise ValueError(f"{splits} splits: give at least 1")
-    _check_rows(len(rows), splits, f"{splits} splits")
+    check_rows(len(rows), splits, f"{splits} splits")
     if not (bool((rows >= 0).all()) and bool((rows.sum(1) - 1).abs().max() < 1e-3)):
         raise ValueError("probabilities must be at least 0, and each row must add up to 1")
     scores = []
@@ -171,7 +74,7 @@ def r_precision(pictures: Tensor, captions: Tensor, others: Tensor) -> float:
     pictures, captions = _pairs(pictures, captions)
     if others.ndim != 3 or (len(others), others.shape[2]) != tuple(pictures.shape) or others.shape[1] == 0:
         raise ValueError(f"others are {tuple(others.shape)}: give ({len(pictures)}, k, {pictures.shape[1]}), k >= 1")
-    _check_rows(len(pictures), 1, "R-precision")
+    check_rows(len(pictures), 1, "R-precision")
     right = 0
     step = max(1, CHUNK // others.shape[1])
     for start in range(0, len(pictures), step):
@@ -192,9 +95,9 @@ def retrieval(
     captions whose picture is among their 5 nearest; the second the share of pictures, of those that have a caption,
     with one of theirs among their 5 nearest. Ties count as wrong. Raises ValueError for shapes that are not like this.
     """
-    pictures, captions = _two(pictures, captions)
+    pictures, captions = two(pictures, captions)
     owner = owner.cpu()
-    _check_rows(min(len(pictures), len(captions)), 1, "retrieval")
+    check_rows(min(len(pictures), len(captions)), 1, "retrieval")
     if owner.shape != (len(captions),) or not bool(((owner >= 0) & (owner < len(pictures))).all()):
         raise ValueError(f"owner must be {len(captions)} numbers of pictures, from 0 to {len(pictures) - 1}")
     pictures, captions = F.normalize(pictures, dim=1), F.normalize(captions, dim=1)
@@ -226,7 +129,7 @@ def nearest(queries: Tensor, data: Tensor | Iterable[Tensor], chunk: int = CHUNK
     start = 0
     for part in data.split(chunk) if isinstance(data, Tensor) else (p for big in data for p in big.split(chunk)):
         rows = part.flatten(1).cpu().double()
-        _check_widths(queries, rows)
+        check_widths(queries, rows)
         if len(rows) == 0:
             continue
         for first, some in _chunks(queries, chunk):
@@ -249,7 +152,7 @@ def diversity(features: Tensor, groups: Tensor) -> float:
     features: (n, d). groups: (n,) integers, the caption of each. Groups of one picture say nothing and are left out.
     Raises ValueError where no group has two.
     """
-    rows, groups = _matrix(features, "features"), groups.cpu()
+    rows, groups = matrix(features, "features"), groups.cpu()
     if groups.shape != (len(rows),):
         raise ValueError(f"groups are {tuple(groups.shape)}: give one of each of the {len(rows)} pictures")
     sizes = groups.unique(return_counts=True)[1]
@@ -273,30 +176,8 @@ def _chunks(rows: Tensor, chunk: int) -> Iterator[tuple[int, Tensor]]:
         yield start, rows[start : start + chunk]
 
 
-def _matrix(rows: Tensor, name: str) -> Tensor:
-    if rows.ndim != 2:
-        raise ValueError(f"{name} are {tuple(rows.shape)}: give (rows, width)")
-    return rows.detach().cpu().double()
-
-
-def _two(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    first, second = _matrix(x, "the first"), _matrix(y, "the second")
-    _check_widths(first, second)
-    return first, second
-
-
 def _pairs(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    first, second = _two(x, y)
+    first, second = two(x, y)
     if len(first) != len(second):
         raise ValueError(f"{len(first)} rows and {len(second)}: give pairs")
     return first, second
-
-
-def _check_widths(x: Tensor, y: Tensor) -> None:
-    if x.shape[-1] != y.shape[-1]:
-        raise ValueError(f"features {x.shape[-1]} and {y.shape[-1]} wide can't be compared: take both from one network")
-
-
-def _check_rows(rows: int, least: int, what: str) -> None:
-    if rows < least:
-        raise ValueError(f"{rows} rows are too few for {what}: give at least {least}")

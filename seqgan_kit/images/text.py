@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from seqgan_kit.errors import UserError
 from seqgan_kit.images import metrics
 from seqgan_kit.images.data import Captioned, PictureBatches, centred, unit
-from seqgan_kit.images.encoders import HuggingFaceEncoder, Joint, Order, Pooling, TextEncoder, Words
+from seqgan_kit.images.encoders import HuggingFaceEncoder, Joint, Order, TextEncoder, Words
 from seqgan_kit.learning import OptimizerConfig
 from seqgan_kit.networks.joint_embedding import (
     PAPER_ALPHABET,
@@ -24,6 +24,7 @@ from seqgan_kit.networks.joint_embedding import (
     structured_joint_embedding,
 )
 from seqgan_kit.samples import Images
+from seqgan_kit.text.encoders import Pooling
 
 OTHERS = 99  # captions beside a picture's own, for R-precision
 

@@ -3,6 +3,7 @@
 import io
 import re
 from html import escape
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,6 +24,9 @@ from seqgan_kit.report.metrics import (
     number,
     title,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 ARROW = {-1: "↓ lower", 0: "", +1: "↑ higher"}
 BLUE, PURPLE, ORANGE, GOLD, RED = "#3f7fd6", "#8d6cc0", "#d8602a", "#b98a1d", "#c0405f"
@@ -80,7 +84,6 @@ def smooth(values: np.ndarray) -> np.ndarray:
 def figure(phases: Phases, metric: str, identifier: str, baselines: Baselines | None = None) -> str:
     """Inline SVG with the curve of one metric through all phases, and dotted lines where it has baselines."""
     # Imported here because it takes most of a second, which `seqgan-kit --help` need not wait for.
-    import matplotlib
     from matplotlib.figure import Figure
 
     axes = (canvas := Figure(figsize=(4.8, 2.5))).add_axes((0.125, 0.19, 0.86, 0.78))
@@ -127,14 +130,21 @@ def figure(phases: Phases, metric: str, identifier: str, baselines: Baselines | 
     axes.ticklabel_format(axis="y", useOffset=False, scilimits=(-4, 5))
     axes.grid(axis="y", color=INK, alpha=0.12, linewidth=0.6)
     axes.spines[:].set_visible(False)
+    return svg(canvas, identifier)
+
+
+def svg(canvas: "Figure", identifier: str) -> str:
+    """A figure as inline SVG, in the page's colours. identifier: its own on the page."""
+    import matplotlib
+
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "x"}):  # Text as text; the same ids each time.
         canvas.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    svg = buffer.getvalue()
-    svg = re.sub(r"<metadata.*?</metadata>|<style.*?</style>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
-    svg = re.sub(r' d="[^"]*"', lambda path: re.sub(r"(\.\d)\d+", r"\1", path[0]), svg)  # A tenth of a point will do.
-    svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{identifier}-", svg)  # Ids differ between the figures of a page.
-    return svg.replace(INK, "var(--ink)").replace("<svg ", '<svg aria-hidden="true" ', 1)
+    text = buffer.getvalue()
+    text = re.sub(r"<metadata.*?</metadata>|<style.*?</style>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    text = re.sub(r' d="[^"]*"', lambda path: re.sub(r"(\.\d)\d+", r"\1", path[0]), text)  # A tenth of a point will do.
+    text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{identifier}-", text)  # Ids differ between a page's figures.
+    return text.replace(INK, "var(--ink)").replace("<svg ", '<svg aria-hidden="true" ', 1)
 
 
 def panel(phases: Phases, metric: str, identifier: str, baselines: Baselines) -> str:

@@ -23,12 +23,17 @@ SHOWN = {
 }
 # A metric's name without "eval/" and final digits, the better direction (-1 lower, +1 higher, 0 none), what it is.
 KNOWN = (
-    ("nll_gen", -1, "of held-out text, nats per token"),
+    ("nll_gen", -1, "of held-out text under the generator (NLL-test), nats per token"),
     ("nll_oracle", -1, "of samples under the oracle, nats per token"),
     ("nll", -1, "of the training data, nats per token or action"),
     ("bleu", +1, "overlap with held-out text: quality"),
-    ("self_bleu", -1, "overlap of samples: low is diverse"),
+    ("self_bleu", -1, "overlap of samples, leave-one-out: low is diverse"),
     ("distinct", +1, "share of different n-grams: high is diverse"),
+    ("novel", 0, "share of n-grams that the training set lacks"),
+    ("novel_sentences", 0, "share of sentences that the training set lacks"),
+    ("js", -1, "Jensen-Shannon divergence of n-grams from held-out text, nats"),
+    ("frechet_embedding", -1, "from held-out text, of Gaussians in an embedder's vectors"),
+    ("mauve", +1, "likeness to held-out text in an embedder's vectors, 0 to 1"),
     ("grammatical", +1, "share of samples that the grammar accepts"),
     ("consistent", +1, "share of samples that contradict nothing"),
     ("perplexity", -1, "of held-out human replies, per token"),

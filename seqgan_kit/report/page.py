@@ -34,6 +34,7 @@ from seqgan_kit.report.metrics import (
     title,
 )
 from seqgan_kit.report.replies import replies
+from seqgan_kit.report.tradeoff import tradeoff
 
 VIDEO = "video.gif"
 # No scripts and no request, whatever a sample contains.
@@ -201,7 +202,9 @@ def page(run: Path) -> str:
     name = escape(run.resolve().name)
     settings = config.read_text(encoding="utf-8", errors="replace") if config.exists() else "There is no config.yaml."
     baselines = read_baselines(run / "baselines.json")
-    sections = {"Summary": summary(phases, baselines), "Curves": curves(phases, baselines, video(run))}
+    sections = {"Summary": summary(phases, baselines)}
+    sections |= {"Trade-off": shown} if (shown := tradeoff(run)) else {}
+    sections |= {"Curves": curves(phases, baselines, video(run))}
     files = saved_samples(run, phases)
     fitting = pictures.fitting(run, {phase: spread(saved) for phase, saved in files.items()})
     if record.get("task") == "dialogue":

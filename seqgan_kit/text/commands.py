@@ -1,16 +1,20 @@
-"""What `seqgan-kit` does with a run of text: samples, scores, and the table at the end of training."""
+"""What `seqgan-kit` does with a run of text: samples, scores, sweeps, and the table at the end of training."""
 
 from __future__ import annotations
 
+import json
+import math
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from seqgan_kit.errors import UserError
 
 if TYPE_CHECKING:
     from seqgan_kit.text.config import TextConfig
+    from seqgan_kit.text.evaluation import Embed
+    from seqgan_kit.text.sources import Source
 
 Read = Callable[..., "tuple[TextConfig, str]"]
 """Further options -> the run's configuration with them, and its YAML."""
@@ -42,10 +46,17 @@ def evaluate_options(parser: ArgumentParser) -> None:
     parser.add_argument("--samples", type=int, help="sequences drawn (default: as many as in training)")
     parser.add_argument("--seed", type=int, help="of the random numbers (default: as in training)")
     parser.add_argument("--temperature", type=float, default=1.0, help="of sampling (default 1)")
+    _embedder_option(parser)
+
+
+def _embedder_option(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--embedder", help="folder of a Hugging Face text encoder, for the Frechet embedding distance and MAUVE"
+    )
 
 
 def evaluate(run: Path, options: Namespace, read: Read) -> None:
-    """Scores a run's model on held-out data."""
+    """Scores a run's model on held-out data, beside real data."""
     config, _ = read()
     samples = config.evaluation.samples if options.samples is None else options.samples
     seed = config.evaluation.seed if options.seed is None else options.seed
@@ -54,27 +65,139 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
     import torch
 
     from seqgan_kit.provenance import write_json
-    from seqgan_kit.text.evaluation import Evaluation
+    from seqgan_kit.text.evaluation import CONVENTION, Evaluation
     from seqgan_kit.text.models import load_generator
+    from seqgan_kit.text.train import REAL
+
+    network = load_generator(run / "model").network
+    source = _source(run, config)
+    evaluation = Evaluation(source, _embed(options.embedder, source))
+    torch.manual_seed(seed)
+    found, _ = evaluation(network, samples, options.temperature)
+    real = evaluation.real(samples, seed)
+    print(f"on {samples} samples, seed {seed}, temperature {options.temperature:g}; {_real_is(source, samples)}")
+    print(f"{'':<20}{'model':>10}{REAL:>12}")
+    for name, value in found.items():
+        print(f"{name:<20}{value:>10.4f}{f'{real[name]:.4f}' if name in real else '-':>12}")
+    print(CONVENTION)
+    content: dict[str, Any] = {"samples": samples, "seed": seed, "temperature": options.temperature}
+    write_json(run / "evaluation.json", {**content, "embedder": options.embedder, "metrics": found, "real": real})
+
+
+def _source(run: Path, config: TextConfig) -> Source:
+    """The data, read as in training; by the run's own copy of a model that it began with."""
     from seqgan_kit.text.pretrained import limits_of, tokenizer_of
     from seqgan_kit.text.sources import load
 
-    loaded, model = load_generator(run / "model"), config.generator.model
-    if model is not None:  # the run has its own copy of what it began with
-        model = str(run / "model")
-    source = load(config.data, config.run.seed, tokenizer_of(model), limits_of(model, config.generator.config)[1])
-    torch.manual_seed(seed)
-    found, _ = Evaluation(source)(loaded.network, samples, options.temperature)
-    print(f"on {samples} samples, seed {seed}, temperature {options.temperature:g}")
-    for name, value in found.items():
-        print(f"{name:<16}{value:>10.4f}")
-    write_json(
-        run / "evaluation.json",
-        {"samples": samples, "seed": seed, "temperature": options.temperature, "metrics": found},
-    )
+    model = None if config.generator.model is None else str(run / "model")
+    vocabulary = limits_of(model, config.generator.config)[1]
+    return load(config.data, config.run.seed, tokenizer_of(model), vocabulary)
 
 
-COMMANDS = {"sample": (sample_options, sample), "evaluate": (evaluate_options, evaluate)}
+def _real_is(source: Source, samples: int) -> str:
+    count = min(samples, len(source.train.ids))
+    return f"real data: {count} sentences of the training set; novel is what held-out ones have"
+
+
+def _embed(path: str | None, source: Source) -> Embed | None:
+    """Vectors of sentences by the encoder in a folder: the mean over the tokens of its own tokenizer."""
+    if path is None:
+        return None
+    if source.kind in ("oracle", "tokens"):
+        raise UserError(f"--embedder {path}: {source.name} holds numbers, no text that an encoder could read")
+    if len(source.held_out.ids) < 2:
+        raise UserError(f"--embedder {path}: {source.name} has a single held-out sentence: hold out 2 or more")
+    import torch
+
+    from seqgan_kit.text.encoders import HuggingFaceEncoder
+
+    encoder = HuggingFaceEncoder(path, "mean")
+
+    def embed(sentences: list[str]) -> torch.Tensor:
+        vectors = torch.zeros(len(sentences), encoder.dim)  # what an empty sentence keeps
+        places = [place for place, sentence in enumerate(sentences) if sentence.strip()]
+        vectors[places] = encoder.encode([sentences[place] for place in places])
+        return vectors
+
+    return embed
+
+
+def sweep_options(parser: ArgumentParser) -> None:
+    parser.add_argument("--temperatures", type=float, nargs="+", help="two or more (default 0.5 0.6 ... 1.4)")
+    parser.add_argument("--samples", type=int, help="sequences drawn at each (default: as many as in training)")
+    parser.add_argument("--seed", type=int, help="of the random numbers (default: as in training)")
+    parser.add_argument("--order", type=int, default=5, choices=(2, 3, 4, 5), help="of BLEU and Self-BLEU (default 5)")
+    _embedder_option(parser)
+
+
+def sweep(run: Path, options: Namespace, read: Read) -> None:
+    """Quality against diversity over temperatures: the adversarial model beside maximum likelihood."""
+    from seqgan_kit.text.sweep import TEMPERATURES
+
+    temperatures = list(dict.fromkeys(options.temperatures or TEMPERATURES))
+    for temperature in temperatures:
+        if not (temperature > 0 and math.isfinite(temperature)):
+            raise UserError(f"sweep: --temperatures {temperature:g}: give numbers above 0, as 0.5 1 1.5")
+    if len(temperatures) < 2:
+        raise UserError("sweep: one temperature is no curve: give two or more --temperatures")
+    config, _ = read()
+    samples = config.evaluation.samples if options.samples is None else options.samples
+    seed = config.evaluation.seed if options.seed is None else options.seed
+    if samples < 2:
+        raise UserError("sweep: --samples must be at least 2")
+    folders = _folders(run)
+
+    from seqgan_kit.provenance import write_json
+    from seqgan_kit.report import write_report
+    from seqgan_kit.report.tradeoff import FILE, read_sweep, told
+    from seqgan_kit.text.evaluation import CONVENTION, Evaluation
+    from seqgan_kit.text.models import load_generator
+    from seqgan_kit.text.sweep import axes
+    from seqgan_kit.text.sweep import sweep as measure
+
+    models = {phase: load_generator(run / folder).network for phase, folder in folders.items()}
+    source = _source(run, config)
+    evaluation = Evaluation(source, _embed(options.embedder, source))
+    quality, diversity = axes(source, options.order)
+    found = measure(evaluation, models, temperatures, samples, seed)
+    real = evaluation.real(samples, seed)
+    content: dict[str, Any] = {"samples": samples, "seed": seed, "quality": quality, "diversity": diversity}
+    content |= {"embedder": options.embedder, "models": found, "real": real}
+    write_json(run / FILE, content)
+    kept = read_sweep(run)
+    assert kept is not None
+    print(f"\n{run}: {samples} samples a point, seed {seed}; {_real_is(source, samples)}")
+    print(told(kept))
+    print(CONVENTION if source.kind != "oracle" else "nll_gen is NLL-test: of held-out data under the generator")
+    print(f"all metrics  {run / FILE}\ncurves       {write_report(run)}")
+
+
+def _folders(run: Path) -> dict[str, str]:
+    """The run's models to compare, by phase: the folders that hold them. Says which are missing."""
+    from seqgan_kit.report import read_metrics
+    from seqgan_kit.text.train import ADVERSARIAL, CONTROL, MLE
+
+    if not json.loads((run / "run.json").read_bytes()).get("finished"):
+        raise UserError(f"sweep: {run} is not finished: seqgan-kit resume {run}")
+    made = read_metrics(run / "metrics.jsonl")
+    folders = {MLE: MLE, ADVERSARIAL: "model", CONTROL: CONTROL}
+    lacking = [phase for phase in (MLE, CONTROL) if phase in made and not (run / phase / "config.json").is_file()]
+    for phase in lacking:
+        print(
+            f"{run} has no {phase}/: it was trained by a version that did not keep this model, so its curve is left "
+            f"out; train anew to have it"
+        )
+    found = {phase: folder for phase, folder in folders.items() if phase in made and phase not in lacking}
+    if not found:
+        raise UserError(f"sweep: {run} keeps no model: train it anew")
+    return found
+
+
+COMMANDS = {
+    "sample": (sample_options, sample),
+    "evaluate": (evaluate_options, evaluate),
+    "sweep": (sweep_options, sweep),
+}
 
 
 def summarise(run: Path) -> None:
@@ -88,8 +211,10 @@ def summarise(run: Path) -> None:
 
 
 def print_phases(run: Path) -> None:
-    """A table of what the phases did to each held metric."""
+    """A table of what the phases did to each held metric, beside real data where that was measured."""
     from seqgan_kit.report import read_metrics
+    from seqgan_kit.report.metrics import read_baselines
+    from seqgan_kit.text.evaluation import CONVENTION
     from seqgan_kit.text.train import ADVERSARIAL, CONTROL, MLE
 
     last: dict[str, dict[str, float]] = {}
@@ -99,8 +224,15 @@ def print_phases(run: Path) -> None:
             last.setdefault(phase, {}).update(found)
     phases = [phase for phase in (MLE, ADVERSARIAL, CONTROL) if last.get(phase)]
     titles = {MLE: "max. likelihood", ADVERSARIAL: "adversarial", CONTROL: "likelihood for as long"}
+    columns = {titles[phase]: last[phase] for phase in phases}
+    columns |= {
+        name: found for name, found in read_baselines(run / "baselines.json").items() if isinstance(found, dict)
+    }
     names = list(dict.fromkeys(name for phase in phases for name in last[phase]))
     width = max([16, *(len(name) + 1 for name in names)])
-    print(f"\n{'held metric':<{width}}" + "".join(f"{titles[phase]:>24}" for phase in phases))
+    print(f"\n{'held metric':<{width}}" + "".join(f"{title:>24}" for title in columns))
     for name in names:
-        print(f"{name:<{width}}" + "".join(f"{last[phase].get(name, float('nan')):>24.4f}" for phase in phases))
+        cells = (f"{found[name]:>24.4f}" if name in found else f"{'-':>24}" for found in columns.values())
+        print(f"{name:<{width}}" + "".join(cells))
+    if any(name.startswith("self_bleu") for name in names):
+        print(CONVENTION)

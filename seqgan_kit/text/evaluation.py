@@ -1,42 +1,82 @@
-"""What a text generator is worth: likelihood, quality and diversity, side by side."""
+"""What a text generator is worth: likelihood, quality and diversity, side by side, and what real text scores."""
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable, Sequence
+
+import torch
 from torch import Tensor
 
 from seqgan_kit import sampling
+from seqgan_kit.distances import Moments, frechet_distance
 from seqgan_kit.learning import Metrics
-from seqgan_kit.samples import Tokens, concatenate, map_tensors
+from seqgan_kit.samples import Tokens, concatenate, map_tensors, rows
 from seqgan_kit.text import metrics
+from seqgan_kit.text.mauve import mauve
 from seqgan_kit.text.models import Generator
 from seqgan_kit.text.sources import Source
 from seqgan_kit.worlds.captions import grammatical_and_consistent
 from seqgan_kit.worlds.oracle import negative_log_likelihood
 
 ORDERS = (2, 3, 4, 5)
+NOVEL = (2, 3, 4)
+DIVERGENCES = (1, 2, 3)
 BLOCK = 2048  # sequences drawn at a time
+CONVENTION = "self_bleu is leave-one-out: each sample against all others of it; compare equal numbers of samples only"
+
+Embed = Callable[[list[str]], Tensor]
+"""Sentences -> their vectors, (sentences, width)."""
 
 
 class Evaluation:
-    """Scores generators on one source, with reference counts computed once."""
+    """Scores generators on one source, with reference counts computed once.
 
-    def __init__(self, source: Source) -> None:
-        self.source = source
+    embed: of sentences, for the metrics that compare vectors.
+    """
+
+    def __init__(self, source: Source, embed: Embed | None = None) -> None:
+        self.source, self.embed = source, embed
         self.references: metrics.References | None = None
+        self._embedded: dict[int, Tensor] = {}
+        held_out = _tuples(source, source.held_out)
         if source.kind in ("text", "tokens"):
-            self.references = metrics.References([tuple(row) for row in source.ids(source.held_out)], max(ORDERS))
+            self.references = metrics.References(held_out, max(ORDERS))
+        if source.kind != "oracle":
+            training = _tuples(source, source.train)
+            self._training, self._sentences = metrics.References(training, max(NOVEL)), set(training)
+            self._counts = {n: metrics.ngrams(held_out, n) for n in DIVERGENCES}
 
     def __call__(self, network: Generator, samples: int, temperature: float = 1.0) -> tuple[Metrics, list[str]]:
         """The metrics of `samples` sequences, and these sequences as strings.
 
-        NLL in nats per token (NLL-gen is of held-out data under the generator, NLL-oracle of samples under the oracle),
-        BLEU against the held-out sentences, Self-BLEU leave-one-out. Which there are depends on the source.
+        NLL in nats per token: `nll_gen`, which others call NLL-test, is of held-out data under the generator at that
+        temperature, `nll_oracle` of samples under the oracle. BLEU is against the held-out sentences, Self-BLEU
+        leave-one-out, what is novel so against the training set, the Jensen-Shannon divergence of n-grams from the
+        held-out sentences. Which there are depends on the source.
         """
         source = self.source
         drawn = draw(network.eval(), samples, source.length, source.end, temperature)
-        ids = [tuple(row) for row in source.ids(drawn)]
-        texts = source.decode(drawn)
-        found: Metrics = {"nll_gen": negative_log_likelihood(network, source.held_out)}
+        found: Metrics = {"nll_gen": negative_log_likelihood(network, source.held_out, temperature)}
+        scores, texts = self._scores(drawn)
+        return found | scores, texts
+
+    def real(self, samples: int, seed: int) -> Metrics:
+        """The same of as many sentences of the training set, of which what is a distance is from the held-out ones.
+
+        They are drawn by the seed; all where there are fewer. What is novel is so of the held-out sentences instead,
+        and no likelihood is known but the oracle's.
+        """
+        source = self.source
+        count = len(source.train.ids)
+        chosen = random.Random(seed).sample(range(count), min(samples, count))
+        scores, _ = self._scores(rows(source.train, torch.tensor(sorted(chosen))))
+        return scores | ({} if source.kind == "oracle" else self._novelty(_tuples(source, source.held_out)))
+
+    def _scores(self, drawn: Tokens) -> tuple[Metrics, list[str]]:
+        source = self.source
+        ids, texts = _tuples(source, drawn), source.decode(drawn)
+        found: Metrics = {}
         if source.oracle is not None:
             found["nll_oracle"] = negative_log_likelihood(source.oracle, drawn)
         if source.kind == "shapes":
@@ -46,7 +86,30 @@ class Evaluation:
         if source.kind != "oracle":
             found |= {f"self_bleu{n}": value for n, value in metrics.self_bleu(ids, ORDERS).items()}
         found |= {f"distinct{n}": metrics.distinct(ids, n) for n in (1, 2)}
-        return found, texts
+        if source.kind != "oracle":
+            found |= self._novelty(ids)
+            counts = {n: metrics.ngrams(ids, n) for n in DIVERGENCES}
+            found |= {f"js{n}": metrics.jensen_shannon(counts[n], self._counts[n]) for n in DIVERGENCES}
+        return found | self._embedding(texts), texts
+
+    def _novelty(self, ids: Sequence[tuple[int, ...]]) -> Metrics:
+        found = metrics.novelty(ids, self._training, NOVEL)
+        return {f"novel{n}": value for n, value in found.items()} | {
+            "novel_sentences": metrics.new_sentences(ids, self._sentences)
+        }
+
+    def _embedding(self, texts: list[str]) -> Metrics:
+        """Distances of the vectors from those of as many held-out sentences, all where there are fewer."""
+        if self.embed is None:
+            return {}
+        count = min(len(texts), len(self.source.held_out.ids))
+        if count not in self._embedded:
+            self._embedded[count] = self.embed(self.source.decode(rows(self.source.held_out, slice(count))))
+        real, fake = self._embedded[count], self.embed(texts)
+        moments = Moments(), Moments()
+        for one, vectors in zip(moments, (real, fake), strict=True):
+            one.add(vectors)
+        return {"frechet_embedding": frechet_distance(*moments), "mauve": mauve(real, fake)}
 
 
 def draw(network: Generator, count: int, length: int, end: int | None, temperature: float = 1.0) -> Tokens:
@@ -56,3 +119,7 @@ def draw(network: Generator, count: int, length: int, end: int | None, temperatu
         part = sampling.sample(network, min(BLOCK, count - start), length, end, temperature)
         parts.append(map_tensors(part, Tensor.cpu))
     return concatenate(parts)
+
+
+def _tuples(source: Source, tokens: Tokens) -> list[tuple[int, ...]]:
+    return [tuple(row) for row in source.ids(tokens)]

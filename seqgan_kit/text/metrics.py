@@ -1,4 +1,6 @@
-"""BLEU, Self-BLEU and distinct-n of tokenised sentences. All are fractions in [0, 1], not percentages.
+"""BLEU, Self-BLEU, distinct-n, novelty and n-gram divergence of tokenised sentences.
+
+All but the divergence, which is in nats, are fractions in [0, 1], not percentages.
 
 The n-grams of the references are counted once, so the work grows with the number of hypotheses plus the number of
 references, not with their product.
@@ -6,9 +8,11 @@ references, not with their product.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import chain
+from math import log
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,6 +123,20 @@ class References:
         scores = np.where(matches[0] == 0, 0.0, np.exp(mean_log + shortfall))
         return {order: scores[order - 1] for order in orders}
 
+    def _known(self, sentences: Sequence[Sequence[Hashable]]) -> Ints:
+        """How many n-grams of the sentences, counted as often as they stand there, any reference has: (max_n,)."""
+        text = self._read(sentences)
+        found = np.zeros(self.max_n, dtype=np.int64)
+        at = np.arange(len(text.tokens))
+        grams = np.zeros_like(at)
+        for n, table in enumerate(self._tables):
+            at, codes = text.extend(at, grams, n + 1)
+            grams = np.searchsorted(table.codes, codes)
+            known = table.codes[grams] == codes
+            at, grams = at[known], grams[known]
+            found[n] = len(at)
+        return found
+
     def _read(self, sentences: Sequence[Sequence[Hashable]]) -> _Text:
         unknown = len(self._vocabulary)
         lengths = np.array([len(sentence) for sentence in sentences], dtype=np.int64)
@@ -203,6 +221,60 @@ def distinct(sentences: Sequence[Sequence[Hashable]], n: int) -> float:
     kinds = len(References(sentences, n)._tables[-1].most)
     total = sum(max(len(sentence) - n + 1, 0) for sentence in sentences)
     return kinds / max(total, 1)
+
+
+def novelty(
+    sentences: Sequence[Sequence[Hashable]], training: References, orders: Sequence[int] = (2, 3, 4)
+) -> dict[int, float]:
+    """The share of the sentences' n-grams, counted as often as they stand there, that training lacks.
+
+    0: every n-gram was read there. What held-out text scores is as new as text is; far less is copying. 0.0 where
+    every sentence is shorter than n.
+
+    Raises ValueError when there is no sentence, or an order is not in 1..training.max_n; TypeError when a sentence is
+    not a list or tuple of tokens.
+    """
+    _check_sentences(sentences, "sentences")
+    if not orders or min(orders) < 1 or max(orders) > training.max_n:
+        raise ValueError(f"orders must be numbers from 1 to max_n={training.max_n}, not {tuple(orders)}")
+    known = training._known(sentences)
+    totals = {n: sum(max(len(sentence) - n + 1, 0) for sentence in sentences) for n in orders}
+    return {n: (total - int(known[n - 1])) / max(total, 1) for n, total in totals.items()}
+
+
+def new_sentences(sentences: Sequence[Sequence[Hashable]], training: Set[tuple[Hashable, ...]]) -> float:
+    """The share of sentences that are not, as a whole, in the training set. Raises as `novelty` does."""
+    _check_sentences(sentences, "sentences")
+    return sum(tuple(sentence) not in training for sentence in sentences) / len(sentences)
+
+
+def ngrams(sentences: Sequence[Sequence[Hashable]], n: int) -> Counter[tuple[Hashable, ...]]:
+    """How often each n-gram stands in the sentences. Raises ValueError for n < 1 and as `novelty` does."""
+    _check_sentences(sentences, "sentences")
+    if n < 1:
+        raise ValueError(f"n must be at least 1, not {n}")
+    return Counter(tuple(one[i : i + n]) for one in sentences for i in range(len(one) - n + 1))
+
+
+def jensen_shannon(p: Mapping[tuple[Hashable, ...], int], q: Mapping[tuple[Hashable, ...], int]) -> float:
+    """Divergence of two distributions given as counts: KL(p || m) / 2 + KL(q || m) / 2, m = (p + q) / 2, in nats.
+
+    Lin (1991), "Divergence Measures Based on the Shannon Entropy". 0: equal; log 2 = 0.693: nothing in common. It
+    falls as the texts that were counted grow, so compare texts of equal length, with what real text scores beside.
+    Where there are no counts on one side alone it is log 2, on both 0.
+    """
+    all_p, all_q = sum(p.values()), sum(q.values())
+    if not all_p or not all_q:
+        return log(2) if all_p or all_q else 0.0
+    divergence, alone = 0.0, 1.0  # alone: the share of q that p lacks
+    for gram, count in p.items():
+        here, there = count / all_p, q.get(gram, 0) / all_q
+        middle = (here + there) / 2
+        divergence += here / 2 * log(here / middle)
+        if there:
+            divergence += there / 2 * log(there / middle)
+            alone -= there
+    return max(0.0, divergence + max(0.0, alone) / 2 * log(2))
 
 
 def _sort_pairs(gram: Ints, count: Ints) -> tuple[Ints, Ints]:

@@ -16,7 +16,7 @@ from seqgan_kit.errors import UserError
 from seqgan_kit.learning import Learner, Metrics, OptimizerConfig
 from seqgan_kit.networks.value_head import ValueHead
 from seqgan_kit.players import Comparison, Discriminator
-from seqgan_kit.provenance import config_yaml
+from seqgan_kit.provenance import config_yaml, write_json
 from seqgan_kit.report import write_report
 from seqgan_kit.samples import Tokens, concatenate, size
 from seqgan_kit.stream import Stream
@@ -39,6 +39,7 @@ from seqgan_kit.token_policy import Critic, TokenPolicy, likelihood_loss
 from seqgan_kit.trainer import Hook, Turns, fit, play
 
 MLE, WARM_UP, ADVERSARIAL, CONTROL = "maximum_likelihood", "discriminator", "adversarial", "control"
+REAL = "real data"  # the baseline: what sentences of the training set score
 
 
 def train(config: TextConfig, config_text: str = "", resume: bool = False) -> Path:
@@ -62,6 +63,9 @@ def train(config: TextConfig, config_text: str = "", resume: bool = False) -> Pa
         torch.manual_seed(config.run.seed)
         parts = _Parts(engine, config, source, network, judge)
         engine.restore()
+        if engine.is_main:
+            real = parts.evaluation.real(config.evaluation.samples, config.evaluation.seed)
+            write_json(engine.folder / "baselines.json", {REAL: {"metrics": real}})
         _run(engine, config, source, parts)
         engine.finish()
         if engine.is_main:
@@ -88,7 +92,7 @@ class _Parts:
         self.policy = self._policy(policy, judge)
         self.discriminator = self._discriminator(scorer)
         _check_credit(self.policy.credit, judge, config.adversarial.turns.repeats)
-        engine.export = lambda folder: save_generator(self.network, source, folder)
+        engine.export = partial(save_generator, self.network, source)
 
     def _stream(self, name: str, seed: int) -> Stream[Tokens]:
         engine = self.engine
@@ -169,6 +173,9 @@ class _Parts:
 def _run(engine: Engine, config: TextConfig, source: Source, parts: _Parts) -> None:
     likelihood, warm_up, adversarial = config.likelihood, config.discriminator, config.adversarial
     every = config.evaluation
+    if not engine.started(ADVERSARIAL):  # later, more likelihood steps would be those of another model
+        engine.exports[MLE] = partial(save_generator, parts.network, source)
+    engine.exports[CONTROL] = partial(save_generator, parts.control_network, source)
     hook = parts.hook(every.every, parts.network)
     fit(engine, MLE, likelihood.steps, parts.mle, likelihood_loss, parts.real, likelihood.batch_size, [hook])
     if not engine.started(CONTROL) and not engine.started(ADVERSARIAL):

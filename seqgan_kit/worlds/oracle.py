@@ -5,14 +5,17 @@ from __future__ import annotations
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn import functional as F
 
 from seqgan_kit import sampling
 from seqgan_kit.errors import UserError
 from seqgan_kit.networks.lstm import LSTMConfig, LSTMGenerator
+from seqgan_kit.networks.output import block_rows
 from seqgan_kit.samples import Tokens
 
 GATES = ("i", "f", "c", "og")  # in torch's order: input, forget, cell, output
@@ -82,14 +85,30 @@ def _read(path: Path | str) -> list[Tensor]:
 
 
 @torch.no_grad()
-def negative_log_likelihood(network: nn.Module, tokens: Tokens) -> float:
-    """-log p in nats per counted token, over all rows: NLL-oracle, or NLL-gen on held-out text."""
+def negative_log_likelihood(network: Any, tokens: Tokens, temperature: float = 1.0) -> float:
+    """-log p in nats per counted token, over all rows, as the network draws at that temperature.
+
+    NLL-oracle where `network` is the oracle and `tokens` are samples; NLL-gen, which others call NLL-test, where
+    `network` is the generator and `tokens` are held out. It is a module and a `sampling.TokenNetwork` with `features`.
+    """
     total = torch.zeros((), dtype=torch.float64)
     device = next(network.eval().parameters()).device
     for ids, mask in zip(tokens.ids.split(CHUNK), tokens.mask.split(CHUNK), strict=True):
-        log_probs: Tensor = network(ids.to(device)).cpu()
-        total -= (log_probs * mask.cpu()).sum(dtype=torch.float64)
+        found = _log_probs(network, ids.to(device), temperature)
+        total -= (found.cpu() * mask.cpu()).sum(dtype=torch.float64)
     return float(total / tokens.mask.sum().cpu())
+
+
+def _log_probs(network: Any, ids: Tensor, temperature: float) -> Tensor:
+    """(batch, time) -> (batch, time)."""
+    if temperature == 1.0:
+        found: Tensor = network(ids)
+        return found
+    features, targets = network.features(ids), ids.flatten()
+    block = block_rows(ids.device, network.logits(features[:1, 0]).shape[-1])
+    parts = zip(features.flatten(0, 1).split(block), targets.split(block), strict=True)
+    losses = [F.cross_entropy(network.logits(some).float() / temperature, to, reduction="none") for some, to in parts]
+    return -torch.cat(losses).view(ids.shape)
 
 
 def sequences(oracle: LSTMGenerator, count: int, seed: int) -> Tokens:

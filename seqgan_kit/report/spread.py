@@ -1,0 +1,267 @@
+"""Runs that repeat one another but for their seeds: mean, spread and intervals of what they end with, and groups
+of such runs side by side.
+
+Works on the evaluated metrics of metrics.jsonl, whatever the task.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import yaml
+
+from seqgan_kit.errors import UserError
+from seqgan_kit.report.metrics import ADVERSARIAL, INTERVAL, PREFIX, about, read_metrics
+from seqgan_kit.report.tradeoff import Sweep, at_equal_diversity, common_levels, read_sweep, short
+
+LEVEL = 0.95
+BESIDE = ("maximum_likelihood", "behaviour_cloning", "control", "frozen_control")  # phases to compare the game with
+
+Scores = Mapping[tuple[str, str], Sequence[float]]
+"""(Phase, metric) -> its last value in each run."""
+
+
+class Spread(NamedTuple):
+    """Of some values: their number, mean, standard deviation (n - 1), and half of the mean's 95 % interval."""
+
+    runs: int
+    mean: float
+    deviation: float
+    half: float
+
+    def __str__(self) -> str:
+        low, high = self.mean - self.half, self.mean + self.half
+        return f"{self.mean:.4f} ± {self.deviation:.4f} [{low:.4f}, {high:.4f}]"
+
+
+class Group(NamedTuple):
+    """name: of a table's column. runs: folders. scores: what all of them have. left_out: what only some have."""
+
+    name: str
+    runs: Sequence[Path]
+    seeds: Sequence[int]
+    scores: Scores
+    left_out: Sequence[str]
+
+
+def student_t(freedom: float, level: float = LEVEL) -> float:
+    """t with P(-t < T < t) = level, for Student's T of that many degrees of freedom, which need not be whole.
+
+    With T = sqrt(f) tan(a), P(|T| < t) is the integral of cos^(f - 1) from 0 to a over that from 0 to pi / 2.
+    Raises ValueError for less than 1 degree of freedom and for levels not between 0 and 1.
+    """
+    if not (freedom >= 1 and 0 < level < 1):
+        raise ValueError(f"{freedom} degrees of freedom, level {level}: give at least 1, and a level between 0 and 1")
+    whole = math.sqrt(math.pi) / 2 * math.exp(math.lgamma(freedom / 2) - math.lgamma((freedom + 1) / 2))
+    places, weights = np.polynomial.legendre.leggauss(200)
+
+    def inside(angle: float) -> float:
+        return float(angle / 2 * (weights * np.cos(angle / 2 * (places + 1)) ** (freedom - 1)).sum()) / whole
+
+    low, high = 0.0, math.pi / 2
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if inside(middle) < level else (low, middle)
+    return math.sqrt(freedom) * math.tan((low + high) / 2)
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Mean, standard deviation and Student's interval. Raises ValueError for fewer than 2 values."""
+    count = len(values)
+    if count < 2:
+        raise ValueError(f"{count} values have no interval: give at least 2")
+    mean, deviation = float(np.mean(values)), float(np.std(values, ddof=1))
+    return Spread(count, mean, deviation, student_t(count - 1) * deviation / math.sqrt(count))
+
+
+def welch(first: Sequence[float], second: Sequence[float]) -> tuple[float, float]:
+    """The difference of the means, second - first, and half of its 95 % interval (Welch 1947).
+
+    The variances need not be equal; degrees of freedom after Satterthwaite. Raises ValueError for fewer than 2 values.
+    """
+    one, other = spread(first), spread(second)
+    parts = [group.deviation**2 / group.runs for group in (one, other)]
+    error, difference = sum(parts), other.mean - one.mean
+    if error == 0 or not math.isfinite(error):
+        return difference, error
+    freedom = error**2 / sum(part**2 / (group.runs - 1) for part, group in zip(parts, (one, other), strict=True))
+    return difference, student_t(max(1.0, freedom)) * math.sqrt(error)
+
+
+def read_group(runs: Sequence[Path]) -> Group:
+    """What the runs end with. Raises UserError for fewer than 2, unfinished ones, and what is no repetition."""
+    if len(runs) < 2:
+        given = str(runs[0]) if runs else "nothing"
+        raise UserError(f"compare: {given} alone has no spread: give 2 or more runs, of different seeds, in each group")
+    seeds, plans = [], dict[str, Path]()
+    for run in runs:
+        try:
+            record = dict(json.loads((run / "run.json").read_bytes()))
+            plan = yaml.safe_load((run / "config.yaml").read_text("utf-8"))
+            plan["run"].pop("folder", None)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+            raise UserError(f"{run}: run.json or config.yaml can't be read: give a run that `train` made") from error
+        if not record.get("finished"):
+            raise UserError(f"{run} is not finished: seqgan-kit resume {run}, or leave it out")
+        same = plans.setdefault(json.dumps(plan, sort_keys=True, default=str), run)
+        if same is not run:
+            raise UserError(f"{same} and {run} have the same options and seed: that is one run twice, not a spread")
+        seeds.append(int(record.get("seed", 0)))
+    found = [_last(run) for run in runs]
+    everywhere = [key for key in found[0] if all(key in one for one in found)]
+    every = dict.fromkeys(key for one in found for key in one)
+    scores = {key: [one[key] for one in found] for key in everywhere}
+    return Group(
+        _name(runs), runs, seeds, scores, [f"{phase} {name}" for phase, name in every if (phase, name) not in scores]
+    )
+
+
+def told(groups: Sequence[Sequence[Path]]) -> str:
+    """Tables for a terminal: each group's spread, then the others beside the first. Raises as `read_group` does."""
+    known = [read_group(runs) for runs in groups]
+    lines = [
+        "mean ± standard deviation [95 % interval of the mean by Student's t, over runs]",
+        "self_bleu is leave-one-out; no interval is corrected for how many there are",
+    ]
+    for group in known:
+        seeds = ", ".join(map(str, group.seeds))
+        lines.append(f"\n{group.name}: {len(group.runs)} runs, seeds {seeds}")
+        lines += _spreads(group) + _paired(group)
+        lines += [f"left out, not in all runs: {', '.join(group.left_out)}"] if group.left_out else []
+    for other in known[1:]:
+        lines.append(f"\n{other.name} beside {known[0].name}")
+        lines += _beside(known[0], other)
+    return "\n".join([*lines, *_equal_diversity(known)])
+
+
+def _last(run: Path) -> dict[tuple[str, str], float]:
+    """The last value of each evaluated metric in each phase."""
+    found: dict[tuple[str, str], float] = {}
+    for phase, rows in read_metrics(run / "metrics.jsonl").items():
+        for row in rows:
+            for name, value in row.values.items():
+                if name.startswith(PREFIX) and not name.endswith(INTERVAL):
+                    found[phase, name.removeprefix(PREFIX)] = value
+    return dict(sorted(found.items(), key=lambda item: about(item[0][1])[0]))
+
+
+def _name(runs: Sequence[Path]) -> str:
+    """What the runs' names have in common, without the seeds."""
+    names = [str(run) for run in runs]
+    stems = {name.rpartition("-")[0] for name in names}
+    return stems.pop() if len(stems) == 1 and "" not in stems else ", ".join(names)
+
+
+def _rows(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
+    """Aligned columns, the first to the left."""
+    every = [head, *body]
+    widths = [max(len(row[i]) for row in every) for i in range(len(head))]
+    return [
+        "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in every
+    ]
+
+
+def _spreads(group: Group) -> list[str]:
+    phases = list(dict.fromkeys(phase for phase, _ in group.scores))
+    names = list(dict.fromkeys(name for _, name in group.scores))
+    if not names:
+        raise UserError(f"{group.name}: no metric was evaluated in all of its runs")
+
+    def cell(phase: str, name: str) -> str:
+        return str(spread(group.scores[phase, name])) if (phase, name) in group.scores else "-"
+
+    return _rows(["", *map(short, phases)], [[name, *(cell(phase, name) for phase in phases)] for name in names])
+
+
+def _paired(group: Group) -> list[str]:
+    """The game less what stands beside it, run by run: runs of one seed share data and initial weights."""
+    others = [phase for phase in BESIDE if any(known == phase for known, _ in group.scores)]
+    names = [name for phase, name in group.scores if phase == ADVERSARIAL]
+    if not others or not names:
+        return []
+
+    def cell(phase: str, name: str) -> str:
+        if (phase, name) not in group.scores:
+            return "-"
+        return _signed(*_less(group.scores[ADVERSARIAL, name], group.scores[phase, name]))
+
+    head = ["adversarial less ...", *map(short, others)]
+    return ["", *_rows(head, [[name, *(cell(phase, name) for phase in others)] for name in names])]
+
+
+def _less(first: Sequence[float], second: Sequence[float]) -> tuple[float, float]:
+    """The mean of first - second, run by run, and half of its interval."""
+    found = spread([one - two for one, two in zip(first, second, strict=True)])
+    return found.mean, found.half
+
+
+def _signed(difference: float, half: float) -> str:
+    """A difference with its interval, and a star where that leaves out 0."""
+    star = "*" if abs(difference) > half else " "
+    return f"{difference:+.4f} [{difference - half:+.4f}, {difference + half:+.4f}]{star}"
+
+
+def _beside(first: Group, other: Group) -> list[str]:
+    shared = [key for key in first.scores if key in other.scores]
+    if not shared:
+        raise UserError(f"{first.name} and {other.name} have no phase and metric in common")
+    body = []
+    for key in shared:
+        one, two = first.scores[key], other.scores[key]
+        body.append([f"{short(key[0])}: {key[1]}", str(spread(one)), str(spread(two)), _signed(*welch(one, two))])
+    head = ["", first.name, other.name, "second less first (Welch)"]
+    return [*_rows(head, body), "*: the interval leaves out 0"]
+
+
+def _equal_diversity(groups: Sequence[Group]) -> list[str]:
+    """Qualities at levels of diversity which all models of all runs reach, where all runs were swept alike."""
+    swept = [[(run, read_sweep(run)) for run in group.runs] for group in groups]
+    lacking = [str(run) for some in swept for run, one in some if one is None]
+    sweeps = [[one for _, one in some if one is not None] for some in swept]
+    every = [one for some in sweeps for one in some]
+    if not every:
+        return []
+    if lacking:
+        return [f"\nnot compared at equal diversity: no sweep of {', '.join(lacking)} (seqgan-kit sweep)"]
+    if len({(one.quality, one.diversity, one.samples) for one in every}) > 1:
+        return ["\nnot compared at equal diversity: the sweeps differ in their metrics or samples; make them alike"]
+    models = [model for model in every[0].curves if all(model in one.curves for one in every)]
+    levels = common_levels([one.curves[model] for one in every for model in models]) if models else []
+    if not levels:
+        return [f"\nnot compared at equal diversity: no {every[0].diversity} is reached by all; give more temperatures"]
+    lines = [f"\n{every[0].quality} at equal {every[0].diversity}, {every[0].samples} samples a temperature"]
+    found = [_qualities(some, models, levels) for some in sweeps]
+    others = [model for model in BESIDE if model in models and ADVERSARIAL in models]
+    for group, one in zip(groups, found, strict=True):
+        body = [
+            [f"{level:.4f}", *(str(spread(at[model])) for model in models)]
+            for level, at in zip(levels, one, strict=True)
+        ]
+        lines += _rows([group.name, *map(short, models)], body)
+        body = [
+            [f"{level:.4f}", *(_signed(*_less(at[ADVERSARIAL], at[model])) for model in others)]
+            for level, at in zip(levels, one, strict=True)
+        ]
+        lines += _rows(["adversarial less ...", *map(short, others)], body) if others else []
+    for group, one in zip(groups[1:], found[1:], strict=True):
+        body = [
+            [f"{level:.4f}", *(_signed(*welch(first[model], at[model])) for model in models)]
+            for level, first, at in zip(levels, found[0], one, strict=True)
+        ]
+        lines += _rows([f"{group.name} less {groups[0].name} (Welch)", *map(short, models)], body)
+    return lines
+
+
+def _qualities(
+    sweeps: Sequence[Sweep], models: Sequence[str], levels: Sequence[float]
+) -> list[dict[str, Sequence[float]]]:
+    """At each level, of each model: its quality in each run."""
+    runs = [[found for _, found in at_equal_diversity(one, levels)] for one in sweeps]
+    return [{model: [run[place][model] for run in runs] for model in models} for place in range(len(levels))]
