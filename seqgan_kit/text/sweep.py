@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from seqgan_kit.text.models import Generator
 from seqgan_kit.text.evaluation import Evaluation
+from seqgan_kit.text.models import Generator
 from seqgan_kit.text.sources import Source
 
 TEMPERATURES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4)
