@@ -17,7 +17,7 @@ T = TypeVar("T", Tokens, Replies)
 
 def call(module: nn.Module, tokens: Tokens) -> Tensor:
     """Logits (batch,) of what the mask shows."""
-    logits: Tensor = module(tokens.ids, tokens.mask, *tokens.context)
+    logits: Tensor = module(tokens.read, tokens.mask, *tokens.context)
     return logits
 
 

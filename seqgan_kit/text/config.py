@@ -15,6 +15,7 @@ from seqgan_kit.learning import OptimizerConfig
 from seqgan_kit.networks.cnn import TextCNN
 from seqgan_kit.players import Baseline, Estimator
 from seqgan_kit.rewards import Reward
+from seqgan_kit.text.routes import Route
 from seqgan_kit.text.sources import DataConfig
 from seqgan_kit.token_credit import Credit, MonteCarlo
 from seqgan_kit.trainer import Turns
@@ -103,6 +104,8 @@ class AdversarialConfig:
         passes: optimiser steps on the same samples.
         rewards: own reward functions, by import path and weight.
         discriminator_weight: weight of the discriminator's reward beside them.
+        route: class of another way than policy gradient, whose credit, baseline and estimator then have no part:
+            seqgan_kit.text.routes.GumbelSoftmax, or Convolutions.
     """
 
     rounds: int = 100
@@ -115,6 +118,7 @@ class AdversarialConfig:
     passes: int = 1
     rewards: list[Reward] = field(default_factory=list)
     discriminator_weight: float = 1.0
+    route: Route | None = None
 
 
 @dataclass(frozen=True)

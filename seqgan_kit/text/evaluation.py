@@ -6,6 +6,7 @@ from torch import Tensor
 
 from seqgan_kit import sampling
 from seqgan_kit.learning import Metrics
+from seqgan_kit.networks.residual_text import NoiseToText
 from seqgan_kit.samples import Tokens, concatenate, map_tensors
 from seqgan_kit.text import metrics
 from seqgan_kit.text.models import Generator
@@ -36,7 +37,9 @@ class Evaluation:
         drawn = draw(network.eval(), samples, source.length, source.end, temperature)
         ids = [tuple(row) for row in source.ids(drawn)]
         texts = source.decode(drawn)
-        found: Metrics = {"nll_gen": negative_log_likelihood(network, source.held_out)}
+        found: Metrics = {}
+        if not isinstance(network, NoiseToText):  # which has no likelihood
+            found["nll_gen"] = negative_log_likelihood(network, source.held_out)
         if source.oracle is not None:
             found["nll_oracle"] = negative_log_likelihood(source.oracle, drawn)
         if source.kind == "shapes":

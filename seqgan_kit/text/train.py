@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from seqgan_kit.engine import Engine
 from seqgan_kit.errors import UserError
 from seqgan_kit.learning import Learner, Metrics, OptimizerConfig
-from seqgan_kit.players import Discriminator
+from seqgan_kit.players import Discriminator, GeneratorPlayer
 from seqgan_kit.provenance import config_yaml
 from seqgan_kit.report import write_report
 from seqgan_kit.samples import Tokens
@@ -49,8 +49,11 @@ def train(config: TextConfig, config_text: str = "", resume: bool = False) -> Pa
     check_length("--generator.model" if config.generator.model else "--generator.config", most, source)
     _check_sizes(config, source)
     torch.manual_seed(config.run.seed)  # the same initial weights on every process
-    network = build_generator(config.generator, source)
+    route = config.adversarial.route
+    network = (None if route is None else route.network(source)) or build_generator(config.generator, source)
     judge = build_discriminator(config.discriminator, source)
+    if route is not None:
+        route.check(config, source, judge)
     with Engine(config.run, "text", config_text or config_yaml(config), resume) as engine:
         if engine.is_main:
             print(source.summary(), flush=True)
@@ -78,12 +81,14 @@ class _Parts:
         self.control_network = deepcopy(self.network)
         self.mle = engine.learner("generator", self.network, config.likelihood.optimizer)
         self.control = engine.learner("control", self.control_network, config.likelihood.optimizer)
-        policy = engine.learner("policy", self.network, config.adversarial.optimizer, dropout=False)
-        scorer = engine.learner("discriminator", judge, config.discriminator.optimizer)
         self.real = self._stream("real", config.run.seed)
         self.control_real = self._stream("control_real", config.run.seed + 1)
-        self.policy = self._policy(policy, judge)
-        self.discriminator = self._discriminator(scorer)
+        self.policy: GeneratorPlayer[Tokens]
+        self.discriminator: Discriminator[Tokens]
+        route = config.adversarial.route
+        self.policy, self.discriminator = (
+            self._policy_gradient(judge) if route is None else route.players(engine, config, source, network, judge)
+        )
         engine.export = lambda folder: save_generator(self.network, source, folder)
 
     def _stream(self, name: str, seed: int) -> Stream[Tokens]:
@@ -99,6 +104,13 @@ class _Parts:
         )
         engine.keep(name, stream)
         return stream
+
+    def _policy_gradient(self, judge: nn.Module) -> tuple[TokenPolicy, Discriminator[Tokens]]:
+        config, engine = self.config, self.engine
+        learner = engine.learner("policy", self.network, config.adversarial.optimizer, dropout=False)
+        scorer = engine.learner("discriminator", judge, config.discriminator.optimizer)
+        policy = self._policy(learner, judge)
+        return policy, self._discriminator(scorer, isinstance(policy.credit, Prefixes))
 
     def _policy(self, learner: Learner, judge: nn.Module) -> TokenPolicy:
         config, source = self.config.adversarial, self.source
@@ -122,7 +134,7 @@ class _Parts:
             prefixes=prefixes_at_once(judge),
         )
 
-    def _discriminator(self, learner: Learner) -> Discriminator[Tokens]:
+    def _discriminator(self, learner: Learner, prefixes: bool) -> Discriminator[Tokens]:
         config = self.config.discriminator
         return Discriminator(
             self.engine,
@@ -132,7 +144,7 @@ class _Parts:
             call,
             _output_decay(learner.network, config.output_decay) if config.output_decay else None,
             config.passes,
-            partial(compare, prefixes=isinstance(self.policy.credit, Prefixes)),
+            partial(compare, prefixes=prefixes),
         )
 
     def hook(self, every: int, network: Generator) -> Hook:
