@@ -267,7 +267,7 @@ def test_the_penalty_of_a_linear_critic() -> None:
 
 @pytest.mark.parametrize("kind", [TextCNN, TextLSTM])
 def test_the_penalty_reaches_the_critic_through_soft_text(kind: Callable[..., nn.Module]) -> None:
-    """All its weights but the last bias, also where real text is shorter; what is not there in either does not count."""
+    """All its weights but the last bias, also where one text is shorter; what is in neither does not count."""
     critic, real = far_from_uniform(kind(VOCABULARY, 8)), some_tokens()
     view = lambda one: soft(one, VOCABULARY)  # noqa: E731
     fake = soft(Tokens(real.ids[:, :3], real.mask[:, :3]), VOCABULARY)
