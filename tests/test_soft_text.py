@@ -306,7 +306,7 @@ def cnn(vocabulary: int) -> nn.Module:
 
 
 TOYS: dict[str, tuple[Route, Callable[[int], nn.Module], Any, dict[str, Any]]] = {
-    "relgan": (GumbelSoftmax(20.0), cnn, relativistic, {}),
+    "relgan": (GumbelSoftmax(5.0), cnn, relativistic, {}),
     "straight through, in parts": (GumbelSoftmax(5.0, True), cnn, relativistic, {"accumulate": 2}),
     "recurrent, penalised": (
         GumbelSoftmax(5.0, penalty=1.0), lambda n: TextLSTM(n, 4, 8, 0.0), objectives.wasserstein, {},
