@@ -151,7 +151,7 @@ class Images:
                 object.__setattr__(self, name, self.pixels.new_zeros(len(self.pixels), *dims))
 
 
-S = TypeVar("S", Tokens, Replies, Transitions, Images)
+S = TypeVar("S", Tokens, SoftTokens, Replies, Transitions, Images)
 
 
 def map_tensors(sample: S, function: Callable[[Tensor], Tensor]) -> S:
@@ -242,7 +242,7 @@ def concatenate(samples: Sequence[S]) -> S:
             longest = max(part.shape[1] for part in parts)
             left, value = field.name in ("history", "turns"), -1 if field.name == "turns" else 0
             missing = [longest - part.shape[1] for part in parts]
-            inner = (0, 0) * (parts[0].dim() - 2)
+            inner: tuple[int, ...] = (0, 0) * (parts[0].dim() - 2)
             sides = [(*inner, n, 0) if left else (*inner, 0, n) for n in missing]
             parts = [F.pad(part, side, value=value) for part, side in zip(parts, sides, strict=True)]
         joined[field.name] = torch.cat(parts)

@@ -55,8 +55,8 @@ MUTANTS = [
     Mutant(OBJECTIVES, "F.softplus(fake - real)", "F.softplus(real - fake)", "test_soft_text.py", True),
     Mutant(
         OBJECTIVES,
-        "relativistic_loss(fake, real))",
-        "relativistic_loss(real, fake))",
+        "fake: relativistic_loss(fake, real)",
+        "fake: relativistic_loss(real, fake)",
         "test_soft_text.py::test_the_relativistic_loss_by_hand",
     ),
     Mutant(

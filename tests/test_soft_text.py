@@ -36,6 +36,7 @@ from seqgan_kit.text.routes import Convolutions, GumbelSoftmax, Route
 from seqgan_kit.text.sources import DataConfig, Source, load
 from seqgan_kit.trainer import Turns, play
 from test_processes import torchrun
+from test_text_models import gpt2
 
 VOCABULARY, END, LENGTH = 7, 6, 5
 ROUTE, GUMBEL = "--adversarial.route", "seqgan_kit.text.routes.GumbelSoftmax"
@@ -172,6 +173,15 @@ def test_a_soft_text_ends_with_its_first_end_token() -> None:
     for t in (0, 2):
         mine, theirs = (one.ids[one.mask[:, t], t].bincount(minlength=VOCABULARY) / count for one in (drawn, other))
         assert (mine - theirs).abs().max() < 4 * math.sqrt(0.5 / count), "as sample draws them"
+
+
+def test_a_hugging_face_model_is_drawn_softly() -> None:
+    """With its cache, the gradient reaches all its weights but those of places that no text has."""
+    network = gpt2()
+    drawn = sampling.soft_sample(network, 4, LENGTH, None, 2.0)
+    assert drawn.weights.shape == (4, LENGTH, VOCABULARY)
+    drawn.weights.square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().max() > 0 for p in network.parameters())
 
 
 def test_the_pathwise_gradient_is_that_of_finite_differences() -> None:

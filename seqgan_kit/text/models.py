@@ -74,7 +74,7 @@ def save_generator(network: Generator, source: Source, folder: Path) -> None:
     may be."""
     if isinstance(network, Unprompted):
         pretrained.save(network.language, source.tokenizer, folder)
-        start = network.first
+        start: int | None = network.first
     else:
         network.save_pretrained(folder)
         source.tokenizer.save_pretrained(folder)
