@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -93,7 +94,7 @@ def adversarial(objective: Objective) -> Loss:
     return loss
 
 
-def matching(distance: Callable[[Tensor, Tensor], Tensor], network: nn.Module) -> Loss:
+def matching(distance: Matching, network: nn.Module) -> Loss:
     """The distance of real and fake features, (rows, dim), those of the discriminator's last layer."""
     features: Any = network
 
@@ -104,8 +105,24 @@ def matching(distance: Callable[[Tensor, Tensor], Tensor], network: nn.Module) -
     return loss
 
 
+class Matching(ABC):
+    """A distance between two sets of features."""
+
+    @abstractmethod
+    def __call__(self, first: Tensor, second: Tensor) -> Tensor:
+        """(rows, dim) each -> a scalar."""
+
+
 @dataclass(frozen=True)
-class Gaussians:
+class Means(Matching):
+    """`objectives.mean_matching`."""
+
+    def __call__(self, first: Tensor, second: Tensor) -> Tensor:
+        return objectives.mean_matching(first, second)
+
+
+@dataclass(frozen=True)
+class Gaussians(Matching):
     """`objectives.mmd` with Gaussian kernels.
 
     Args:

@@ -27,7 +27,7 @@ from seqgan_kit.networks.residual_text import NoiseToText, ResidualCritic
 from seqgan_kit.networks.soft import gumbel_softmax
 from seqgan_kit.objectives import mean_matching, mmd, relativistic
 from seqgan_kit.samples import SoftTokens, Tokens, concatenate, rows, size, soft, trimmed
-from seqgan_kit.soft_text import Gaussians, Relaxed, filled
+from seqgan_kit.soft_text import Gaussians, Means, Relaxed, filled
 from seqgan_kit.stream import Stream
 from seqgan_kit.text import config as configs
 from seqgan_kit.text.evaluation import draw
@@ -264,6 +264,7 @@ def test_mmd_is_unbiased(shift: float) -> None:
 def test_mean_matching_is_the_distance_of_means() -> None:
     found = mean_matching(torch.tensor([[0.0, 1], [2, 3]]), torch.tensor([[3.0, 0], [3, 0], [3, 0]]))
     assert found.item() == 4 + 4
+    assert Means()(torch.zeros(2, 1), torch.ones(3, 1)).item() == 1
 
 
 def test_the_penalty_of_a_linear_critic() -> None:
@@ -321,7 +322,7 @@ TOYS: dict[str, tuple[Route, Callable[[int], nn.Module], Any, dict[str, Any]]] =
     "recurrent, penalised": (
         GumbelSoftmax(5.0, penalty=1.0), lambda n: TextLSTM(n, 4, 8, 0.0), objectives.wasserstein, {},
     ),
-    "means": (GumbelSoftmax(5.0, matching=mean_matching), cnn, objectives.minimax, {}),
+    "means": (GumbelSoftmax(5.0, matching=Means()), cnn, objectives.minimax, {}),
     "mmd": (GumbelSoftmax(5.0, matching=Gaussians((1.0, 2.0))), cnn, objectives.minimax, {}),
     "wgan-gp": (Convolutions(4, 8, 1), lambda n: ResidualCritic(n, 4, 8, 1), objectives.wasserstein, {}),
 }  # fmt: skip
@@ -446,13 +447,13 @@ class Blind(nn.Module):
         ({"adversarial": {"route": GumbelSoftmax(0.5)}}, "sharpness 0.5: give at least 1"),
         (
             {
-                "adversarial": {"route": GumbelSoftmax(matching=mean_matching)},
+                "adversarial": {"route": GumbelSoftmax(matching=Means())},
                 "discriminator": {"network": lambda n: Featureless(n)},
             },
             "Featureless has no method `features`",
         ),
         (
-            {"adversarial": {"route": GumbelSoftmax(matching=mean_matching),
+            {"adversarial": {"route": GumbelSoftmax(matching=Means()),
                              "optimizer": OptimizerConfig(accumulate=2)}},
             "features are matched over a whole batch",
         ),

@@ -17,7 +17,7 @@ from seqgan_kit.errors import UserError
 from seqgan_kit.networks.residual_text import NoiseToText, NoiseToTextConfig
 from seqgan_kit.players import Discriminator
 from seqgan_kit.samples import SoftTokens, Tokens, rows, soft
-from seqgan_kit.soft_text import Loss, Relaxed, SoftText, View
+from seqgan_kit.soft_text import Loss, Matching, Relaxed, SoftText, View
 from seqgan_kit.text.sources import Source
 from seqgan_kit.token_discriminator import call
 
@@ -71,7 +71,7 @@ class GumbelSoftmax(Route):
             sharpness^(round / rounds). The paper has 100 and 1000.
         straight_through: the discriminator sees whole tokens, with the gradient of soft ones.
         matching: what the generator minimises instead of the objective's loss, a distance of real and fake features
-            (rows, dim) in the discriminator: seqgan_kit.objectives.mean_matching (Salimans et al. 2016), or
+            (rows, dim) in the discriminator: seqgan_kit.soft_text.Means (Salimans et al. 2016), or
             seqgan_kit.soft_text.Gaussians, the maximum mean discrepancy of TextGAN (Zhang et al. 2017; without its
             code to be reconstructed, and without the discriminator's part in the matching).
         penalty: weight of the gradient penalty of the discriminator.
@@ -79,7 +79,7 @@ class GumbelSoftmax(Route):
 
     sharpness: float = 100.0
     straight_through: bool = False
-    matching: Callable[[Tensor, Tensor], Tensor] | None = None
+    matching: Matching | None = None
     penalty: float = 0.0
 
     def network(self, source: Source) -> NoiseToText | None:
