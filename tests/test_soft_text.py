@@ -169,6 +169,7 @@ def test_a_soft_text_ends_with_its_first_end_token() -> None:
     ends = ((drawn.ids == END) & drawn.mask).sum(1)
     assert set(ends.tolist()) == {0, 1}
     assert (drawn.mask.sum(1)[ends == 0] == LENGTH).all()
+    assert sampling.soft_sample(network, 20, 300, END, 5.0).ids.shape[1] < 300, "no longer than the longest"
     other = sampling.sample(network, count, LENGTH, END)
     for t in (0, 2):
         mine, theirs = (one.ids[one.mask[:, t], t].bincount(minlength=VOCABULARY) / count for one in (drawn, other))
@@ -286,6 +287,11 @@ def test_the_penalty_reaches_the_critic_through_soft_text(kind: Callable[..., nn
     value = soft_text.penalty(critic, real, fake, view)
     gradient = torch.autograd.grad(value, [p for n, p in critic.named_parameters() if n != "output.bias"])
     assert all(one.abs().max() > 1e-6 for one in gradient)
+    shown: list[Tensor] = []
+    hook = critic.register_forward_pre_hook(lambda _, given: shown.append(given[1]))
+    soft_text.penalty(critic, real, rows(fake, torch.arange(6).flip(0)), view)
+    hook.remove()
+    assert shown[0].equal(real.mask | (real.mask.flip(0) & (torch.arange(LENGTH) < 3))), "what is in either"
     longer = concatenate([fake, some_soft(1, LENGTH + 3)])
     torch.manual_seed(0)
     torch.testing.assert_close(soft_text.penalty(critic, real, rows(longer, slice(6)), view), value)
