@@ -6,7 +6,7 @@ logistic discriminator (minimax, non-saturating, SeqGAN, AIRL) share one loss an
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,8 @@ class Objective:
     loss: (real logits, fake logits) -> scalar to minimise. Where `distance` is given, it is the third argument.
     reward: logits -> what a generator earns, elementwise and of the same shape.
     distance: (real sample, fake sample) -> (batch,), for objectives that look at the samples (loss-sensitive GAN).
+    pathwise: (real logits, fake logits) -> scalar that a generator minimises through its samples, where that is more
+        than the mean of -reward: what it does to real logits counts, too (relativistic GAN).
 
     Called, it gives itself: configurations hold functions that build one, or one that was built with `init_args`.
     """
@@ -31,6 +33,7 @@ class Objective:
     loss: Callable[..., Tensor]
     reward: Callable[[Tensor], Tensor]
     distance: Callable[[Any, Any], Tensor] | None = None
+    pathwise: Callable[[Tensor, Tensor], Tensor] | None = None
 
     def __call__(self) -> Objective:
         return self
@@ -54,6 +57,11 @@ def hinge_loss(real: Tensor, fake: Tensor) -> Tensor:
 def least_squares_loss(real: Tensor, fake: Tensor) -> Tensor:
     """1/2 E (real - 1)^2 + 1/2 E fake^2 (LSGAN, Mao et al. 2016, eq. 2 with a = 0, b = 1)."""
     return ((real - 1).square().mean() + fake.square().mean()) / 2
+
+
+def relativistic_loss(real: Tensor, fake: Tensor) -> Tensor:
+    """-E log sigmoid(real - fake), of pairs as they come (RSGAN, Jolicoeur-Martineau 2019; RelGAN, Nie et al. 2019)."""
+    return F.softplus(fake - real).mean()
 
 
 def seqgan() -> Objective:
@@ -84,6 +92,16 @@ def wasserstein() -> Objective:
 def hinge() -> Objective:
     """The critic's value is the reward (Lim and Ye 2017)."""
     return Objective(hinge_loss, lambda logits: logits)
+
+
+def relativistic() -> Objective:
+    """Real is to be more real than fake, and the other way round for a pathwise generator (RelGAN's RSGAN).
+
+    The reward is the logit, whose gradient has the direction of the paper's; a policy is not what it is meant for.
+    """
+    return Objective(
+        relativistic_loss, lambda logits: logits, pathwise=lambda real, fake: relativistic_loss(fake, real)
+    )
 
 
 def least_squares() -> Objective:
@@ -204,6 +222,31 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Ten
     between = (real + weight * (fake - real)).detach().requires_grad_()
     (gradient,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
     return (gradient.flatten(1).norm(dim=1) - norm).square().mean()
+
+
+def mean_matching(first: Tensor, second: Tensor) -> Tensor:
+    """|E first - E second|_2^2 of features (rows, dim) (feature matching, Salimans et al. 2016, sec. 3.1)."""
+    return (first.mean(0) - second.mean(0)).square().sum()
+
+
+def mmd(first: Tensor, second: Tensor, bandwidths: Sequence[float]) -> Tensor:
+    """The squared maximum mean discrepancy of features (rows, dim), unbiased: it can fall below 0, and is 0 in the mean
+    where both are of one distribution (Gretton et al. 2012, eq. 3; TextGAN, Zhang et al. 2017).
+
+    bandwidths: sigma of each Gaussian kernel exp(-|x - y|^2 / 2 sigma^2), whose mean is taken.
+    Raises ValueError where either has fewer than two rows.
+    """
+    n, m = len(first), len(second)
+    if min(n, m) < 2:
+        raise ValueError(f"{n} and {m} rows: give at least 2 of each")
+    rows = torch.cat([first, second])
+    norms = rows.square().sum(1)
+    squares = (norms.unsqueeze(0) + norms.unsqueeze(1) - 2 * rows @ rows.T).clamp_min(0)
+    kernel = torch.stack([torch.exp(-squares / (2 * sigma**2)) for sigma in bandwidths]).mean(0)
+    # a row's kernel with itself is 1, and no pair; written so that it has no gradient
+    one, other, across = kernel[:n, :n], kernel[n:, n:], kernel[:n, n:]
+    within = (one.sum() - one.diagonal().sum()) / (n * (n - 1)) + (other.sum() - other.diagonal().sum()) / (m * (m - 1))
+    return within - 2 * across.mean()
 
 
 def gradient_square(critic: Callable[[Tensor], Tensor], real: Tensor) -> Tensor:

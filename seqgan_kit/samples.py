@@ -34,6 +34,31 @@ class Tokens:
         """What else networks are given, after the ids (generators) or the mask (discriminators)."""
         return ()
 
+    @property
+    def read(self) -> Tensor:
+        """What discriminators are given as the text: the ids, or weights in their place."""
+        return self.ids
+
+
+@dataclass(frozen=True)
+class SoftTokens(Tokens):
+    """Tokens through which a gradient can flow: every place holds some of each token of the vocabulary.
+
+    ids: the tokens that they stand for, those of the largest weights.
+    weights: (batch, time, vocabulary) float32, not below 0, of sum 1 in each place; one-hot for real text.
+    """
+
+    weights: Tensor
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.weights.shape[:2] != self.ids.shape:
+            raise ValueError(f"weights {tuple(self.weights.shape)} of {self.shapes()}")
+
+    @property
+    def read(self) -> Tensor:
+        return self.weights
+
 
 @dataclass(frozen=True)
 class Replies(Tokens):
@@ -126,7 +151,7 @@ class Images:
                 object.__setattr__(self, name, self.pixels.new_zeros(len(self.pixels), *dims))
 
 
-S = TypeVar("S", Tokens, Replies, Transitions, Images)
+S = TypeVar("S", Tokens, SoftTokens, Replies, Transitions, Images)
 
 
 def map_tensors(sample: S, function: Callable[[Tensor], Tensor]) -> S:
@@ -136,6 +161,20 @@ def map_tensors(sample: S, function: Callable[[Tensor], Tensor]) -> S:
 
 def to(sample: S, device: torch.device) -> S:
     return map_tensors(sample, lambda tensor: tensor.to(device))
+
+
+def soft(tokens: Tokens, vocabulary: int, length: int = 0) -> SoftTokens:
+    """The tokens with all weight on themselves, and none on padding; what is soft already stays as it is.
+
+    length: padded on the right up to it, where they are shorter.
+    """
+    missing = max(0, length - tokens.ids.shape[1])
+    ids, mask = F.pad(tokens.ids, (0, missing)), F.pad(tokens.mask, (0, missing))
+    if isinstance(tokens, SoftTokens):
+        return SoftTokens(ids, mask, F.pad(tokens.weights, (0, 0, 0, missing)))
+    # ids beyond the vocabulary stand only on padding, where another one's end token may be written
+    weights = F.one_hot(ids * mask, vocabulary).float() * mask.unsqueeze(-1)
+    return SoftTokens(ids, mask, weights)
 
 
 def rows(sample: S, index: Tensor | slice) -> S:
@@ -154,6 +193,8 @@ def trimmed(sample: S) -> S:
     if isinstance(sample, Tokens):
         time = _longest(sample.mask)
         cut = {"ids": sample.ids[:, :time], "mask": sample.mask[:, :time]}
+    if isinstance(sample, SoftTokens):
+        cut["weights"] = sample.weights[:, : len(cut["ids"][0])]
     if isinstance(sample, Replies):
         start = sample.history.shape[1] - _longest(sample.told.flip(1))
         cut |= {"history": sample.history[:, start:], "turns": sample.turns[:, start:]}
@@ -197,10 +238,12 @@ def concatenate(samples: Sequence[S]) -> S:
     joined = {}
     for field in fields(first):
         parts = [getattr(sample, field.name) for sample in samples]
-        if isinstance(first, Tokens) and parts[0].dim() == 2:
+        if isinstance(first, Tokens) and parts[0].dim() > 1:
             longest = max(part.shape[1] for part in parts)
             left, value = field.name in ("history", "turns"), -1 if field.name == "turns" else 0
             missing = [longest - part.shape[1] for part in parts]
-            parts = [F.pad(p, (n, 0) if left else (0, n), value=value) for p, n in zip(parts, missing, strict=True)]
+            inner: tuple[int, ...] = (0, 0) * (parts[0].dim() - 2)
+            sides = [(*inner, n, 0) if left else (*inner, 0, n) for n in missing]
+            parts = [F.pad(part, side, value=value) for part, side in zip(parts, sides, strict=True)]
         joined[field.name] = torch.cat(parts)
     return replace(first, **joined)

@@ -13,7 +13,8 @@ from torch.utils._pytree import tree_map
 
 from seqgan_kit.networks.draw import draw
 from seqgan_kit.networks.output import block_rows
-from seqgan_kit.samples import Tokens, rows, size
+from seqgan_kit.networks.soft import gumbel_softmax
+from seqgan_kit.samples import SoftTokens, Tokens, rows, size
 
 State = Any
 """A network's memory of what it has read: a tuple (of tuples) of tensors whose first dimension is the batch."""
@@ -142,6 +143,37 @@ def sample(
             break
         features, state = network.step(tokens, state)
     return Tokens(ids[:, : t + 1], until_end(ids[:, : t + 1], end))
+
+
+def soft_sample(
+    network: TokenNetwork,
+    batch: int,
+    length: int,
+    end: int | None,
+    sharpness: float,
+    straight_through: bool = False,
+) -> SoftTokens:
+    """`batch` sequences as `sample` draws them, and with their graph: (batch, time <= length, vocabulary).
+
+    The network reads the token that was drawn, not the soft one, as in the code of Nie et al. 2019: so the ids are
+    exact samples of it, and the gradient goes through the weights of each place and the states before it.
+    A sequence ends with the first end token that was drawn, whose place counts: what follows is masked. No gradient
+    goes through the choice to end there, but the end token's weight in each place before, and in that one, has one.
+    """
+    features, state = network.start(batch)
+    ids: list[Tensor] = []
+    weights: list[Tensor] = []
+    ended = torch.zeros(batch, dtype=torch.bool, device=features.device)
+    for t in range(length):
+        tokens, soft = gumbel_softmax(network.logits(features), sharpness, straight_through)
+        ids.append(tokens)
+        weights.append(soft)
+        ended = ended | (tokens == end) if end is not None else ended
+        if t + 1 == length or bool(ended.all()):
+            break
+        features, state = network.step(tokens, state)
+    joined = torch.stack(ids, dim=1)
+    return SoftTokens(joined, until_end(joined, end), torch.stack(weights, dim=1))
 
 
 def stream(

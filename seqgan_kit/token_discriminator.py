@@ -17,7 +17,7 @@ T = TypeVar("T", Tokens, Replies)
 
 def call(module: nn.Module, tokens: Tokens) -> Tensor:
     """Logits (batch,) of what the mask shows."""
-    logits: Tensor = module(tokens.ids, tokens.mask, *tokens.context)
+    logits: Tensor = module(tokens.read, tokens.mask, *tokens.context)
     return logits
 
 
@@ -43,6 +43,18 @@ def check_judged(logits: Tensor, tokens: Tokens) -> None:
 def compare(module: nn.Module, real: T, fake: T, prefixes: bool) -> list[Comparison]:
     """Real samples against fake ones; with `prefixes`, one random prefix of each (Li et al. 2017, sec. 3.2)."""
     return [Comparison("accuracy", 1.0, *judged(module, [real, fake], prefixes))]
+
+
+def compares_rows(network: nn.Module) -> bool:
+    """Whether it compares the rows of a batch, so that it must be told which are of one kind."""
+    return bool(getattr(network, "compares_rows", False))
+
+
+def compare_apart(module: nn.Module, real: Tokens, fake: Tokens) -> list[Comparison]:
+    """Real against fake, by a network that compares rows, where neither sees the other (Salimans et al. 2016)."""
+    joined, sizes = concatenate([real, fake]), [size(real), size(fake)]
+    of_real, of_fake = module(joined.read, joined.mask, sizes).split(sizes)
+    return [Comparison("accuracy", 1.0, of_real, of_fake)]
 
 
 def judged(module: nn.Module, parts: Sequence[T], prefixes: bool) -> list[Tensor]:

@@ -40,6 +40,7 @@ HISTORIES, RECURRENT = "networks/histories.py", "networks/recurrent.py"
 F_GAN, LEARNING, MINIBATCH = "f_gan.py", "learning.py", "networks/minibatch.py"
 GRAMS, MAUVE, EVALUATED = "text/metrics.py", "text/mauve.py", "text/evaluation.py"
 SPREAD, TRADE_OFF = "report/spread.py", "report/tradeoff.py"
+SOFT, SOFT_TEXT, ROUTES = "networks/soft.py", "soft_text.py", "text/routes.py"
 IMPROVEMENT, FEATURES, GAME = "imitation/improvement.py", "imitation/discriminator.py", "imitation/game.py"
 
 
@@ -54,6 +55,80 @@ class Mutant(NamedTuple):
 
 
 MUTANTS = [
+    # soft text
+    Mutant(
+        OBJECTIVES,
+        "F.softplus(fake - real)",
+        "F.softplus(real - fake)",
+        "test_soft_text.py::test_the_relativistic_loss_by_hand",
+        True,
+    ),
+    Mutant(
+        OBJECTIVES,
+        "fake: relativistic_loss(fake, real)",
+        "fake: relativistic_loss(real, fake)",
+        "test_soft_text.py::test_the_relativistic_loss_by_hand",
+    ),
+    Mutant(
+        OBJECTIVES,
+        "(first.mean(0) - second.mean(0))",
+        "(first.sum(0) - second.sum(0))",
+        "test_soft_text.py::test_mean_matching_is_the_distance_of_means",
+    ),
+    Mutant(
+        OBJECTIVES,
+        "(one.sum() - one.diagonal().sum()) / (n * (n - 1))",
+        "one.sum() / (n * n)",
+        "test_soft_text.py::test_mmd_is_unbiased",
+    ),
+    Mutant(
+        OBJECTIVES,
+        "(2 * sigma**2)",
+        "sigma**2",
+        "test_soft_text.py::test_mmd_is_that_of_all_pairs",
+    ),
+    Mutant(
+        SOFT,
+        "drawn = logits + noise",
+        "drawn = logits + noise / 2",
+        "test_soft_text.py::test_gumbel_softmax_draws_each_token_with_its_probability",
+    ),
+    Mutant(
+        SOFT,
+        "hard + (weights - weights.detach())",
+        "hard",
+        "test_soft_text.py::test_straight_through_has_whole_tokens_and_the_soft_gradient",
+    ),
+    Mutant(
+        SAMPLING,
+        "ended = ended | (tokens == end)",
+        "ended = tokens == end",
+        "test_soft_text.py::test_a_soft_text_ends_with_its_first_end_token",
+    ),
+    Mutant(
+        SAMPLING,
+        "SoftTokens(joined, until_end(joined, end),",
+        "SoftTokens(joined, joined != end,",
+        "test_soft_text.py::test_a_soft_text_ends_with_its_first_end_token",
+    ),
+    Mutant(
+        SOFT_TEXT,
+        "both.mask[: size(real)] | both",
+        "both.mask[: size(real)] & both",
+        "test_soft_text.py::test_the_penalty_reaches_the_critic_through_soft_text",
+    ),
+    Mutant(
+        SOFT_TEXT,
+        "ids.masked_fill(~mask, end or 0)",
+        "ids",
+        "test_soft_text.py::test_a_text_of_one_length_is_filled_with_end_tokens",
+    ),
+    Mutant(
+        ROUTES,
+        "engine.counters.get(PHASE, 0) / rounds",
+        "engine.counters.get(PHASE, 0) / (rounds - 1)",
+        "test_soft_text.py::test_sharpness_grows_with_the_rounds",
+    ),
     # objectives
     Mutant(
         OBJECTIVES,

@@ -33,6 +33,7 @@ ROOMS = (
         "token_credit",
         "token_discriminator",
         "token_policy",
+        "soft_text",
         "trainer",
     ),  # the engine, and the game on it
     *("worlds", "report"),

@@ -13,7 +13,7 @@ from seqgan_kit.cli import parse
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 STEPS: dict[str, Callable[[Any], int]] = {
-    "text": lambda config: config.likelihood.steps,
+    "text": lambda config: config.likelihood.steps or config.adversarial.rounds,  # some have no likelihood
     "dialogue": lambda config: config.adversarial.rounds,
     "imitation": lambda config: config.adversarial.environment_steps,
     "images": lambda config: config.adversarial.rounds,

@@ -154,7 +154,8 @@ def train(out: Path, words: list[str]) -> int:
     def run(engine: Engine, config: text.TextConfig, source: text.Source, parts: text._Parts) -> None:
         original(engine, config, source, parts)
         networks = {name: pair[0].state_dict() for name, pair in engine._modules.items()}
-        networks["lagging"] = parts.policy.credit.state_dict()["network"]
+        if isinstance(parts.policy, TokenPolicy):
+            networks["lagging"] = parts.policy.credit.state_dict()["network"]
         sums = {
             name: hashlib.sha256(b"".join(tensor.numpy().tobytes() for tensor in state.values())).hexdigest()
             for name, state in networks.items()

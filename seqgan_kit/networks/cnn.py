@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqgan_kit.networks.minibatch import MinibatchDiscrimination
+from seqgan_kit.networks.soft import embed
 
 PAPER_WINDOWS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 20)
 PAPER_FILTERS = (100, 200, 200, 200, 200, 100, 100, 100, 100, 100, 160, 160)
@@ -63,25 +64,29 @@ class TextCNN(nn.Module):
             nn.init.constant_(layer.bias, 0.0 if layer is self.gate else 0.1)
 
     def forward(self, ids: Tensor, mask: Tensor, parts: Sequence[int] | None = None) -> Tensor:
-        """ids, mask: (batch, time) -> logits (batch,), higher = more real.
+        """ids, mask: (batch, time) -> logits (batch,), higher = more real. Soft text, (batch, time, vocabulary) weights
+        in place of ids, is read by the mean of its tokens' embeddings, as they weigh.
 
         parts: sizes of runs of rows that do not see each other, where rows are compared: real ones, and fake ones.
 
         Padding changes nothing: only windows that lie inside the sentence count, or its first where it is shorter than
         the window, filled with zeros.
         """
-        # ids beyond the table stand only on padding, where another vocabulary's end token may be written
-        embedded = self.embedding(ids * mask) * mask.unsqueeze(-1)
+        found = self.features(ids, mask)
+        if self.compares_rows:
+            found = torch.cat([found, self.others(found, parts)], dim=1)
+        return self.output(self.dropout(found)).squeeze(1).float()
+
+    def features(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """What the last layer reads of each row: (batch, features)."""
+        embedded = embed(self.embedding, ids, mask) * mask.unsqueeze(-1)
         short = max(self.windows) - ids.shape[1]
         if short > 0:
             embedded = F.pad(embedded, (0, 0, 0, short))
         lengths = mask.sum(1, keepdim=True)
         found = torch.cat([F.relu(self._strongest(embedded, lengths, i)) for i in range(len(self.windows))], dim=1)
         gate = torch.sigmoid(self.gate(found))
-        mixed = gate * F.relu(self.transform(found)) + (1 - gate) * found
-        if self.compares_rows:
-            mixed = torch.cat([mixed, self.others(mixed, parts)], dim=1)
-        return self.output(self.dropout(mixed)).squeeze(1).float()
+        return gate * F.relu(self.transform(found)) + (1 - gate) * found
 
     def _strongest(self, embedded: Tensor, lengths: Tensor, i: int) -> Tensor:
         """The largest response over time of each filter of width i, (batch, filters); the rectifier can wait."""

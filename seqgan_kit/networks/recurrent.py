@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+
+import torch
 from torch import Tensor, nn
 
+from seqgan_kit.networks.soft import embed
 from seqgan_kit.samples import last
 
 
@@ -27,8 +31,21 @@ class TextLSTM(nn.Module):
 
     def forward(self, ids: Tensor, mask: Tensor, prefixes: bool = False) -> Tensor:
         """ids, mask: (batch, time) -> logits (batch,), higher = more real, of what the mask shows; (batch, time), of
-        each prefix, where it is asked for."""
-        # ids beyond the table stand only on padding, where another vocabulary's end token may be written
-        read, _ = self.lstm(self.dropout(self.embedding(ids * mask)))
+        each prefix, where it is asked for. Soft text, (batch, time, vocabulary) weights in place of ids, is read by the
+        mean of its tokens' embeddings, as they weigh."""
+        read = self._read(ids, mask)
         logits: Tensor = self.output(self.dropout(read if prefixes else last(read, mask)))
         return logits.squeeze(-1).float()
+
+    def features(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """What the last layer reads: (batch, hidden)."""
+        return last(self._read(ids, mask), mask)
+
+    def _read(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """States after each token, (batch, time, hidden)."""
+        embedded = self.dropout(embed(self.embedding, ids, mask))
+        # cuDNN has no gradient in evaluation, and none of a gradient; who sends one through soft text needs both
+        plain = torch.backends.cudnn.flags(enabled=False) if ids.is_floating_point() else contextlib.nullcontext()
+        with plain:
+            read: Tensor = self.lstm(embedded)[0]
+        return read

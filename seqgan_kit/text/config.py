@@ -11,10 +11,12 @@ from torch import nn
 from seqgan_kit import credit as credits
 from seqgan_kit import estimators, objectives
 from seqgan_kit.engine import RunConfig
+from seqgan_kit.errors import UserError
 from seqgan_kit.learning import OptimizerConfig
 from seqgan_kit.networks.cnn import TextCNN
 from seqgan_kit.players import Baseline, Estimator
 from seqgan_kit.rewards import Reward
+from seqgan_kit.text.routes import Route
 from seqgan_kit.text.sources import DataConfig
 from seqgan_kit.token_credit import Credit, MonteCarlo
 from seqgan_kit.trainer import Turns
@@ -91,6 +93,18 @@ class DiscriminatorConfig:
     real_target: float = 1.0
     clip_weights: float = 0.0
 
+    def smoothed_objective(self) -> objectives.Objective:
+        """With its labels smoothed. Raises UserError where they can't be."""
+        objective, target = self.objective(), self.real_target
+        if target == 1:
+            return objective
+        if not 0 < target < 1:
+            raise UserError(f"--discriminator.real_target {target:g}: give a number above 0, at most 1")
+        try:
+            return objectives.with_label_smoothing(objective, target)
+        except ValueError as error:
+            raise UserError(f"--discriminator.real_target {target:g}: {error}") from error
+
 
 @dataclass(frozen=True)
 class CriticConfig:
@@ -125,6 +139,8 @@ class AdversarialConfig:
         passes: optimiser steps on the same samples.
         rewards: own reward functions, by import path and weight.
         discriminator_weight: weight of the discriminator's reward beside them.
+        route: class of another way than policy gradient, whose credit, baseline and estimator then have no part:
+            seqgan_kit.text.routes.GumbelSoftmax, or Convolutions.
     """
 
     rounds: int = 100
@@ -139,6 +155,7 @@ class AdversarialConfig:
     passes: int = 1
     rewards: list[Reward] = field(default_factory=list)
     discriminator_weight: float = 1.0
+    route: Route | None = None
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from torch import Tensor
 from seqgan_kit import sampling
 from seqgan_kit.distances import Moments, frechet_distance
 from seqgan_kit.learning import Metrics
+from seqgan_kit.networks.residual_text import NoiseToText
 from seqgan_kit.samples import Tokens, concatenate, map_tensors, rows
 from seqgan_kit.text import metrics
 from seqgan_kit.text.mauve import mauve
@@ -57,7 +58,9 @@ class Evaluation:
         """
         source = self.source
         drawn = draw(network.eval(), samples, source.length, source.end, temperature)
-        found: Metrics = {"nll_gen": negative_log_likelihood(network, source.held_out, temperature)}
+        found: Metrics = {}
+        if not isinstance(network, NoiseToText):  # which has no likelihood
+            found["nll_gen"] = negative_log_likelihood(network, source.held_out, temperature)
         scores, texts = self._scores(drawn)
         return found | scores, texts
 

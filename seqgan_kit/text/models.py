@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import nn
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
@@ -12,6 +12,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from seqgan_kit.errors import UserError
 from seqgan_kit.networks.language_models import LanguageModel, Unprompted
 from seqgan_kit.networks.lstm import LSTMConfig, LSTMGenerator
+from seqgan_kit.networks.residual_text import NoiseToText
 from seqgan_kit.provenance import write_json
 from seqgan_kit.samples import rows
 from seqgan_kit.text import pretrained
@@ -20,7 +21,7 @@ from seqgan_kit.text.sources import Source
 from seqgan_kit.token_discriminator import check_judged
 
 SETTINGS = "text.json"
-Generator = LSTMGenerator | Unprompted
+Generator = LSTMGenerator | Unprompted | NoiseToText
 
 
 class Loaded(NamedTuple):
@@ -61,7 +62,7 @@ def build_generator(config: GeneratorConfig, source: Source) -> Generator:
 
 def width_of(generator: Generator) -> int:
     """The width of its features."""
-    head = generator.language.head if isinstance(generator, Unprompted) else generator.output
+    head: Any = generator.language.head if isinstance(generator, Unprompted) else generator.output
     return int(head.in_features)
 
 
@@ -79,20 +80,20 @@ def save_generator(network: Generator, source: Source, folder: Path) -> None:
     may be."""
     if isinstance(network, Unprompted):
         pretrained.save(network.language, source.tokenizer, folder)
-        start = network.first
+        start: int | None = network.first
     else:
         network.save_pretrained(folder)
         source.tokenizer.save_pretrained(folder)
-        start = network.config.start
+        start = getattr(network.config, "start", None)
     write_json(folder / SETTINGS, {"start": start, "end": source.end, "length": source.length})
 
 
 def load_generator(folder: Path) -> Loaded:
     """What a run saved. Raises UserError where it can't be loaded."""
-    found = pretrained.load(folder, LSTMGenerator)
+    found = pretrained.load(folder, LSTMGenerator, NoiseToText)
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        if isinstance(found, LSTMGenerator):
+        if isinstance(found, LSTMGenerator | NoiseToText):
             return Loaded(found, tokenizer, found.config.length, found.config.end)
         known = json.loads((folder / SETTINGS).read_text("utf-8"))
         assert isinstance(found, LanguageModel)

@@ -149,16 +149,17 @@ def save(network: LanguageModel, tokenizer: PreTrainedTokenizerBase, folder: Pat
     tokenizer.save_pretrained(folder)
 
 
-def load(folder: Path, own: type[PreTrainedModel]) -> PreTrainedModel | LanguageModel:
-    """What a run saved, a model of our `own` or another one, to draw from. Raises UserError where it can't be."""
+def load(folder: Path, *own: type[PreTrainedModel]) -> PreTrainedModel | LanguageModel:
+    """What a run saved, one of our `own` models or another one, to draw from. Raises UserError where it can't be."""
     if not (folder / "config.json").is_file():
         raise UserError(
             f"{folder} holds no model: it is written at the end of each phase; train on, or resume {folder.parent}"
         )
     try:
         found = AutoConfig.from_pretrained(folder, local_files_only=True)
-        if isinstance(found, own.config_class):  # type: ignore[arg-type]
-            return own.from_pretrained(folder, local_files_only=True).eval()
+        for ours in own:
+            if isinstance(found, ours.config_class):  # type: ignore[arg-type]
+                return ours.from_pretrained(folder, local_files_only=True).eval()
         kind = AutoModelForSeq2SeqLM if found.is_encoder_decoder else AutoModelForCausalLM
         return LanguageModel(kind.from_pretrained(folder, local_files_only=True)).eval()
     except Exception as error:

@@ -10,17 +10,16 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from seqgan_kit import objectives
 from seqgan_kit.engine import Engine
 from seqgan_kit.errors import UserError
 from seqgan_kit.learning import Learner, Metrics, OptimizerConfig
 from seqgan_kit.networks.value_head import ValueHead
-from seqgan_kit.players import Comparison, Discriminator
+from seqgan_kit.players import Discriminator, GeneratorPlayer
 from seqgan_kit.provenance import config_yaml, write_json
 from seqgan_kit.report import write_report
-from seqgan_kit.samples import Tokens, concatenate, size
+from seqgan_kit.samples import Tokens
 from seqgan_kit.stream import Stream
-from seqgan_kit.text.config import ControlConfig, DiscriminatorConfig, TextConfig
+from seqgan_kit.text.config import ControlConfig, TextConfig
 from seqgan_kit.text.evaluation import Evaluation
 from seqgan_kit.text.models import (
     Generator,
@@ -34,7 +33,7 @@ from seqgan_kit.text.models import (
 from seqgan_kit.text.pretrained import tokenizer_of
 from seqgan_kit.text.sources import Source, load
 from seqgan_kit.token_credit import Credit, LikelihoodRatio, MonteCarlo, Prefixes
-from seqgan_kit.token_discriminator import call, compare, prefixes_at_once
+from seqgan_kit.token_discriminator import call, compare, compare_apart, compares_rows, prefixes_at_once
 from seqgan_kit.token_policy import Critic, TokenPolicy, likelihood_loss
 from seqgan_kit.trainer import Hook, Turns, fit, play
 
@@ -53,8 +52,11 @@ def train(config: TextConfig, config_text: str = "", resume: bool = False) -> Pa
     check_length("--generator.model" if config.generator.model else "--generator.config", most, source)
     _check_sizes(config, source)
     torch.manual_seed(config.run.seed)  # the same initial weights on every process
-    network = build_generator(config.generator, source)
+    route = config.adversarial.route
+    network = (None if route is None else route.network(source)) or build_generator(config.generator, source)
     judge = build_discriminator(config.discriminator, source)
+    if route is not None:
+        route.check(config, source, judge)
     with Engine(config.run, "text", config_text or config_yaml(config), resume) as engine:
         if engine.is_main:
             print(source.summary(), flush=True)
@@ -85,13 +87,14 @@ class _Parts:
         self.control_network = deepcopy(self.network)
         self.mle = engine.learner("generator", self.network, config.likelihood.optimizer)
         self.control = engine.learner("control", self.control_network, config.likelihood.optimizer)
-        policy = engine.learner("policy", self.network, config.adversarial.optimizer, dropout=False)
-        scorer = engine.learner("discriminator", judge, config.discriminator.optimizer)
         self.real = self._stream("real", config.run.seed)
         self.control_real = self._stream("control_real", config.run.seed + 1)
-        self.policy = self._policy(policy, judge)
-        self.discriminator = self._discriminator(scorer)
-        _check_credit(self.policy.credit, judge, config.adversarial.turns.repeats)
+        self.policy: GeneratorPlayer[Tokens]
+        self.discriminator: Discriminator[Tokens]
+        route = config.adversarial.route
+        self.policy, self.discriminator = (
+            self._policy_gradient(judge) if route is None else route.players(engine, config, source, network, judge)
+        )
         engine.export = partial(save_generator, self.network, source)
 
     def _stream(self, name: str, seed: int) -> Stream[Tokens]:
@@ -107,6 +110,14 @@ class _Parts:
         )
         engine.keep(name, stream)
         return stream
+
+    def _policy_gradient(self, judge: nn.Module) -> tuple[TokenPolicy, Discriminator[Tokens]]:
+        config, engine = self.config, self.engine
+        learner = engine.learner("policy", self.network, config.adversarial.optimizer, dropout=False)
+        scorer = engine.learner("discriminator", judge, config.discriminator.optimizer)
+        policy = self._policy(learner, judge)
+        _check_credit(policy.credit, judge, config.adversarial.turns.repeats)
+        return policy, self._discriminator(scorer, isinstance(policy.credit, Prefixes))
 
     def _policy(self, learner: Learner, judge: nn.Module) -> TokenPolicy:
         config, source = self.config.adversarial, self.source
@@ -143,19 +154,17 @@ class _Parts:
         config = self.config.adversarial
         return prefix_at(self.engine.counters.get(ADVERSARIAL, 0), config.rounds, config.prefix)
 
-    def _discriminator(self, learner: Learner) -> Discriminator[Tokens]:
-        config, by_prefixes = self.config.discriminator, isinstance(self.policy.credit, Prefixes)
+    def _discriminator(self, learner: Learner, prefixes: bool) -> Discriminator[Tokens]:
+        config = self.config.discriminator
         return Discriminator(
             self.engine,
             learner,
             config.batch_size,
-            objective_of(config),
+            config.smoothed_objective(),
             call,
             _output_decay(learner.network, config.output_decay) if config.output_decay else None,
             config.passes,
-            compare_apart
-            if getattr(learner.network, "compares_rows", False)
-            else partial(compare, prefixes=by_prefixes),
+            compare_apart if compares_rows(learner.network) else partial(compare, prefixes=prefixes),
             clip_weights=config.clip_weights,
         )
 
@@ -226,29 +235,9 @@ def check_control(control: ControlConfig, likelihood_steps: int, rounds: int) ->
         )
 
 
-def objective_of(config: DiscriminatorConfig) -> objectives.Objective:
-    """As configured. Raises UserError where its labels can't be smoothed."""
-    objective, target = config.objective(), config.real_target
-    if target == 1:
-        return objective
-    if not 0 < target < 1:
-        raise UserError(f"--discriminator.real_target {target:g}: give a number above 0, at most 1")
-    try:
-        return objectives.with_label_smoothing(objective, target)
-    except ValueError as error:
-        raise UserError(f"--discriminator.real_target {target:g}: {error}") from error
-
-
 def prefix_at(done: int, rounds: int, prefix: int) -> int:
     """The length of the real prefix after so many rounds: prefix, ..., 1, 0 in stages of equal length."""
     return max(0, prefix - done * (prefix + 1) // max(1, rounds))
-
-
-def compare_apart(module: nn.Module, real: Tokens, fake: Tokens) -> list[Comparison]:
-    """Real against fake, by a network that compares rows, where neither sees the other (Salimans et al. 2016)."""
-    joined, sizes = concatenate([real, fake]), [size(real), size(fake)]
-    of_real, of_fake = module(joined.ids, joined.mask, sizes).split(sizes)
-    return [Comparison("accuracy", 1.0, of_real, of_fake)]
 
 
 def _output_decay(network: nn.Module, weight: float) -> Callable[[nn.Module, Tokens, Tokens], Tensor]:
@@ -263,7 +252,7 @@ def _check_credit(credit: Credit, network: nn.Module, repeats: int) -> None:
             f"--adversarial.credit.group {credit.group}: samples that have a prefix in common are "
             f"--adversarial.turns.repeats {repeats}; give the same"
         )
-    if isinstance(credit, (MonteCarlo, Prefixes)) and getattr(network, "compares_rows", False):
+    if isinstance(credit, (MonteCarlo, Prefixes)) and compares_rows(network):
         raise UserError(
             "a discriminator that compares rows can't judge parts of them, which are too much alike: "
             "give --adversarial.credit seqgan_kit.token_credit.Terminal, or LikelihoodRatio"
@@ -300,7 +289,7 @@ def _check_sizes(config: TextConfig, source: Source) -> None:
     ]:
         if value < least:
             raise UserError(f"{option} {value}: give at least {least}")
-    objective_of(critic)
+    critic.smoothed_objective()
     if adversarial.batch_size % adversarial.turns.repeats:
         raise UserError(
             f"--adversarial.batch_size {adversarial.batch_size} can't be divided by --adversarial.turns.repeats "

@@ -1,0 +1,36 @@
+"""Soft text: how networks read weights in place of tokens, and how tokens are drawn so that a gradient flows."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+def embed(table: nn.Embedding, ids: Tensor, mask: Tensor) -> Tensor:
+    """Embeddings (batch, time, width) of ids (batch, time), or of weights (batch, time, vocabulary): their mean, as
+    they weigh. A one-hot place has exactly its token's embedding. What stands on padding has no meaning."""
+    if ids.is_floating_point():
+        return ids @ table.weight
+    # ids beyond the table stand only on padding, where another vocabulary's end token may be written
+    found: Tensor = table(ids * mask)
+    return found
+
+
+def gumbel_softmax(logits: Tensor, sharpness: float, straight_through: bool = False) -> tuple[Tensor, Tensor]:
+    """Tokens drawn from the logits, and the soft ones that stand for them: (rows, vocabulary) -> (rows,) int64 and
+    (rows, vocabulary) float32.
+
+    The token is the argmax of logit + Gumbel noise, so that each is drawn with its own probability, exactly; the
+    weights are softmax(sharpness * (logit + noise)) (Jang et al. 2017, eq. 1-2; RelGAN, Nie et al. 2019, whose
+    beta is the sharpness, one over the temperature).
+    straight_through: the weights are the token's one-hot, with the gradient of the soft ones (Jang et al. 2017, 2.2).
+    """
+    logits = logits.float()
+    # in float32 an exponential can be drawn as 0, whose logarithm would be infinite
+    noise = -torch.empty_like(logits).exponential_().clamp_min(torch.finfo(torch.float32).tiny).log()
+    drawn = logits + noise
+    ids, weights = drawn.argmax(-1), (sharpness * drawn).softmax(-1)
+    if straight_through:
+        hard = torch.zeros_like(weights).scatter(-1, ids.unsqueeze(-1), 1.0)
+        weights = hard + (weights - weights.detach())
+    return ids, weights

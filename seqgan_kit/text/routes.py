@@ -1,0 +1,213 @@
+"""The ways from the discriminator to the generator of text without policy gradient: through soft samples."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from seqgan_kit import soft_text
+from seqgan_kit.engine import Engine
+from seqgan_kit.errors import UserError
+from seqgan_kit.networks.residual_text import NoiseToText, NoiseToTextConfig
+from seqgan_kit.players import Discriminator
+from seqgan_kit.samples import SoftTokens, Tokens, rows, soft
+from seqgan_kit.soft_text import Loss, Matching, Relaxed, SoftText, View
+from seqgan_kit.text.sources import Source
+from seqgan_kit.token_discriminator import call, compares_rows
+
+if TYPE_CHECKING:
+    from seqgan_kit.text.config import TextConfig
+
+PHASE = "adversarial"
+
+
+class Route(ABC):
+    """How a text run's generator learns from its discriminator, where it is not by policy gradient."""
+
+    @abstractmethod
+    def network(self, source: Source) -> NoiseToText | None:
+        """A generator of its own; None for that of the configuration, which has a likelihood."""
+
+    @abstractmethod
+    def players(
+        self, engine: Engine, config: TextConfig, source: Source, network: nn.Module, judge: nn.Module
+    ) -> tuple[SoftText, Discriminator[Tokens]]:
+        """Both, with learners "policy" and "discriminator"."""
+
+    @abstractmethod
+    def view(self, source: Source) -> View:
+        """Real text as the discriminator sees it."""
+
+    def check(self, config: TextConfig, source: Source, judge: nn.Module) -> None:
+        """Raises UserError where other options, or the discriminator, do not go with it."""
+        adversarial = config.adversarial
+        for option, given in [
+            ("--adversarial.rewards", bool(adversarial.rewards)),
+            ("--adversarial.discriminator_weight", adversarial.discriminator_weight != 1),
+            ("--adversarial.passes", adversarial.passes != 1),
+            ("--adversarial.prefix", adversarial.prefix != 0),
+            ("--adversarial.critic.enabled", adversarial.critic.enabled),
+            ("--discriminator.output_decay", config.discriminator.output_decay != 0),
+        ]:
+            if given:
+                raise UserError(f"{option} is for policy gradient: leave it out, or leave out --adversarial.route")
+        for option, part in [("--discriminator.model", "model"), ("--discriminator.config", "config")]:
+            if getattr(config.discriminator, part) is not None:
+                raise UserError(f"{option} reads no soft text: give a --discriminator.network, such as TextCNN")
+        _check_reads(judge, self.view(source)(rows(source.train, slice(2))))
+
+
+@dataclass(frozen=True)
+class GumbelSoftmax(Route):
+    """The run's generator, drawn by Gumbel-softmax (RelGAN, Nie et al. 2019; without its relational memory, and without
+    its discriminator's several embeddings of a text).
+
+    Args:
+        sharpness: of the soft tokens at the end, one over the temperature; it grows from 1 exponentially, as
+            sharpness^(round / rounds). The paper has 100 and 1000.
+        straight_through: the discriminator sees whole tokens, with the gradient of soft ones.
+        matching: what the generator minimises instead of the objective's loss, a distance of real and fake features
+            (rows, dim) in the discriminator: seqgan_kit.soft_text.Means (Salimans et al. 2016), or
+            seqgan_kit.soft_text.Gaussians, the maximum mean discrepancy of TextGAN (Zhang et al. 2017; without its
+            code to be reconstructed, and without the discriminator's part in the matching).
+        penalty: weight of the gradient penalty of the discriminator.
+    """
+
+    sharpness: float = 100.0
+    straight_through: bool = False
+    matching: Matching | None = None
+    penalty: float = 0.0
+
+    def network(self, source: Source) -> NoiseToText | None:
+        return None
+
+    def view(self, source: Source) -> View:
+        return partial(soft, vocabulary=source.vocabulary)
+
+    def check(self, config: TextConfig, source: Source, judge: nn.Module) -> None:
+        super().check(config, source, judge)
+        if self.sharpness < 1:
+            raise UserError(f"--adversarial.route.sharpness {self.sharpness}: give at least 1, where it begins")
+        if self.matching is not None and config.adversarial.optimizer.accumulate > 1:
+            raise UserError(
+                "--adversarial.optimizer.accumulate: features are matched over a whole batch, give 1 and a smaller "
+                "--adversarial.batch_size"
+            )
+        if self.matching is not None and not hasattr(judge, "features"):
+            raise UserError(
+                f"--adversarial.route.matching: {type(judge).__name__} has no method `features` (ids, mask) -> "
+                "(batch, dim): give --discriminator.network seqgan_kit.networks.cnn.TextCNN, or one that has it"
+            )
+
+    def players(
+        self, engine: Engine, config: TextConfig, source: Source, network: nn.Module, judge: nn.Module
+    ) -> tuple[SoftText, Discriminator[Tokens]]:
+        rounds = max(1, config.adversarial.rounds)
+
+        def make(module: nn.Module, count: int) -> SoftTokens:
+            sharpness = self.sharpness ** min(1.0, engine.counters.get(PHASE, 0) / rounds)
+            return SoftTokens(*module(count, sharpness))
+
+        loss = None if self.matching is None else soft_text.matching(self.matching, judge)
+        drawn = Relaxed(network, source.length, source.end, self.straight_through)
+        return _players(engine, config, drawn, judge, make, self.view(source), loss, self.penalty)
+
+
+@dataclass(frozen=True)
+class Convolutions(Route):
+    """A generator of its own, from noise to all places of a text at once (Gulrajani et al. 2017, language model).
+
+    There is no likelihood: give --likelihood.steps 0 and --control.enabled false. With the paper's critic,
+    seqgan_kit.networks.residual_text.ResidualCritic, and seqgan_kit.objectives.wasserstein.
+
+    Args:
+        noise: width of the noise.
+        width: channels of its convolutions.
+        blocks: of two convolutions each.
+        penalty: weight of the gradient penalty of the critic.
+    """
+
+    noise: int = 128
+    width: int = 512
+    blocks: int = 5
+    penalty: float = 10.0
+
+    def network(self, source: Source) -> NoiseToText | None:
+        sizes = {"noise": self.noise, "width": self.width, "blocks": self.blocks}
+        return NoiseToText(NoiseToTextConfig(source.vocabulary, source.length, source.end, **sizes))
+
+    def view(self, source: Source) -> View:
+        return partial(soft_text.filled, vocabulary=source.vocabulary, length=source.length, end=source.end)
+
+    def check(self, config: TextConfig, source: Source, judge: nn.Module) -> None:
+        super().check(config, source, judge)
+        if config.likelihood.steps:
+            raise UserError(f"--likelihood.steps {config.likelihood.steps}: the generator of this route has no "
+                            "likelihood, give 0")  # fmt: skip
+        if config.control.enabled:
+            raise UserError("--control.enabled: the generator of this route has no likelihood, give false")
+        if config.generator.model is not None or config.generator.config is not None:
+            raise UserError("--generator.model and --generator.config: the route has a generator of its own")
+        for option, value in [("noise", self.noise), ("width", self.width), ("blocks", self.blocks)]:
+            if value < 1:
+                raise UserError(f"--adversarial.route.{option} {value}: give at least 1")
+
+    def players(
+        self, engine: Engine, config: TextConfig, source: Source, network: nn.Module, judge: nn.Module
+    ) -> tuple[SoftText, Discriminator[Tokens]]:
+        def make(module: nn.Module, count: int) -> SoftTokens:
+            weights = module(torch.randn(count, self.noise, device=engine.device))
+            return SoftTokens(weights.argmax(-1), torch.ones_like(weights[..., 0], dtype=torch.bool), weights)
+
+        return _players(engine, config, network, judge, make, self.view(source), None, self.penalty)
+
+
+def _players(
+    engine: Engine,
+    config: TextConfig,
+    drawn: nn.Module,
+    judge: nn.Module,
+    make: Callable[[nn.Module, int], SoftTokens],
+    view: View,
+    loss: Loss | None,
+    penalty: float,
+) -> tuple[SoftText, Discriminator[Tokens]]:
+    """drawn: the network from which `make` draws."""
+    adversarial, critic = config.adversarial, config.discriminator
+    objective = critic.smoothed_objective()
+    policy = engine.learner("policy", drawn, adversarial.optimizer, dropout=False)
+    scorer = engine.learner("discriminator", judge, critic.optimizer)
+    own = loss or soft_text.adversarial(objective)
+
+    def penalised(module: nn.Module, real: Tokens, fake: Tokens) -> Tensor:
+        return penalty * soft_text.penalty(module, real, fake, view)
+
+    return (
+        SoftText(engine, policy, adversarial.batch_size, make, own, view),
+        Discriminator(
+            engine, scorer, critic.batch_size, objective, call, penalised if penalty else None, critic.passes,
+            partial(soft_text.compare, view=view, apart=compares_rows(judge)), clip_weights=critic.clip_weights,
+        ),
+    )  # fmt: skip
+
+
+def _check_reads(judge: nn.Module, real: SoftTokens) -> None:
+    """Raises UserError where the discriminator can't read soft text."""
+    try:
+        with torch.no_grad():
+            call(judge.eval(), real)
+    except Exception as error:  # whatever a user's class makes of weights in place of ids
+        raise UserError(
+            f"--discriminator.network: {type(judge).__name__} can't read soft text, (batch, time, vocabulary) weights "
+            f"in place of ids ({' '.join(str(error).split())[:200]}): give seqgan_kit.networks.cnn.TextCNN, "
+            "seqgan_kit.networks.recurrent.TextLSTM or, with texts of one length, "
+            "seqgan_kit.networks.residual_text.ResidualCritic"
+        ) from error
+    finally:
+        judge.train()
