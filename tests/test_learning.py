@@ -22,8 +22,8 @@ from seqgan_kit.rewards import Reward
 from seqgan_kit.samples import Images, Tokens
 from seqgan_kit.stream import Stream
 from seqgan_kit.text.train import prefix_at
-from seqgan_kit.token_discriminator import compare_apart
 from seqgan_kit.token_credit import LikelihoodRatio, MonteCarlo, Terminal
+from seqgan_kit.token_discriminator import compare_apart
 from seqgan_kit.token_policy import Critic, TokenPolicy
 from seqgan_kit.trainer import Turns, play
 
