@@ -17,6 +17,11 @@ from torch.nn import functional as F
 from seqgan_kit.samples import Images, Tokens
 
 
+def the_logit_itself(logits: Tensor) -> Tensor:
+    """What a network gives, where that is a logit and nothing more."""
+    return logits
+
+
 @dataclass(frozen=True)
 class Objective:
     """A discriminator's game, as pure functions.
@@ -26,6 +31,7 @@ class Objective:
     distance: (real sample, fake sample) -> (batch,), for objectives that look at the samples (loss-sensitive GAN).
     pathwise: (real logits, fake logits) -> scalar that a generator minimises through its samples, where that is more
         than the mean of -reward: what it does to real logits counts, too (relativistic GAN).
+    logit: what a network gives -> logits, where it gives more than these; `loss` and `reward` then take all of it.
 
     Called, it gives itself: configurations hold functions that build one, or one that was built with `init_args`.
     """
@@ -34,6 +40,7 @@ class Objective:
     reward: Callable[[Tensor], Tensor]
     distance: Callable[[Any, Any], Tensor] | None = None
     pathwise: Callable[[Tensor, Tensor], Tensor] | None = None
+    logit: Callable[[Tensor], Tensor] = the_logit_itself
 
     def __call__(self) -> Objective:
         return self
@@ -203,6 +210,25 @@ def with_label_smoothing(objective: Objective, target: float) -> Objective:
         return logistic_loss(real, fake) + (1 - target) * real.mean()
 
     return Objective(loss, objective.reward)
+
+
+def with_classes(objective: Objective, real: float = 1.0, fake: float = 0.0, reward: float = 1.0) -> Objective:
+    """The objective of a network that also tells classes (AC-GAN, Odena et al. 2017, sec. 3; cited from memory).
+
+    It gives (..., 2): the logit, and log p(label | sample), which here are d and c. The loss is the objective's of d,
+    less real * E c over real samples and fake * E c over fake ones; the paper's L_S + L_C has 1 and 1. With the default
+    0, a classifier learns from nothing but what is known to be of its class, and players can't agree on signs of their
+    own. The reward is the objective's of d, plus reward * c: the paper's generator maximises L_C - L_S.
+    """
+
+    def loss(of_real: Tensor, of_fake: Tensor, *others: Tensor) -> Tensor:
+        told_apart = objective.loss(of_real[..., 0], of_fake[..., 0], *others)
+        return told_apart - real * of_real[..., 1].mean() - fake * of_fake[..., 1].mean()
+
+    def worth(judged: Tensor) -> Tensor:
+        return objective.reward(judged[..., 0]) + reward * judged[..., 1]
+
+    return Objective(loss, worth, objective.distance, logit=lambda judged: judged[..., 0])
 
 
 def bernoulli_entropy(logits: Tensor) -> Tensor:

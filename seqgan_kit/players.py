@@ -125,7 +125,7 @@ class Comparison:
     """Logits of real samples and of others, and how much telling them apart counts.
 
     name: of its accuracy in the metrics.
-    real, fake: (rows, ...), of as many rows as they have.
+    real, fake: (rows, ...), of as many rows as they have; all that the objective takes.
     """
 
     name: str
@@ -178,7 +178,7 @@ class Discriminator(Generic[S]):
             value = torch.stack([one.weight * self.objective.loss(one.real, one.fake, *extra) for one in found]).sum()
             if self.regulariser is not None:
                 value = value + self.regulariser(self.learner.module, some_real, some_fake)
-            return value, {one.name: _accuracy(one) for one in found}
+            return value, {one.name: _accuracy(one, self.objective.logit) for one in found}
 
         for _ in range(self.passes):
             metrics = self.engine.update(self.learner, loss, size(real))
@@ -194,5 +194,5 @@ class Discriminator(Generic[S]):
         return [Comparison("accuracy", 1.0, logits[: size(real)], logits[size(real) :])]
 
 
-def _accuracy(found: Comparison) -> Tensor:
-    return ((found.real > 0).float().mean() + (found.fake <= 0).float().mean()) / 2
+def _accuracy(found: Comparison, logit: Callable[[Tensor], Tensor]) -> Tensor:
+    return ((logit(found.real) > 0).float().mean() + (logit(found.fake) <= 0).float().mean()) / 2

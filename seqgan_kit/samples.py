@@ -61,6 +61,25 @@ class SoftTokens(Tokens):
 
 
 @dataclass(frozen=True)
+class LabelledTokens(Tokens):
+    """Tokens, and the class that each row is of.
+
+    labels: (batch,) int64, from 0.
+    """
+
+    labels: Tensor
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.labels.shape != self.ids.shape[:1]:
+            raise ValueError(f"labels {tuple(self.labels.shape)} of {self.shapes()}")
+
+    @property
+    def context(self) -> tuple[Tensor, ...]:
+        return (self.labels,)
+
+
+@dataclass(frozen=True)
 class Replies(Tokens):
     """Replies, as Tokens, and the dialogues that they are replies to.
 

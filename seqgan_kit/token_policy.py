@@ -13,6 +13,7 @@ from seqgan_kit import credit as credits
 from seqgan_kit import estimators, rewards, sampling
 from seqgan_kit.engine import Engine
 from seqgan_kit.learning import Learner, Metrics
+from seqgan_kit.objectives import the_logit_itself
 from seqgan_kit.players import Baseline, Estimator, Score
 from seqgan_kit.samples import Tokens, rows, size
 from seqgan_kit.token_credit import Credit
@@ -66,6 +67,7 @@ class TokenPolicy:
         log-probabilities (batch, time) of ids (batch, time) and of the context.
     length, end: greatest number of tokens, and the id that ends a sequence (None: all have `length`).
     reward: what a discriminator's logit is worth, `Objective.reward`.
+    odds: what stands in the reward's place in `LikelihoodRatio`, log D / (1 - D): the logit, and what is added to it.
     credit, baseline, estimator: the three slots of the policy gradient.
     passes: gradient steps on the same samples (PPO).
     user_rewards, decode: plain functions mixed in by weight, and what turns sequences into their strings.
@@ -99,6 +101,7 @@ class TokenPolicy:
     teacher_forcing: int = 0
     prefixes: Callable[[Tokens], Tensor] | None = None
     given: Callable[[], int] | None = None
+    odds: Callable[[Tensor], Tensor] = the_logit_itself
 
     def sample(self, real: Tokens) -> Tokens:
         network = sampling.under(self.learner.network.eval(), real)
@@ -223,7 +226,7 @@ class _Earned:
         if not self.policy.discriminator_weight:
             return earned
         logits = self.score(tokens)
-        return earned + self.policy.discriminator_weight * (logits - self.policy.reward(logits))
+        return earned + self.policy.discriminator_weight * (self.policy.odds(logits) - self.policy.reward(logits))
 
     def jointly(self, function: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
         """The function of all processes' values, and of its result the own rows, (rows,)."""

@@ -183,6 +183,9 @@ class Read:
 class Unprompted(nn.Module):
     """A causal `LanguageModel` that writes texts of its own: a `sampling.TokenNetwork`.
 
+    Of texts with classes, class c is told by token c, in a place of its own after the start token; `given(labels)` is
+    then what is drawn from.
+
     Args:
         language: the model.
         start: the id that it reads before the first token.
@@ -192,14 +195,18 @@ class Unprompted(nn.Module):
         super().__init__()
         self.language, self.first = language, start
 
-    def forward(self, ids: Tensor) -> Tensor:
-        """Log-probability of each token: (batch, time), float32. ids: (batch, time)."""
-        log_probs: Tensor = self.language(ids, *self._before(len(ids)))
+    def forward(self, ids: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Log-probability of each token: (batch, time), float32. ids: (batch, time). labels: (batch,)."""
+        log_probs: Tensor = self.language(ids, *self._before(len(ids), labels))
         return log_probs
 
-    def features(self, ids: Tensor) -> Tensor:
+    def features(self, ids: Tensor, labels: Tensor | None = None) -> Tensor:
         """What is known before each token: (batch, time) -> (batch, time, width)."""
-        return self.language.features(ids, *self._before(len(ids)))
+        return self.language.features(ids, *self._before(len(ids), labels))
+
+    def given(self, labels: Tensor) -> Read:
+        """The model of texts of these classes, (batch,), to be drawn from."""
+        return self.language.given(*self._before(len(labels), labels))
 
     def start(self, batch: int) -> tuple[Tensor, Any]:
         return self.language.given(*self._before(batch)).start(batch)
@@ -210,9 +217,11 @@ class Unprompted(nn.Module):
     def logits(self, features: Tensor) -> Tensor:
         return self.language.logits(features)
 
-    def _before(self, batch: int) -> tuple[Tensor, Tensor]:
-        """A history of the start token alone, and its turns."""
+    def _before(self, batch: int, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """A history of the start token, and of what tells the class, and its turns."""
         history = torch.full((batch, 1), self.first, device=self.language.head.weight.device)
+        if labels is not None:
+            history = torch.cat([history, labels.unsqueeze(1)], dim=1)
         return history, torch.zeros_like(history)
 
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 
 from seqgan_kit.networks.output import log_probs
@@ -23,6 +22,7 @@ class LSTMConfig(PretrainedConfig):
     end: the id that ends a sequence, or None where all sequences have `length` tokens.
     length: the greatest number of tokens of a sequence, the end token included.
     deviation: standard deviation of all initial weights.
+    classes: of texts, if they have any: those of class c begin after the id start + c.
     """
 
     model_type = "seqgan_lstm"
@@ -36,6 +36,7 @@ class LSTMConfig(PretrainedConfig):
         end: int | None = None,
         length: int = 20,
         deviation: float = 0.1,
+        classes: int = 0,
         **others: Any,
     ) -> None:
         self.vocabulary = vocabulary
@@ -45,18 +46,22 @@ class LSTMConfig(PretrainedConfig):
         self.end = end
         self.length = length
         self.deviation = deviation
+        self.classes = classes
         super().__init__(**others)
 
 
 class LSTMGenerator(PreTrainedModel):
-    """p(y_t | y_<t) by one LSTM layer (Yu et al. 2017, eq. 9-10). `forward` gives what is differentiated."""
+    """p(y_t | y_<t) by one LSTM layer (Yu et al. 2017, eq. 9-10). `forward` gives what is differentiated.
+
+    With classes, p(y_t | class, y_<t): the class is the token that is read first, and drawn from is `given(labels)`.
+    """
 
     config_class = LSTMConfig
     base_model_prefix = "generator"
 
     def __init__(self, config: LSTMConfig) -> None:
         super().__init__(config)
-        self.embedding = nn.Embedding(max(config.vocabulary, config.start + 1), config.embedding)
+        self.embedding = nn.Embedding(max(config.vocabulary, config.start + max(1, config.classes)), config.embedding)
         self.lstm = nn.LSTM(config.embedding, config.hidden, batch_first=True)
         self.output = nn.Linear(config.hidden, config.vocabulary)
         self.post_init()
@@ -65,19 +70,25 @@ class LSTMGenerator(PreTrainedModel):
         for parameter in module.parameters(recurse=False):
             nn.init.normal_(parameter, std=self.config.deviation)
 
-    def forward(self, ids: Tensor) -> Tensor:
-        """Log-probability of each token of `ids` given those before it: (batch, time) -> (batch, time), float32."""
-        return log_probs(self.features(ids), self.output.weight, self.output.bias, ids)
+    def forward(self, ids: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Log-probability of each token of `ids` given those before it: (batch, time) -> (batch, time), float32.
 
-    def features(self, ids: Tensor) -> Tensor:
+        labels: (batch,), where there are classes."""
+        return log_probs(self.features(ids, labels), self.output.weight, self.output.bias, ids)
+
+    def features(self, ids: Tensor, labels: Tensor | None = None) -> Tensor:
         """What is known before each token: (batch, time) -> (batch, time, hidden)."""
-        before = F.pad(ids[:, :-1], (1, 0), value=self.config.start)
+        before = torch.cat([self._first(len(ids), labels).unsqueeze(1), ids[:, :-1]], dim=1)
         hidden: Tensor = self.lstm(self.embedding(before))[0]
         return hidden
 
-    def start(self, batch: int) -> tuple[Tensor, LSTMState]:
+    def given(self, labels: Tensor) -> Given:
+        """The generator of texts of these classes, (batch,), to be drawn from."""
+        return Given(self, labels)
+
+    def start(self, batch: int, labels: Tensor | None = None) -> tuple[Tensor, LSTMState]:
         zeros = self.output.weight.new_zeros(batch, self.config.hidden)
-        return self.step(torch.full((batch,), self.config.start, device=zeros.device), (zeros, zeros))
+        return self.step(self._first(batch, labels), (zeros, zeros))
 
     def step(self, tokens: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
         read, lstm = self.embedding(tokens), self.lstm
@@ -87,6 +98,24 @@ class LSTMGenerator(PreTrainedModel):
 
     def logits(self, features: Tensor) -> Tensor:
         return self.output(features)
+
+    def _first(self, batch: int, labels: Tensor | None) -> Tensor:
+        """What is read before the first token, (batch,)."""
+        if (labels is not None) != bool(self.config.classes):
+            raise ValueError("labels are given to a generator without classes, or none to one that has some")
+        first = torch.full((batch,), self.config.start, device=self.output.weight.device)
+        return first if labels is None else first + labels
+
+
+class Given:
+    """An `LSTMGenerator` that was told classes: what `sampling` draws from."""
+
+    def __init__(self, network: LSTMGenerator, labels: Tensor) -> None:
+        self.network, self.labels = network, labels
+        self.step, self.logits = network.step, network.logits
+
+    def start(self, batch: int) -> tuple[Tensor, LSTMState]:
+        return self.network.start(batch, self.labels)
 
 
 # so that AutoModel and AutoTokenizer know a saved folder once this module is imported

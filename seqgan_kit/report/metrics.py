@@ -21,6 +21,7 @@ SHOWN = {
     "positions": "share with everything where the caption says",
     "all": "share of pictures that show all that the caption says",
 }
+CLASSES = "class_accuracy"
 # A metric's name without "eval/" and final digits, the better direction (-1 lower, +1 higher, 0 none), what it is.
 KNOWN = (
     ("nll_gen", -1, "of held-out text under the generator (NLL-test), nats per token"),
@@ -34,6 +35,7 @@ KNOWN = (
     ("js", -1, "Jensen-Shannon divergence of n-grams from held-out text, nats"),
     ("frechet_embedding", -1, "from held-out text, of Gaussians in an embedder's vectors"),
     ("mauve", +1, "likeness to held-out text in an embedder's vectors, 0 to 1"),
+    (CLASSES, +1, "share of samples that an independent classifier finds of their class"),
     ("grammatical", +1, "share of samples that the grammar accepts"),
     ("consistent", +1, "share of samples that contradict nothing"),
     ("perplexity", -1, "of held-out human replies, per token"),
@@ -173,6 +175,7 @@ def curve(rows: list[Row], metric: str) -> np.ndarray:
 def about(metric: str) -> tuple[int, int, str]:
     """Rank, better direction and meaning of a metric; an unknown one ranks last."""
     name = metric.removeprefix(PREFIX).rstrip("0123456789").rstrip("_")
+    name = CLASSES if name.startswith(f"{CLASSES}_") else name  # a label follows
     ranked = ((rank, direction, meaning) for rank, (known, direction, meaning) in enumerate(KNOWN) if known == name)
     return next(ranked, (len(KNOWN), 0, ""))
 

@@ -24,6 +24,7 @@ def sample_options(parser: ArgumentParser) -> None:
     parser.add_argument("--count", type=int, default=10, help="how many (default 10)")
     parser.add_argument("--seed", type=int, default=0, help="of the random numbers (default 0)")
     parser.add_argument("--temperature", type=float, default=1.0, help="below 1 likelier, above 1 more various")
+    parser.add_argument("--label", help="of a run on labelled texts (default: all in turn, before each text)")
 
 
 def sample(run: Path, options: Namespace, _: Read) -> None:
@@ -35,11 +36,18 @@ def sample(run: Path, options: Namespace, _: Read) -> None:
     from seqgan_kit.text.evaluation import draw
     from seqgan_kit.text.models import load_generator
 
-    network, tokenizer, length, end = load_generator(run / "model")
+    network, tokenizer, length, end, known = load_generator(run / "model")
+    if options.label is not None and options.label not in known:
+        others = f"give one of {', '.join(known)}" if known else f"{run} has no labels, leave it out"
+        raise UserError(f"sample: --label {options.label}: {others}")
+    asked = list(known) if options.label is None else [options.label]
+    labels = [known.index(asked[i % len(asked)]) for i in range(options.count)] if known else None
     torch.manual_seed(options.seed)
-    drawn = draw(network, options.count, length, end, options.temperature)
-    for row, mask in zip(drawn.ids.tolist(), drawn.mask.tolist(), strict=True):
-        print(tokenizer.decode([token for token, counts in zip(row, mask, strict=True) if counts and token != end]))
+    under = None if labels is None else torch.tensor(labels)
+    drawn = draw(network, options.count, length, end, options.temperature, under)
+    for i, (row, mask) in enumerate(zip(drawn.ids.tolist(), drawn.mask.tolist(), strict=True)):
+        text = tokenizer.decode([token for token, counts in zip(row, mask, strict=True) if counts and token != end])
+        print(f"{asked[i % len(asked)]} {text}" if len(asked) > 1 else text)
 
 
 def evaluate_options(parser: ArgumentParser) -> None:
@@ -71,7 +79,7 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
 
     network = load_generator(run / "model").network
     source = _source(run, config)
-    evaluation = Evaluation(source, _embed(options.embedder, source))
+    evaluation = Evaluation(source, _embed(options.embedder, source), config.evaluation.judge)
     torch.manual_seed(seed)
     found, _ = evaluation(network, samples, options.temperature)
     real = evaluation.real(samples, seed)
@@ -157,7 +165,7 @@ def sweep(run: Path, options: Namespace, read: Read) -> None:
 
     models = {phase: load_generator(run / folder).network for phase, folder in folders.items()}
     source = _source(run, config)
-    evaluation = Evaluation(source, _embed(options.embedder, source))
+    evaluation = Evaluation(source, _embed(options.embedder, source), config.evaluation.judge)
     quality, diversity = axes(source, options.order)
     found = measure(evaluation, models, temperatures, samples, seed)
     real = evaluation.real(samples, seed)

@@ -16,6 +16,7 @@ from seqgan_kit.learning import OptimizerConfig
 from seqgan_kit.networks.cnn import TextCNN
 from seqgan_kit.players import Baseline, Estimator
 from seqgan_kit.rewards import Reward
+from seqgan_kit.text.classes import JudgeConfig
 from seqgan_kit.text.routes import Route
 from seqgan_kit.text.sources import DataConfig
 from seqgan_kit.token_credit import Credit, MonteCarlo
@@ -60,6 +61,21 @@ class LikelihoodConfig:
 
 
 @dataclass(frozen=True)
+class ClassesConfig:
+    """What the discriminator's auxiliary classifier counts, where texts have labels (AC-GAN; `with_classes`).
+
+    Args:
+        real: weight of -log p(label | text) of real sentences in the discriminator's loss.
+        fake: that of the generator's own; AC-GAN has 1.
+        reward: weight of log p(label | text) in the generator's reward, beside that for being real; 0 has none.
+    """
+
+    real: float = 1.0
+    fake: float = 0.0
+    reward: float = 1.0
+
+
+@dataclass(frozen=True)
 class DiscriminatorConfig:
     """The discriminator and its warm-up.
 
@@ -79,6 +95,7 @@ class DiscriminatorConfig:
         output_decay: weight of 1/2 |w|^2 of its last layer, where it has one called `output`; the paper's code has 0.2.
         real_target: probability that it is asked to find real sentences real with: one-sided label smoothing has 0.9.
         clip_weights: bound of each weight's size (WGAN's has 0.01); 0 has none.
+        classes: of labelled texts, which the network tells apart, too: its last layer, `output`, is made wider.
     """
 
     network: Callable[[int], nn.Module] = TextCNN
@@ -92,6 +109,7 @@ class DiscriminatorConfig:
     output_decay: float = 0.0
     real_target: float = 1.0
     clip_weights: float = 0.0
+    classes: ClassesConfig = field(default_factory=ClassesConfig)
 
     def smoothed_objective(self) -> objectives.Objective:
         """With its labels smoothed. Raises UserError where they can't be."""
@@ -183,12 +201,14 @@ class EvaluationConfig:
         every: steps of the maximum likelihood phase between two evaluations; 0 evaluates at its end only.
         rounds: the same for the adversarial phase.
         seed: of these samples, the same at every evaluation.
+        judge: of labelled texts, the classifier that says whether samples are of their class.
     """
 
     samples: int = 1000
     every: int = 500
     rounds: int = 10
     seed: int = 1234
+    judge: JudgeConfig = field(default_factory=JudgeConfig)
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ TooLong = Literal["error", "drop", "cut"]
 Record = dict[str, object]
 
 INTEGER = re.compile(r"-?[0-9]{1,18}")  # that fits int64
+LABEL = "label"  # the column of a table that holds a sentence's class
 HALF_PAIR = re.compile("[\ud800-\udfff]")  # JSON can hold half a surrogate pair, which is no character
 
 
@@ -35,7 +36,8 @@ class Corpus:
     """The sentences of a file.
 
     lines: the line of the file, from 1, where each text stands.
-    columns: the other columns of a JSONL or CSV file, as long as `texts`; None where a record lacks one.
+    columns: the other columns of a JSONL or CSV file, as long as `texts`; None where a record lacks one. What a line
+        of a labelled file begins with is the column `label`, too.
     """
 
     path: Path
@@ -44,11 +46,11 @@ class Corpus:
     columns: dict[str, list[object]]
 
 
-def read_sentences(path: str | Path, column: str | None = None) -> Corpus:
+def read_sentences(path: str | Path, column: str | None = None, labelled: bool = False) -> Corpus:
     """The sentences of a UTF-8 file, stripped of white space at the ends; blank ones are skipped.
 
     .jsonl, .ndjson: one JSON object a line. .csv, .tsv: the first row names the columns. The sentence is in `column`,
-    "text" unless told otherwise. Any other file: one sentence a line.
+    "text" unless told otherwise. Any other file: one sentence a line; if labelled, its label and a blank before it.
     """
     path = Path(path)
     text = read_text(path)
@@ -64,6 +66,8 @@ def read_sentences(path: str | Path, column: str | None = None) -> Corpus:
             raise UserError(f"{path} is JSON: give JSON lines (.jsonl), one object a line, as `jq -c '.[]'` makes them")
         case _ if column is not None:
             raise UserError(f"--data.column {column} needs a .jsonl, .csv or .tsv file: {path} has one sentence a line")
+        case _ if labelled:
+            records = ((line, _labelled(path, line, sentence)) for line, sentence in _lines(text))
         case _:
             records = ((line, {"text": sentence}) for line, sentence in _lines(text))
     return _corpus(path, records, column or "text")
@@ -88,10 +92,30 @@ def read_token_ids(path: str | Path, vocabulary: int | None = None) -> tuple[lis
     return sequences, vocabulary or max(map(max, sequences)) + 1
 
 
+def labels_of(corpus: Corpus) -> list[str]:
+    """Each text's label. Raises UserError where one is missing, or is no word or whole number."""
+    if LABEL not in corpus.columns:
+        raise UserError(
+            f"{corpus.path} line {corpus.lines[0]}: no column {LABEL!r}: name that of the labels so, or leave out "
+            "--data.labelled"
+        )
+    for line, value in zip(corpus.lines, corpus.columns[LABEL], strict=True):
+        if isinstance(value, bool) or not isinstance(value, str | int) or not str(value).strip():
+            raise UserError(f"{corpus.path} line {line}: the {LABEL} is {short(value)}: give a word or a whole number")
+    return [str(value).strip() for value in corpus.columns[LABEL]]
+
+
 def encode(
     corpus: Corpus, tokenizer: PreTrainedTokenizerBase, max_length: int | None, too_long: TooLong = "error"
 ) -> list[list[int]]:
     """The token ids of every text, without an end token; `too_long` says what becomes of those over `max_length`."""
+    return [ids for _, ids in encode_each(corpus, tokenizer, max_length, too_long)]
+
+
+def encode_each(
+    corpus: Corpus, tokenizer: PreTrainedTokenizerBase, max_length: int | None, too_long: TooLong = "error"
+) -> list[tuple[int, list[int]]]:
+    """The same, and which of the corpus's texts it is, from 0."""
     if max_length is not None and max_length < 1:
         raise UserError(f"--data.max_length {max_length} leaves no tokens: give 1 or more")
     ids: list[list[int]] = tokenizer(
@@ -103,12 +127,12 @@ def encode(
                 f"{corpus.path} line {line}: contains {tokenizer.eos_token}, which ends a sentence: remove it there"
             )
     if max_length is None or max(map(len, ids)) <= max_length:
-        return ids
+        return list(enumerate(ids))
     if too_long == "cut":
-        return [sequence[:max_length] for sequence in ids]
+        return list(enumerate(sequence[:max_length] for sequence in ids))
     if too_long == "error":
         raise _too_long(corpus, [len(sequence) for sequence in ids], max_length)
-    kept = [sequence for sequence in ids if len(sequence) <= max_length]
+    kept = [(place, sequence) for place, sequence in enumerate(ids) if len(sequence) <= max_length]
     if not kept:
         raise UserError(
             f"{corpus.path}: all {len(ids)} sentences are longer than {max_length} tokens, so none is left: "
@@ -200,6 +224,16 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
     for number, line in enumerate(text.split("\n"), start=1):
         if stripped := line.strip():
             yield number, stripped
+
+
+def _labelled(path: Path, line: int, text: str) -> Record:
+    label, *rest = text.split(None, 1)
+    if not rest:
+        raise UserError(
+            f"{path} line {line}: {short(text)} is a label without a sentence, or the other way round: give both, "
+            "as in `1 a good film`"
+        )
+    return {LABEL: label, "text": rest[0]}
 
 
 def json_records(path: Path, text: str, example: str = '{"text": "..."}') -> Iterator[tuple[int, Record]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,8 +13,9 @@ from seqgan_kit import sampling
 from seqgan_kit.distances import Moments, frechet_distance
 from seqgan_kit.learning import Metrics
 from seqgan_kit.networks.residual_text import NoiseToText
-from seqgan_kit.samples import Tokens, concatenate, map_tensors, rows
+from seqgan_kit.samples import LabelledTokens, Tokens, concatenate, map_tensors, rows
 from seqgan_kit.text import metrics
+from seqgan_kit.text.classes import Judge, JudgeConfig
 from seqgan_kit.text.mauve import mauve
 from seqgan_kit.text.models import Generator
 from seqgan_kit.text.sources import Source
@@ -33,13 +35,17 @@ Embed = Callable[[list[str]], Tensor]
 class Evaluation:
     """Scores generators on one source, with reference counts computed once.
 
-    embed: of sentences, for the metrics that compare vectors.
+    embed: of sentences, for the metrics that compare vectors. judge: how the judge of classes learns, which it does as
+    this is made.
     """
 
-    def __init__(self, source: Source, embed: Embed | None = None) -> None:
+    def __init__(self, source: Source, embed: Embed | None = None, judge: JudgeConfig | None = None) -> None:
         self.source, self.embed = source, embed
         self.references: metrics.References | None = None
         self._embedded: dict[int, Tensor] = {}
+        self.judge: Judge | None = None
+        if isinstance(source.train, LabelledTokens):
+            self.judge = Judge(source.train, source.vocabulary, source.labels, judge or JudgeConfig())
         held_out = _tuples(source, source.held_out)
         if source.kind in ("text", "tokens"):
             self.references = metrics.References(held_out, max(ORDERS))
@@ -54,29 +60,33 @@ class Evaluation:
         NLL in nats per token: `nll_gen`, which others call NLL-test, is of held-out data under the generator at that
         temperature, `nll_oracle` of samples under the oracle. BLEU is against the held-out sentences, Self-BLEU
         leave-one-out, what is novel so against the training set, the Jensen-Shannon divergence of n-grams from the
-        held-out sentences. Which there are depends on the source.
+        held-out sentences. Of labelled texts, samples have the labels of held-out ones, under which they are drawn, and
+        `class_accuracy` says how many the judge finds to be of their class. Which there are depends on the source.
         """
         source = self.source
-        drawn = draw(network.eval(), samples, source.length, source.end, temperature)
+        labels = None
+        if isinstance(source.held_out, LabelledTokens):
+            labels = evenly(source.held_out.labels, samples)
+        drawn = draw(network.eval(), samples, source.length, source.end, temperature, labels)
         found: Metrics = {}
         if not isinstance(network, NoiseToText):  # which has no likelihood
             found["nll_gen"] = negative_log_likelihood(network, source.held_out, temperature)
-        scores, texts = self._scores(drawn)
-        return found | scores, texts
+        return found | self._scores(drawn), source.shown(drawn)
 
     def real(self, samples: int, seed: int) -> Metrics:
         """The same of as many sentences of the training set, of which what is a distance is from the held-out ones.
 
         They are drawn by the seed; all where there are fewer. What is novel is so of the held-out sentences instead,
-        and no likelihood is known but the oracle's.
+        the judge's accuracy is that on these, too, and no likelihood is known but the oracle's.
         """
         source = self.source
         count = len(source.train.ids)
         chosen = random.Random(seed).sample(range(count), min(samples, count))
-        scores, _ = self._scores(rows(source.train, torch.tensor(sorted(chosen))))
-        return scores | ({} if source.kind == "oracle" else self._novelty(_tuples(source, source.held_out)))
+        scores = self._scores(rows(source.train, torch.tensor(sorted(chosen))))
+        unseen = {} if source.kind == "oracle" else self._novelty(_tuples(source, source.held_out))
+        return scores | unseen | self._classes(source.held_out)
 
-    def _scores(self, drawn: Tokens) -> tuple[Metrics, list[str]]:
+    def _scores(self, drawn: Tokens) -> Metrics:
         source = self.source
         ids, texts = _tuples(source, drawn), source.decode(drawn)
         found: Metrics = {}
@@ -93,7 +103,13 @@ class Evaluation:
             found |= self._novelty(ids)
             counts = {n: metrics.ngrams(ids, n) for n in DIVERGENCES}
             found |= {f"js{n}": metrics.jensen_shannon(counts[n], self._counts[n]) for n in DIVERGENCES}
-        return found | self._embedding(texts), texts
+        return found | self._classes(drawn) | self._embedding(texts)
+
+    def _classes(self, tokens: Tokens) -> Metrics:
+        if self.judge is None:
+            return {}
+        assert isinstance(tokens, LabelledTokens)
+        return self.judge(tokens)
 
     def _novelty(self, ids: Sequence[tuple[int, ...]]) -> Metrics:
         found = metrics.novelty(ids, self._training, NOVEL)
@@ -115,12 +131,32 @@ class Evaluation:
         return {"frechet_embedding": frechet_distance(*moments), "mauve": mauve(real, fake)}
 
 
-def draw(network: Generator, count: int, length: int, end: int | None, temperature: float = 1.0) -> Tokens:
-    """`count` sequences of at most `length` tokens, each up to and with its end token, on the CPU."""
-    parts = []
+def evenly(values: Tensor, count: int) -> Tensor:
+    """So many of the values, (rows,), each as often as the others or once more, and in their shares where it is fewer
+    than there are and they are sorted."""
+    return values[torch.arange(count) * len(values) // count]
+
+
+def draw(
+    network: Generator,
+    count: int,
+    length: int,
+    end: int | None,
+    temperature: float = 1.0,
+    labels: Tensor | None = None,
+) -> Tokens:
+    """`count` sequences of at most `length` tokens, each up to and with its end token, on the CPU.
+
+    labels: the class of each, (count,), where the generator has classes; then they are LabelledTokens.
+    """
+    parts: list[Tokens] = []
     for start in range(0, count, BLOCK):
-        part = sampling.sample(network, min(BLOCK, count - start), length, end, temperature)
-        parts.append(map_tensors(part, Tensor.cpu))
+        many, given = min(BLOCK, count - start), None if labels is None else labels[start : start + BLOCK]
+        drawn_from: Any = network
+        if given is not None:
+            drawn_from = drawn_from.given(given.to(next(network.parameters()).device))
+        part = map_tensors(sampling.sample(drawn_from, many, length, end, temperature), Tensor.cpu)
+        parts.append(part if given is None else LabelledTokens(part.ids, part.mask, given.cpu()))
     return concatenate(parts)
 
 

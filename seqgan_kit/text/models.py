@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from seqgan_kit.errors import UserError
+from seqgan_kit.networks.class_head import ClassHead
 from seqgan_kit.networks.language_models import LanguageModel, Unprompted
 from seqgan_kit.networks.lstm import LSTMConfig, LSTMGenerator
 from seqgan_kit.networks.residual_text import NoiseToText
@@ -18,19 +19,21 @@ from seqgan_kit.samples import rows
 from seqgan_kit.text import pretrained
 from seqgan_kit.text.config import DiscriminatorConfig, GeneratorConfig
 from seqgan_kit.text.sources import Source
-from seqgan_kit.token_discriminator import check_judged
+from seqgan_kit.token_discriminator import check_judged, compares_rows
 
 SETTINGS = "text.json"
 Generator = LSTMGenerator | Unprompted | NoiseToText
 
 
 class Loaded(NamedTuple):
-    """A saved generator, its tokenizer, and how it ends a text: greatest number of tokens, and the end token's id."""
+    """A saved generator, its tokenizer, and how it ends a text: greatest number of tokens, and the end token's id; and
+    the labels of the classes that it writes texts of, if it has any."""
 
     network: Generator
     tokenizer: PreTrainedTokenizerBase
     length: int
     end: int | None
+    labels: tuple[str, ...] = ()
 
 
 def limits_of(config: GeneratorConfig) -> tuple[int | None, int | None]:
@@ -45,6 +48,10 @@ def build_generator(config: GeneratorConfig, source: Source) -> Generator:
         config.model, config.config, config.lora, source.vocabulary, source.end, pretrained.CAUSAL
     )
     if language is not None:
+        if len(source.labels) > source.vocabulary:
+            raise UserError(
+                f"{source.name} has {len(source.labels)} labels, more than the generator has tokens to tell them by"
+            )
         # a start token that is never emitted would be one more for the head: its place in the text tells it, too
         return Unprompted(language, source.start if source.start < source.vocabulary else 0)
     return LSTMGenerator(
@@ -52,10 +59,11 @@ def build_generator(config: GeneratorConfig, source: Source) -> Generator:
             vocabulary=source.vocabulary,
             embedding=config.embedding,
             hidden=config.hidden,
-            start=source.start,
+            start=source.vocabulary if source.labels else source.start,  # a start token for each class, never emitted
             end=source.end,
             length=source.length,
             deviation=config.deviation,
+            classes=len(source.labels),
         )
     )
 
@@ -68,10 +76,11 @@ def width_of(generator: Generator) -> int:
 
 def check_length(option: str, most: int | None, source: Source) -> None:
     """Raises UserError where the generator can't read the longest text and its start token."""
-    if most is not None and source.length + 1 > most:
+    before = 2 if source.labels else 1
+    if most is not None and source.length + before > most:
         raise UserError(
-            f"{option} takes {most} tokens, but texts have up to {source.length} and a start: give a model that takes "
-            f"more, or --data.max_length {most - 2} --data.too_long cut"
+            f"{option} takes {most} tokens, but texts have up to {source.length} and {before} before them: give a "
+            f"model that takes more, or --data.max_length {most - before - 1} --data.too_long cut"
         )
 
 
@@ -85,7 +94,8 @@ def save_generator(network: Generator, source: Source, folder: Path) -> None:
         network.save_pretrained(folder)
         source.tokenizer.save_pretrained(folder)
         start = getattr(network.config, "start", None)
-    write_json(folder / SETTINGS, {"start": start, "end": source.end, "length": source.length})
+    labels = {"labels": list(source.labels)} if source.labels else {}
+    write_json(folder / SETTINGS, {"start": start, "end": source.end, "length": source.length, **labels})
 
 
 def load_generator(folder: Path) -> Loaded:
@@ -93,11 +103,15 @@ def load_generator(folder: Path) -> Loaded:
     found = pretrained.load(folder, LSTMGenerator, NoiseToText)
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        if isinstance(found, LSTMGenerator | NoiseToText):
+        if isinstance(found, LSTMGenerator | NoiseToText) and not getattr(found.config, "classes", 0):
             return Loaded(found, tokenizer, found.config.length, found.config.end)
         known = json.loads((folder / SETTINGS).read_text("utf-8"))
+        labels = tuple(map(str, known.get("labels", [])))
+        if isinstance(found, LSTMGenerator):
+            return Loaded(found, tokenizer, found.config.length, found.config.end, labels)
         assert isinstance(found, LanguageModel)
-        return Loaded(Unprompted(found, int(known["start"])).eval(), tokenizer, int(known["length"]), known["end"])
+        network = Unprompted(found, int(known["start"])).eval()
+        return Loaded(network, tokenizer, int(known["length"]), known["end"], labels)
     except Exception as error:
         raise pretrained.unloadable(folder, error) from error
 
@@ -108,11 +122,17 @@ def build_discriminator(config: DiscriminatorConfig, source: Source) -> nn.Modul
     def build() -> nn.Module:
         need = source.length, "texts"
         found = pretrained.encoder(config.model, config.config, source.vocabulary, need, source.text)
-        return config.network(source.vocabulary) if found is None else found
+        network = config.network(source.vocabulary) if found is None else found
+        if source.labels and compares_rows(network):
+            raise UserError(
+                "--data.labelled: a discriminator that compares rows tells no classes: leave out its kernels"
+            )
+        return ClassHead(network, len(source.labels)) if source.labels else network
 
     def check(network: nn.Module) -> None:
         some = rows(source.train, slice(2))
-        check_judged(network(some.ids, some.mask), some)
+        judged: Tensor = network(some.ids, some.mask, *some.context)
+        check_judged(judged[..., 0] if source.labels else judged, some)
 
     given = {"model": config.model, "config": config.config}
     return pretrained.checked_discriminator(given, "ids and mask", build, check)

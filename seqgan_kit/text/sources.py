@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import torch
 from transformers import PreTrainedTokenizerBase
 
 from seqgan_kit.errors import UserError
 from seqgan_kit.networks.lstm import LSTMGenerator
-from seqgan_kit.samples import Tokens, rows
+from seqgan_kit.samples import LabelledTokens, Tokens, rows
 from seqgan_kit.text import data as files
 from seqgan_kit.text.tokenizers import Kind, token_id_tokenizer, train_tokenizer
 from seqgan_kit.worlds import captions
@@ -24,6 +26,8 @@ class DataConfig:
     Args:
         path: text file (a sentence a line), .jsonl, .csv or .tsv; unset generates data from `world`.
         column: column of a .jsonl, .csv or .tsv file.
+        labelled: each line of the text file begins with its label and a blank, as in `1 a good film`; of the other
+            files, the column `label` is meant. Texts are then generated for each class.
         tokens: the file holds integer tokens separated by spaces (music, molecules, DNA).
         world: shapes generates captions of little scenes; oracle draws from a random LSTM.
         sentences: how many to generate.
@@ -39,6 +43,7 @@ class DataConfig:
 
     path: str | None = None
     column: str | None = None
+    labelled: bool = False
     tokens: bool = False
     world: Literal["shapes", "oracle"] = "shapes"
     sentences: int = 10_000
@@ -57,7 +62,8 @@ class Source:
     """train, held_out: token sequences. start, end, length: of the generator. vocabulary: what it can emit.
 
     kind: what else is known, which decides the metrics. oracle: the true distribution, where there is one.
-    dropped: sentences that were longer than the limit.
+    dropped: sentences that were longer than the limit. labels: the classes, in order, if texts have any: `train` and
+    `held_out` are then LabelledTokens.
     """
 
     name: str
@@ -71,6 +77,7 @@ class Source:
     length: int
     oracle: LSTMGenerator | None = None
     dropped: int = 0
+    labels: tuple[str, ...] = ()
 
     def summary(self) -> str:
         """What was read, in one line."""
@@ -78,6 +85,9 @@ class Source:
             f"{self.name}: {len(self.train.ids)} sentences to train on, {len(self.held_out.ids)} held out, "
             f"{self.vocabulary} different tokens, at most {self.length} a sentence"
         )
+        if isinstance(self.train, LabelledTokens):
+            counts = Counter(self.labels[i] for i in self.train.labels.tolist())
+            text += f"; labels {', '.join(f'{label} ({counts[label]})' for label in self.labels)}"
         return f"{text}; {self.dropped} longer ones were DROPPED (--data.too_long drop)" if self.dropped else text
 
     def text(self, ids: list[int]) -> str:
@@ -87,6 +97,17 @@ class Source:
     def decode(self, tokens: Tokens) -> list[str]:
         """The sentences as strings, without end token and padding."""
         return self.tokenizer.batch_decode(self.ids(tokens))
+
+    def shown(self, tokens: Tokens) -> list[str]:
+        """The sentences as lines, after their labels, if they have any."""
+        texts = self.decode(tokens)
+        if not isinstance(tokens, LabelledTokens):
+            return texts
+        return [f"{label} {text}" for label, text in zip(self.labels_of(tokens), texts, strict=True)]
+
+    def labels_of(self, tokens: LabelledTokens) -> list[str]:
+        """The label of each sentence."""
+        return [self.labels[i] for i in tokens.labels.tolist()]
 
     def ids(self, tokens: Tokens) -> list[list[int]]:
         """The sentences as lists of ids, without end token and padding."""
@@ -106,6 +127,8 @@ def load(
         raise UserError("--data.held_out_path is given without --data.path: give both")
     if not 0 < config.held_out < 1:
         raise UserError(f"--data.held_out {config.held_out}: give a share between 0 and 1")
+    if config.labelled and (config.path is None or config.tokens):
+        raise UserError("--data.labelled needs a file of text, --data.path: generated data and tokens have no labels")
     if config.path is None and config.sentences < 2:
         raise UserError(f"--data.sentences {config.sentences}: give at least 2")
     numbers = "--data.tokens true" if config.tokens else "--data.world oracle"
@@ -122,11 +145,11 @@ def _text_file(
     config: DataConfig, seed: int, tokenizer: PreTrainedTokenizerBase | None, vocabulary: int | None
 ) -> Source:
     assert config.path is not None
-    corpus = files.read_sentences(config.path, config.column)
+    corpus = files.read_sentences(config.path, config.column, config.labelled)
     if config.held_out_path is None:
         train, held_out = _divide(corpus, config.held_out, seed)
     else:
-        train, held_out = corpus, files.read_sentences(config.held_out_path, config.column)
+        train, held_out = corpus, files.read_sentences(config.held_out_path, config.column, config.labelled)
     return _text(Path(config.path).name, "text", train, held_out, config, tokenizer, vocabulary)
 
 
@@ -137,9 +160,13 @@ def _shapes(config: DataConfig, seed: int, tokenizer: PreTrainedTokenizerBase | 
 
 
 def _divide(corpus: files.Corpus, held_out: float, seed: int) -> tuple[files.Corpus, files.Corpus]:
-    parts = files.split(list(zip(corpus.texts, corpus.lines, strict=True)), held_out, seed)
-    first, second = (files.Corpus(corpus.path, [t for t, _ in part], [n for _, n in part], {}) for part in parts)
+    first, second = (_some(corpus, part) for part in files.split(range(len(corpus.texts)), held_out, seed))
     return first, second
+
+
+def _some(corpus: files.Corpus, places: list[int]) -> files.Corpus:
+    columns = {name: [values[i] for i in places] for name, values in corpus.columns.items()}
+    return files.Corpus(corpus.path, [corpus.texts[i] for i in places], [corpus.lines[i] for i in places], columns)
 
 
 def _text(
@@ -159,26 +186,57 @@ def _text(
             "the tokenizer of --generator.model has no eos_token, so what ends a text? Give it one: "
             "AutoTokenizer.from_pretrained(FOLDER, eos_token=TOKEN).save_pretrained(FOLDER)"
         )
-    encoded = files.encode(train, tokenizer, config.max_length, config.too_long)
+    encoded = files.encode_each(train, tokenizer, config.max_length, config.too_long)
     # evaluation is on whole sentences that fit, never on what was cut
-    other = files.encode(
+    other = files.encode_each(
         held_out, tokenizer, config.max_length, "drop" if config.too_long == "cut" else config.too_long
     )
     if not other:
         raise UserError(f"no held-out sentence of {held_out.path} has at most {config.max_length} tokens")
-    length = max(map(len, encoded)) + 1
+    dropped = len(train.texts) + len(held_out.texts) - len(encoded) - len(other)
+    tokens, others = (files.to_tokens([ids for _, ids in some], boundary, boundary) for some in (encoded, other))
+    labels: tuple[str, ...] = ()
+    if config.labelled:
+        train, held_out = (_some(c, [i for i, _ in some]) for c, some in ((train, encoded), (held_out, other)))
+        labels = _classes(train)
+        tokens, others = _labelled(train, tokens, labels), _labelled(held_out, others, labels)
     return Source(
         name=name,
         kind=kind,
-        train=files.to_tokens(encoded, boundary, boundary),
-        held_out=files.to_tokens(other, boundary, boundary),
+        train=tokens,
+        held_out=others,
         tokenizer=tokenizer,
         vocabulary=max(len(tokenizer), vocabulary or 0),
         start=tokenizer.bos_token_id if isinstance(tokenizer.bos_token_id, int) else boundary,
         end=boundary,
-        length=length,
-        dropped=len(train.texts) + len(held_out.texts) - len(encoded) - len(other),
+        length=max(len(ids) for _, ids in encoded) + 1,
+        dropped=dropped,
+        labels=labels,
     )
+
+
+def _classes(corpus: files.Corpus) -> tuple[str, ...]:
+    """The different labels, in order."""
+    labels = sorted(set(files.labels_of(corpus)))
+    if len(labels) < 2:
+        raise UserError(
+            f"{corpus.path}: all sentences to train on have the label {labels[0]!r}: give two classes or more, or "
+            "leave out --data.labelled"
+        )
+    return tuple(labels)
+
+
+def _labelled(corpus: files.Corpus, tokens: Tokens, labels: tuple[str, ...]) -> LabelledTokens:
+    """The corpus's tokens with its labels. Raises UserError for one that is none of `labels`."""
+    number = {label: i for i, label in enumerate(labels)}
+    found = files.labels_of(corpus)
+    for line, label in zip(corpus.lines, found, strict=True):
+        if label not in number:
+            raise UserError(
+                f"{corpus.path} line {line}: the label {label!r} is that of no sentence to train on, which have "
+                f"{files.listed(labels[:8])}{', ...' if len(labels) > 8 else ''}"
+            )
+    return LabelledTokens(tokens.ids, tokens.mask, torch.tensor([number[label] for label in found]))
 
 
 def _token_file(config: DataConfig, seed: int) -> Source:

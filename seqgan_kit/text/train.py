@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from seqgan_kit import objectives
 from seqgan_kit.engine import Engine
 from seqgan_kit.errors import UserError
 from seqgan_kit.learning import Learner, Metrics, OptimizerConfig
@@ -17,9 +18,10 @@ from seqgan_kit.networks.value_head import ValueHead
 from seqgan_kit.players import Discriminator, GeneratorPlayer
 from seqgan_kit.provenance import config_yaml, write_json
 from seqgan_kit.report import write_report
-from seqgan_kit.samples import Tokens
+from seqgan_kit.samples import LabelledTokens, Tokens
 from seqgan_kit.stream import Stream
 from seqgan_kit.text.config import ControlConfig, TextConfig
+from seqgan_kit.text.data import LABEL
 from seqgan_kit.text.evaluation import Evaluation
 from seqgan_kit.text.models import (
     Generator,
@@ -56,6 +58,8 @@ def train(config: TextConfig, config_text: str = "", resume: bool = False) -> Pa
     network = (None if route is None else route.network(source)) or build_generator(config.generator, source)
     judge = build_discriminator(config.discriminator, source)
     if route is not None:
+        if source.labels:
+            raise UserError("--adversarial.route draws no texts of a class: leave it out, or --data.labelled")
         route.check(config, source, judge)
     with Engine(config.run, "text", config_text or config_yaml(config), resume) as engine:
         if engine.is_main:
@@ -83,7 +87,7 @@ class _Parts:
     ) -> None:
         self.engine, self.config, self.source = engine, config, source
         self.network = network
-        self.evaluation = Evaluation(source)
+        self.evaluation = Evaluation(source, judge=config.evaluation.judge)
         self.control_network = deepcopy(self.network)
         self.mle = engine.learner("generator", self.network, config.likelihood.optimizer)
         self.control = engine.learner("control", self.control_network, config.likelihood.optimizer)
@@ -121,6 +125,10 @@ class _Parts:
 
     def _policy(self, learner: Learner, judge: nn.Module) -> TokenPolicy:
         config, source = self.config.adversarial, self.source
+        objective, odds = self.config.discriminator.objective(), objectives.airl()
+        if source.labels:
+            weight = self.config.discriminator.classes.reward
+            objective, odds = (objectives.with_classes(one, reward=weight) for one in (objective, odds))
         # its own copy of the weights is made on the device where the network now is
         credit = config.credit(self.network, source.length, source.end)
         self.engine.keep("credit", credit)
@@ -130,7 +138,7 @@ class _Parts:
             config.batch_size,
             source.length,
             source.end,
-            self.config.discriminator.objective().reward,
+            objective.reward,
             credit,
             config.baseline,
             config.estimator,
@@ -138,9 +146,11 @@ class _Parts:
             config.rewards,
             source.decode,
             config.discriminator_weight,
+            _columns(source) if source.labels else None,
             critic=self._critic(),
             given=self._given if config.prefix else None,
             prefixes=prefixes_at_once(judge),
+            odds=odds.reward,
         )
 
     def _critic(self) -> Critic | None:
@@ -156,11 +166,14 @@ class _Parts:
 
     def _discriminator(self, learner: Learner, prefixes: bool) -> Discriminator[Tokens]:
         config = self.config.discriminator
+        objective, classes = config.smoothed_objective(), config.classes
+        if self.source.labels:
+            objective = objectives.with_classes(objective, classes.real, classes.fake, classes.reward)
         return Discriminator(
             self.engine,
             learner,
             config.batch_size,
-            config.smoothed_objective(),
+            objective,
             call,
             _output_decay(learner.network, config.output_decay) if config.output_decay else None,
             config.passes,
@@ -245,6 +258,16 @@ def _output_decay(network: nn.Module, weight: float) -> Callable[[nn.Module, Tok
     return lambda module, real, fake: weight / 2 * sum(p.square().sum() for p in output.parameters())  # type: ignore[return-value]
 
 
+def _columns(source: Source) -> Callable[[Tokens], dict[str, list[str]]]:
+    """What users' rewards may ask for beside the texts."""
+
+    def columns(tokens: Tokens) -> dict[str, list[str]]:
+        assert isinstance(tokens, LabelledTokens)
+        return {LABEL: source.labels_of(tokens)}
+
+    return columns
+
+
 def _check_credit(credit: Credit, network: nn.Module, repeats: int) -> None:
     """Raises UserError for parts that would mislead each other."""
     if isinstance(credit, LikelihoodRatio) and credit.group not in (None, repeats):
@@ -281,7 +304,12 @@ def _check_sizes(config: TextConfig, source: Source) -> None:
         ("--adversarial.prefix", adversarial.prefix, 0),
         ("--adversarial.turns.repeats", adversarial.turns.repeats, 1),
         ("--discriminator.clip_weights", critic.clip_weights, 0),
+        ("--discriminator.classes.real", critic.classes.real, 0),
+        ("--discriminator.classes.fake", critic.classes.fake, 0),
         ("--evaluation.samples", config.evaluation.samples, 2),
+        ("--evaluation.judge.steps", config.evaluation.judge.steps, 1),
+        ("--evaluation.judge.batch_size", config.evaluation.judge.batch_size, 1),
+        ("--evaluation.judge.filters", config.evaluation.judge.filters, 1),
         ("--run.log_every", config.run.log_every, 1),
         *((f"{name}.accumulate", part.accumulate, 1) for name, part in _optimizers(config)),
         *((f"{name}.lr", part.lr, 0) for name, part in _optimizers(config)),

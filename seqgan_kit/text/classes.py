@@ -1,0 +1,87 @@
+"""An independent judge of classes: a classifier that learns from real text alone, and has no part in the game."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from seqgan_kit.learning import Metrics
+from seqgan_kit.networks.cnn import TextCNN
+from seqgan_kit.samples import LabelledTokens, rows, size, trimmed
+from seqgan_kit.stream import Stream
+
+CHUNK = 256  # texts classified at a time
+SEED = 20_140_825  # its own: the same judge for all seeds of a run
+
+
+@dataclass(frozen=True)
+class JudgeConfig:
+    """The classifier that says of which class a text is, after Kim 2014 (CNN-rand), and its training by Adam.
+
+    Args:
+        steps: batches.
+        batch_size: sentences of the training set in each.
+        lr: learning rate.
+        filters: of each of the widths 3, 4, 5.
+        dropout: share of features dropped in training.
+    """
+
+    steps: int = 500
+    batch_size: int = 64
+    lr: float = 1e-3
+    filters: int = 64
+    dropout: float = 0.5
+
+
+class Judge:
+    """Trained as it is made, on the CPU; the global random numbers stay as they are.
+
+    train: real texts. vocabulary: number of token ids. labels: the names of their classes.
+    """
+
+    def __init__(self, train: LabelledTokens, vocabulary: int, labels: tuple[str, ...], config: JudgeConfig) -> None:
+        self.labels = labels
+        with torch.random.fork_rng():
+            torch.manual_seed(SEED)
+            self.network = _classifier(vocabulary, len(labels), config)
+            _learn(self.network, train, config)
+
+    def __call__(self, texts: LabelledTokens) -> Metrics:
+        """The share of texts that are found to be of their class: of all, and of each class that there is.
+
+        It can be no better than what the judge makes of real texts that it has not seen.
+        """
+        right = (self.classes(texts) == texts.labels).float()
+        found = {"class_accuracy": right.mean().item()}
+        for i, label in enumerate(self.labels):
+            own = texts.labels == i
+            if own.any():
+                found[f"class_accuracy_{label}"] = right[own].mean().item()
+        return found
+
+    @torch.no_grad()
+    def classes(self, texts: LabelledTokens) -> Tensor:
+        """The likeliest class of each, (batch,)."""
+        parts = (trimmed(rows(texts, slice(i, i + CHUNK))) for i in range(0, size(texts), CHUNK))
+        return torch.cat([self.network(some.ids, some.mask).argmax(1) for some in parts])
+
+
+def _classifier(vocabulary: int, classes: int, config: JudgeConfig) -> nn.Module:
+    network = TextCNN(vocabulary, windows=(3, 4, 5), filters=(config.filters,) * 3, dropout=config.dropout)
+    network.output = nn.Linear(network.output.in_features, classes)
+    return network
+
+
+def _learn(network: nn.Module, train: LabelledTokens, config: JudgeConfig) -> None:
+    optimizer = torch.optim.Adam(network.parameters(), config.lr)
+    batches = Stream(train, SEED)
+    for _ in range(config.steps):
+        some = batches.take(min(config.batch_size, size(train)))
+        assert isinstance(some, LabelledTokens)
+        F.cross_entropy(network(some.ids, some.mask), some.labels).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    network.eval()
