@@ -17,11 +17,6 @@ from torch.nn import functional as F
 from seqgan_kit.samples import Images, Tokens
 
 
-def the_logit_itself(logits: Tensor) -> Tensor:
-    """What a network gives, where that is a logit and nothing more."""
-    return logits
-
-
 @dataclass(frozen=True)
 class Objective:
     """A discriminator's game, as pure functions.
@@ -40,7 +35,7 @@ class Objective:
     reward: Callable[[Tensor], Tensor]
     distance: Callable[[Any, Any], Tensor] | None = None
     pathwise: Callable[[Tensor, Tensor], Tensor] | None = None
-    logit: Callable[[Tensor], Tensor] = the_logit_itself
+    logit: Callable[[Tensor], Tensor] = lambda judged: judged
 
     def __call__(self) -> Objective:
         return self

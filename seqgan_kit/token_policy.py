@@ -13,7 +13,6 @@ from seqgan_kit import credit as credits
 from seqgan_kit import estimators, rewards, sampling
 from seqgan_kit.engine import Engine
 from seqgan_kit.learning import Learner, Metrics
-from seqgan_kit.objectives import the_logit_itself
 from seqgan_kit.players import Baseline, Estimator, Score
 from seqgan_kit.samples import Tokens, rows, size
 from seqgan_kit.token_credit import Credit
@@ -101,7 +100,7 @@ class TokenPolicy:
     teacher_forcing: int = 0
     prefixes: Callable[[Tokens], Tensor] | None = None
     given: Callable[[], int] | None = None
-    odds: Callable[[Tensor], Tensor] = the_logit_itself
+    odds: Callable[[Tensor], Tensor] = lambda judged: judged
 
     def sample(self, real: Tokens) -> Tokens:
         network = sampling.under(self.learner.network.eval(), real)

@@ -41,6 +41,7 @@ F_GAN, LEARNING, MINIBATCH = "f_gan.py", "learning.py", "networks/minibatch.py"
 GRAMS, MAUVE, EVALUATED = "text/metrics.py", "text/mauve.py", "text/evaluation.py"
 SPREAD, TRADE_OFF = "report/spread.py", "report/tradeoff.py"
 SOFT, SOFT_TEXT, ROUTES = "networks/soft.py", "soft_text.py", "text/routes.py"
+CLASS_HEAD, CLASSES, SOURCES = "networks/class_head.py", "text/classes.py", "text/sources.py"
 IMPROVEMENT, FEATURES, GAME = "imitation/improvement.py", "imitation/discriminator.py", "imitation/game.py"
 
 
@@ -55,6 +56,98 @@ class Mutant(NamedTuple):
 
 
 MUTANTS = [
+    # texts of classes
+    Mutant(
+        OBJECTIVES,
+        "- real * of_real[..., 1].mean()",
+        "+ real * of_real[..., 1].mean()",
+        "test_labelled_text.py::test_the_objective_with_classes_by_hand",
+        True,
+    ),
+    Mutant(
+        OBJECTIVES,
+        "- fake * of_fake[..., 1].mean()",
+        "- fake * of_real[..., 1].mean()",
+        "test_labelled_text.py::test_the_objective_with_classes_by_hand",
+    ),
+    Mutant(
+        OBJECTIVES,
+        "+ reward * judged[..., 1]",
+        "- reward * judged[..., 1]",
+        "test_labelled_text.py::test_the_objective_with_classes_by_hand",
+    ),
+    Mutant(
+        OBJECTIVES,
+        "logit=lambda judged: judged[..., 0]",
+        "logit=lambda judged: judged[..., 1]",
+        "test_labelled_text.py::test_the_discriminator_learns_both",
+    ),
+    Mutant(
+        TOKEN_POLICY,
+        "self.policy.odds(logits)",
+        "logits[..., 0]",
+        "test_labelled_text.py::test_the_likelihood_ratio_is_multiplied_by_the_label_s_probability",
+    ),
+    Mutant(
+        CLASS_HEAD,
+        "wide.weight[:1] = narrow.weight",
+        "pass",
+        "test_labelled_text.py::test_the_head_gives_the_logit_and_the_label_s_log_probability",
+    ),
+    Mutant(
+        CLASS_HEAD,
+        "logits.log_softmax(-1)",
+        "logits.sigmoid().log()",
+        "test_labelled_text.py::test_the_head_gives_the_logit_and_the_label_s_log_probability",
+    ),
+    Mutant(
+        LSTM,
+        "first if labels is None else first + labels",
+        "first",
+        "test_labelled_text.py::test_a_class_is_the_first_token_read",
+    ),
+    Mutant(
+        LSTM,
+        "return self.network.start(batch, self.labels)",
+        "return self.network.start(batch, self.labels * 0)",
+        "test_labelled_text.py::test_what_is_drawn_is_what_is_differentiated",
+    ),
+    Mutant(
+        LANGUAGE_MODELS,
+        "torch.cat([history, labels.unsqueeze(1)], dim=1)",
+        "torch.cat([labels.unsqueeze(1), history], dim=1)",
+        "test_labelled_text.py::test_an_unprompted_model_reads_the_class_after_its_start",
+    ),
+    Mutant(
+        ORACLE,
+        "found: Tensor = network(ids, *tokens.context)",
+        "found: Tensor = network(ids, *(c * 0 for c in tokens.context))",
+        "test_labelled_text.py::test_likelihood_is_that_under_the_right_label",
+    ),
+    Mutant(
+        CLASSES,
+        "right[own].mean()",
+        "right.mean()",
+        "test_labelled_text.py::test_the_judge_tells_classes_of_real_text_and_disturbs_nothing",
+    ),
+    Mutant(
+        EVALUATED,
+        "torch.arange(count) * len(values) // count",
+        "torch.arange(count) % len(values)",
+        "test_labelled_text.py::test_labels_of_samples_are_in_the_held_out_shares",
+    ),
+    Mutant(
+        EVALUATED,
+        "unseen | self._classes(source.held_out)",
+        "unseen",
+        "test_labelled_text.py::test_a_run_keeps_its_labels",
+    ),
+    Mutant(
+        SOURCES,
+        "_some(c, [i for i, _ in some])",
+        "_some(c, list(range(len(some))))",
+        "test_labelled_text.py::test_a_source_has_its_labels_in_order",
+    ),
     # soft text
     Mutant(
         OBJECTIVES,
@@ -187,7 +280,12 @@ MUTANTS = [
         "group * log_ratio.view(-1, group).sigmoid()",
         "test_maligan.py",
     ),
-    Mutant(TOKEN_POLICY, "* (logits - self.policy.reward(logits))", "* logits", "test_maligan.py"),
+    Mutant(
+        TOKEN_POLICY,
+        "(self.policy.odds(logits) - self.policy.reward(logits))",
+        "self.policy.odds(logits)",
+        "test_maligan.py",
+    ),
     Mutant(TOKEN_POLICY, "credit = credit + (fake.mask & ~own)", "credit = credit + 0", "test_maligan.py"),
     Mutant(TOKEN_POLICY, "own[:, : self.given()] = False", "own[:, : self.given() - 1] = False", "test_maligan.py"),
     Mutant(SAMPLING, "tokens = given[alive, t]", "tokens = given[: len(alive), t]", "test_maligan.py"),
@@ -478,7 +576,7 @@ MUTANTS = [
     Mutant(OUTPUT, "to_bias += slope.sum(0)", "to_bias = slope.sum(0)", "test_networks.py::test_log_probs_equal_torch"),
     Mutant(
         LSTM,
-        "F.pad(ids[:, :-1], (1, 0), value=self.config.start)",
+        "torch.cat([self._first(len(ids), labels).unsqueeze(1), ids[:, :-1]], dim=1)",
         "ids",
         "test_networks.py::test_lstm_equals_its_equations",
     ),
@@ -1469,8 +1567,8 @@ MUTANTS = [
     ),
     Mutant(
         ORACLE,
-        "output.bias / temperature",
-        "output.bias",
+        ".float() / temperature",
+        ".float()",
         "test_sweep.py::test_the_likelihood_is_that_of_what_is_drawn_at_the_temperature",
     ),
     Mutant(SPREAD, "student_t(count - 1)", "student_t(count)", "test_spread.py::test_spread_by_hand", True),

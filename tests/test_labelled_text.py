@@ -465,6 +465,11 @@ def test_the_judge_tells_classes_of_real_text_and_disturbs_nothing(tmp_path: Pat
     swapped = first(replace(source.held_out, labels=1 - source.held_out.labels))
     assert swapped["class_accuracy"] == pytest.approx(1 - found["class_accuracy"])
     assert swapped["class_accuracy_no"] == pytest.approx(1 - found["class_accuracy_yes"])
+    first_yes = int(source.held_out.labels.argmax())
+    wrong = source.held_out.labels.clone()
+    wrong[first_yes] = 0  # of which the judge is not to be persuaded
+    mixed = first(replace(source.held_out, labels=wrong))
+    assert mixed["class_accuracy_no"] < mixed["class_accuracy"] < mixed["class_accuracy_yes"]
 
 
 def test_labels_of_samples_are_in_the_held_out_shares() -> None:

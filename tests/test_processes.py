@@ -23,7 +23,10 @@ import runs
 import two_processes
 
 ADDRESS = {"GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
-PLAYERS = ("maximum likelihood", "reinforce", "likelihood ratio", "discriminator")
+PLAYERS = (
+    *("maximum likelihood", "reinforce", "likelihood ratio", "discriminator"),
+    *("reinforce of classes", "discriminator of classes"),
+)
 
 
 def port() -> str:
@@ -110,7 +113,7 @@ def test_no_gradient_reaches_the_other_player(found: tuple[dict[str, Tensor], li
     one, two = found
     for each in (one, *two):
         leaks = {name: value.item() for name, value in each.items() if name.startswith("leak ")}
-        assert len(leaks) == 9
+        assert len(leaks) == 2 * len(PLAYERS) + 1
         assert not any(leaks.values()), leaks
 
 
@@ -120,7 +123,7 @@ def test_weights_are_equal_on_both_after_each_update(
     """The same step on both processes, bit for bit; and a step that goes round the wrapper would be noticed."""
     _, (first, second) = found
     names = [name for name in first if name.startswith("after ")] + ["wrapped"]
-    assert len(names) == 9
+    assert len(names) == 2 * len(PLAYERS) + 1
     assert all(torch.equal(first[name], second[name]) for name in names)
     assert not torch.equal(first["bare"], second["bare"]), "ranks drift apart where the bare network is differentiated"
 

@@ -22,15 +22,17 @@ from torch import Tensor, nn
 from seqgan_kit import objectives
 from seqgan_kit.engine import Engine, RunConfig
 from seqgan_kit.learning import Learner, OptimizerConfig
+from seqgan_kit.networks.class_head import ClassHead
 from seqgan_kit.networks.cnn import TextCNN
 from seqgan_kit.networks.lstm import LSTMConfig, LSTMGenerator
 from seqgan_kit.players import Discriminator
-from seqgan_kit.samples import Tokens, rows
+from seqgan_kit.samples import LabelledTokens, Tokens, rows
 from seqgan_kit.text import train as text
 from seqgan_kit.token_credit import Credit, LikelihoodRatio, SampleReward
+from seqgan_kit.token_discriminator import call
 from seqgan_kit.token_policy import TokenPolicy, likelihood_loss
 
-VOCABULARY, TIME, ROWS, END = 7, 5, 8, 6
+VOCABULARY, TIME, ROWS, END, CLASSES = 7, 5, 8, 6, 3
 
 
 class ByPlace(Credit):
@@ -52,32 +54,37 @@ def share(tokens: Tokens, engine: Engine) -> Tokens:
     """This process's rows, cut to its own longest one, as its own samples are."""
     mine = rows(tokens, slice(engine.rank, None, engine.processes))
     longest = int(mine.mask.sum(1).max())
-    return Tokens(mine.ids[:, :longest], mine.mask[:, :longest])
+    return replace(mine, ids=mine.ids[:, :longest], mask=mine.mask[:, :longest])
+
+
+def labelled(tokens: Tokens) -> LabelledTokens:
+    """The same rows, each of a class."""
+    return LabelledTokens(tokens.ids, tokens.mask, torch.arange(len(tokens.ids)) % CLASSES)
 
 
 class Parts:
     """A generator and a discriminator with the same initial weights on every process."""
 
-    def __init__(self, engine: Engine, name: str, accumulate: int = 1) -> None:
+    def __init__(self, engine: Engine, name: str, accumulate: int = 1, classes: int = 0) -> None:
         torch.manual_seed(3)
         config = OptimizerConfig(lr=1e-2, clip=0.0, accumulate=accumulate)
         network = LSTMGenerator(
-            LSTMConfig(vocabulary=VOCABULARY, embedding=6, hidden=6, start=END, end=END, length=TIME, deviation=0.5)
+            LSTMConfig(VOCABULARY, 6, 6, start=END, end=END, length=TIME, deviation=0.5, classes=classes)
         )
         critic = TextCNN(VOCABULARY, 6, (1, 2), (4, 4), dropout=0.0)
         critic.output.weight.data *= 10  # so that rewards differ
+        judge = ClassHead(critic, classes) if classes else critic
         self.generator = engine.learner(f"generator {name}", network, config)
-        self.critic = engine.learner(f"discriminator {name}", critic, config)
-        objective = objectives.seqgan()
+        self.critic = engine.learner(f"discriminator {name}", judge, config)
+        objective = objectives.with_classes(objectives.seqgan(), fake=0.5) if classes else objectives.seqgan()
         self.policy = TokenPolicy(engine, self.generator, ROWS, TIME, END, objective.reward, ByPlace())
-        self.discriminator: Discriminator[Tokens] = Discriminator(
-            engine, self.critic, ROWS, objective, lambda module, tokens: module(tokens.ids, tokens.mask)
-        )
+        self.discriminator: Discriminator[Tokens] = Discriminator(engine, self.critic, ROWS, objective, call)
 
 
 def gradients(engine: Engine) -> Iterator[tuple[str, Tensor]]:
     """The gradients of every player's update, as its optimiser gets them; and what else must be equal or not."""
     real, fake = share(batch(0), engine), share(batch(1), engine)
+    of_classes = [share(labelled(batch(seed)), engine) for seed in range(2)]
     for accumulate in (1, 2):
         updates: dict[str, Callable[[Parts], object]] = {
             "maximum likelihood": lambda parts: engine.update(
@@ -90,11 +97,13 @@ def gradients(engine: Engine) -> Iterator[tuple[str, Tensor]]:
                 parts.policy, credit=LikelihoodRatio(parts.generator.network, TIME, END), given=lambda: 1
             ).update(real, fake, parts.discriminator.score),
             "discriminator": lambda parts: parts.discriminator.update(real, fake),
+            "reinforce of classes": lambda parts: parts.policy.update(*of_classes, parts.discriminator.score),
+            "discriminator of classes": lambda parts: parts.discriminator.update(*of_classes),
         }
         for name, update in updates.items():
-            parts = Parts(engine, f"{name} {accumulate}", accumulate)
+            parts = Parts(engine, f"{name} {accumulate}", accumulate, CLASSES if "classes" in name else 0)
             learner, other = parts.generator, parts.critic
-            if name == "discriminator":
+            if name.startswith("discriminator"):
                 learner, other = other, learner
             seen = watch(learner)
             update(parts)
