@@ -84,9 +84,10 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
     found, _ = evaluation(network, samples, options.temperature)
     real = evaluation.real(samples, seed)
     print(f"on {samples} samples, seed {seed}, temperature {options.temperature:g}; {_real_is(source, samples)}")
-    print(f"{'':<20}{'model':>10}{REAL:>12}")
+    width = max([20, *(len(name) + 1 for name in found)])
+    print(f"{'':<{width}}{'model':>10}{REAL:>12}")
     for name, value in found.items():
-        print(f"{name:<20}{value:>10.4f}{f'{real[name]:.4f}' if name in real else '-':>12}")
+        print(f"{name:<{width}}{value:>10.4f}{f'{real[name]:.4f}' if name in real else '-':>12}")
     print(CONVENTION)
     content: dict[str, Any] = {"samples": samples, "seed": seed, "temperature": options.temperature}
     write_json(run / "evaluation.json", {**content, "embedder": options.embedder, "metrics": found, "real": real})
