@@ -28,7 +28,7 @@ demo: $(READY) ## train SeqGAN on captions of little scenes; ARGS="--help"
 	$(BIN)/seqgan-kit train text --config recipes/shapes.yaml $(ARGS)
 
 bench: $(READY) ## measure against the straightforward ways and peers; ONLY=text ARGS="--threads 2"
-	for name in $(or $(ONLY),text gail pictures dialogue); do $(BIN)/python benchmarks/$$name.py $(ARGS) || exit 1; done
+	for name in $(or $(ONLY),text variance gail pictures dialogue); do $(BIN)/python benchmarks/$$name.py $(ARGS) || exit 1; done
 
 clean: ## remove .venv, caches and build products; runs/ stays
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

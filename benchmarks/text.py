@@ -8,6 +8,8 @@ Sizes of the SeqGAN paper's synthetic experiment: vocabulary 5000, length 20, LS
   generation     the completions of it alone
   likelihood     a batch of maximum likelihood: forward, backward, Adam; straightforwardly F.cross_entropy of all logits
   discriminator  a batch of 64 real and 64 fake ones; straightforwardly a Conv2d per width, a rectifier, max-pooling
+  round          a generator step with its credit, then 5 of the discriminator on fresh samples; straightforwardly by
+                 the straightforward parts of the others
   sampling       2,560 sequences, and at length 40; straightforwardly by torch.multinomial
   gpt2           256 texts of a 2-layer GPT-2: `sampling.sample`, and `generate(do_sample=True, top_k=0)`
   bleu           BLEU-2..5 of 10,000 sentences against 10,000, and leave-one-out Self-BLEU-2..5 of 10,000; nltk in a
@@ -200,6 +202,18 @@ class PlainCNN(nn.Module):
         return self.output(self.dropout(gate * F.relu(self.transform(found)) + (1 - gate) * found)).squeeze(1)
 
 
+class Masked(nn.Module):
+    """The same, called as ours."""
+
+    def __init__(self, critic: PlainCNN) -> None:
+        super().__init__()
+        self.critic = critic
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        logits: Tensor = self.critic(ids)
+        return logits
+
+
 def discriminator(options: argparse.Namespace) -> dict[str, Any]:
     mask = torch.ones(BATCH, LENGTH, dtype=torch.bool)
     real, fake = (Tokens(torch.randint(VOCABULARY, (BATCH, LENGTH)), mask) for _ in range(2))
@@ -217,6 +231,54 @@ def discriminator(options: argparse.Namespace) -> dict[str, Any]:
         step(critic(both.ids, both.mask), optimizer)
 
     return compare("discriminator", ours, lambda: step(other(both.ids), plain), 10, 10)
+
+
+def whole_round(options: argparse.Namespace) -> dict[str, Any]:
+    network, other, critic, plain_critic = generator().train(), generator().train(), TextCNN(VOCABULARY), PlainCNN()
+    mask, empty = torch.ones(BATCH, LENGTH, dtype=torch.bool), torch.empty(BATCH, 0, dtype=torch.int64)
+    real = Tokens(torch.randint(VOCABULARY, (BATCH, LENGTH)), mask)
+    monte_carlo = MonteCarlo(network, LENGTH, None, ROLLOUTS, lag=0.0)
+    ours_g, ours_d = (
+        build_optimizer(network, OptimizerConfig(lr=1e-2)),
+        build_optimizer(critic, OptimizerConfig(lr=1e-4)),
+    )
+    plain_g, plain_d = (torch.optim.Adam(one.parameters(), lr=1e-4) for one in (other, plain_critic))
+    score, plain_score = Scores(critic), Scores(Masked(plain_critic))
+
+    def improve(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    def told_apart(logits: Tensor) -> Tensor:
+        return objectives.logistic_loss(logits[:BATCH], logits[BATCH:])
+
+    def ours() -> None:
+        critic.eval()
+        with torch.no_grad():
+            drawn = sampling.sample(network, BATCH, LENGTH, None)
+            credit = monte_carlo(drawn, score(drawn), score)
+        log_probs = network(drawn.ids)
+        improve(ours_g, estimators.reinforce(log_probs, log_probs.detach(), credit, mask))
+        critic.train()
+        for _ in range(5):
+            both = concatenate([real, sampling.sample(network, BATCH, LENGTH, None)])
+            improve(ours_d, told_apart(critic(both.ids, both.mask)))
+
+    def straightforward() -> None:
+        plain_critic.eval()
+        with torch.no_grad():
+            drawn = Tokens(plain_completion(other, empty, BATCH), mask)
+        credit = plain_credit(other, drawn, plain_score)
+        log_probs = other.output(other.features(drawn.ids)).log_softmax(-1).gather(2, drawn.ids.unsqueeze(2)).squeeze(2)
+        improve(plain_g, -(log_probs * credit).sum() / BATCH)
+        plain_critic.train()
+        for _ in range(5):
+            with torch.no_grad():
+                fake = plain_completion(other, empty, BATCH)
+            improve(plain_d, told_apart(plain_critic(torch.cat([real.ids, fake]))))
+
+    return compare("round", ours, straightforward, 3, 1)
 
 
 def sampled(options: argparse.Namespace) -> dict[str, Any]:
@@ -312,6 +374,7 @@ SECTIONS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "generation": generation,
     "likelihood": likelihood,
     "discriminator": discriminator,
+    "round": whole_round,
     "sampling": sampled,
     "gpt2": gpt2,
     "bleu": bleu,

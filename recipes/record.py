@@ -5,7 +5,9 @@ python recipes/record.py                      renew the tables from the records
 
 Runs of imitation, of all tasks and seeds, are one record and one table, a row for each task and number of trajectories.
 So are runs of images: a row for each name of a run folder without its seed, `gan_cls-0`, `gan_cls-1` and so on; and
-runs of dialogue by several generators and credits, which their folders name: `topical_lstm_regs-0`, `topical_t5_mc-2`.
+runs of text or dialogue by several generators, trained in several ways, which their folders name:
+`topical_lstm_regs-0`, `coco_gpt2_maligan-2`. A NAME that ends in _sweep keeps what `seqgan-kit sweep` found of runs:
+quality at equal diversity.
 """
 
 from __future__ import annotations
@@ -19,7 +21,11 @@ from typing import Any
 
 import yaml
 
+from seqgan_kit.report.metrics import about
+from seqgan_kit.report.tradeoff import Point, common_levels, quality_at, read_sweep, short
+
 HERE = Path(__file__).parent
+SWEPT = ("quality", "diversity", "samples", "models")
 PHASES = ("maximum_likelihood", "adversarial", "control")
 TITLES = ("maximum likelihood", "adversarial", "likelihood for as long")
 DROPPED = ("eval/self_bleu4", "eval/self_bleu5", "eval/distinct1")  # from the table, not from the record
@@ -34,9 +40,22 @@ def record(runs: list[Path]) -> list[dict[str, Any]]:
             last = phases.setdefault(line["phase"], {"metrics": {}})
             last |= {"steps": line["step"], "seconds": line["seconds"]}
             last["metrics"] |= {name: value for name, value in line.items() if name.startswith("eval/")}
-        kind = re.fullmatch(r"(?P<data>[a-z]+)_(?P<generator>\w+)_(?P<credit>regs|mc)-\d+", run.name)
+        kind = re.fullmatch(rf"(?P<data>[a-z]+)_(?P<generator>\w+)_(?P<way>{'|'.join(METHODS)})-\d+", run.name)
         named = {"kind": kind.groupdict()} if kind else {}
         found.append({**json.loads((run / "run.json").read_text()), "phases": phases, **named, **_beside(run)})
+    return found
+
+
+def record_sweeps(runs: list[Path]) -> list[dict[str, Any]]:
+    """What `seqgan-kit sweep` found of each run: (temperature, quality, diversity) of each model."""
+    found = []
+    for run in runs:
+        sweep = read_sweep(run)
+        assert sweep is not None, f"{run} has no sweep"
+        kept = {**sweep._asdict(), "models": sweep.curves}
+        name = re.sub(r"-\d+$", "", run.name).replace("_", " ")
+        seed = json.loads((run / "run.json").read_text())["seed"]
+        found.append({"name": name, "seed": seed, "sweep": {key: kept[key] for key in SWEPT}})
     return found
 
 
@@ -107,36 +126,78 @@ REPLIES = {
     "machine_versus_machine": "machine / machine",
     "ere": "ERE",
 }
-CREDITS = {"regs": "REGS", "mc": "Monte Carlo"}
+TEXTS = {
+    "nll_gen": "NLL-test",
+    **{f"bleu{n}": f"BLEU-{n}" for n in (2, 3, 4, 5)},
+    **{f"self_bleu{n}": f"Self-BLEU-{n}" for n in (2, 3, 4, 5)},
+    "distinct2": "distinct-2",
+}
+METHODS = {"regs": "REGS", "mc": "Monte Carlo", "seqgan": "SeqGAN", "maligan": "MaliGAN", "relgan": "RelGAN"}
 
 
-def reply_table(runs: list[dict[str, Any]]) -> str:
-    """A row for each generator and each way to train it, a column a metric; the cost is that of the phase itself."""
-    heads = ["generator", "trained by", *REPLIES.values(), "minutes"]
+def generators_table(runs: list[dict[str, Any]]) -> str:
+    """A row for each generator and each way to train it, a column a metric; the cost is that of the phase itself.
+
+    Likelihood, and likelihood for as long, are those of the first way's runs.
+    """
+    columns = REPLIES if runs[0]["task"] == "dialogue" else TEXTS
+    heads = ["generator", "trained by", *columns.values(), "minutes"]
     lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    real = [run["real"] for run in runs if "real" in run]
+    if real:
+        cells = [_spread([one[name] for one in real]) if name in real[0] else "" for name in columns]
+        lines.append("| " + " | ".join(["real captions", "", *cells, ""]) + " |")
     for generator in dict.fromkeys(run["kind"]["generator"] for run in runs):
-        regs, mc = (
-            [r for r in runs if r["kind"] == r["kind"] | {"generator": generator, "credit": c}] for c in CREDITS
-        )
-        rows = {"likelihood": (regs, "maximum_likelihood"), "likelihood for as long": (regs, "control")}
-        rows |= {f"**{CREDITS[c]}**": (some, "adversarial") for c, some in (("regs", regs), ("mc", mc))}
+        ways: dict[str, list[dict[str, Any]]] = {}
+        for run in runs:
+            if run["kind"]["generator"] == generator:
+                ways.setdefault(run["kind"]["way"], []).append(run)
+        first = next(iter(ways.values()))
+        rows = {"likelihood": (first, "maximum_likelihood"), "likelihood for as long": (first, "control")}
+        rows |= {f"**{METHODS[way]}**": (some, "adversarial") for way, some in ways.items()}
         for title, (some, phase) in rows.items():
-            if not some:
-                continue
             found = [run["phases"][phase]["metrics"] for run in some]
-            cells = [_spread([one[f"eval/{name}"] for one in found]) for name in REPLIES]
+            cells = [_spread([one[f"eval/{name}"] for one in found]) for name in columns]
             minutes = statistics.mean(_seconds(run, phase) for run in some) / 60
             lines.append("| " + " | ".join([generator, title, *cells, f"{minutes:.1f}"]) + " |")
-    human = [run["phases"]["maximum_likelihood"]["metrics"] for run in runs]
-    about, first = {run["seed"]: one for run, one in zip(runs, human, strict=True)}.values(), runs[0]
-    alike, random = (_spread([one[f"eval/human_versus_{other}"] for one in about]) for other in ("human", "random"))
+    return "\n".join([*lines, "", _footing(runs)])
+
+
+def _footing(runs: list[dict[str, Any]]) -> str:
+    """Seeds, what else belongs to all rows, and the machine."""
     seeds = ", ".join(str(seed) for seed in sorted({run["seed"] for run in runs}))
-    lines.append("")
-    lines.append(
-        f"Seeds {seeds}. ERE's two scenarios without a machine: human / human {alike}, human / random {random}. "
+    first, said = runs[0], f"Seeds {seeds}."
+    if first["task"] == "dialogue":
+        human = [run["phases"]["maximum_likelihood"]["metrics"] for run in runs]
+        about = {run["seed"]: one for run, one in zip(runs, human, strict=True)}.values()
+        alike, random = (_spread([one[f"eval/human_versus_{other}"] for one in about]) for other in ("human", "random"))
+        said += f" ERE's two scenarios without a machine: human / human {alike}, human / random {random}."
+    else:
+        said += " Self-BLEU is leave-one-out."
+    return (
+        f"{said} "
         f"Minutes of the phase, with its evaluations, on {first['threads']} thread(s) of {first['device']}; "
         f"torch {first['versions']['torch']}, commit {', '.join(sorted({str(run['commit'])[:9] for run in runs}))}."
     )
+
+
+def sweep_table(runs: list[dict[str, Any]]) -> str:
+    """Quality where diversity is equal, a row for each model of each kind of run, a column a level that all reach."""
+    curves: dict[tuple[str, str], list[list[Point]]] = {}
+    for run in runs:
+        for model, points in run["sweep"]["models"].items():
+            curves.setdefault((run["name"], model), []).append([Point(*point) for point in points])
+    quality, diversity = (run := runs[0]["sweep"])["quality"], run["diversity"]
+    levels = common_levels([curve for some in curves.values() for curve in some])
+    lines = [f"| {quality} at {diversity} | " + " | ".join(f"{level:.3f}" for level in levels) + " |"]
+    lines.append("|---" * (len(levels) + 1) + "|")
+    for (name, model), some in curves.items():
+        values = [[quality_at(curve, level, about(quality)[1]) for curve in some] for level in levels]
+        lines.append(f"| {name}: {short(model).lower()} | " + " | ".join(map(_spread, values)) + " |")
+    seeds = ", ".join(str(seed) for seed in sorted({run["seed"] for run in runs}))
+    some = runs[0]["sweep"]
+    temperatures = ", ".join(f"{point[0]:g}" for point in next(iter(some["models"].values())))
+    lines.append(f"\nSeeds {seeds}; temperatures {temperatures}, {some['samples']} samples each.")
     return "\n".join(lines)
 
 
@@ -205,8 +266,10 @@ def table(runs: list[dict[str, Any]]) -> str:
     """Mean and standard deviation over the seeds of each metric, a column a phase."""
     if not runs:
         return "(not measured yet)"
+    if "sweep" in runs[0]:
+        return sweep_table(runs)
     if "kind" in runs[0]:
-        return reply_table(runs)
+        return generators_table(runs)
     if "name" in runs[0]:
         return picture_table(runs)
     if "environment" in runs[0]:
@@ -252,6 +315,7 @@ if __name__ == "__main__":
     if len(sys.argv) > 2:
         path = HERE / "results" / f"{sys.argv[1]}.json"
         path.parent.mkdir(exist_ok=True)
-        path.write_text(json.dumps(record([Path(run) for run in sys.argv[2:]]), indent=1) + "\n")
+        kept = record_sweeps if sys.argv[1].endswith("_sweep") else record
+        path.write_text(json.dumps(kept([Path(run) for run in sys.argv[2:]]), indent=1) + "\n")
     readme = HERE / "README.md"
     readme.write_text(renew(readme.read_text()))
