@@ -47,8 +47,8 @@ class Judge:
 
     def __init__(self, train: LabelledTokens, vocabulary: int, labels: tuple[str, ...], config: JudgeConfig) -> None:
         self.labels = labels
-        with torch.random.fork_rng():
-            torch.manual_seed(SEED)
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(SEED)  # of the CPU alone: a GPU's would not come back
             self.network = _classifier(vocabulary, len(labels), config)
             _learn(self.network, train, config)
 
