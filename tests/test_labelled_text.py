@@ -43,6 +43,7 @@ from seqgan_kit.worlds.oracle import negative_log_likelihood
 
 CLASSES, VOCABULARY, LENGTH, END = 2, 3, 3, 0
 NUMBERS = torch.arange(CLASSES)
+BERT = "{model_type: bert, hidden_size: 8, intermediate_size: 8, num_hidden_layers: 1, num_attention_heads: 2}"
 FREE = OptimizerConfig(lr=0.0, clip=0.0)
 
 
@@ -524,9 +525,10 @@ def test_the_game_alone_teaches_a_generator_to_honour_labels(tmp_path: Path) -> 
         ["seqgan_kit.token_credit.LikelihoodRatio", "--adversarial.prefix", "2",
          "--adversarial.critic.enabled", "true"],
         ["seqgan_kit.token_credit.Terminal", "--generator.config",
-         "{model_type: gpt2, n_layer: 1, n_embd: 8, n_head: 2}", "--discriminator.output_decay", "0.1"],
+         "{model_type: gpt2, n_layer: 1, n_embd: 8, n_head: 2}", "--discriminator.output_decay", "0.1",
+         "--discriminator.config", BERT],
     ],
-    ids=["roll-outs", "prefixes", "likelihood ratio", "gpt2"],
+    ids=["roll-outs", "prefixes", "likelihood ratio", "gpt2 against bert"],
 )  # fmt: skip
 def test_killed_in_every_phase_and_resumed_it_ends_equal(tmp_path: Path, credit: list[str]) -> None:
     options = ["--adversarial.credit", *credit]
