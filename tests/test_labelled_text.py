@@ -490,30 +490,26 @@ def words_of(run: Path, *options: str) -> list[str]:
 
 
 GAME = (
-    "--likelihood.steps", "0", "--control.enabled", "false", "--adversarial.batch_size", "64",
-    "--discriminator.steps", "60", "--discriminator.batch_size", "64", "--adversarial.rounds", "80",
-    "--discriminator.optimizer.lr", "0.01", "--adversarial.optimizer.lr", "0.02", "--generator.deviation", "0.3",
-    "--evaluation.samples", "200", "--evaluation.rounds", "80", "--evaluation.judge.steps", "100",
-    "--run.checkpoint_steps", "1000",
+    "--generator.hidden", "16", "--generator.embedding", "16", "--generator.deviation", "0.5", "--likelihood.steps", "30",
+    "--likelihood.batch_size", "32", "--control.enabled", "false", "--adversarial.batch_size", "64",
+    "--adversarial.rounds", "120", "--adversarial.optimizer.lr", "0.01", "--discriminator.steps", "60",
+    "--discriminator.batch_size", "64", "--discriminator.optimizer.lr", "0.01", "--evaluation.samples", "200",
+    "--evaluation.rounds", "120", "--evaluation.judge.steps", "100", "--run.checkpoint_steps", "1000",
 )  # fmt: skip
 
 
-def accuracy(run: Path) -> float:
-    return float([line for line in runs.lines(run) if "eval/class_accuracy" in line][-1]["eval/class_accuracy"])
-
-
 @pytest.mark.learns
-def test_the_game_alone_teaches_a_generator_to_honour_labels(tmp_path: Path) -> None:
-    """From random weights, without any likelihood: nearly all samples are of their class; without the class's reward,
-    no more than by chance."""
-    found = {}
-    for weight in ("1", "0"):
-        run = tmp_path / weight / "run"
-        assert main(words_of(run, *GAME, "--discriminator.classes.reward", weight)) == 0
-        found[weight] = accuracy(run)
-    print(found)
-    assert found["1"] > 0.9
-    assert abs(found["0"] - 0.5) < 0.25
+def test_the_game_teaches_a_generator_to_honour_labels(tmp_path: Path) -> None:
+    """After a little likelihood, little better than chance; in the game, nearly all samples are of their class.
+
+    Of 8 seeds, all came from 0.55 to 0.78 to more than 0.90. From random weights, without any likelihood, some collapse
+    to texts of one class for both labels.
+    """
+    run = tmp_path / "run"
+    assert main(words_of(run, *GAME)) == 0
+    before, after = (line["eval/class_accuracy"] for line in runs.lines(run) if "eval/class_accuracy" in line)
+    assert before < 0.8
+    assert after > max(0.85, before + 0.1)
 
 
 @pytest.mark.slow
