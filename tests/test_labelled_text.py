@@ -490,25 +490,25 @@ def words_of(run: Path, *options: str) -> list[str]:
 
 
 GAME = (
-    "--generator.hidden", "16", "--generator.embedding", "16", "--generator.deviation", "0.5", "--likelihood.steps", "30",
-    "--likelihood.batch_size", "32", "--control.enabled", "false", "--adversarial.batch_size", "64",
-    "--adversarial.rounds", "120", "--adversarial.optimizer.lr", "0.01", "--discriminator.steps", "60",
-    "--discriminator.batch_size", "64", "--discriminator.optimizer.lr", "0.01", "--evaluation.samples", "200",
-    "--evaluation.rounds", "120", "--evaluation.judge.steps", "100", "--run.checkpoint_steps", "1000",
+    "--generator.hidden", "16", "--generator.embedding", "16", "--generator.deviation", "0.5",
+    "--likelihood.steps", "30", "--likelihood.batch_size", "32", "--control.enabled", "false",
+    "--discriminator.steps", "60", "--discriminator.batch_size", "64", "--discriminator.optimizer.lr", "0.01",
+    "--adversarial.rounds", "120", "--adversarial.batch_size", "64", "--adversarial.optimizer.lr", "0.01",
+    "--evaluation.samples", "200", "--evaluation.every", "0", "--evaluation.rounds", "120",
+    "--evaluation.judge.steps", "100", "--run.checkpoint_steps", "1000",
 )  # fmt: skip
 
 
 @pytest.mark.learns
 def test_the_game_teaches_a_generator_to_honour_labels(tmp_path: Path) -> None:
-    """After a little likelihood, little better than chance; in the game, nearly all samples are of their class.
+    """After a little likelihood many samples are of the other class; in the game, nearly all are of their own.
 
-    Of 8 seeds, all came from 0.55 to 0.78 to more than 0.90. From random weights, without any likelihood, some collapse
-    to texts of one class for both labels.
+    Seeds 0 to 7 came from 0.67 to 0.86 to above 0.90. Without any likelihood, some collapsed to texts of one class.
     """
     run = tmp_path / "run"
     assert main(words_of(run, *GAME)) == 0
     before, after = (line["eval/class_accuracy"] for line in runs.lines(run) if "eval/class_accuracy" in line)
-    assert before < 0.8
+    assert before < 0.85
     assert after > max(0.85, before + 0.1)
 
 
