@@ -85,7 +85,10 @@ def parse(words: list[str], task: str = "text") -> tuple[Any, str]:
         built = parser.instantiate(namespace)
     except argparse.ArgumentError as error:
         raise UserError(_explain(str(error), words, list(_options(parser)), task)) from error
-    return configuration(**{field.name: built[field.name] for field in dataclasses.fields(configuration)}), text
+    config = configuration(**{field.name: built[field.name] for field in dataclasses.fields(configuration)})
+    # what the configuration was left to choose is an option like any other from here on
+    chosen = [f"--{option}={value}" for option, value in getattr(config, "left_open", dict)().items()]
+    return parse([*words, *chosen], task) if chosen else (config, text)
 
 
 def _options(parser: ArgumentParser) -> Iterator[str]:

@@ -6,7 +6,9 @@ import json
 import random
 import re
 import warnings
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,8 +17,10 @@ from transformers import AutoTokenizer
 
 import runs
 from seqgan_kit.cli import main, parse
+from seqgan_kit.dialogue.config import DialogueConfig
 from seqgan_kit.networks.lstm import LSTMGenerator
 from seqgan_kit.sampling import sample
+from seqgan_kit.text.config import TextConfig, settled
 
 SHORT = (
     "--likelihood.steps", "4", "--discriminator.steps", "2", "--adversarial.rounds", "2", "--control.steps", "2",
@@ -263,6 +267,39 @@ def test_every_recipe_parses(recipe: Path) -> None:
     assert same == text
     assert again.run == config.run
     assert again.evaluation == config.evaluation
+
+
+@pytest.mark.parametrize(
+    ("task", "options", "rates"),
+    [
+        ("text", [], (0.01, 0.001, 0.0001)),
+        ("text", ["--generator.model", "x"], (0.0001, 0.00002, 0.0001)),
+        ("text", ["--generator.config", "{model_type: gpt2}"], (0.001, 0.0002, 0.0001)),
+        ("dialogue", [], (0.01, 0.001, 0.001)),
+        ("dialogue", ["--generator.model", "x"], (0.0001, 0.00002, 0.001)),
+        ("dialogue", ["--generator.model", "x", "--generator.lora", "2"], (0.001, 0.0002, 0.001)),
+        ("dialogue", ["--generator.config", "{model_type: t5}", "--discriminator.model", "x"], (0.001, 0.0002, 0.0001)),
+        ("dialogue", ["--generator.model", "x", "--likelihood.optimizer.lr", "0.01"], (0.01, 0.00002, 0.001)),
+        ("dialogue", ["--generator.model", "x", "--adversarial.optimizer.lr", "0.001"], (0.0001, 0.001, 0.001)),
+    ],
+    ids=str,
+)
+def test_learning_rates_that_are_not_given_suit_the_model(
+    here: Path, task: str, options: list[str], rates: tuple[float, ...]
+) -> None:
+    """An LSTM's would ruin a pretrained model. They are written out, and read again they are as if they were given;
+    from Python they are the same."""
+    config, text = parse(options, task)
+    phases = ("likelihood", "adversarial", "discriminator")
+    assert tuple(getattr(config, phase).optimizer.lr for phase in phases) == rates
+    assert tuple(yaml.safe_load(text)[phase]["optimizer"]["lr"] for phase in phases) == rates
+    (here / "config.yaml").write_text(text)
+    assert parse(["--config", "config.yaml"], task)[1] == text
+    if "--likelihood.optimizer.lr" not in options and "--adversarial.optimizer.lr" not in options:
+        begun: Any = TextConfig() if task == "text" else DialogueConfig()
+        begun = replace(begun, generator=config.generator, discriminator=replace(begun.discriminator,
+                        model=config.discriminator.model))  # fmt: skip
+        assert tuple(getattr(settled(begun), phase).optimizer.lr for phase in phases) == rates
 
 
 def test_help_names_the_commands_and_every_option(capsys: pytest.CaptureFixture[str]) -> None:

@@ -303,6 +303,22 @@ def test_a_model_of_a_folder_is_fine_tuned(here: Path, kind: str, chat: bool) ->
     assert json.loads((run / "model" / "tokenizer_config.json").read_text())["eos_token"] == tiny_models.END
 
 
+def test_a_pretrained_model_is_fine_tuned_with_care(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Learning rates that were not given are told, kept in the run, and not ruinous: the model hardly moves."""
+    some = tiny_models.conversations()
+    tiny_models.write(here / "own.jsonl", some)
+    tiny_models.save(here / "model", "gpt2", some)
+    run = train(here, "--data.path", "own.jsonl", "--generator.model", "model")
+    told = "model, fine-tuned: learning rates 0.0001 (--likelihood.optimizer.lr), 2e-05 (--adversarial.optimizer.lr)"
+    assert capsys.readouterr().out.splitlines()[1] == told
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert (config["likelihood"]["optimizer"]["lr"], config["adversarial"]["optimizer"]["lr"]) == (1e-4, 2e-5)
+    before, after = (load_file(folder / "model.safetensors") for folder in (here / "model", run / "model"))
+    # Adam moves a weight by about a learning rate a step: 4 of likelihood, and 2 of each kind in the game
+    farthest = max((before[name] - after[name]).abs().max().item() for name in before)
+    assert 1e-4 < farthest < 6e-4
+
+
 def test_a_model_may_know_more_than_its_tokenizer(here: Path) -> None:
     """Vocabularies are often padded: what has no name is drawn, judged, and decodes to nothing."""
     some = tiny_models.conversations()

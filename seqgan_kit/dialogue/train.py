@@ -34,6 +34,7 @@ from seqgan_kit.report import write_report
 from seqgan_kit.samples import Replies, Tokens, concatenate, rows, size
 from seqgan_kit.sampling import under
 from seqgan_kit.stream import Stream
+from seqgan_kit.text.config import rates_told, settled
 from seqgan_kit.text.pretrained import limits_of, tokenizer_of
 from seqgan_kit.text.train import (
     ADVERSARIAL,
@@ -56,6 +57,7 @@ def train(config: DialogueConfig, config_text: str = "", resume: bool = False) -
     config_text: the YAML that `config` was read from, if it was; it is kept in the folder, for `resume`.
     Raises UserError for a user's mistake, Stopped after Ctrl-C or SIGTERM.
     """
+    config = settled(config)
     model = config.generator.model
     limits = limits_of(model, config.generator.config)
     source = load(config.data, config.run.seed, tokenizer_of(model), *limits)
@@ -65,7 +67,7 @@ def train(config: DialogueConfig, config_text: str = "", resume: bool = False) -
     judge = build_discriminator(config.discriminator, source, network)
     with Engine(config.run, "dialogue", config_text or config_yaml(config), resume) as engine:
         if engine.is_main:
-            print(source.summary(), flush=True)
+            print("\n".join(filter(None, (source.summary(), rates_told(config)))), flush=True)
         torch.manual_seed(config.run.seed)
         parts = _Parts(engine, config, source, network, judge)
         engine.restore()
@@ -260,7 +262,7 @@ def _check_sizes(config: DialogueConfig, source: Source) -> None:
         ("--evaluation.evaluators", config.evaluation.evaluators, 0),
         ("--run.log_every", config.run.log_every, 1),
         *((f"{name}.accumulate", part.accumulate, 1) for name, part in optimizers),
-        *((f"{name}.lr", part.lr, 0) for name, part in optimizers),
+        *((f"{name}.lr", part.rate(), 0) for name, part in optimizers),
     ]
     for option, value, bound in least:
         if value < bound:

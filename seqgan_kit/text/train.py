@@ -19,7 +19,7 @@ from seqgan_kit.provenance import config_yaml, write_json
 from seqgan_kit.report import write_report
 from seqgan_kit.samples import Tokens
 from seqgan_kit.stream import Stream
-from seqgan_kit.text.config import ControlConfig, TextConfig
+from seqgan_kit.text.config import ControlConfig, TextConfig, rates_told, settled
 from seqgan_kit.text.evaluation import Evaluation
 from seqgan_kit.text.models import (
     Generator,
@@ -47,6 +47,7 @@ def train(config: TextConfig, config_text: str = "", resume: bool = False) -> Pa
     config_text: the YAML that `config` was read from, if it was; it is kept in the folder, for `resume`.
     Raises UserError for a user's mistake, Stopped after Ctrl-C or SIGTERM.
     """
+    config = settled(config)
     most, vocabulary = limits_of(config.generator)
     source = load(config.data, config.run.seed, tokenizer_of(config.generator.model), vocabulary)
     check_length("--generator.model" if config.generator.model else "--generator.config", most, source)
@@ -59,7 +60,7 @@ def train(config: TextConfig, config_text: str = "", resume: bool = False) -> Pa
         route.check(config, source, judge)
     with Engine(config.run, "text", config_text or config_yaml(config), resume) as engine:
         if engine.is_main:
-            print(source.summary(), flush=True)
+            print("\n".join(filter(None, (source.summary(), rates_told(config)))), flush=True)
         if source.oracle is not None:
             source.oracle.to(engine.device)
         torch.manual_seed(config.run.seed)
@@ -284,7 +285,7 @@ def _check_sizes(config: TextConfig, source: Source) -> None:
         ("--evaluation.samples", config.evaluation.samples, 2),
         ("--run.log_every", config.run.log_every, 1),
         *((f"{name}.accumulate", part.accumulate, 1) for name, part in _optimizers(config)),
-        *((f"{name}.lr", part.lr, 0) for name, part in _optimizers(config)),
+        *((f"{name}.lr", part.rate(), 0) for name, part in _optimizers(config)),
         *((f"{name}.history", part.history, 0) for name, part in _optimizers(config)),
     ]:
         if value < least:
