@@ -465,7 +465,10 @@ def test_a_run_folder_that_exists_is_kept(here: Path, capsys: pytest.CaptureFixt
     assert f"{run} exists" in told
     assert "--run.folder" in told
     assert f"seqgan-kit resume {run}" in told
+    told = refused(capsys, *runs.tiny(run), "--run.folder", "not/there/../../run")
+    assert f"{run} exists" in told
     assert [path.name for path in run.iterdir()] == ["precious"]
+    assert not (here / "not").exists()
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_step(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -540,12 +543,35 @@ def test_resume_with_another_shape_or_number_of_processes_is_refused(
 ) -> None:
     """A checkpoint of a network of another size, or an asked-for second process, is refused in one line."""
     run = train(here)
+    record = (run / "run.json").read_bytes()
     told = refused(capsys, "resume", str(run), "--run.processes", "2")
     assert "--run.processes 2, but 1 run" in told
     told = refused(capsys, "resume", str(run), "--generator.hidden", "16")
     assert "generator" in told
     assert str(run) in told
     assert yaml.safe_load((run / "config.yaml").read_text())["generator"]["hidden"] == 8, "the run's own is kept"
+    assert (run / "run.json").read_bytes() == record, "it is finished as it was"
+
+
+@pytest.mark.parametrize("task", ["text", "dialogue"])
+def test_resume_on_other_data_is_refused(here: Path, capsys: pytest.CaptureFixture[str], task: str) -> None:
+    """As many words, but others: the tokens would mean others, in `evaluate` too. The same data elsewhere are fine."""
+    data = here / ("own.txt" if task == "text" else "own.tsv")
+    pairs = zip(sentences(), sentences(60, 1), strict=True)
+    lines = sentences() if task == "text" else ["prompt\treply", *("\t".join(pair) for pair in pairs)]
+    data.write_text("\n".join(lines))
+    words = (runs.tiny if task == "text" else runs.tiny_dialogue)(here / "run", *SHORT, "--data.path", str(data))
+    assert main(words) == 0
+    kept = {name: (here / "run" / name).read_bytes() for name in ("run.json", "config.yaml")}
+    data.write_text("\n".join(lines).replace("circle", "square"))
+    for command in ("resume", "evaluate"):
+        told = refused(capsys, command, "run")
+        assert told.startswith("run: the data, or the tokenizer, have changed since this run began"), told
+        assert "bring back what it was trained on, or train a new run" in told
+    assert {name: (here / "run" / name).read_bytes() for name in kept} == kept
+    data.write_text("\n".join(lines))
+    moved = data.rename(data.with_name(f"moved{data.suffix}"))
+    assert main(["resume", "run", "--data.path", str(moved), "--adversarial.rounds", "3"]) == 0
 
 
 def test_warnings_are_errors_here() -> None:

@@ -108,7 +108,7 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
     from seqgan_kit.dialogue.evaluation import Evaluation, check_evaluators
     from seqgan_kit.dialogue.models import load_generator
     from seqgan_kit.dialogue.sources import load
-    from seqgan_kit.provenance import write_json
+    from seqgan_kit.provenance import check_data, write_json
     from seqgan_kit.samples import size
     from seqgan_kit.text.pretrained import limits_of, tokenizer_of
 
@@ -116,6 +116,7 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
     if model is not None:  # the run has its own copy of what it began with
         model = str(run / "model")
     source = load(config.data, config.run.seed, tokenizer_of(model), *limits_of(model, config.generator.config))
+    check_data(run, source.fingerprint())
     check_evaluators("--evaluators", options.evaluators, source)
     samples = min(samples, size(source.held_out))
     evaluation = Evaluation(source)

@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from seqgan_kit.dialogue.conversations import Conversation, Exchange, exchanges, read_conversations
 from seqgan_kit.dialogue.template import Template, Told, end_of, plain_ids, to_replies
 from seqgan_kit.errors import UserError
+from seqgan_kit.provenance import fingerprint
 from seqgan_kit.samples import Replies, Tokens
 from seqgan_kit.text.data import TooLong, split
 from seqgan_kit.text.tokenizers import Kind, train_tokenizer
@@ -98,6 +99,10 @@ class Source:
         shortened = f"{self.shortened} longer replies were CUT (--data.too_long cut)"
         told = ((self.cut, left_out), (self.dropped, dropped), (self.shortened, shortened))
         return "; ".join([text, *(words for count, words in told if count)])
+
+    def fingerprint(self) -> str:
+        """The same for the same data, tokenizer and options."""
+        return fingerprint(self.tokenizer.get_vocab(), self.train, self.held_out)
 
     def decode(self, tokens: Tokens) -> list[str]:
         """The replies as strings, without end token and padding."""

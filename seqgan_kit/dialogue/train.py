@@ -65,7 +65,7 @@ def train(config: DialogueConfig, config_text: str = "", resume: bool = False) -
     torch.manual_seed(config.run.seed)  # the same initial weights on every process
     network = build_generator(config.generator, source)
     judge = build_discriminator(config.discriminator, source, network)
-    with Engine(config.run, "dialogue", config_text or config_yaml(config), resume) as engine:
+    with Engine(config.run, "dialogue", config_text or config_yaml(config), resume, source.fingerprint()) as engine:
         if engine.is_main:
             print("\n".join(filter(None, (source.summary(), rates_told(config)))), flush=True)
         torch.manual_seed(config.run.seed)

@@ -58,7 +58,7 @@ def train(config: TextConfig, config_text: str = "", resume: bool = False) -> Pa
     judge = build_discriminator(config.discriminator, source)
     if route is not None:
         route.check(config, source, judge)
-    with Engine(config.run, "text", config_text or config_yaml(config), resume) as engine:
+    with Engine(config.run, "text", config_text or config_yaml(config), resume, source.fingerprint()) as engine:
         if engine.is_main:
             print("\n".join(filter(None, (source.summary(), rates_told(config)))), flush=True)
         if source.oracle is not None:
