@@ -115,6 +115,28 @@ def test_a_saved_model_gives_the_command_s_samples_through_from_pretrained(
     assert len(set(lines)) > 1
 
 
+def test_a_run_s_own_lstm_is_trained_on(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It begins as the other ended, with its tokenizer, at the length of the new data; a reply's LSTM is refused."""
+    first = train(here / "first", "--generator.hidden", "12")
+    begin = ("--generator.model", str(first / "model"))
+    second = train(here / "second", *begin, "--likelihood.optimizer.lr", "0")
+    ended, begun = (
+        [line["eval/nll_gen"] for line in runs.lines(run) if line["phase"] == phase and "eval/nll_gen" in line][-1]
+        for run, phase in ((first, "adversarial"), (second, "maximum_likelihood"))
+    )
+    assert begun == pytest.approx(ended, rel=1e-5)
+    config = yaml.safe_load((second / "config.yaml").read_text())
+    assert config["adversarial"]["optimizer"]["lr"] == 0.001
+    (here / "short.txt").write_text("a red star .\n" * 40)
+    third = train(here / "third", *begin, "--data.path", "short.txt", "--control.enabled", "false")
+    assert LSTMGenerator.from_pretrained(third / "model").config.length == 5
+    assert all(len(line.split()) <= 5 for line in drawn(capsys, third))
+    assert main(["evaluate", str(third)]) == 0
+    told = refused(capsys, *runs.tiny_dialogue(here / "fourth", *begin))
+    assert "seqgan_lstm is not of a run of dialogue" in told
+    assert "or one of such a run" in told
+
+
 def test_maligan_with_all_that_steadies_it(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Weights by the likelihood ratio, among continuations of real prefixes, with every option of either player."""
     network = ("--discriminator.network", "seqgan_kit.networks.cnn.TextCNN", "--discriminator.network.kernels", "4")

@@ -25,6 +25,7 @@ from seqgan_kit.text.config import (
     learning_rates,
     open_rates,
 )
+from seqgan_kit.text.pretrained import is_own
 from seqgan_kit.token_credit import Credit, Prefixes
 from seqgan_kit.trainer import Turns
 
@@ -34,7 +35,8 @@ class GeneratorConfig:
     """What writes replies: an LSTM with attention, unless a Hugging Face model is named.
 
     Args:
-        model: folder or name of a causal or encoder-decoder model, to be fine-tuned with its own tokenizer.
+        model: folder or name of a causal or encoder-decoder model, to be fine-tuned with its own tokenizer; or
+            RUN/model of a run of dialogue.
         config: of such a model that begins anew, {model_type: gpt2, n_layer: 2, n_embd: 128, n_head: 4}; its vocabulary
             and special tokens are filled in.
         lora: rank of adapters, which are trained instead of the weights (needs peft); 0 trains the weights.
@@ -164,6 +166,8 @@ class DialogueConfig:
     def left_open(self) -> dict[str, float]:
         """The options that were left open, which depend on others, and what they then are."""
         judge, generator = self.discriminator, self.generator
-        pretrained = judge.model is not None or (judge.from_generator and generator.model is not None)
+        begun = judge.from_generator and generator.model is not None and not is_own(generator.model)
         rates = dict(zip(RATES, learning_rates(generator), strict=True))
-        return open_rates(self, rates | {"discriminator.optimizer.lr": 1e-4 if pretrained else 1e-3})
+        return open_rates(
+            self, rates | {"discriminator.optimizer.lr": 1e-4 if begun or judge.model is not None else 1e-3}
+        )

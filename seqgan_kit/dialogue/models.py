@@ -26,6 +26,11 @@ SETTINGS = "dialogue.json"
 
 def build_generator(config: GeneratorConfig, source: Source) -> Seq2SeqGenerator | LanguageModel:
     """The network that the configuration asks for. Raises UserError."""
+    given = config.model, config.lora, source.vocabulary, source.end, pretrained.EITHER
+    begun = pretrained.own_model(*given, dropout=config.dropout)
+    if begun is not None:
+        assert isinstance(begun, Seq2SeqGenerator)
+        return begun
     found = pretrained.language_model(config.model, config.config, config.lora, source.vocabulary, source.end)
     if found is not None:
         return found

@@ -17,6 +17,7 @@ from seqgan_kit.learning import OptimizerConfig
 from seqgan_kit.networks.cnn import TextCNN
 from seqgan_kit.players import Baseline, Estimator
 from seqgan_kit.rewards import Reward
+from seqgan_kit.text.pretrained import is_own
 from seqgan_kit.text.routes import Route
 from seqgan_kit.text.sources import DataConfig
 from seqgan_kit.token_credit import Credit, MonteCarlo
@@ -28,7 +29,7 @@ class GeneratorConfig:
     """What writes texts: an LSTM, unless a Hugging Face model is named.
 
     Args:
-        model: folder or name of a causal model, to be fine-tuned with its own tokenizer.
+        model: folder or name of a causal model, to be fine-tuned with its own tokenizer; or RUN/model of a run of text.
         config: of such a model that begins anew, {model_type: gpt2, n_layer: 2, n_embd: 128, n_head: 4}; its vocabulary
             and special tokens are filled in.
         lora: rank of adapters, which are trained instead of the weights (needs peft); 0 trains the weights.
@@ -53,7 +54,7 @@ class LikelihoodConfig:
         steps: batches.
         batch_size: sentences a batch, over all processes.
         optimizer: of this phase and of the control; lr null is 0.01 for an LSTM, 0.001 for a Hugging Face model that
-            begins anew and for adapters, 0.0001 for a pretrained one.
+            begins anew, for adapters and for an LSTM of a run, 0.0001 for a pretrained model.
     """
 
     steps: int = 2000
@@ -235,6 +236,8 @@ C = TypeVar("C", bound=HasOpen)
 
 def learning_rates(generator: LanguageModelConfig) -> tuple[float, float]:
     """Of the likelihood phase and of the game, where none are given: an LSTM's would ruin a pretrained model."""
+    if is_own(generator.model):
+        return 1e-3, 1e-3
     if generator.model is not None and not generator.lora:
         return 1e-4, 2e-5
     if generator.model is not None or generator.config is not None:
