@@ -337,6 +337,21 @@ def test_help_names_the_commands_and_every_option(capsys: pytest.CaptureFixture[
     assert "known subclasses" not in told
 
 
+def test_help_of_a_command_needs_no_run(capsys: pytest.CaptureFixture[str]) -> None:
+    """It shows the options of every task that has the command."""
+    for command, tasks, options in (
+        ("chat", ["dialogue"], ["--temperature", "--top_p"]),
+        ("sample", ["text", "dialogue", "images"], ["--count", "--beams", "--file"]),
+        ("evaluate", ["text", "dialogue", "imitation", "images"], ["--samples", "--evaluators", "--episodes"]),
+        ("sweep", ["text"], ["--temperatures"]),
+    ):
+        assert main([command, "--help"]) == 0
+        told = capsys.readouterr().out
+        assert all(f"on a run of {task}:\nusage: seqgan-kit {command} RUN" in told for task in tasks)
+        assert told.count("on a run of") >= len(tasks)
+        assert all(option in told for option in options)
+
+
 # -- what it says about mistakes -------------------------------------------------------------------------------------
 
 
@@ -630,6 +645,16 @@ def test_evaluate_repeats_the_last_numbers_of_the_training_run(here: Path, capsy
     assert {f"eval/{name}": value for name, value in found.items()} == {
         name: value for name, value in last.items() if name.startswith("eval/")
     }
+
+
+def test_unknown_words_are_counted_aloud(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the vocabulary leaves out is said in the first line, and nothing where it has all."""
+    (here / "own.txt").write_text("a b c d\n" * 30 + "a b c e\n" * 30)
+    options = ("--data.path", "own.txt", "--control.enabled", "false")
+    train(here / "all", *options)
+    assert "UNKNOWN" not in capsys.readouterr().out
+    train(here / "few", *options, "--data.vocabulary", "5")  # </s>, <unk>, a, b, c
+    assert "; 60 of 300 tokens are UNKNOWN to the tokenizer (<unk>)" in capsys.readouterr().out.splitlines()[0]
 
 
 def test_dropped_sentences_are_counted_aloud(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -71,7 +71,9 @@ def test_histories_that_a_model_can_t_take_lose_whole_messages(here: Path, capsy
     options += ["--discriminator.config", BERT]
     first = said(capsys, *runs.tiny_dialogue(here / "run", *SHORT, *options))[0]
     # with the longest reply of 4 tokens there are 11 for the history: two messages of 4, end tokens and all
-    assert "; 60 histories were CUT to 11 tokens (--data.max_history)" in first
+    assert "; 60 histories were CUT to 11 tokens (what the model's 15 places leave beside a reply of 4)" in first
+    only = load(DataConfig("own.jsonl", max_history=10), 0, context=15)
+    assert "; 60 histories were CUT to 10 tokens (--data.max_history)" in only.summary()
     known = load(DataConfig("own.jsonl"), 0, context=15)
     last = next(i for i, one in enumerate(known.train_exchanges) if len(one.history) == 7)
     tokens = known.tokenizer.convert_ids_to_tokens(known.train.history[last][known.train.told[last]].tolist())
@@ -279,6 +281,7 @@ def test_a_run_s_own_lstm_is_trained_on(here: Path, capsys: pytest.CaptureFixtur
         (["--evaluation.evaluators", "3"], ["--evaluation.evaluators 3: they need 4 replies"]),
         (["--control.steps", "0"], ["--control.steps 0: give at least 1"]),
         (["--likelihood.steps", "0", "--control.steps", "null"], ["--likelihood.steps 0", "--control.enabled false"]),
+        (["--likelihood.steps", "0", "--adversarial.rounds", "0"], ["leave nothing to train: give one of them more"]),
         (["--data.shapes", "4"], ["--data.shapes 4: give 1 to 3"]),
         (["--data.path", "nowhere.jsonl"], ["nowhere.jsonl"]),
         (["--data.tokenizer", "letters"], ["--data.tokenizer", "letters"]),

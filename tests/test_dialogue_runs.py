@@ -135,12 +135,16 @@ def test_phases_can_be_left_out(here: Path, first: str) -> None:
     assert len(logged(run, "adversarial", "reward")) == 2
 
 
-def test_a_warm_up_alone(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Nothing is evaluated, and there is a model all the same."""
-    run = train(here, "--likelihood.steps", "0", "--adversarial.rounds", "0")
-    assert f"seqgan-kit chat {run}" in capsys.readouterr().out
-    assert (run / "model" / "model.safetensors").is_file()
-    assert "No replies yet." in (run / "report.html").read_text("utf-8")
+def test_likelihood_alone(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a game there is no warm-up for it, which is told; resumed with rounds, both come."""
+    run = train(here, "--adversarial.rounds", "0")
+    said = capsys.readouterr()
+    assert f"seqgan-kit chat {run}" in said.out
+    assert "--adversarial.rounds 0: the discriminator's warm-up is left out, too" in said.err
+    assert {line["phase"] for line in runs.lines(run)} == {"maximum_likelihood"}
+    assert main(["resume", str(run), "--adversarial.rounds", "2"]) == 0
+    phases = ["maximum_likelihood", "discriminator", "adversarial", "control"]
+    assert list(dict.fromkeys(line["phase"] for line in runs.lines(run))) == phases
 
 
 def test_the_control_can_take_as_long(here: Path) -> None:

@@ -22,6 +22,7 @@ from seqgan_kit.text import pretrained
 from seqgan_kit.token_discriminator import check_judged
 
 SETTINGS = "dialogue.json"
+EXAMPLES = 200  # histories on which a chat template is tried
 
 
 def build_generator(config: GeneratorConfig, source: Source) -> Seq2SeqGenerator | LanguageModel:
@@ -52,11 +53,12 @@ def save_generator(network: Seq2SeqGenerator | LanguageModel, source: Source, fo
 
     dialogue.json beside it says how replies were made: their end token's id, and the most tokens of either part.
     """
+    tokenizer = source.template.saved_tokenizer([one.history for one in source.train_exchanges[:EXAMPLES]])
     if isinstance(network, LanguageModel):
-        pretrained.save(network, source.tokenizer, folder)
+        pretrained.save(network, tokenizer, folder)
     else:
         network.save_pretrained(folder)
-        source.tokenizer.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
     known = {"end": source.end, "max_history": source.template.max_history, "length": source.length}
     write_json(folder / SETTINGS, known)
 

@@ -44,6 +44,7 @@ from seqgan_kit.text.train import (
     check_control,
     continue_from,
     steps_in_the_same_time,
+    warm_up_steps,
 )
 from seqgan_kit.token_credit import Prefixes
 from seqgan_kit.token_discriminator import call, prefixes_at_once
@@ -222,7 +223,8 @@ def _run(engine: Engine, config: DialogueConfig, parts: _Parts) -> None:
     if isinstance(parts.judge, Judge) and not engine.started(WARM_UP) and not engine.started(ADVERSARIAL):
         parts.judge.follow(parts.network)
     policy: Any = _HalfDecoded(parts.policy, warm_up.beams) if warm_up.beams else parts.policy
-    play(engine, WARM_UP, warm_up.steps, policy, parts.discriminator, real, Turns(generator=0))
+    steps = warm_up_steps(engine, warm_up.steps, adversarial.rounds)
+    play(engine, WARM_UP, steps, policy, parts.discriminator, real, Turns(generator=0))
     hooks = parts.hooks(every.rounds, parts.network)
     rounds, turns = adversarial.rounds, adversarial.turns
     play(engine, ADVERSARIAL, rounds, parts.policy, parts.discriminator, real, turns, hooks)

@@ -79,7 +79,9 @@ class Source:
             f"{self.name}: {len(self.train.ids)} sentences to train on, {len(self.held_out.ids)} held out, "
             f"{self.vocabulary} different tokens, at most {self.length} a sentence"
         )
-        return f"{text}; {self.dropped} longer ones were DROPPED (--data.too_long drop)" if self.dropped else text
+        dropped = f"{self.dropped} longer ones were DROPPED (--data.too_long drop)" if self.dropped else None
+        unknown = files.told_unknown([part.ids[part.mask] for part in (self.train, self.held_out)], self.tokenizer)
+        return "; ".join(filter(None, (text, dropped, unknown)))
 
     def fingerprint(self) -> str:
         """The same for the same data, tokenizer and options."""

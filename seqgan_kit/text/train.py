@@ -190,7 +190,8 @@ def _run(engine: Engine, config: TextConfig, source: Source, parts: _Parts) -> N
     fit(engine, MLE, likelihood.steps, parts.mle, likelihood_loss, parts.real, likelihood.batch_size, [hook])
     if not engine.started(CONTROL) and not engine.started(ADVERSARIAL):
         continue_from(parts.mle, parts.control)
-    play(engine, WARM_UP, warm_up.steps, parts.policy, parts.discriminator, parts.real, Turns(generator=0))
+    steps = warm_up_steps(engine, warm_up.steps, adversarial.rounds)
+    play(engine, WARM_UP, steps, parts.policy, parts.discriminator, parts.real, Turns(generator=0))
     hook = parts.hook(every.rounds, parts.network)
     play(
         engine,
@@ -206,6 +207,14 @@ def _run(engine: Engine, config: TextConfig, source: Source, parts: _Parts) -> N
         steps = config.control.steps or steps_in_the_same_time(engine)
         hook = parts.hook(every.every, parts.control_network)
         fit(engine, CONTROL, steps, parts.control, likelihood_loss, parts.control_real, likelihood.batch_size, [hook])
+
+
+def warm_up_steps(engine: Engine, steps: int, rounds: int) -> int:
+    """How long the discriminator's warm-up is: without a game there is nothing to warm up for."""
+    if rounds or not steps:
+        return steps
+    engine.say("--adversarial.rounds 0: the discriminator's warm-up is left out, too")
+    return 0
 
 
 def continue_from(first: Learner, control: Learner) -> None:
@@ -227,6 +236,8 @@ def steps_in_the_same_time(engine: Engine) -> int:
 
 def check_control(control: ControlConfig, likelihood_steps: int, rounds: int) -> None:
     """Raises UserError where the control's length is neither given nor can be measured."""
+    if not likelihood_steps and not rounds:
+        raise UserError("--likelihood.steps 0 and --adversarial.rounds 0 leave nothing to train: give one of them more")
     if control.steps is not None and control.steps < 1:
         raise UserError(f"--control.steps {control.steps}: give at least 1, or --control.enabled false")
     if control.enabled and control.steps is None and rounds and not likelihood_steps:
