@@ -54,6 +54,8 @@ def main(words: Sequence[str] | None = None) -> int:
     # transformers and datasets draw a bar of their own for every file that they write or read
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    if "transformers" in sys.modules:  # called from Python: it has read that already
+        sys.modules["transformers"].utils.logging.disable_progress_bar()
     try:
         return _command(words)
     except UserError as error:
