@@ -41,6 +41,12 @@ def limits_of(config: GeneratorConfig) -> tuple[int | None, int | None]:
 
 def build_generator(config: GeneratorConfig, source: Source) -> Generator:
     """The network that the configuration asks for. Raises UserError."""
+    begun = pretrained.own_model(
+        config.model, config.lora, source.vocabulary, source.end, pretrained.CAUSAL, length=source.length
+    )
+    if begun is not None:
+        assert isinstance(begun, LSTMGenerator)
+        return begun
     language = pretrained.language_model(
         config.model, config.config, config.lora, source.vocabulary, source.end, pretrained.CAUSAL
     )
