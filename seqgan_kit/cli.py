@@ -43,7 +43,7 @@ USAGE = """usage: seqgan-kit COMMAND ...
   compare RUN RUN ... [-- RUN RUN ...]                       spread over runs of several seeds; groups side by side
   report RUN                                                 write RUN/report.html
 
-seqgan-kit train text --help lists all options of text, seqgan-kit watch RUN --help those of watch, and so on."""
+seqgan-kit train text --help lists all options of text, seqgan-kit watch --help those of watch, and so on."""
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -54,13 +54,16 @@ def main(words: Sequence[str] | None = None) -> int:
     # transformers and datasets draw a bar of their own for every file that they write or read
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    if "transformers" in sys.modules:  # called from Python: it has read that already
+        sys.modules["transformers"].utils.logging.disable_progress_bar()
     try:
         return _command(words)
     except UserError as error:
         print(f"seqgan-kit: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("seqgan-kit: stopped at once; what was saved before stays", file=sys.stderr)
+        saved = words and words[0] in ("train", "resume")
+        print(f"seqgan-kit: stopped{' at once; what was saved before stays' if saved else ''}", file=sys.stderr)
         return 130
     except Exception as error:
         from seqgan_kit.engine import Stopped
@@ -213,12 +216,34 @@ def _run(task: str, words: list[str], resume: bool) -> None:
 
 def _on_a_run(command: str, words: list[str]) -> None:
     """A command that is the task's own, in seqgan_kit/TASK/commands.py."""
+    if words and words[0] in ("-h", "--help"):
+        _help(command)
+        return
     run, rest = _run_folder(words, command)
     _call(command, [run], rest)
 
 
+def _help(command: str) -> None:
+    """What there is to say of it without a run: the options of each task that has it."""
+    tasks = [task for task in TASKS if command in _commands(task).COMMANDS]
+    for task in tasks:
+        print(
+            f"{'' if task == tasks[0] else chr(10)}on a run of {task}:\n{_parser(command, task).format_help()}", end=""
+        )
+
+
+def _parser(command: str, task: str) -> argparse.ArgumentParser:
+    add_options, function = _commands(task).COMMANDS[command]
+    parser = argparse.ArgumentParser(prog=f"seqgan-kit {command} RUN", description=function.__doc__.splitlines()[0])
+    add_options(parser)
+    return parser
+
+
 def _on_runs(command: str, words: list[str]) -> None:
     """The same of several runs, one after another."""
+    if words and words[0] in ("-h", "--help"):
+        _help(command)
+        return
     names = list(itertools.takewhile(lambda word: not word.startswith("-"), words))
     runs = [_run_folder([name], command)[0] for name in names] or [_run_folder(words, command)[0]]
     _call(command, runs, words[len(names) :])
@@ -238,16 +263,13 @@ def _prepared(command: str, run: Path, words: list[str]) -> Callable[[], None]:
         raise UserError(
             f"{command} is for runs of {others}, but {run} is one of {task}, which has: {', '.join(known)}, report"
         )
-    add_options, function = known[command]
-    parser = argparse.ArgumentParser(prog=f"seqgan-kit {command} RUN", description=function.__doc__.splitlines()[0])
-    add_options(parser)
-    options = arguments(parser, words)
+    options = arguments(_parser(command, task), words)
 
     def read(*more: str) -> tuple[Any, str]:
         """The run's configuration with further options, and its YAML."""
         return parse(["--config", str(run / "config.yaml"), *more, "--run.folder", str(run)], task)
 
-    return partial(function, run, options, read)
+    return partial(known[command][1], run, options, read)
 
 
 def _report(words: list[str]) -> None:

@@ -37,7 +37,7 @@ from seqgan_kit.learning import (
     step,
 )
 from seqgan_kit.metrics_log import MetricsLog
-from seqgan_kit.provenance import check_launch, provenance, write_json, write_whole
+from seqgan_kit.provenance import check_data, check_launch, provenance, write_json, write_whole
 
 
 class Stopped(Exception):
@@ -85,7 +85,10 @@ class RunConfig:
 class Engine:
     """One run in one folder. Use as a context manager; register all parts, then `restore`, then run the phases."""
 
-    def __init__(self, config: RunConfig, task: str, config_text: str = "", resume: bool = False) -> None:
+    def __init__(
+        self, config: RunConfig, task: str, config_text: str = "", resume: bool = False, data: str | None = None
+    ) -> None:
+        """data: fingerprint of what the run learns from, which must be the same when it is resumed."""
         self.config = config
         self.counters: dict[str, int] = {}
         self.seconds: dict[str, float] = {}
@@ -124,7 +127,7 @@ class Engine:
                 f"--run.processes {config.processes}, but {self.processes} run: start with "
                 f"`torchrun --nproc_per_node {config.processes} -m seqgan_kit.cli train ...`"
             )
-        self._open_folder(task, config_text, resume)
+        self._open_folder(task, config_text, resume, data)
         set_seed(config.seed + 7919 * self.rank)
         self._started = self._saved_time = self._step_time = time.monotonic()
 
@@ -244,6 +247,7 @@ class Engine:
         found = self.on_main(lambda: checkpoints.newest_good(self.folder / "checkpoints", self.say))
         if found is None:
             self._metrics = self._open_log(0)
+            self._write_record()
             if self.rank:  # all built their parts from one seed; from here on each draws samples of its own
                 set_seed(self.config.seed + 7919 * self.rank)
             return
@@ -267,7 +271,8 @@ class Engine:
                 except (RuntimeError, ValueError, KeyError) as error:
                     raise UserError(
                         f"{name} in {found} does not fit this run ({' '.join(str(error).split())[:200]}): "
-                        f"resume with the options that it was trained with, as {self.folder / 'config.yaml'} has them"
+                        f"resume with the options that it was trained with, as {self.folder / 'config.yaml'} has "
+                        "them, and with the same data"
                     ) from error
         for learner in self._learners.values():
             lay_out_as_weights(learner.optimizer)
@@ -280,6 +285,7 @@ class Engine:
             write_whole(self.folder / "config.yaml", self._config_text)
         if self.is_main:  # a killed process could not write how long it ran
             self._record["seconds"] = max(self._record["seconds"], sum(self.seconds.values()))
+        self._write_record()
         done = ", ".join(f"{phase} {count}" for phase, count in self.counters.items())
         self.say(f"resumed from {found} ({done} steps done)")
 
@@ -429,9 +435,11 @@ class Engine:
                 )
         return filter_trackers(self.config.trackers, "runs")
 
-    def _open_folder(self, task: str, config_text: str, resume: bool) -> None:
+    def _open_folder(self, task: str, config_text: str, resume: bool, data: str | None) -> None:
         def open_folder() -> Path:
             self.folder = Path(self.config.folder or _free_folder(task))
+            if ".." in self.folder.parts:  # of a folder that is not there yet, it would hide one that is
+                self.folder = self.folder.resolve()
             if resume and not (self.folder / "run.json").is_file():
                 raise UserError(f"{self.folder} is no run folder (it has no run.json): give one that `train` made")
             if not resume and self.folder.exists():
@@ -441,10 +449,13 @@ class Engine:
                 )
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
-                if config_text and not resume:  # a resumed run keeps its own until what is asked for fits
+                if resume:
+                    check_data(self.folder, data)
+                elif config_text:
                     write_whole(self.folder / "config.yaml", config_text)
-                self._record = provenance(self.folder, task, self.config, self.device, self.processes, resume)
-                write_json(self.folder / "run.json", self._record)
+                self._record = provenance(self.folder, task, self.config, self.device, self.processes, resume, data)
+                if not resume:  # a resumed run keeps its own, as config.yaml, until `restore` finds that all fits
+                    self._write_record()
             except OSError as failure:
                 raise UserError(f"can't write to {self.folder}: {failure.strerror or failure}") from failure
             return self.folder
@@ -453,6 +464,10 @@ class Engine:
         if self.config.trackers:
             self.accelerator.project_configuration.logging_dir = str(self.folder)
             self.accelerator.init_trackers("tracker", config={"task": task, "seed": self.config.seed})
+
+    def _write_record(self) -> None:
+        if self.is_main:
+            write_json(self.folder / "run.json", self._record)
 
     def finish(self, finished: bool = True) -> None:
         """Writes into run.json how long the run took, and whether it came to its end."""

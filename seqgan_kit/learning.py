@@ -23,7 +23,7 @@ class OptimizerConfig:
     """Adam, and how its gradient is made.
 
     Args:
-        lr: learning rate.
+        lr: learning rate; null, where that is the default, takes what suits the generator.
         final: share of it that is left at the end of a phase; it falls linearly.
         betas: decay of the gradient's running mean and square.
         weight_decay: decoupled (AdamW) where it is not 0.
@@ -33,13 +33,19 @@ class OptimizerConfig:
             3.3); its gradient is added, the loss that is told is without it.
     """
 
-    lr: float = 1e-3
+    lr: float | None = 1e-3
     final: float = 1.0
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.0
     clip: float = 5.0
     accumulate: int = 1
     history: float = 0.0
+
+    def rate(self, progress: float = 0.0) -> float:
+        """The learning rate, `progress` (0 to 1) into a phase."""
+        if self.lr is None:
+            raise ValueError("the learning rate was left open: give one")
+        return self.lr * (1 - (1 - self.final) * progress)
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,7 @@ def build_optimizer(network: nn.Module, config: OptimizerConfig) -> torch.optim.
     # fused: on a CPU the plain loop over parameters takes longer than their gradient
     adam = torch.optim.AdamW if config.weight_decay else torch.optim.Adam
     options: dict[str, Any] = {"weight_decay": config.weight_decay} if config.weight_decay else {}
-    return adam(parameters, lr=config.lr, betas=config.betas, fused=True, **options)
+    return adam(parameters, lr=config.rate(), betas=config.betas, fused=True, **options)
 
 
 def training(learner: Learner) -> None:
@@ -119,7 +125,7 @@ def step(accelerator: Accelerator, learner: Learner, loss: Loss, rows: int, prog
     if config.clip and numbers[0] > config.clip:
         torch._foreach_mul_(gradients, config.clip / (numbers[0] + 1e-6))
     for group in learner.optimizer.param_groups:
-        group["lr"] = config.lr * (1 - (1 - config.final) * progress)
+        group["lr"] = config.rate(progress)
     learner.optimizer.step()
     if config.history:
         _remember(learner)

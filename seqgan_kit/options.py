@@ -85,7 +85,10 @@ def parse(words: list[str], task: str = "text") -> tuple[Any, str]:
         built = parser.instantiate(namespace)
     except argparse.ArgumentError as error:
         raise UserError(_explain(str(error), words, list(_options(parser)), task)) from error
-    return configuration(**{field.name: built[field.name] for field in dataclasses.fields(configuration)}), text
+    config = configuration(**{field.name: built[field.name] for field in dataclasses.fields(configuration)})
+    # what the configuration was left to choose is an option like any other from here on
+    chosen = [f"--{option}={value}" for option, value in getattr(config, "left_open", dict)().items()]
+    return parse([*words, *chosen], task) if chosen else (config, text)
 
 
 def _options(parser: ArgumentParser) -> Iterator[str]:
@@ -150,6 +153,13 @@ def _explain(message: str, words: list[str], options: list[str], task: str) -> s
     inner = re.search(r'Parser key "([\w.]+)".*Option \'(\w+)\' is not accepted', message)
     if inner:
         return f"unknown option --{inner[1]}.{inner[2]}: what was chosen for {inner[1]} takes no {inner[2]}"
+    text = re.search(r'Parser key "((\w+)\.config)": .*expected dict.* Given value: (.*)', message)
+    if text:
+        in_file = files and not any(word.startswith(f"--{text[1]}") for word in words)
+        return (
+            f"{f'{files[-1]}: {text[1]}' if in_file else f'--{text[1]}'}: give keys with values, such as "
+            f'\'{{"model_type": "gpt2", "n_layer": 2}}\', not {text[3]}; a pretrained model is for --{text[2]}.model'
+        )
     value = re.search(r'Parser key "([\w.]+)": (.*)', message)
     if value:
         in_file = files and not any(word.startswith(f"--{value[1]}") for word in words)

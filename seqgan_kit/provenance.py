@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shlex
 import subprocess
 import sys
 from abc import ABC
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from datetime import datetime, timezone
 from functools import partial
@@ -31,9 +33,12 @@ PACKAGES = (
 
 
 def provenance(
-    folder: Path, task: str, config: RunConfig, device: torch.device, processes: int, resume: bool
+    folder: Path, task: str, config: RunConfig, device: torch.device, processes: int, resume: bool, data: str | None
 ) -> dict[str, Any]:
-    """The content of run.json; a resumed run keeps when it started and how long it took so far."""
+    """The content of run.json; a resumed run keeps when it started and how long it took so far.
+
+    data: the fingerprint of what it learns from, where it has one.
+    """
     before = json.loads((folder / "run.json").read_text()) if resume else {}
     commit, dirty = _commit()
     return {
@@ -45,6 +50,7 @@ def provenance(
         "device": str(device) if device.type == "cpu" else torch.cuda.get_device_name(device),
         "precision": config.precision,
         "seed": config.seed,
+        "data": data,
         "processes": processes,
         "threads": torch.get_num_threads(),
         "started": before.get("started", datetime.now(timezone.utc).isoformat(timespec="seconds")),
@@ -52,6 +58,27 @@ def provenance(
         "resumed": before.get("resumed", -1) + 1 if resume else 0,
         "finished": False,
     }
+
+
+def fingerprint(vocabulary: Mapping[str, int], *samples: Any) -> str:
+    """Of data and tokenizer, the same where they are the same. samples: dataclasses of tensors, such as `Tokens`."""
+    digest = hashlib.sha256(json.dumps(sorted(vocabulary.items())).encode())
+    for sample in samples:
+        for field in fields(sample):
+            tensor = getattr(sample, field.name)
+            digest.update(f"{field.name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+            digest.update(tensor.contiguous().numpy())
+    return digest.hexdigest()
+
+
+def check_data(run: Path, data: str | None) -> None:
+    """Raises UserError where the data or the tokenizer are not those of the run: its tokens would mean others."""
+    before = json.loads((run / "run.json").read_text()).get("data")
+    if before is not None and data is not None and data != before:
+        raise UserError(
+            f"{run}: the data, or the tokenizer, have changed since this run began, so its tokens would be others: "
+            "bring back what it was trained on, or train a new run"
+        )
 
 
 def write_json(path: Path, content: Any) -> None:

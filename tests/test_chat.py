@@ -79,10 +79,15 @@ def test_piped() -> None:
 
 
 def test_interrupted() -> None:
-    """An interrupt stops a reply, of which is kept what was said; at the prompt it ends the chat."""
-    chat, written = talk("a b boom c", "on", "^C", "never")
-    assert written == "you> bot> 1 a b\nyou> bot> 3 on\nyou> \nbye\n"
+    """An interrupt stops a reply, of which is kept what was said; at the prompt it clears the line, and the next one in
+    a row ends the chat."""
+    chat, written = talk("a b boom c", "^C", "on", "^C", "^C", "never")
+    once = "you> \n(once more ends the chat)\n"
+    assert written == f"you> bot> 1 a b\n{once}you> bot> 3 on\n{once}you> \nbye\n"
     assert contents(chat) == ["a b boom c", "1 a b", "on", "3 on"]
+    assert talk("a", "^C", "never", terminal=False)[1] == "1 a\n3 ^C\n5 never\n", (
+        "in a pipe it is a line like any other"
+    )
 
 
 @pytest.mark.parametrize("said", [[], ["", " ", "\n"]])
@@ -184,6 +189,30 @@ def test_input_that_is_not_text() -> None:
         Chat(echo, input=bytes_, output=io.StringIO()).run()
 
 
+def test_bytes_that_python_kept_as_half_characters() -> None:
+    """As it does where the locale is C: told in a pipe as a mistake, at a terminal so that one can go on."""
+    line = b"caf\xe9".decode("utf-8", "surrogateescape")
+    with pytest.raises(UserError, match=r"what was typed is not UTF-8 \(byte 0xe9 after 'caf'\)"):
+        talk(line, terminal=False)
+    chat, written = talk(line, "hello")
+    assert "(what was typed is not UTF-8 (byte 0xe9 after 'caf'): write it in UTF-8)\nyou> bot> 1 hello\n" in written
+    assert contents(chat) == ["hello", "1 hello"]
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_unknown_words_are_told_once_beside_the_replies(terminal: bool) -> None:
+    """Each once, before the reply, and not in the output of a pipe."""
+    output, errors = io.StringIO(), io.StringIO()
+    lines = "a cat\na cat and a dog\na dog\n"
+    chat = Chat(
+        echo, input=Terminal(lines) if terminal else io.StringIO(lines), output=output, errors=errors,
+        unknown=lambda text: [word for word in text.split() if word in ("cat", "dog")],
+    )  # fmt: skip
+    chat.run()
+    assert errors.getvalue() == "(the model does not know cat)\n(the model does not know dog)\n"
+    assert "know" not in output.getvalue()
+
+
 # what a chat in a process of its own says: words for as long as it may, one for every byte in the pipe
 PROGRAM = """
 import fcntl, os, sys, termios
@@ -220,6 +249,11 @@ class Person:
 
     def types(self, keys: str) -> None:
         os.write(self.master, keys.encode())
+
+    def interrupts(self) -> None:
+        """At the prompt, once keys are waited for: what comes just before, Python hears with the next key only."""
+        time.sleep(0.3)
+        self.types("\x03")
 
     def allows(self, words: int) -> None:
         os.write(self.gate, b"." * words)
@@ -269,7 +303,8 @@ def test_words_are_seen_as_they_are_said(person: Person) -> None:
 
 
 def test_ctrl_c_stops_a_reply_and_then_the_chat(person: Person) -> None:
-    """What was said until then is in the history; a second Ctrl-C, at the prompt, ends without a traceback."""
+    """What was said until then is in the history; at the prompt it clears the line, and twice it ends without a
+    traceback."""
     person.sees("you> ")
     person.types("hello\r")
     person.allows(1)
@@ -284,8 +319,17 @@ def test_ctrl_c_stops_a_reply_and_then_the_chat(person: Person) -> None:
     person.allows(4)
     person.sees("four")
     person.sees("you> ")
-    person.types("\x03")
-    person.sees("bye")
+    person.types("never said")
+    person.sees("never said")
+    person.interrupts()
+    person.sees("(once more ends the chat)")
+    person.sees("you> ")
+    person.types("/undo\r")
+    person.sees("took back: again")
+    person.sees("you> ")
+    for seen in ("(once more ends the chat)\r\nyou> ", "bye"):
+        person.interrupts()
+        person.sees(seen)
     assert "Traceback" not in person.seen
     assert person.process.wait(PATIENCE) == 0
 

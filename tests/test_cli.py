@@ -6,7 +6,9 @@ import json
 import random
 import re
 import warnings
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,8 +17,10 @@ from transformers import AutoTokenizer
 
 import runs
 from seqgan_kit.cli import main, parse
+from seqgan_kit.dialogue.config import DialogueConfig
 from seqgan_kit.networks.lstm import LSTMGenerator
 from seqgan_kit.sampling import sample
+from seqgan_kit.text.config import TextConfig, settled
 
 SHORT = (
     "--likelihood.steps", "4", "--discriminator.steps", "2", "--adversarial.rounds", "2", "--control.steps", "2",
@@ -109,6 +113,28 @@ def test_a_saved_model_gives_the_command_s_samples_through_from_pretrained(
     )
     assert texts == lines
     assert len(set(lines)) > 1
+
+
+def test_a_run_s_own_lstm_is_trained_on(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It begins as the other ended, with its tokenizer, at the length of the new data; a reply's LSTM is refused."""
+    first = train(here / "first", "--generator.hidden", "12")
+    begin = ("--generator.model", str(first / "model"))
+    second = train(here / "second", *begin, "--likelihood.optimizer.lr", "0")
+    ended, begun = (
+        [line["eval/nll_gen"] for line in runs.lines(run) if line["phase"] == phase and "eval/nll_gen" in line][-1]
+        for run, phase in ((first, "adversarial"), (second, "maximum_likelihood"))
+    )
+    assert begun == pytest.approx(ended, rel=1e-5)
+    config = yaml.safe_load((second / "config.yaml").read_text())
+    assert config["adversarial"]["optimizer"]["lr"] == 0.001
+    (here / "short.txt").write_text("a red star .\n" * 40)
+    third = train(here / "third", *begin, "--data.path", "short.txt", "--control.enabled", "false")
+    assert LSTMGenerator.from_pretrained(third / "model").config.length == 5
+    assert all(len(line.split()) <= 5 for line in drawn(capsys, third))
+    assert main(["evaluate", str(third)]) == 0
+    told = refused(capsys, *runs.tiny_dialogue(here / "fourth", *begin))
+    assert "seqgan_lstm is not of a run of dialogue" in told
+    assert "or one of such a run" in told
 
 
 def test_maligan_with_all_that_steadies_it(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -265,6 +291,39 @@ def test_every_recipe_parses(recipe: Path) -> None:
     assert again.evaluation == config.evaluation
 
 
+@pytest.mark.parametrize(
+    ("task", "options", "rates"),
+    [
+        ("text", [], (0.01, 0.001, 0.0001)),
+        ("text", ["--generator.model", "x"], (0.0001, 0.00002, 0.0001)),
+        ("text", ["--generator.config", "{model_type: gpt2}"], (0.001, 0.0002, 0.0001)),
+        ("dialogue", [], (0.01, 0.001, 0.001)),
+        ("dialogue", ["--generator.model", "x"], (0.0001, 0.00002, 0.001)),
+        ("dialogue", ["--generator.model", "x", "--generator.lora", "2"], (0.001, 0.0002, 0.001)),
+        ("dialogue", ["--generator.config", "{model_type: t5}", "--discriminator.model", "x"], (0.001, 0.0002, 0.0001)),
+        ("dialogue", ["--generator.model", "x", "--likelihood.optimizer.lr", "0.01"], (0.01, 0.00002, 0.001)),
+        ("dialogue", ["--generator.model", "x", "--adversarial.optimizer.lr", "0.001"], (0.0001, 0.001, 0.001)),
+    ],
+    ids=str,
+)
+def test_learning_rates_that_are_not_given_suit_the_model(
+    here: Path, task: str, options: list[str], rates: tuple[float, ...]
+) -> None:
+    """An LSTM's would ruin a pretrained model. They are written out, and read again they are as if they were given;
+    from Python they are the same."""
+    config, text = parse(options, task)
+    phases = ("likelihood", "adversarial", "discriminator")
+    assert tuple(getattr(config, phase).optimizer.lr for phase in phases) == rates
+    assert tuple(yaml.safe_load(text)[phase]["optimizer"]["lr"] for phase in phases) == rates
+    (here / "config.yaml").write_text(text)
+    assert parse(["--config", "config.yaml"], task)[1] == text
+    if "--likelihood.optimizer.lr" not in options and "--adversarial.optimizer.lr" not in options:
+        begun: Any = TextConfig() if task == "text" else DialogueConfig()
+        begun = replace(begun, generator=config.generator, discriminator=replace(begun.discriminator,
+                        model=config.discriminator.model))  # fmt: skip
+        assert tuple(getattr(settled(begun), phase).optimizer.lr for phase in phases) == rates
+
+
 def test_help_names_the_commands_and_every_option(capsys: pytest.CaptureFixture[str]) -> None:
     """`--help` of the command and of training ends well, with what there is."""
     assert main(["--help"]) == 0
@@ -276,6 +335,21 @@ def test_help_names_the_commands_and_every_option(capsys: pytest.CaptureFixture[
     told = capsys.readouterr().out
     assert all(name in told for name in ("--run.folder", "--data.path", "--adversarial.credit", "--control.steps"))
     assert "known subclasses" not in told
+
+
+def test_help_of_a_command_needs_no_run(capsys: pytest.CaptureFixture[str]) -> None:
+    """It shows the options of every task that has the command."""
+    for command, tasks, options in (
+        ("chat", ["dialogue"], ["--temperature", "--top_p"]),
+        ("sample", ["text", "dialogue", "images"], ["--count", "--beams", "--file"]),
+        ("evaluate", ["text", "dialogue", "imitation", "images"], ["--samples", "--evaluators", "--episodes"]),
+        ("sweep", ["text"], ["--temperatures"]),
+    ):
+        assert main([command, "--help"]) == 0
+        told = capsys.readouterr().out
+        assert all(f"on a run of {task}:\nusage: seqgan-kit {command} RUN" in told for task in tasks)
+        assert told.count("on a run of") >= len(tasks)
+        assert all(option in told for option in options)
 
 
 # -- what it says about mistakes -------------------------------------------------------------------------------------
@@ -428,7 +502,10 @@ def test_a_run_folder_that_exists_is_kept(here: Path, capsys: pytest.CaptureFixt
     assert f"{run} exists" in told
     assert "--run.folder" in told
     assert f"seqgan-kit resume {run}" in told
+    told = refused(capsys, *runs.tiny(run), "--run.folder", "not/there/../../run")
+    assert f"{run} exists" in told
     assert [path.name for path in run.iterdir()] == ["precious"]
+    assert not (here / "not").exists()
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_step(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -503,12 +580,35 @@ def test_resume_with_another_shape_or_number_of_processes_is_refused(
 ) -> None:
     """A checkpoint of a network of another size, or an asked-for second process, is refused in one line."""
     run = train(here)
+    record = (run / "run.json").read_bytes()
     told = refused(capsys, "resume", str(run), "--run.processes", "2")
     assert "--run.processes 2, but 1 run" in told
     told = refused(capsys, "resume", str(run), "--generator.hidden", "16")
     assert "generator" in told
     assert str(run) in told
     assert yaml.safe_load((run / "config.yaml").read_text())["generator"]["hidden"] == 8, "the run's own is kept"
+    assert (run / "run.json").read_bytes() == record, "it is finished as it was"
+
+
+@pytest.mark.parametrize("task", ["text", "dialogue"])
+def test_resume_on_other_data_is_refused(here: Path, capsys: pytest.CaptureFixture[str], task: str) -> None:
+    """As many words, but others: the tokens would mean others, in `evaluate` too. The same data elsewhere are fine."""
+    data = here / ("own.txt" if task == "text" else "own.tsv")
+    pairs = zip(sentences(), sentences(60, 1), strict=True)
+    lines = sentences() if task == "text" else ["prompt\treply", *("\t".join(pair) for pair in pairs)]
+    data.write_text("\n".join(lines))
+    words = (runs.tiny if task == "text" else runs.tiny_dialogue)(here / "run", *SHORT, "--data.path", str(data))
+    assert main(words) == 0
+    kept = {name: (here / "run" / name).read_bytes() for name in ("run.json", "config.yaml")}
+    data.write_text("\n".join(lines).replace("circle", "square"))
+    for command in ("resume", "evaluate"):
+        told = refused(capsys, command, "run")
+        assert told.startswith("run: the data, or the tokenizer, have changed since this run began"), told
+        assert "bring back what it was trained on, or train a new run" in told
+    assert {name: (here / "run" / name).read_bytes() for name in kept} == kept
+    data.write_text("\n".join(lines))
+    moved = data.rename(data.with_name(f"moved{data.suffix}"))
+    assert main(["resume", "run", "--data.path", str(moved), "--adversarial.rounds", "3"]) == 0
 
 
 def test_warnings_are_errors_here() -> None:
@@ -545,6 +645,16 @@ def test_evaluate_repeats_the_last_numbers_of_the_training_run(here: Path, capsy
     assert {f"eval/{name}": value for name, value in found.items()} == {
         name: value for name, value in last.items() if name.startswith("eval/")
     }
+
+
+def test_unknown_words_are_counted_aloud(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the vocabulary leaves out is said in the first line, and nothing where it has all."""
+    (here / "own.txt").write_text("a b c d\n" * 30 + "a b c e\n" * 30)
+    options = ("--data.path", "own.txt", "--control.enabled", "false")
+    train(here / "all", *options)
+    assert "UNKNOWN" not in capsys.readouterr().out
+    train(here / "few", *options, "--data.vocabulary", "5")  # </s>, <unk>, a, b, c
+    assert "; 60 of 300 tokens are UNKNOWN to the tokenizer (<unk>)" in capsys.readouterr().out.splitlines()[0]
 
 
 def test_dropped_sentences_are_counted_aloud(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
 import runs
 import tiny_models
@@ -21,9 +24,10 @@ from seqgan_kit.dialogue.config import DialogueConfig, EvaluationConfig, Generat
 from seqgan_kit.dialogue.evaluators import EvaluatorConfig
 from seqgan_kit.dialogue.models import build_generator, load_generator, load_template, save_generator
 from seqgan_kit.dialogue.sources import DataConfig, load
-from seqgan_kit.dialogue.template import to_replies
+from seqgan_kit.dialogue.template import Template, to_replies
 from seqgan_kit.provenance import config_yaml
 from seqgan_kit.sampling import under
+from seqgan_kit.text.tokenizers import train_tokenizer
 from seqgan_kit.worlds.dialogues import Message
 from tiny_models import GPT2
 
@@ -174,6 +178,10 @@ def test_replies_that_tell_of_the_message(run: Path, here: Path, capsys: pytest.
         (["--text", "a", "--beams", "2", "--sibling", "-1"], ["--sibling at least 0"]),
         (["--text", "a", "--beams", "2", "--sibling", "nan"], ["--sibling at least 0"]),
         (["--text", "a", "--weight", "1.5"], ["--weight must be from 0 to 1"]),
+        (["--text", "a", "--beams", "2", "--temperature", "0.5"], ["a beam search has none, leave out --beams"]),
+        (["--text", "a", "--beams", "2", "--top_p", "0.5"], ["--top_p are for drawing"]),
+        (["--text", "a", "--sibling", "1"], ["--sibling is for a beam search: give --beams"]),
+        (["--text", "caf\udce9"], ["--text is not UTF-8 (byte 0xe9 after 'caf')"]),
         (["--text", "a", "--top_p", "0"], ["--top_p above 0 and at most 1"]),
         (["--text", "a", "--top_p", "1.1"], ["--top_p above 0 and at most 1"]),
         (["--text", "a", "--top_k", "-1"], ["--top_k must be at least 0"]),
@@ -182,7 +190,7 @@ def test_replies_that_tell_of_the_message(run: Path, here: Path, capsys: pytest.
         (["--text", "a", "--seed", "-1"], ["--seed -1: give a number from 0"]),
         (["--txt", "a"], ["--txt", "did you mean 'text'"]),
     ],
-    ids=" ".join,
+    ids=lambda words: " ".join(words).encode("ascii", "replace").decode(),
 )
 def test_mistakes_in_what_is_asked(
     run: Path, capsys: pytest.CaptureFixture[str], words: list[str], expected: list[str]
@@ -202,6 +210,29 @@ def test_mistakes_in_the_run(run: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert f"{model} holds no model" in refused(capsys, "evaluate", run)
 
 
+def test_unknown_words_are_told(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In one line beside the replies, and not where all are known."""
+    assert main(["sample", str(run), "--text", ASKED]) == 0
+    assert capsys.readouterr().err == "", "nor a bar of a library's"
+    assert main(["sample", str(run), "--text", "where is the zebra ? yak", "--text", "zebra"]) == 0
+    out, err = capsys.readouterr()
+    assert err == "2 words are unknown to the model, and read as <unk>: zebra, yak\n"
+    assert len(out.splitlines()) == 2
+    many = " ".join(f"new{i}" for i in range(20))
+    assert main(["sample", str(run), "--text", many]) == 0
+    assert capsys.readouterr().err.endswith("new6, new7, ...\n")
+
+
+def test_nothing_but_replies_is_written(any_run: Path) -> None:
+    """No bar of a library about what it loads."""
+    done = subprocess.run(
+        [sys.executable, "-m", "seqgan_kit.cli", "sample", str(any_run), "--text", ASKED, "--count", "2"],
+        capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": str(runs.ROOT)},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(done.stdout.splitlines()) == 2
+
+
 # -- chat and evaluate ---------------------------------------------------------------------------------------------
 
 
@@ -219,6 +250,56 @@ def test_a_piped_chat(any_run: Path, capsys: pytest.CaptureFixture[str], monkeyp
     ]  # fmt: skip
     for words in (["--top_p", "0"], ["--temperature", "-1"]):
         assert "--top_p above 0" in refused(capsys, "chat", run, *words)
+
+
+def test_a_chat_stopped_while_it_loads(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Has nothing to say of what was saved."""
+
+    def interrupted(_: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("seqgan_kit.dialogue.commands._load", interrupted)
+    assert main(["chat", str(run)]) == 130
+    assert capsys.readouterr().err == "seqgan-kit: stopped\n"
+
+
+def test_plain_transformers_talk_to_a_run_s_model(any_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The chat template that is saved makes the very tokens that the run's own does, of several messages, too; and the
+    likeliest reply is that of `sample`."""
+    tokenizer = AutoTokenizer.from_pretrained(any_run / "model")
+    template, length = load_template(any_run)
+    messages: list[Message] = [{"role": "user", "content": ASKED}]
+    longer: list[Message] = [*messages, {"role": "assistant", "content": "in the centre ."}, *messages]
+    for some in (messages, longer):
+        made = tokenizer.apply_chat_template(some, add_generation_prompt=True, return_dict=True, return_tensors="pt")
+        assert made["input_ids"][0].tolist() == template.history(some).ids
+    told = template.history(longer)
+    assert max(told.turns) == 2, "it is told as what it was before"
+    network: Any = load_generator(any_run)
+    if hasattr(network, "encodes"):
+        kind: Any = AutoModelForSeq2SeqLM if network.encodes else AutoModelForCausalLM
+        model = kind.from_pretrained(any_run / "model").eval()
+        reply = model.generate(**made, max_new_tokens=length, do_sample=False)[0]
+        reply = reply[1:] if network.encodes else reply[made["input_ids"].shape[1] :]
+        tiny_models.write(any_run / "asked.jsonl", [longer])
+        expected = said(capsys, "sample", any_run, "--file", any_run / "asked.jsonl", "--temperature", 0)
+        assert [tokenizer.decode(reply, skip_special_tokens=True)] == expected
+
+
+def test_a_chat_template_that_would_make_other_tokens_is_not_saved() -> None:
+    """Where the end is no token of its own in a text, nothing is claimed."""
+    tokenizer = train_tokenizer("character", ["ab.", "ba."])
+    history: list[Message] = [{"role": "user", "content": "ab"}]
+    for end, kept in ((tokenizer.eos_token_id, True), (tokenizer.convert_tokens_to_ids("."), True)):
+        template = Template(tokenizer, end, 8)
+        found = template.saved_tokenizer([history]).chat_template
+        assert (found is not None) == kept
+    words = train_tokenizer("word", ["a b .", "b a ."])  # "b." is one word, which is none of these
+    template = Template(words, words.convert_tokens_to_ids("."), 8)
+    assert template.saved_tokenizer([[{"role": "user", "content": "a b"}]]) is words
+    assert words.chat_template is None
 
 
 def test_a_run_is_scored(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -585,15 +585,21 @@ def test_cut_histories_are_counted(some: Path) -> None:
     assert "CUT" not in whole.summary()
     cut = [one for one in [*whole.train_exchanges, *whole.held_out_exchanges] if len(one.history) > 2]
     assert 0 < short.cut == len(cut)
-    assert short.summary().endswith(f"; {len(cut)} histories were CUT to 6 tokens (--data.max_history)")
+    assert f"; {len(cut)} histories were CUT to 6 tokens (--data.max_history)" in short.summary()
     assert short.train.history.shape[1] == 6
 
 
 def test_the_summary(some: Path) -> None:
-    """One line with the counts."""
+    """One line with the counts, that of unknown words among them, where there are any."""
     found = source(some)
     train, held_out = found.conversations
-    assert found.summary() == (
+    parts = [(part.ids[part.mask], part.history[part.told]) for part in (found.train, found.held_out)]
+    tokens = [token for part in parts for ids in part for token in ids.tolist()]
+    unknown = tokens.count(found.tokenizer.unk_token_id)
+    assert unknown > 0
+    line, told = found.summary().split("; ")
+    assert told == f"{unknown} of {len(tokens)} tokens are UNKNOWN to the tokenizer (<unk>)"
+    assert line == (
         f"train.jsonl: {train} conversations with {len(found.train.ids)} replies to train on, {held_out} with "
         f"{len(found.held_out.ids)} held out, {found.vocabulary} different tokens, at most 3 a reply"
     )

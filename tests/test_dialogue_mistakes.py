@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+import time
 from pathlib import Path
 
 import pytest
+from transformers import AutoConfig
 
 import runs
 import tiny_models
 from seqgan_kit.dialogue.sources import DataConfig, load
+from seqgan_kit.errors import UserError
+from seqgan_kit.text import pretrained
 from test_dialogue_cli import ASKED, SHORT, refused, said
 from tiny_models import BERT, GPT2
 
@@ -66,7 +71,9 @@ def test_histories_that_a_model_can_t_take_lose_whole_messages(here: Path, capsy
     options += ["--discriminator.config", BERT]
     first = said(capsys, *runs.tiny_dialogue(here / "run", *SHORT, *options))[0]
     # with the longest reply of 4 tokens there are 11 for the history: two messages of 4, end tokens and all
-    assert "; 60 histories were CUT to 11 tokens (--data.max_history)" in first
+    assert "; 60 histories were CUT to 11 tokens (what the model's 15 places leave beside a reply of 4)" in first
+    only = load(DataConfig("own.jsonl", max_history=10), 0, context=15)
+    assert "; 60 histories were CUT to 10 tokens (--data.max_history)" in only.summary()
     known = load(DataConfig("own.jsonl"), 0, context=15)
     last = next(i for i, one in enumerate(known.train_exchanges) if len(one.history) == 7)
     tokens = known.tokenizer.convert_ids_to_tokens(known.train.history[last][known.train.told[last]].tolist())
@@ -103,7 +110,18 @@ def test_a_tokenizer_needs_an_end_but_no_padding(here: Path, capsys: pytest.Capt
     [
         (["--generator.config", '{"n_layer": 1}'], ["--generator.config", "name a model_type, such as gpt2"]),
         (["--generator.config", '{"model_type": "gpt3"}'], ["Unrecognized model identifier: gpt3"]),
-        (["--generator.config", "gpt2"], ["--generator.config", "gpt2"]),
+        (
+            ["--generator.config", "gpt2"],
+            ["--generator.config: give keys with values, such as", "not gpt2; a pretrained model is for --generator.m"],
+        ),
+        (
+            ["--generator.config", '{"model_type": "gpt2", "n_layr": 1}'],
+            ["--generator.config: gpt2 has no 'n_layr': did you mean 'n_layer'?"],
+        ),
+        (
+            ["--discriminator.config", '{"model_type": "bert", "num_hiden_layers": 1}'],
+            ["--discriminator.config: bert has no 'num_hiden_layers': did you mean 'num_hidden_layers'?"],
+        ),
         (["--generator.config", BERT], ["--generator.config: bert is neither causal nor an encoder-decoder"]),
         (["--generator.config", '{"model_type": "vit"}'], ["vit is neither causal nor an encoder-decoder"]),
         (
@@ -132,7 +150,18 @@ def test_a_tokenizer_needs_an_end_but_no_padding(here: Path, capsys: pytest.Capt
         ),
     ],
     ids=[
-        *("no type", "unknown type", "a string", "encoder", "pictures", "both ways", "without a cache", "both given"),
+        *(
+            "no type",
+            "unknown type",
+            "a string",
+            "unknown key",
+            "judge, unknown key",
+            "encoder",
+            "pictures",
+            "both ways",
+            "without a cache",
+            "both given",
+        ),
         *("no folder", "empty folder", "adapters", "judge, no folder", "judge, no type", "judge, no encoder"),
         *("judge, too short", "judge, both given", "judge of sentences"),
     ],
@@ -166,6 +195,74 @@ def test_folders_of_models_that_do_not_fit(here: Path, capsys: pytest.CaptureFix
     assert "--data.vocabulary 9: the model brings its own tokens" in told
 
 
+def test_a_name_that_is_no_folder_is_told_at_once(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the hub can't be reached, in seconds; what was downloaded before is found all the same."""
+    asked = []
+
+    def unreachable(address: tuple[str, int], timeout: float) -> None:
+        asked.append((address, timeout))
+        raise OSError("no network")
+
+    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("socket.create_connection", unreachable)
+    pretrained._hub_answers.cache_clear()
+    begun = time.monotonic()
+    told = untrained(capsys, here, "--generator.model", "nope_folder")
+    assert time.monotonic() - begun < 5
+    pretrained._hub_answers.cache_clear()
+    assert told.startswith("--generator.model nope_folder, which is no folder here, nor a model that was downloaded")
+    assert asked == [(("huggingface.co", 443), 3)]
+
+
+@pytest.mark.parametrize(
+    "kind", ["gpt2", "llama", "t5", "bart", "opt", "gpt_neox", "qwen2", "mistral", "gemma2", "bert"]
+)
+def test_keys_that_a_configuration_knows_pass(kind: str) -> None:
+    """All that it writes itself, other names for the same, and older ones that transformers still read."""
+    default = AutoConfig.for_model(kind)
+    old = {"torch_dtype": "float32", "attn_implementation": "eager", "num_labels": 2}
+    old |= {"rope_theta": 5000.0} if kind in ("llama", "qwen2", "mistral", "gemma2") else {}
+    same = {name: getattr(default, name) for name in default.attribute_map}
+    for given in (default.to_dict(), same, old):
+        pretrained._configured("--generator", {**given, "model_type": kind}, {})
+    with pytest.raises(UserError, match="has no 'hiden_size': did you mean 'hidden_size'"):
+        pretrained._configured("--generator", {"model_type": "bert", "hiden_size": 8}, {})
+
+
+# -- a run's own model ---------------------------------------------------------------------------------------------
+
+
+def test_a_run_s_own_lstm_is_trained_on(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It begins as the other ended, with its tokenizer; a text's LSTM, adapters and another end are refused."""
+    first = said(capsys, *runs.tiny_dialogue(here / "first", *SHORT, "--generator.hidden", "12"))
+    assert "learning rates" not in first[1]
+    begin = ("--generator.model", "first/model")
+    second = said(capsys, *runs.tiny_dialogue(here / "second", *SHORT, *begin, "--likelihood.optimizer.lr", "0"))
+    assert second[1].startswith("first/model, fine-tuned: learning rates 0 (--likelihood.optimizer.lr), 0.001")
+    ended, begun = (
+        [
+            line["eval/perplexity"]
+            for line in runs.lines(here / run)
+            if line["phase"] == phase and "eval/perplexity" in line
+        ][-1]
+        for run, phase in (("first", "adversarial"), ("second", "maximum_likelihood"))
+    )
+    assert begun == pytest.approx(ended, rel=1e-5)
+    shutil.rmtree(here / "first")
+    assert len(said(capsys, "evaluate", "second")) > 5
+    assert len(said(capsys, "sample", "second", "--text", ASKED)) == 1
+    begin = ("--generator.model", "second/model")
+    assert "adapters are for Hugging Face models" in untrained(capsys, here, *begin, "--generator.lora", 2)
+    told = untrained(capsys, here, *begin, "--data.end", "<unk>")
+    assert "the model has" in told
+    assert "give what was saved together, and no other end" in told
+    told = refused(capsys, *runs.tiny(here / "new", *begin))
+    assert "seqgan_seq2seq is not of a run of text: give a causal model, or one of such a run" in told
+
+
 # -- mistakes in options and rewards -------------------------------------------------------------------------------
 
 
@@ -184,6 +281,7 @@ def test_folders_of_models_that_do_not_fit(here: Path, capsys: pytest.CaptureFix
         (["--evaluation.evaluators", "3"], ["--evaluation.evaluators 3: they need 4 replies"]),
         (["--control.steps", "0"], ["--control.steps 0: give at least 1"]),
         (["--likelihood.steps", "0", "--control.steps", "null"], ["--likelihood.steps 0", "--control.enabled false"]),
+        (["--likelihood.steps", "0", "--adversarial.rounds", "0"], ["leave nothing to train: give one of them more"]),
         (["--data.shapes", "4"], ["--data.shapes 4: give 1 to 3"]),
         (["--data.path", "nowhere.jsonl"], ["nowhere.jsonl"]),
         (["--data.tokenizer", "letters"], ["--data.tokenizer", "letters"]),

@@ -135,12 +135,16 @@ def test_phases_can_be_left_out(here: Path, first: str) -> None:
     assert len(logged(run, "adversarial", "reward")) == 2
 
 
-def test_a_warm_up_alone(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Nothing is evaluated, and there is a model all the same."""
-    run = train(here, "--likelihood.steps", "0", "--adversarial.rounds", "0")
-    assert f"seqgan-kit chat {run}" in capsys.readouterr().out
-    assert (run / "model" / "model.safetensors").is_file()
-    assert "No replies yet." in (run / "report.html").read_text("utf-8")
+def test_likelihood_alone(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a game there is no warm-up for it, which is told; resumed with rounds, both come."""
+    run = train(here, "--adversarial.rounds", "0")
+    said = capsys.readouterr()
+    assert f"seqgan-kit chat {run}" in said.out
+    assert "--adversarial.rounds 0: the discriminator's warm-up is left out, too" in said.err
+    assert {line["phase"] for line in runs.lines(run)} == {"maximum_likelihood"}
+    assert main(["resume", str(run), "--adversarial.rounds", "2"]) == 0
+    phases = ["maximum_likelihood", "discriminator", "adversarial", "control"]
+    assert list(dict.fromkeys(line["phase"] for line in runs.lines(run))) == phases
 
 
 def test_the_control_can_take_as_long(here: Path) -> None:
@@ -301,6 +305,22 @@ def test_a_model_of_a_folder_is_fine_tuned(here: Path, kind: str, chat: bool) ->
     run = train(here / "run", *data, "--likelihood.steps", "20", "--likelihood.optimizer.lr", "0.03")
     assert logged(run, "maximum_likelihood", "eval/perplexity")[-1] < 0.8 * found[0]
     assert json.loads((run / "model" / "tokenizer_config.json").read_text())["eos_token"] == tiny_models.END
+
+
+def test_a_pretrained_model_is_fine_tuned_with_care(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Learning rates that were not given are told, kept in the run, and not ruinous: the model hardly moves."""
+    some = tiny_models.conversations()
+    tiny_models.write(here / "own.jsonl", some)
+    tiny_models.save(here / "model", "gpt2", some)
+    run = train(here, "--data.path", "own.jsonl", "--generator.model", "model")
+    told = "model, fine-tuned: learning rates 0.0001 (--likelihood.optimizer.lr), 2e-05 (--adversarial.optimizer.lr)"
+    assert capsys.readouterr().out.splitlines()[1] == told
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert (config["likelihood"]["optimizer"]["lr"], config["adversarial"]["optimizer"]["lr"]) == (1e-4, 2e-5)
+    before, after = (load_file(folder / "model.safetensors") for folder in (here / "model", run / "model"))
+    # Adam moves a weight by about a learning rate a step: 4 of likelihood, and 2 of each kind in the game
+    farthest = max((before[name] - after[name]).abs().max().item() for name in before)
+    assert 1e-4 < farthest < 6e-4
 
 
 def test_a_model_may_know_more_than_its_tokenizer(here: Path) -> None:

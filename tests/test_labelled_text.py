@@ -577,6 +577,28 @@ def test_the_commands_know_labels(made: Path, capsys: pytest.CaptureFixture[str]
     assert "class_accuracy" in capsys.readouterr().out
 
 
+def test_a_run_s_model_is_trained_on_with_the_same_labels_only(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It begins as the other ended; other labels, or none, are a mistake."""
+    short = ["--likelihood.steps", "1", "--discriminator.steps", "0", "--adversarial.rounds", "0"]
+    short += ["--control.enabled", "false", "--likelihood.optimizer.lr", "0", "--generator.model", str(made / "model")]
+    run = tmp_path / "same" / "run"
+    assert main(words_of(run, *short)) == 0
+    ended, begun = (
+        [line["eval/nll_gen"] for line in runs.lines(each) if line["phase"] == phase and "eval/nll_gen" in line][-1]
+        for each, phase in ((made, "adversarial"), (run, "maximum_likelihood"))
+    )
+    assert begun == pytest.approx(ended, rel=1e-5)
+    words = words_of(tmp_path / "other" / "run", *short)
+    (tmp_path / "other" / "toy.txt").write_text(toy(tmp_path / "other").read_text().replace("yes", "maybe"))
+    capsys.readouterr()
+    for wrong in (words, [*words, "--data.labelled", "false"]):
+        assert main(wrong) == 1
+        (line,) = runs.errors(capsys.readouterr().err)
+        assert "it has the labels no, yes, toy.txt " in line
+
+
 def test_a_run_without_labels_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = tmp_path / "run"
     none = ["--likelihood.steps", "1", "--adversarial.rounds", "0", "--discriminator.steps", "0"]

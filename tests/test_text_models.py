@@ -229,7 +229,10 @@ def test_by_prefixes_the_discriminator_learns_from_prefixes(tmp_path: Path) -> N
             data=configs.DataConfig(sentences=40),
             likelihood=configs.LikelihoodConfig(steps=2, batch_size=8),
             discriminator=configs.DiscriminatorConfig(lambda count: Spy(count, 4, 4), steps=20, batch_size=16),
-            adversarial=configs.AdversarialConfig(rounds=0, batch_size=8, credit=credit),
+            adversarial=configs.AdversarialConfig(
+                rounds=1, turns=configs.Turns(discriminator=1), batch_size=8, credit=credit
+            ),
+            control=configs.ControlConfig(enabled=False),
             evaluation=configs.EvaluationConfig(samples=8),
         )
         train(config)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TextIO
 
 from seqgan_kit.errors import UserError
+from seqgan_kit.text.data import checked
 from seqgan_kit.worlds.dialogues import ASSISTANT, USER, Message
 
 NAMES = {USER: "you> ", ASSISTANT: "bot> "}
@@ -21,7 +22,7 @@ HELP = f"""\
 /temperature X    how surprising replies are: 1 as learned, 0 always the likeliest, at most {HOTTEST:g}
 /help             shows this
 /quit             ends, as Ctrl-D does
-Ctrl-C stops a reply; what it said until then is kept."""
+Ctrl-C stops a reply; what it said until then is kept. At the prompt it clears the line, and given twice it ends."""
 
 
 def pieces(ids: Iterator[int], decode: Callable[[list[int]], str]) -> Iterator[str]:
@@ -59,6 +60,7 @@ class Chat:
     input, output: without a terminal as input there is nothing but the replies in the output, one a line.
     messages: what was said, always a user's and an assistant's in turn. An empty reply is shown as "(no reply)", and it
     and what it was to are not kept, for no generator has learned from silence.
+    unknown: the words of a message that the generator does not know, which are told once, beside the output.
     """
 
     reply: Callable[[list[Message], float], Iterator[str]]
@@ -66,21 +68,52 @@ class Chat:
     input: TextIO = field(default_factory=lambda: sys.stdin)
     output: TextIO = field(default_factory=lambda: sys.stdout)
     messages: list[Message] = field(default_factory=list)
+    unknown: Callable[[str], list[str]] = lambda text: []
+    errors: TextIO = field(default_factory=lambda: sys.stderr)
+    told: set[str] = field(default_factory=set)
 
     def run(self) -> None:
-        """Until /quit, the end of the input, or Ctrl-C at the prompt."""
-        try:
-            while (line := self._read()) is not None:
-                line = line.strip()
-                if line == "/quit":
+        """Until /quit, the end of the input, or Ctrl-C twice at the prompt."""
+        interrupted = False
+        while True:
+            try:
+                line = self._read()
+                interrupted = False
+                if line is None or line.strip() == "/quit":
                     break
-                if line.startswith("/"):
-                    self._write(self._command(*line.split()) + "\n")
-                elif line:
-                    self._answer(line)
-        except KeyboardInterrupt:
-            self._label("\n")
+                self._take(line)
+            except KeyboardInterrupt:
+                self._label("\n")
+                if interrupted or not self.interactive:
+                    break
+                interrupted = True
+                self._label("(once more ends the chat)\n")
         self._label("bye\n")
+
+    def _take(self, line: str) -> None:
+        try:
+            line = checked(line, "what was typed").strip()
+        except UserError as error:
+            line = self._not_text(error).strip()
+        if line.startswith("/"):
+            self._write(self._command(*line.split()) + "\n")
+        elif line:
+            self._tell_unknown(line)
+            self._answer(line)
+
+    def _not_text(self, error: UserError) -> str:
+        """Tells it to who sits there, and is a blank line; raises it in a pipe, where each line has its reply."""
+        if not self.interactive:
+            raise error
+        self._write(f"({error})\n")
+        return " "
+
+    def _tell_unknown(self, text: str) -> None:
+        words = [word for word in self.unknown(text) if word not in self.told]
+        if words:
+            self.told.update(words)
+            self.errors.write(f"(the model does not know {', '.join(words)})\n")
+            self.errors.flush()
 
     def _read(self) -> str | None:
         """A line, or None at the end of the input."""
@@ -94,7 +127,7 @@ class Chat:
         except EOFError:
             line = ""
         except UnicodeDecodeError as error:
-            raise UserError(f"what was typed is not {error.encoding} text: {error.reason}") from None
+            return self._not_text(UserError(f"what was typed is not {error.encoding} text: {error.reason}"))
         if not line:
             self._label("\n")
         return line or None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ Read = Callable[..., "tuple[DialogueConfig, str]"]
 Messages = Sequence[dict[str, str]]
 Backward = tuple[Any, "Template"]
 """Of a run of --data.backward: its network, and how its messages become tokens."""
+SHOWN = 8  # unknown words, at most
 MMI = 0.5  # weight of the message given the reply, in mutual information
 
 
@@ -46,6 +48,10 @@ def sample(run: Path, options: Namespace, _: Read) -> None:
     _check(options)
     if options.count < 1 or options.beams < 0 or (options.beams and options.count > options.beams):
         raise UserError("sample: --count must be at least 1, and with --beams at most as many")
+    if options.beams and (options.temperature, options.top_k, options.top_p) != (1.0, 0, 1.0):
+        raise UserError("--temperature, --top_k and --top_p are for drawing: a beam search has none, leave out --beams")
+    if options.sibling and not options.beams:
+        raise UserError("sample --sibling is for a beam search: give --beams, 10 for instance")
     if options.backward is not None and not options.beams:
         raise UserError("sample --backward ranks what a beam search finds: give --beams, 10 for instance")
     if not 0 <= options.weight <= 1 or not 0 <= options.sibling < math.inf:
@@ -54,6 +60,7 @@ def sample(run: Path, options: Namespace, _: Read) -> None:
     import torch
 
     network, template, length = _load(run)
+    _tell_unknown(template, asked)
     backward = None if options.backward is None else _load_backward(options.backward)
     torch.manual_seed(options.seed)
     for messages in asked:
@@ -76,6 +83,7 @@ def chat(run: Path, options: Namespace, _: Read) -> None:
 
     from seqgan_kit.dialogue.chat import Chat, pieces
     from seqgan_kit.sampling import stream, under
+    from seqgan_kit.text.data import unknown_words
 
     network, template, length = _load(run)
     torch.manual_seed(options.seed)
@@ -85,7 +93,7 @@ def chat(run: Path, options: Namespace, _: Read) -> None:
         ids = stream(drawn, length, template.end, temperature, options.top_k, options.top_p)
         return pieces(ids, template.text)
 
-    Chat(reply, options.temperature).run()
+    Chat(reply, options.temperature, unknown=lambda text: unknown_words(template.tokenizer, [text])).run()
 
 
 def evaluate_options(parser: ArgumentParser) -> None:
@@ -108,7 +116,7 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
     from seqgan_kit.dialogue.evaluation import Evaluation, check_evaluators
     from seqgan_kit.dialogue.models import load_generator
     from seqgan_kit.dialogue.sources import load
-    from seqgan_kit.provenance import write_json
+    from seqgan_kit.provenance import check_data, write_json
     from seqgan_kit.samples import size
     from seqgan_kit.text.pretrained import limits_of, tokenizer_of
 
@@ -116,6 +124,7 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
     if model is not None:  # the run has its own copy of what it began with
         model = str(run / "model")
     source = load(config.data, config.run.seed, tokenizer_of(model), *limits_of(model, config.generator.config))
+    check_data(run, source.fingerprint())
     check_evaluators("--evaluators", options.evaluators, source)
     samples = min(samples, size(source.held_out))
     evaluation = Evaluation(source)
@@ -137,11 +146,9 @@ COMMANDS = {"sample": (sample_options, sample), "chat": (chat_options, chat), "e
 def summarise(run: Path) -> None:
     """What the phases did to each held metric, replies, and where everything is."""
     print_phases(run)
-    saved = [max((run / "samples").glob(f"{start}*.txt"), default=None) for start in ("adversarial-", "")]
-    newest = saved[0] or saved[1]
-    if newest is not None:  # a discriminator's warm-up alone leaves none
-        print(f"\nreplies ({newest}):")
-        print("".join(f"  {line}\n" for line in newest.read_text("utf-8").splitlines()[:8]))
+    newest = max((run / "samples").glob("adversarial-*.txt"), default=None) or max((run / "samples").glob("*.txt"))
+    print(f"\nreplies ({newest}):")
+    print("".join(f"  {line}\n" for line in newest.read_text("utf-8").splitlines()[:8]))
     print(f"model   {run / 'model'}    talk with it: seqgan-kit chat {run}")
     print(f"report  {run / 'report.html'}")
 
@@ -155,7 +162,10 @@ def _check(options: Namespace) -> None:
 
 def _asked(options: Namespace) -> list[Messages]:
     """The histories of --text and --file."""
-    asked: list[Messages] = [[{"role": "user", "content": text.strip()}] for text in options.text]
+    from seqgan_kit.text.data import checked
+
+    texts = [checked(text, "--text").strip() for text in options.text]
+    asked: list[Messages] = [[{"role": "user", "content": text}] for text in texts]
     if options.file is not None:
         from seqgan_kit.dialogue.conversations import read_conversations
         from seqgan_kit.text.data import read_sentences
@@ -170,6 +180,16 @@ def _asked(options: Namespace) -> list[Messages]:
     if not asked or not all(messages[-1]["content"] for messages in asked):
         raise UserError('sample needs messages to reply to: give --text "hello", or --file with one a line')
     return asked
+
+
+def _tell_unknown(template: Template, asked: Sequence[Messages]) -> None:
+    from seqgan_kit.text.data import unknown_words
+
+    words = unknown_words(template.tokenizer, (message["content"] for one in asked for message in one))
+    if words:
+        shown = ", ".join(words[:SHOWN]) + (", ..." if len(words) > SHOWN else "")
+        read = template.tokenizer.unk_token
+        print(f"{len(words)} words are unknown to the model, and read as {read}: {shown}", file=sys.stderr)
 
 
 def _load(run: Path) -> tuple[Any, Template, int]:

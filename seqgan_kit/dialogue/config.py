@@ -17,7 +17,15 @@ from seqgan_kit.learning import OptimizerConfig
 from seqgan_kit.networks.hierarchical import HierarchicalDiscriminator
 from seqgan_kit.players import Baseline, Estimator
 from seqgan_kit.rewards import Reward
-from seqgan_kit.text.config import ControlConfig, CriticConfig, LikelihoodConfig
+from seqgan_kit.text.config import (
+    RATES,
+    ControlConfig,
+    CriticConfig,
+    LikelihoodConfig,
+    learning_rates,
+    open_rates,
+)
+from seqgan_kit.text.pretrained import is_own
 from seqgan_kit.token_credit import Credit, Prefixes
 from seqgan_kit.trainer import Turns
 
@@ -27,7 +35,8 @@ class GeneratorConfig:
     """What writes replies: an LSTM with attention, unless a Hugging Face model is named.
 
     Args:
-        model: folder or name of a causal or encoder-decoder model, to be fine-tuned with its own tokenizer.
+        model: folder or name of a causal or encoder-decoder model, to be fine-tuned with its own tokenizer; or
+            RUN/model of a run of dialogue.
         config: of such a model that begins anew, {model_type: gpt2, n_layer: 2, n_embd: 128, n_head: 4}; its vocabulary
             and special tokens are filled in.
         lora: rank of adapters, which are trained instead of the weights (needs peft); 0 trains the weights.
@@ -64,7 +73,7 @@ class DiscriminatorConfig:
         mismatched: share of its task that is telling replies from human ones to other histories, 0 to 1; the paper's
             is 0.
         beams: width of the beam search that makes half of the warm-up's replies, as the paper's; 0 samples all.
-        optimizer: its own.
+        optimizer: its own; lr null is 0.001, or 0.0001 where it begins as a pretrained model.
     """
 
     network: Callable[[int], nn.Module] = HierarchicalDiscriminator
@@ -77,7 +86,7 @@ class DiscriminatorConfig:
     passes: int = 1
     mismatched: float = 0.0
     beams: int = 0
-    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=1e-3))
+    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=None))
 
 
 @dataclass(frozen=True)
@@ -88,7 +97,8 @@ class AdversarialConfig:
         rounds: how many.
         turns: updates of each player in a round, and replies to each history in a generator update.
         batch_size: replies sampled a generator update, over all processes.
-        optimizer: the generator's in this phase.
+        optimizer: the generator's in this phase; lr null is 0.001 for an LSTM, 0.0002 for a Hugging Face model that
+            begins anew and for adapters, 0.00002 for a pretrained one.
         credit: class that turns the discriminator's judgement into each token's reward, built with (network, length,
             end): seqgan_kit.token_credit.Prefixes (REGS), MonteCarlo, or Terminal.
         baseline: function of (credit, mask); with several replies to a history, leave_one_out compares these only.
@@ -104,7 +114,7 @@ class AdversarialConfig:
     rounds: int = 100
     turns: Turns = field(default_factory=lambda: Turns(generator=1, discriminator=5))
     batch_size: int = 64
-    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=1e-3))
+    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=None))
     credit: Callable[[nn.Module, int, int | None], Credit] = Prefixes
     baseline: Baseline = credits.leave_one_out
     critic: CriticConfig = field(default_factory=CriticConfig)
@@ -152,3 +162,12 @@ class DialogueConfig:
     adversarial: AdversarialConfig = field(default_factory=AdversarialConfig)
     control: ControlConfig = field(default_factory=ControlConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+    def left_open(self) -> dict[str, float]:
+        """The options that were left open, which depend on others, and what they then are."""
+        judge, generator = self.discriminator, self.generator
+        begun = judge.from_generator and generator.model is not None and not is_own(generator.model)
+        rates = dict(zip(RATES, learning_rates(generator), strict=True))
+        return open_rates(
+            self, rates | {"discriminator.optimizer.lr": 1e-4 if begun or judge.model is not None else 1e-3}
+        )

@@ -22,10 +22,16 @@ from seqgan_kit.text import pretrained
 from seqgan_kit.token_discriminator import check_judged
 
 SETTINGS = "dialogue.json"
+EXAMPLES = 200  # histories on which a chat template is tried
 
 
 def build_generator(config: GeneratorConfig, source: Source) -> Seq2SeqGenerator | LanguageModel:
     """The network that the configuration asks for. Raises UserError."""
+    given = config.model, config.lora, source.vocabulary, source.end, pretrained.EITHER
+    begun = pretrained.own_model(*given, dropout=config.dropout)
+    if begun is not None:
+        assert isinstance(begun, Seq2SeqGenerator)
+        return begun
     found = pretrained.language_model(config.model, config.config, config.lora, source.vocabulary, source.end)
     if found is not None:
         return found
@@ -47,11 +53,12 @@ def save_generator(network: Seq2SeqGenerator | LanguageModel, source: Source, fo
 
     dialogue.json beside it says how replies were made: their end token's id, and the most tokens of either part.
     """
+    tokenizer = source.template.saved_tokenizer([one.history for one in source.train_exchanges[:EXAMPLES]])
     if isinstance(network, LanguageModel):
-        pretrained.save(network, source.tokenizer, folder)
+        pretrained.save(network, tokenizer, folder)
     else:
         network.save_pretrained(folder)
-        source.tokenizer.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
     known = {"end": source.end, "max_history": source.template.max_history, "length": source.length}
     write_json(folder / SETTINGS, known)
 

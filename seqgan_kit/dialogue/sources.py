@@ -15,8 +15,9 @@ from transformers import PreTrainedTokenizerBase
 from seqgan_kit.dialogue.conversations import Conversation, Exchange, exchanges, read_conversations
 from seqgan_kit.dialogue.template import Template, Told, end_of, plain_ids, to_replies
 from seqgan_kit.errors import UserError
+from seqgan_kit.provenance import fingerprint
 from seqgan_kit.samples import Replies, Tokens
-from seqgan_kit.text.data import TooLong, split
+from seqgan_kit.text.data import TooLong, split, told_unknown
 from seqgan_kit.text.tokenizers import Kind, train_tokenizer
 from seqgan_kit.worlds.dialogues import ASSISTANT, USER, dialogue
 from seqgan_kit.worlds.shapes import MOST, Scene, draw_scene
@@ -67,7 +68,7 @@ class Source:
 
     kind: what else is known, which decides the metrics. end, length: of the generator; length counts the end token.
     vocabulary: what it can emit. conversations: to train on, and held out. dropped, shortened: replies that were longer
-    than the limit. cut: histories that were.
+    than the limit. cut: histories that were; cut_by: what the limit is.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Source:
     dropped: int = 0
     shortened: int = 0
     cut: int = 0
+    cut_by: str = "--data.max_history"
 
     def summary(self) -> str:
         """What was read, in one line."""
@@ -93,11 +95,19 @@ class Source:
             f"{self.name}: {train} conversations with {len(self.train.ids)} replies to train on, {held_out} with "
             f"{len(self.held_out.ids)} held out, {self.vocabulary} different tokens, at most {self.length} a reply"
         )
-        left_out = f"{self.cut} histories were CUT to {self.template.max_history} tokens (--data.max_history)"
+        left_out = f"{self.cut} histories were CUT to {self.template.max_history} tokens ({self.cut_by})"
         dropped = f"{self.dropped} longer replies were DROPPED (--data.too_long)"
         shortened = f"{self.shortened} longer replies were CUT (--data.too_long cut)"
         told = ((self.cut, left_out), (self.dropped, dropped), (self.shortened, shortened))
-        return "; ".join([text, *(words for count, words in told if count)])
+        parts = (self.train, self.held_out)
+        unknown = told_unknown(
+            [*(part.ids[part.mask] for part in parts), *(part.history[part.told] for part in parts)], self.tokenizer
+        )
+        return "; ".join([text, *(words for count, words in told if count), *([unknown] if unknown else [])])
+
+    def fingerprint(self) -> str:
+        """The same for the same data, tokenizer and options."""
+        return fingerprint(self.tokenizer.get_vocab(), self.train, self.held_out)
 
     def decode(self, tokens: Tokens) -> list[str]:
         """The replies as strings, without end token and padding."""
@@ -135,8 +145,10 @@ def load(
     too_long = "drop" if config.too_long == "cut" else config.too_long
     other = _replied(turned(exchanges(held_out)), template, config.max_reply, too_long)
     length = max(len(reply) for reply in [*train.replies, *other.replies])
-    if context is not None:
-        template = replace(template, max_history=min(config.max_history, _room(config, context, length)))
+    cut_by = "--data.max_history"
+    if context is not None and (room := _room(config, context, length)) < config.max_history:
+        template = replace(template, max_history=room)
+        cut_by = f"what the model's {context} places leave beside a reply of {length}"
     histories = [
         template.histories([one.history for one in part.exchanges], [one.place for one in part.exchanges])
         for part in (train, other)
@@ -157,6 +169,7 @@ def load(
         dropped=train.dropped + other.dropped,
         shortened=train.shortened,
         cut=sum(told.cut for part in histories for told in part),
+        cut_by=cut_by,
     )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -66,7 +68,7 @@ class Template:
         """Histories, tokenised together; `places` say where each stands, should the chat template refuse it."""
         texts = list(dict.fromkeys(message["content"] for messages in many for message in messages))
         contents = dict(zip(texts, self._encoded(texts), strict=True))
-        if self.tokenizer.chat_template is not None:
+        if self.tokenizer.chat_template not in (None, self._own_chat_template):
             return self._as_chats(many, contents, places if places is not None else [HISTORY] * len(many))
         contents = {text: [*ids, self.end] for text, ids in contents.items()}
         return [self._joined(messages, contents) for messages in many]
@@ -82,6 +84,25 @@ class Template:
     def ask(self, histories: Sequence[Sequence[Message]]) -> Replies:
         """The histories, to be replied to: ids and mask are (batch, 0)."""
         return to_replies([(told, []) for told in self.histories(histories)], self.end)
+
+    def saved_tokenizer(self, examples: Sequence[Sequence[Message]]) -> PreTrainedTokenizerBase:
+        """The tokenizer with a chat template, so that plain transformers make of messages what is made of them here; as
+        it is where it has one, or where that would make other tokens of one of the examples."""
+        if self.tokenizer.chat_template is not None:
+            return self.tokenizer
+        found = copy(self.tokenizer)
+        found.chat_template = self._own_chat_template
+        for messages, told in zip(examples, self.histories(examples), strict=True):
+            text = found.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False)
+            if not told.cut and found(text, **PLAIN)["input_ids"] != told.ids:
+                return self.tokenizer
+        return found
+
+    @cached_property
+    def _own_chat_template(self) -> str:
+        """What is done without a chat template, as one."""
+        end = json.dumps(self.tokenizer.convert_ids_to_tokens(self.end))
+        return f"{{% for message in messages %}}{{{{ message['content'] + {end} }}}}{{% endfor %}}"
 
     def decode(self, tokens: Tokens) -> list[str]:
         """The replies as strings, without end token, padding and special tokens; what is unknown is shown."""

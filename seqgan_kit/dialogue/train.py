@@ -34,6 +34,7 @@ from seqgan_kit.report import write_report
 from seqgan_kit.samples import Replies, Tokens, concatenate, rows, size
 from seqgan_kit.sampling import under
 from seqgan_kit.stream import Stream
+from seqgan_kit.text.config import rates_told, settled
 from seqgan_kit.text.pretrained import limits_of, tokenizer_of
 from seqgan_kit.text.train import (
     ADVERSARIAL,
@@ -43,6 +44,7 @@ from seqgan_kit.text.train import (
     check_control,
     continue_from,
     steps_in_the_same_time,
+    warm_up_steps,
 )
 from seqgan_kit.token_credit import Prefixes
 from seqgan_kit.token_discriminator import call, prefixes_at_once
@@ -56,6 +58,7 @@ def train(config: DialogueConfig, config_text: str = "", resume: bool = False) -
     config_text: the YAML that `config` was read from, if it was; it is kept in the folder, for `resume`.
     Raises UserError for a user's mistake, Stopped after Ctrl-C or SIGTERM.
     """
+    config = settled(config)
     model = config.generator.model
     limits = limits_of(model, config.generator.config)
     source = load(config.data, config.run.seed, tokenizer_of(model), *limits)
@@ -63,9 +66,9 @@ def train(config: DialogueConfig, config_text: str = "", resume: bool = False) -
     torch.manual_seed(config.run.seed)  # the same initial weights on every process
     network = build_generator(config.generator, source)
     judge = build_discriminator(config.discriminator, source, network)
-    with Engine(config.run, "dialogue", config_text or config_yaml(config), resume) as engine:
+    with Engine(config.run, "dialogue", config_text or config_yaml(config), resume, source.fingerprint()) as engine:
         if engine.is_main:
-            print(source.summary(), flush=True)
+            print("\n".join(filter(None, (source.summary(), rates_told(config)))), flush=True)
         torch.manual_seed(config.run.seed)
         parts = _Parts(engine, config, source, network, judge)
         engine.restore()
@@ -220,7 +223,8 @@ def _run(engine: Engine, config: DialogueConfig, parts: _Parts) -> None:
     if isinstance(parts.judge, Judge) and not engine.started(WARM_UP) and not engine.started(ADVERSARIAL):
         parts.judge.follow(parts.network)
     policy: Any = _HalfDecoded(parts.policy, warm_up.beams) if warm_up.beams else parts.policy
-    play(engine, WARM_UP, warm_up.steps, policy, parts.discriminator, real, Turns(generator=0))
+    steps = warm_up_steps(engine, warm_up.steps, adversarial.rounds)
+    play(engine, WARM_UP, steps, policy, parts.discriminator, real, Turns(generator=0))
     hooks = parts.hooks(every.rounds, parts.network)
     rounds, turns = adversarial.rounds, adversarial.turns
     play(engine, ADVERSARIAL, rounds, parts.policy, parts.discriminator, real, turns, hooks)
@@ -260,7 +264,7 @@ def _check_sizes(config: DialogueConfig, source: Source) -> None:
         ("--evaluation.evaluators", config.evaluation.evaluators, 0),
         ("--run.log_every", config.run.log_every, 1),
         *((f"{name}.accumulate", part.accumulate, 1) for name, part in optimizers),
-        *((f"{name}.lr", part.lr, 0) for name, part in optimizers),
+        *((f"{name}.lr", part.rate(), 0) for name, part in optimizers),
     ]
     for option, value, bound in least:
         if value < bound:

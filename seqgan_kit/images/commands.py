@@ -171,7 +171,9 @@ def summarise(run: Path) -> None:
 
 def _captions(options: Namespace, conditional: bool) -> list[str]:
     """With single spaces, those of the command line first. A run without captions makes pictures of none, too."""
-    found = [" ".join(text.split()) for text in options.text]
+    from seqgan_kit.text.data import checked
+
+    found = [" ".join(checked(text, "--text").split()) for text in options.text]
     if "" in found:
         raise UserError('sample --text "": give a caption with a word in it')
     if options.file is not None:

@@ -6,6 +6,7 @@ import json
 import math
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,13 +95,20 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
 
 
 def _source(run: Path, config: TextConfig) -> Source:
-    """The data, read as in training; by the run's own copy of a model that it began with."""
-    from seqgan_kit.text.pretrained import limits_of, tokenizer_of
+    """The data, read as in training; by the run's own copy of a model that it began with.
+
+    Raises UserError where they are other data now.
+    """
+    from seqgan_kit.provenance import check_data
+    from seqgan_kit.text.models import limits_of
+    from seqgan_kit.text.pretrained import tokenizer_of
     from seqgan_kit.text.sources import load
 
     model = None if config.generator.model is None else str(run / "model")
-    vocabulary = limits_of(model, config.generator.config)[1]
-    return load(config.data, config.run.seed, tokenizer_of(model), vocabulary)
+    vocabulary = limits_of(replace(config.generator, model=model))[1]
+    source = load(config.data, config.run.seed, tokenizer_of(model), vocabulary)
+    check_data(run, source.fingerprint())
+    return source
 
 
 def _real_is(source: Source, samples: int) -> str:

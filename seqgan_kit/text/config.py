@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from operator import attrgetter
+from typing import Any, Protocol, TypeVar
 
 from torch import nn
 
@@ -17,6 +18,7 @@ from seqgan_kit.networks.cnn import TextCNN
 from seqgan_kit.players import Baseline, Estimator
 from seqgan_kit.rewards import Reward
 from seqgan_kit.text.classes import JudgeConfig
+from seqgan_kit.text.pretrained import is_own
 from seqgan_kit.text.routes import Route
 from seqgan_kit.text.sources import DataConfig
 from seqgan_kit.token_credit import Credit, MonteCarlo
@@ -28,7 +30,7 @@ class GeneratorConfig:
     """What writes texts: an LSTM, unless a Hugging Face model is named.
 
     Args:
-        model: folder or name of a causal model, to be fine-tuned with its own tokenizer.
+        model: folder or name of a causal model, to be fine-tuned with its own tokenizer; or RUN/model of a run of text.
         config: of such a model that begins anew, {model_type: gpt2, n_layer: 2, n_embd: 128, n_head: 4}; its vocabulary
             and special tokens are filled in.
         lora: rank of adapters, which are trained instead of the weights (needs peft); 0 trains the weights.
@@ -52,12 +54,13 @@ class LikelihoodConfig:
     Args:
         steps: batches.
         batch_size: sentences a batch, over all processes.
-        optimizer: of this phase and of the control.
+        optimizer: of this phase and of the control; lr null is 0.01 for an LSTM, 0.001 for a Hugging Face model that
+            begins anew, for adapters and for an LSTM of a run, 0.0001 for a pretrained model.
     """
 
     steps: int = 2000
     batch_size: int = 64
-    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=1e-2))
+    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=None))
 
 
 @dataclass(frozen=True)
@@ -145,7 +148,8 @@ class AdversarialConfig:
         rounds: how many.
         turns: updates of each player in a round.
         batch_size: sentences sampled a generator update, over all processes.
-        optimizer: the generator's in this phase.
+        optimizer: the generator's in this phase; lr null is 0.001 for an LSTM, 0.0002 for a Hugging Face model that
+            begins anew and for adapters, 0.00002 for a pretrained one.
         credit: class that turns a sentence's reward into each token's, built with (network, length, end):
             seqgan_kit.token_credit.MonteCarlo, Terminal, or Prefixes (REGS), for which the discriminator learns from
             random prefixes.
@@ -164,7 +168,7 @@ class AdversarialConfig:
     rounds: int = 100
     turns: Turns = field(default_factory=lambda: Turns(generator=1, discriminator=5))
     batch_size: int = 64
-    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=1e-3))
+    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=None))
     credit: Callable[[nn.Module, int, int | None], Credit] = MonteCarlo
     baseline: Baseline = credits.leave_one_out
     critic: CriticConfig = field(default_factory=lambda: CriticConfig(enabled=False))
@@ -223,3 +227,66 @@ class TextConfig:
     adversarial: AdversarialConfig = field(default_factory=AdversarialConfig)
     control: ControlConfig = field(default_factory=ControlConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+    def left_open(self) -> dict[str, float]:
+        """The options that were left open, which depend on others, and what they then are."""
+        return open_rates(self, dict(zip(RATES, learning_rates(self.generator), strict=True)))
+
+
+RATES = ("likelihood.optimizer.lr", "adversarial.optimizer.lr")
+
+
+class LanguageModelConfig(Protocol):
+    """What the configurations of the generators of text and of dialogue have in common."""
+
+    @property
+    def model(self) -> str | None: ...
+    @property
+    def config(self) -> dict[str, Any] | None: ...
+    @property
+    def lora(self) -> int: ...
+
+
+class HasOpen(Protocol):
+    def left_open(self) -> dict[str, float]: ...
+
+
+C = TypeVar("C", bound=HasOpen)
+
+
+def learning_rates(generator: LanguageModelConfig) -> tuple[float, float]:
+    """Of the likelihood phase and of the game, where none are given: an LSTM's would ruin a pretrained model."""
+    if is_own(generator.model):
+        return 1e-3, 1e-3
+    if generator.model is not None and not generator.lora:
+        return 1e-4, 2e-5
+    if generator.model is not None or generator.config is not None:
+        return 1e-3, 2e-4
+    return 1e-2, 1e-3
+
+
+def open_rates(config: Any, rates: dict[str, float]) -> dict[str, float]:
+    """Those of the rates, by option, that the configuration leaves open."""
+    return {option: rate for option, rate in rates.items() if attrgetter(option)(config) is None}
+
+
+def settled(config: C) -> C:
+    """The configuration with what was left open filled in."""
+
+    def filled(part: Any, path: list[str], value: float) -> Any:
+        name, *rest = path
+        return replace(part, **{name: filled(getattr(part, name), rest, value) if rest else value})
+
+    for option, value in config.left_open().items():
+        config = filled(config, option.split("."), value)
+    return config
+
+
+def rates_told(config: Any) -> str | None:
+    """The learning rates of a Hugging Face model in one line; None for an LSTM."""
+    generator: LanguageModelConfig = config.generator
+    if generator.model is None and generator.config is None:
+        return None
+    kind = f"{generator.model}, fine-tuned" if generator.model is not None else "a model that begins anew"
+    rates = ", ".join(f"{attrgetter(option)(config):g} (--{option})" for option in RATES)
+    return f"{kind}: learning rates {rates}"

@@ -44,6 +44,15 @@ def limits_of(config: GeneratorConfig) -> tuple[int | None, int | None]:
 
 def build_generator(config: GeneratorConfig, source: Source) -> Generator:
     """The network that the configuration asks for. Raises UserError."""
+    begun = pretrained.own_model(
+        config.model, config.lora, source.vocabulary, source.end, pretrained.CAUSAL, length=source.length
+    )
+    if begun is not None:
+        assert isinstance(begun, LSTMGenerator)
+        if begun.config.classes or source.labels:
+            assert config.model is not None
+            _check_labels(config.model, load_generator(Path(config.model)).labels, source)
+        return begun
     language = pretrained.language_model(
         config.model, config.config, config.lora, source.vocabulary, source.end, pretrained.CAUSAL
     )
@@ -66,6 +75,15 @@ def build_generator(config: GeneratorConfig, source: Source) -> Generator:
             classes=len(source.labels),
         )
     )
+
+
+def _check_labels(model: str, labels: tuple[str, ...], source: Source) -> None:
+    """Raises UserError where an LSTM that is trained on knows other classes."""
+    if labels != source.labels:
+        told = [", ".join(some) or "none" for some in (labels, source.labels)]
+        raise UserError(
+            f"--generator.model {model}: it has the labels {told[0]}, {source.name} {told[1]}: give the same"
+        )
 
 
 def width_of(generator: Generator) -> int:

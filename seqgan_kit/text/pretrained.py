@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib.util
+import json
+import os
+import socket
 from collections.abc import Callable
 from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
 
+import huggingface_hub.constants
 import torch
 from torch import nn
 from transformers import (
@@ -24,10 +31,14 @@ from transformers import (
 
 from seqgan_kit.errors import UserError
 from seqgan_kit.networks.language_models import LanguageModel
+from seqgan_kit.networks.lstm import LSTMGenerator
 from seqgan_kit.networks.reply_encoder import ReplyEncoder, RetokenisedEncoder
+from seqgan_kit.networks.seq2seq import Seq2SeqGenerator
 
 GENERATOR, DISCRIMINATOR = "--generator", "--discriminator"
 CAUSAL, EITHER = "give a causal model", "give a causal model or an encoder-decoder"
+OWN: dict[str, type[PreTrainedModel]] = {CAUSAL: LSTMGenerator, EITHER: Seq2SeqGenerator}
+"""The networks of ours that can be trained on, in texts and in dialogue."""
 
 
 def tokenizer_of(model: str | None) -> PreTrainedTokenizerBase | None:
@@ -47,8 +58,36 @@ def limits_of(model: str | None, config: dict[str, Any] | None, wanted: str = EI
     if model is None:
         return None, None
     found = _loaded(f"{GENERATOR}.model", model, AutoConfig)
-    _kind(f"{GENERATOR}.model {model}", found, wanted)
+    if type(found) is not OWN[wanted].config_class:
+        _kind(f"{GENERATOR}.model {model}", found, wanted)
     return _context(found), getattr(found.get_text_config(decoder=True), "vocab_size", None)
+
+
+def is_own(model: str | None) -> bool:
+    """Whether a folder holds a network of ours, which is small, and not one of Hugging Face."""
+    try:
+        known = json.loads((Path(model or "") / "config.json").read_text("utf-8"))
+        return known["model_type"] in [kind.config_class.model_type for kind in OWN.values()]  # type: ignore[union-attr]
+    except (OSError, ValueError, TypeError, KeyError):
+        return False
+
+
+def own_model(model: str | None, lora: int, vocabulary: int, end: int | None, wanted: str, **options: Any) -> Any:
+    """The network of a run's model folder, to be trained on, where it is one of ours; else None. Raises UserError.
+
+    options: of its configuration, instead of what it has.
+    """
+    if model is None or type(_loaded(f"{GENERATOR}.model", model, AutoConfig)) is not OWN[wanted].config_class:
+        return None
+    if lora:
+        raise UserError(f"{GENERATOR}.lora {lora}: adapters are for Hugging Face models, and {model} holds an LSTM")
+    found = _loaded(f"{GENERATOR}.model", model, OWN[wanted], dtype=torch.float32, **options)
+    if found.config.vocabulary < vocabulary or found.config.end != end:
+        raise UserError(
+            f"{GENERATOR}.model {model}: the model has {found.config.vocabulary} tokens and ends with number "
+            f"{found.config.end}, the text {vocabulary} and {end}: give what was saved together, and no other end"
+        )
+    return found
 
 
 def language_model(
@@ -201,6 +240,9 @@ def _adapt(network: LanguageModel, rank: int) -> None:
 
 def _kind(option: str, config: PretrainedConfig, wanted: str) -> Any:
     """The class that builds such a model. Raises UserError for what writes no text from left to right."""
+    if config.model_type.startswith("seqgan_"):
+        use = "text" if wanted == CAUSAL else "dialogue"
+        raise UserError(f"{option}: {config.model_type} is not of a run of {use}: {wanted}, or one of such a run")
     if config.is_encoder_decoder and wanted == CAUSAL:
         raise UserError(f"{option}: {config.model_type} is an encoder-decoder, and here is nothing to encode: {wanted}")
     kind: Any = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
@@ -219,11 +261,32 @@ def _tokenizer(option: str, name: str) -> PreTrainedTokenizerBase:
 
 
 def _loaded(option: str, name: str, kind: Any, **options: Any) -> Any:
+    folder = Path(name).is_dir()
+    # the hub's own library would try for half a minute to reach it
+    local = folder or not _hub_answers()
     try:
-        return kind.from_pretrained(name, **options)
+        return kind.from_pretrained(name, local_files_only=local, **options)
     except Exception as error:  # whatever the loaders make of a folder that is not as they expect
-        here = "" if Path(name).is_dir() else ", which is no folder here"
+        if local and not folder and isinstance(error, OSError):
+            raise UserError(
+                f"{option} {name}, which is no folder here, nor a model that was downloaded before, and the hub can't "
+                "be reached: give the path of a folder"
+            ) from error
+        here = "" if folder else ", which is no folder here"
         raise UserError(f"{option} {name}{here}: {line(error)}") from error
+
+
+@cache
+def _hub_answers() -> bool:
+    """Whether models can be downloaded; taken for granted behind a proxy."""
+    hub = urlparse(huggingface_hub.constants.ENDPOINT)
+    if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
+        return True
+    try:
+        socket.create_connection((hub.hostname or "", hub.port or 443), timeout=3).close()
+    except OSError:
+        return False
+    return True
 
 
 def _configured(option: str, given: dict[str, Any], filled: dict[str, Any]) -> PretrainedConfig:
@@ -231,9 +294,21 @@ def _configured(option: str, given: dict[str, Any], filled: dict[str, Any]) -> P
     if not isinstance(kind, str):
         raise UserError(f"{option}.config {given}: name a model_type, such as gpt2, llama, t5, bart")
     try:
-        return AutoConfig.for_model(**{**filled, **given})
+        made = AutoConfig.for_model(**{**filled, **given})
     except Exception as error:
         raise UserError(f"{option}.config {given}: {line(error)}") from error
+    _check_keys(option, given, made)
+    return made
+
+
+def _check_keys(option: str, given: dict[str, Any], made: PretrainedConfig) -> None:
+    """Raises UserError for a key that the model does not have: the configuration keeps it, and nothing reads it."""
+    known = vars(type(made)()).keys() | made.attribute_map.keys()
+    for key in given:
+        if key in vars(made) and key not in known:
+            close = difflib.get_close_matches(key, [name for name in known if name[0] != "_"], n=1, cutoff=0.5)
+            meant = f"did you mean {close[0]!r}?" if close else "leave it out"
+            raise UserError(f"{option}.config: {made.model_type} has no {key!r}: {meant}")
 
 
 def _built(option: str, kind: Any, config: PretrainedConfig) -> PreTrainedModel:

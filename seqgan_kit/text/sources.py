@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from seqgan_kit.errors import UserError
 from seqgan_kit.networks.lstm import LSTMGenerator
+from seqgan_kit.provenance import fingerprint
 from seqgan_kit.samples import LabelledTokens, Tokens, rows
 from seqgan_kit.text import data as files
 from seqgan_kit.text.tokenizers import Kind, token_id_tokenizer, train_tokenizer
@@ -88,7 +89,16 @@ class Source:
         if isinstance(self.train, LabelledTokens):
             counts = Counter(self.labels[i] for i in self.train.labels.tolist())
             text += f"; labels {', '.join(f'{label} ({counts[label]})' for label in self.labels)}"
-        return f"{text}; {self.dropped} longer ones were DROPPED (--data.too_long drop)" if self.dropped else text
+        dropped = f"{self.dropped} longer ones were DROPPED (--data.too_long drop)" if self.dropped else None
+        unknown = files.told_unknown([part.ids[part.mask] for part in (self.train, self.held_out)], self.tokenizer)
+        return "; ".join(filter(None, (text, dropped, unknown)))
+
+    def fingerprint(self) -> str:
+        """The same for the same data, tokenizer and options."""
+        # another machine's rounding may draw another sequence from the same oracle
+        samples = () if self.oracle is not None else (self.train, self.held_out)
+        labels = {f"label {label}": i for i, label in enumerate(self.labels)}
+        return fingerprint(self.tokenizer.get_vocab() | labels, *samples)
 
     def text(self, ids: list[int]) -> str:
         """One sentence as a string, without end token."""

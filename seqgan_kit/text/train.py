@@ -20,7 +20,7 @@ from seqgan_kit.provenance import config_yaml, write_json
 from seqgan_kit.report import write_report
 from seqgan_kit.samples import LabelledTokens, Tokens
 from seqgan_kit.stream import Stream
-from seqgan_kit.text.config import ControlConfig, TextConfig
+from seqgan_kit.text.config import ControlConfig, TextConfig, rates_told, settled
 from seqgan_kit.text.data import LABEL
 from seqgan_kit.text.evaluation import Evaluation
 from seqgan_kit.text.models import (
@@ -49,6 +49,7 @@ def train(config: TextConfig, config_text: str = "", resume: bool = False) -> Pa
     config_text: the YAML that `config` was read from, if it was; it is kept in the folder, for `resume`.
     Raises UserError for a user's mistake, Stopped after Ctrl-C or SIGTERM.
     """
+    config = settled(config)
     most, vocabulary = limits_of(config.generator)
     source = load(config.data, config.run.seed, tokenizer_of(config.generator.model), vocabulary)
     check_length("--generator.model" if config.generator.model else "--generator.config", most, source)
@@ -61,9 +62,9 @@ def train(config: TextConfig, config_text: str = "", resume: bool = False) -> Pa
         if source.labels:
             raise UserError("--adversarial.route draws no texts of a class: leave it out, or --data.labelled")
         route.check(config, source, judge)
-    with Engine(config.run, "text", config_text or config_yaml(config), resume) as engine:
+    with Engine(config.run, "text", config_text or config_yaml(config), resume, source.fingerprint()) as engine:
         if engine.is_main:
-            print(source.summary(), flush=True)
+            print("\n".join(filter(None, (source.summary(), rates_told(config)))), flush=True)
         if source.oracle is not None:
             source.oracle.to(engine.device)
         torch.manual_seed(config.run.seed)
@@ -202,7 +203,8 @@ def _run(engine: Engine, config: TextConfig, source: Source, parts: _Parts) -> N
     fit(engine, MLE, likelihood.steps, parts.mle, likelihood_loss, parts.real, likelihood.batch_size, [hook])
     if not engine.started(CONTROL) and not engine.started(ADVERSARIAL):
         continue_from(parts.mle, parts.control)
-    play(engine, WARM_UP, warm_up.steps, parts.policy, parts.discriminator, parts.real, Turns(generator=0))
+    steps = warm_up_steps(engine, warm_up.steps, adversarial.rounds)
+    play(engine, WARM_UP, steps, parts.policy, parts.discriminator, parts.real, Turns(generator=0))
     hook = parts.hook(every.rounds, parts.network)
     play(
         engine,
@@ -218,6 +220,14 @@ def _run(engine: Engine, config: TextConfig, source: Source, parts: _Parts) -> N
         steps = config.control.steps or steps_in_the_same_time(engine)
         hook = parts.hook(every.every, parts.control_network)
         fit(engine, CONTROL, steps, parts.control, likelihood_loss, parts.control_real, likelihood.batch_size, [hook])
+
+
+def warm_up_steps(engine: Engine, steps: int, rounds: int) -> int:
+    """How long the discriminator's warm-up is: without a game there is nothing to warm up for."""
+    if rounds or not steps:
+        return steps
+    engine.say("--adversarial.rounds 0: the discriminator's warm-up is left out, too")
+    return 0
 
 
 def continue_from(first: Learner, control: Learner) -> None:
@@ -239,6 +249,8 @@ def steps_in_the_same_time(engine: Engine) -> int:
 
 def check_control(control: ControlConfig, likelihood_steps: int, rounds: int) -> None:
     """Raises UserError where the control's length is neither given nor can be measured."""
+    if not likelihood_steps and not rounds:
+        raise UserError("--likelihood.steps 0 and --adversarial.rounds 0 leave nothing to train: give one of them more")
     if control.steps is not None and control.steps < 1:
         raise UserError(f"--control.steps {control.steps}: give at least 1, or --control.enabled false")
     if control.enabled and control.steps is None and rounds and not likelihood_steps:
@@ -312,7 +324,7 @@ def _check_sizes(config: TextConfig, source: Source) -> None:
         ("--evaluation.judge.filters", config.evaluation.judge.filters, 1),
         ("--run.log_every", config.run.log_every, 1),
         *((f"{name}.accumulate", part.accumulate, 1) for name, part in _optimizers(config)),
-        *((f"{name}.lr", part.lr, 0) for name, part in _optimizers(config)),
+        *((f"{name}.lr", part.rate(), 0) for name, part in _optimizers(config)),
         *((f"{name}.history", part.history, 0) for name, part in _optimizers(config)),
     ]:
         if value < least:
