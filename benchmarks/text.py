@@ -4,7 +4,8 @@ Sizes of the SeqGAN paper's synthetic experiment: vocabulary 5000, length 20, LS
 
   credit         Monte Carlo credit of one generator step with N = 16: `MonteCarlo`, and straightforwardly, where each
                  prefix is completed on its own from its start, for each repetition, tokens come from
-                 torch.multinomial, and the discriminator judges each such batch; ours also with bfloat16 scoring
+                 torch.multinomial, and the discriminator, of the same weights but a Conv2d per width, judges each such
+                 batch; ours also with bfloat16 scoring
   generation     the completions of it alone
   likelihood     a batch of maximum likelihood: forward, backward, Adam; straightforwardly F.cross_entropy of all logits
   discriminator  a batch of 64 real and 64 fake ones; straightforwardly a Conv2d per width, a rectifier, max-pooling
@@ -87,6 +88,37 @@ def plain_completion(network: LSTMGenerator, prefix: Tensor, rows: int, length: 
     return torch.stack(tokens, dim=1)
 
 
+class PlainCNN(nn.Module):
+    """The discriminator as it is usually written, for rows without padding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(VOCABULARY, 64)
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(1, count, (width, 64)) for width, count in zip(PAPER_WINDOWS, PAPER_FILTERS, strict=True)
+        )
+        features = sum(PAPER_FILTERS)
+        self.transform, self.gate = nn.Linear(features, features), nn.Linear(features, features)
+        self.dropout, self.output = nn.Dropout(0.25), nn.Linear(features, 1)
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        embedded = self.embedding(ids).unsqueeze(1)
+        maps = [F.relu(layer(embedded)).squeeze(3) for layer in self.convolutions]
+        found = torch.cat([F.max_pool1d(one, one.shape[2]).squeeze(2) for one in maps], dim=1)
+        gate = self.gate(found).sigmoid()
+        return self.output(self.dropout(gate * F.relu(self.transform(found)) + (1 - gate) * found)).squeeze(1)
+
+
+def straightforward_of(critic: TextCNN) -> PlainCNN:
+    """The same function."""
+    plain = PlainCNN()
+    for own, other in zip(plain.convolutions, critic.convolutions, strict=True):
+        own.load_state_dict({"weight": other.weight.view_as(own.weight), "bias": other.bias})
+    for name in ("embedding", "transform", "gate", "output"):
+        getattr(plain, name).load_state_dict(getattr(critic, name).state_dict())
+    return plain.eval()
+
+
 class Scores:
     """What a discriminator's logits are worth, with or without bfloat16."""
 
@@ -122,7 +154,7 @@ def credit(options: argparse.Namespace) -> dict[str, Any]:
     critic = TextCNN(VOCABULARY).eval()
     sampled = sampling.sample(network, BATCH, LENGTH, None)
     monte_carlo = MonteCarlo(network, LENGTH, None, ROLLOUTS, lag=0.0)
-    plain, fast = Scores(critic), Scores(critic, bf16=True)
+    plain, fast, usual = Scores(critic), Scores(critic, bf16=True), Scores(straightforward_of(critic))
 
     def ours(score: Scores) -> Tensor:
         with torch.no_grad():
@@ -135,7 +167,7 @@ def credit(options: argparse.Namespace) -> dict[str, Any]:
     per_token = 2 * (64 * 128 + 32 * VOCABULARY)
     work = counted.get_total_flops() / BATCH * rows + per_token * BATCH * ROLLOUTS * sum(range(1, LENGTH))
     print(f"# {work / 1e9:.0f} GFLOP", flush=True)
-    found = {"float32": compare("credit", lambda: ours(plain), lambda: plain_credit(network, sampled, plain), 3, 1)}
+    found = {"float32": compare("credit", lambda: ours(plain), lambda: plain_credit(network, sampled, usual), 3, 1)}
     slow = found["float32"]["baseline"]
     found["bfloat16"] = compare("credit bf16 scores", lambda: ours(fast), lambda: time.sleep(0), 3, 1)
     found["bfloat16"]["baseline"] = slow
@@ -143,7 +175,7 @@ def credit(options: argparse.Namespace) -> dict[str, Any]:
     print(f"{'  against the same':<24} {'':>19} {found['bfloat16']['ratio']:>8.1f}", flush=True)
     share = work / 1e9 / found["float32"]["ours"] / options.peak
     print(f"# float32: {share:.2f} of {options.peak:.0f} GFLOP/s, what a matrix product reaches", flush=True)
-    apart = ours(plain) - plain_credit(network, sampled, plain)  # they estimate the same
+    apart = ours(plain) - plain_credit(network, sampled, usual)  # they estimate the same
     error = apart[:, :-1].std() / apart[:, :-1].numel() ** 0.5
     assert apart.mean().abs() < 6 * error + 1e-7, f"the two differ by {apart.mean():.2e}, {error:.2e} by chance"
     return found | {"gflop": work / 1e9, "share_of_peak": share}
@@ -181,39 +213,6 @@ def likelihood(options: argparse.Namespace) -> dict[str, Any]:
     return compare("likelihood", ours, straightforward, 30, 30)
 
 
-class PlainCNN(nn.Module):
-    """The discriminator as it is usually written."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.embedding = nn.Embedding(VOCABULARY, 64)
-        self.convolutions = nn.ModuleList(
-            nn.Conv2d(1, count, (width, 64)) for width, count in zip(PAPER_WINDOWS, PAPER_FILTERS, strict=True)
-        )
-        features = sum(PAPER_FILTERS)
-        self.transform, self.gate = nn.Linear(features, features), nn.Linear(features, features)
-        self.dropout, self.output = nn.Dropout(0.25), nn.Linear(features, 1)
-
-    def forward(self, ids: Tensor) -> Tensor:
-        embedded = self.embedding(ids).unsqueeze(1)
-        maps = [F.relu(layer(embedded)).squeeze(3) for layer in self.convolutions]
-        found = torch.cat([F.max_pool1d(one, one.shape[2]).squeeze(2) for one in maps], dim=1)
-        gate = self.gate(found).sigmoid()
-        return self.output(self.dropout(gate * F.relu(self.transform(found)) + (1 - gate) * found)).squeeze(1)
-
-
-class Masked(nn.Module):
-    """The same, called as ours."""
-
-    def __init__(self, critic: PlainCNN) -> None:
-        super().__init__()
-        self.critic = critic
-
-    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        logits: Tensor = self.critic(ids)
-        return logits
-
-
 def discriminator(options: argparse.Namespace) -> dict[str, Any]:
     mask = torch.ones(BATCH, LENGTH, dtype=torch.bool)
     real, fake = (Tokens(torch.randint(VOCABULARY, (BATCH, LENGTH)), mask) for _ in range(2))
@@ -230,7 +229,7 @@ def discriminator(options: argparse.Namespace) -> dict[str, Any]:
     def ours() -> None:
         step(critic(both.ids, both.mask), optimizer)
 
-    return compare("discriminator", ours, lambda: step(other(both.ids), plain), 10, 10)
+    return compare("discriminator", ours, lambda: step(other(both.ids, both.mask), plain), 10, 10)
 
 
 def whole_round(options: argparse.Namespace) -> dict[str, Any]:
@@ -243,7 +242,7 @@ def whole_round(options: argparse.Namespace) -> dict[str, Any]:
         build_optimizer(critic, OptimizerConfig(lr=1e-4)),
     )
     plain_g, plain_d = (torch.optim.Adam(one.parameters(), lr=1e-4) for one in (other, plain_critic))
-    score, plain_score = Scores(critic), Scores(Masked(plain_critic))
+    score, plain_score = Scores(critic), Scores(plain_critic)
 
     def improve(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
         optimizer.zero_grad()
@@ -276,7 +275,7 @@ def whole_round(options: argparse.Namespace) -> dict[str, Any]:
         for _ in range(5):
             with torch.no_grad():
                 fake = plain_completion(other, empty, BATCH)
-            improve(plain_d, told_apart(plain_critic(torch.cat([real.ids, fake]))))
+            improve(plain_d, told_apart(plain_critic(torch.cat([real.ids, fake]), mask.repeat(2, 1))))
 
     return compare("round", ours, straightforward, 3, 1)
 
