@@ -124,7 +124,7 @@ def _train_seeds(task: str, words: list[str]) -> None:
     name = parse(words, task)[0].run.folder
     if name is None:
         raise UserError("--seeds needs --run.folder runs/NAME: the runs are then runs/NAME-SEED, found again there")
-    runs = [Path(f"{name}-{seed}") for seed in seeds]
+    runs = [Path(f"{Path(name)}-{seed}") for seed in seeds]
     plans = [[*words, "--run.seed", str(seed), "--run.folder", str(run)] for seed, run in zip(seeds, runs, strict=True)]
     states = [_begun(task, run, plan) for run, plan in zip(runs, plans, strict=True)]
     for run, plan, (begun, finished) in zip(runs, plans, states, strict=True):

@@ -13,6 +13,8 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from seqgan_kit.errors import UserError
+
 Metrics = dict[str, float]
 Loss = Callable[[slice], tuple[Tensor, dict[str, Tensor]]]
 """Rows of the batch -> (mean loss over them, further metrics as scalars). It must call the learner's `module`."""
@@ -44,7 +46,7 @@ class OptimizerConfig:
     def rate(self, progress: float = 0.0) -> float:
         """The learning rate, `progress` (0 to 1) into a phase."""
         if self.lr is None:
-            raise ValueError("the learning rate was left open: give one")
+            raise UserError("an optimizer's lr is null, which is for --likelihood and --adversarial: give a number")
         return self.lr * (1 - (1 - self.final) * progress)
 
 

@@ -7,7 +7,7 @@ logistic discriminator (minimax, non-saturating, SeqGAN, AIRL) share one loss an
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -188,7 +188,7 @@ def with_entropy(objective: Objective, weight: float) -> Objective:
         entropies = [bernoulli_entropy(logits).mean() for logits in (real, fake)]
         return objective.loss(real, fake, *others) - weight * (entropies[0] + entropies[1]) / 2
 
-    return Objective(loss, objective.reward, objective.distance)
+    return replace(objective, loss=loss)
 
 
 def with_label_smoothing(objective: Objective, target: float) -> Objective:
@@ -204,7 +204,7 @@ def with_label_smoothing(objective: Objective, target: float) -> Objective:
     def loss(real: Tensor, fake: Tensor) -> Tensor:
         return logistic_loss(real, fake) + (1 - target) * real.mean()
 
-    return Objective(loss, objective.reward)
+    return replace(objective, loss=loss)
 
 
 def with_classes(objective: Objective, real: float = 1.0, fake: float = 0.0, reward: float = 1.0) -> Objective:

@@ -33,7 +33,7 @@ from seqgan_kit.players import Discriminator
 from seqgan_kit.samples import LabelledTokens, Tokens, concatenate, repeated, rows, size, trimmed
 from seqgan_kit.text.classes import Judge, JudgeConfig
 from seqgan_kit.text.data import labels_of, read_sentences
-from seqgan_kit.text.evaluation import draw, evenly
+from seqgan_kit.text.evaluation import Evaluation, draw, evenly
 from seqgan_kit.text.models import load_generator
 from seqgan_kit.text.sources import DataConfig, load
 from seqgan_kit.token_credit import Credit, LikelihoodRatio, MonteCarlo, Prefixes, Terminal
@@ -478,6 +478,28 @@ def test_labels_of_samples_are_in_the_held_out_shares() -> None:
     values = torch.tensor([0] * 30 + [1] * 10)
     assert evenly(values, 8).tolist() == [0] * 6 + [1] * 2
     assert evenly(values, 400).bincount().tolist() == [300, 100]
+
+
+def test_samples_are_of_every_class_whatever_the_order_of_the_file(tmp_path: Path) -> None:
+    """Held-out labels that alternate: half of the samples are of each."""
+    path = tmp_path / "alternating.txt"
+    path.write_text("".join(f"{i % 2} word{i % 2} again\n" for i in range(80)))
+    source = load(DataConfig(path=str(path), held_out_path=str(path), labelled=True), 0)
+    evaluation = Evaluation(source, judge=JudgeConfig(steps=1, filters=2))
+    network = LSTMGenerator(
+        LSTMConfig(source.vocabulary, 4, 4, source.vocabulary, source.end, source.length, classes=2)
+    )
+    found, texts = evaluation(network, 40)
+    assert {"class_accuracy_0", "class_accuracy_1"} <= found.keys()
+    assert sum(text.startswith("0") for text in texts) == 20
+
+
+def test_no_label_is_held_out_as_a_whole(tmp_path: Path) -> None:
+    path = tmp_path / "rare.txt"
+    path.write_text("".join(f"{'rare' if i == 3 else i % 2} some words\n" for i in range(10)))
+    for seed in range(12):
+        source = load(DataConfig(path=str(path), labelled=True, held_out=0.3), seed)
+        assert "rare" in source.labels
 
 
 # whole runs

@@ -342,7 +342,8 @@ def test_every_route_learns_which_tokens_there_are(engine: Engine, tmp_path: Pat
     torch.manual_seed(0)
     critic = config.discriminator.network(source.vocabulary)
     network: Any = route.network(source) or build_generator(config.generator, source)
-    route.check(config, source, critic)
+    route.check(config)
+    route.check_judge(source, critic)
     generator, discriminator = route.players(engine, config, source, network, critic)
     engine.restore()
 
@@ -473,8 +474,13 @@ def test_mistakes(tmp_path: Path, changes: dict[str, dict[str, Any]], told: str)
     config = replace(config, **{name: replace(getattr(config, name), **some) for name, some in changes.items()})
     route = config.adversarial.route
     assert route is not None
+
+    def check() -> None:
+        route.check(config)
+        route.check_judge(source, config.discriminator.network(source.vocabulary))
+
     with pytest.raises(UserError, match=told.replace("(", r"\(")):
-        route.check(config, source, config.discriminator.network(source.vocabulary))
+        check()
 
 
 class Featureless(nn.Module):

@@ -141,6 +141,7 @@ def test_the_command_compares_groups_between_dashes(tmp_path: Path, capsys: pyte
         (["a", "a"], ["a and a have the same options and seed"]),
         (["a", "copy"], ["a and copy have the same options and seed"]),
         (["a", "b", "--out", "x"], ["unknown option --out"]),
+        (["a", "changed"], ["a and changed have other options but the seed", "--other: 0, 7", "put -- between"]),
         (["a", "broken"], ["broken", "can't be read"]),
     ],
 )
@@ -157,6 +158,7 @@ def test_mistakes_of_comparison_are_told(
     for seed, name in enumerate(("a", "b", "c")):
         make(Path(name), seed, values)
     make(Path("copy"), 0, values)
+    make(Path("changed"), 9, values, other=7)
     make(Path("other"), 4, values, task="imitation")
     make(Path("unfinished"), 5, values, finished=False)
     make(Path("broken"), 6, values)

@@ -6,9 +6,9 @@ Works on the evaluated metrics of metrics.jsonl, whatever the task.
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import yaml
@@ -18,6 +18,11 @@ from seqgan_kit.report.metrics import ADVERSARIAL, INTERVAL, PREFIX, about, read
 from seqgan_kit.report.tradeoff import Sweep, at_equal_diversity, common_levels, read_sweep, short
 
 LEVEL = 0.95
+# options of --run that change nothing that is learned
+NOT_LEARNT_FROM = (
+    *("threads", "device", "log_every", "checkpoint_steps"),
+    *("checkpoint_seconds", "keep_checkpoints", "trackers"),
+)
 BESIDE = ("maximum_likelihood", "behaviour_cloning", "control", "frozen_control")  # phases to compare the game with
 
 Scores = Mapping[tuple[str, str], Sequence[float]]
@@ -96,12 +101,13 @@ def read_group(runs: Sequence[Path]) -> Group:
     if len(runs) < 2:
         given = str(runs[0]) if runs else "nothing"
         raise UserError(f"compare: {given} alone has no spread: give 2 or more runs, of different seeds, in each group")
-    seeds, plans = [], dict[str, Path]()
+    seeds, plans, others = [], dict[str, Path](), dict[str, Path]()
     for run in runs:
         try:
             record = dict(json.loads((run / "run.json").read_bytes()))
             plan = yaml.safe_load((run / "config.yaml").read_text("utf-8"))
-            plan["run"].pop("folder", None)
+            for option in ("folder", *NOT_LEARNT_FROM):
+                plan["run"].pop(option, None)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
             raise UserError(f"{run}: run.json or config.yaml can't be read: give a run that `train` made") from error
         if not record.get("finished"):
@@ -109,6 +115,14 @@ def read_group(runs: Sequence[Path]) -> Group:
         same = plans.setdefault(json.dumps(plan, sort_keys=True, default=str), run)
         if same is not run:
             raise UserError(f"{same} and {run} have the same options and seed: that is one run twice, not a spread")
+        plan["run"].pop("seed", None)
+        alike = others.setdefault(json.dumps(plan, sort_keys=True, default=str), run)
+        if len(others) > 1:
+            first = next(iter(others.values()))
+            raise UserError(
+                f"{first} and {alike} have other options but the seed ({_difference(first, alike)}): put -- between "
+                "groups of runs that repeat one another, as in compare A-0 A-1 -- B-0 B-1"
+            )
         seeds.append(int(record.get("seed", 0)))
     found = [_last(run) for run in runs]
     everywhere = [key for key in found[0] if all(key in one for one in found)]
@@ -117,6 +131,24 @@ def read_group(runs: Sequence[Path]) -> Group:
     return Group(
         _name(runs), runs, seeds, scores, [f"{phase} {name}" for phase, name in every if (phase, name) not in scores]
     )
+
+
+def _difference(first: Path, other: Path) -> str:
+    """The first option that is another in two runs, with both values."""
+    plans = [yaml.safe_load((run / "config.yaml").read_text("utf-8")) for run in (first, other)]
+    for plan in plans:
+        plan["run"] = {}
+    flat = [dict(_flat(plan)) for plan in plans]
+    name = next(name for name in [*flat[0], *flat[1]] if flat[0].get(name) != flat[1].get(name))
+    return f"--{name}: {flat[0].get(name)}, {flat[1].get(name)}"
+
+
+def _flat(plan: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    if not isinstance(plan, dict):
+        yield name, plan
+        return
+    for key, value in plan.items():
+        yield from _flat(value, f"{name}.{key}" if name else str(key))
 
 
 def told(groups: Sequence[Sequence[Path]]) -> str:

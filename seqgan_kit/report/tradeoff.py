@@ -16,7 +16,7 @@ import numpy as np
 
 from seqgan_kit.errors import UserError
 from seqgan_kit.report.curves import ARROW, COLOUR, INK, OTHER_COLOUR, svg
-from seqgan_kit.report.metrics import CONTROLS, about, number, title
+from seqgan_kit.report.metrics import CONTROLS, about, number, read_metrics, title
 
 FILE = "sweep.json"
 LEVELS = 5
@@ -48,12 +48,17 @@ class Sweep(NamedTuple):
 
 
 def read_sweep(run: Path) -> Sweep | None:
-    """RUN/sweep.json, or None where there is none. Raises UserError for one that is damaged."""
+    """RUN/sweep.json, or None where there is none of the run's models: it may have gone on since.
+
+    Raises UserError for one that is damaged.
+    """
     path = run / FILE
     if not path.is_file():
         return None
     try:
         found = json.loads(path.read_bytes())
+        if found.get("steps") not in (None, steps_made(run)):
+            return None
         quality, diversity = str(found["quality"]), str(found["diversity"])
 
         def point(temperature: float, metrics: Mapping[str, float]) -> Point:
@@ -71,6 +76,11 @@ def read_sweep(run: Path) -> Sweep | None:
         raise UserError(
             f"{path}: no sweep with quality, diversity and models; make it again: seqgan-kit sweep"
         ) from error
+
+
+def steps_made(run: Path) -> dict[str, int]:
+    """How many steps each phase of the run has made."""
+    return {phase: int(rows[-1].step) for phase, rows in read_metrics(run / "metrics.jsonl").items()}
 
 
 def quality_at(curve: Curve, level: float, better: int) -> float:

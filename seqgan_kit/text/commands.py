@@ -164,22 +164,25 @@ def sweep(run: Path, options: Namespace, read: Read) -> None:
         raise UserError("sweep: --samples must be at least 2")
     folders = _folders(run)
 
+    from seqgan_kit.networks.residual_text import NoiseToText
     from seqgan_kit.provenance import write_json
     from seqgan_kit.report import write_report
-    from seqgan_kit.report.tradeoff import FILE, read_sweep, told
+    from seqgan_kit.report.tradeoff import FILE, read_sweep, steps_made, told
     from seqgan_kit.text.evaluation import CONVENTION, Evaluation
     from seqgan_kit.text.models import load_generator
     from seqgan_kit.text.sweep import axes
     from seqgan_kit.text.sweep import sweep as measure
 
     models = {phase: load_generator(run / folder).network for phase, folder in folders.items()}
+    if any(isinstance(model, NoiseToText) for model in models.values()):
+        raise UserError(f"sweep: the generator of {run} takes no temperature and has no likelihood: evaluate it")
     source = _source(run, config)
     evaluation = Evaluation(source, _embed(options.embedder, source), config.evaluation.judge)
     quality, diversity = axes(source, options.order)
     found = measure(evaluation, models, temperatures, samples, seed)
     real = evaluation.real(samples, seed)
     content: dict[str, Any] = {"samples": samples, "seed": seed, "quality": quality, "diversity": diversity}
-    content |= {"embedder": options.embedder, "models": found, "real": real}
+    content |= {"embedder": options.embedder, "steps": steps_made(run), "models": found, "real": real}
     write_json(run / FILE, content)
     kept = read_sweep(run)
     assert kept is not None

@@ -66,7 +66,7 @@ class Evaluation:
         source = self.source
         labels = None
         if isinstance(source.held_out, LabelledTokens):
-            labels = evenly(source.held_out.labels, samples)
+            labels = evenly(source.held_out.labels.sort().values, samples)
         drawn = draw(network.eval(), samples, source.length, source.end, temperature, labels)
         found: Metrics = {}
         if not isinstance(network, NoiseToText):  # which has no likelihood
@@ -84,6 +84,8 @@ class Evaluation:
         chosen = random.Random(seed).sample(range(count), min(samples, count))
         scores = self._scores(rows(source.train, torch.tensor(sorted(chosen))))
         unseen = {} if source.kind == "oracle" else self._novelty(_tuples(source, source.held_out))
+        # the judge has learned from these
+        scores = {name: value for name, value in scores.items() if not name.startswith("class_")}
         return scores | unseen | self._classes(source.held_out)
 
     def _scores(self, drawn: Tokens) -> Metrics:
@@ -123,7 +125,9 @@ class Evaluation:
             return {}
         count = min(len(texts), len(self.source.held_out.ids))
         if count not in self._embedded:
-            self._embedded[count] = self.embed(self.source.decode(rows(self.source.held_out, slice(count))))
+            held_out = self.source.held_out  # over the whole file: it may be sorted
+            some = rows(held_out, evenly(torch.arange(len(held_out.ids)), count))
+            self._embedded[count] = self.embed(self.source.decode(some))
         real, fake = self._embedded[count], self.embed(texts)
         moments = Moments(), Moments()
         for one, vectors in zip(moments, (real, fake), strict=True):
@@ -132,8 +136,7 @@ class Evaluation:
 
 
 def evenly(values: Tensor, count: int) -> Tensor:
-    """So many of the values, (rows,), each as often as the others or once more, and in their shares where it is fewer
-    than there are and they are sorted."""
+    """So many of the sorted values, (rows,): in the shares that they have there."""
     return values[torch.arange(count) * len(values) // count]
 
 

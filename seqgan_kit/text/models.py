@@ -49,14 +49,13 @@ def build_generator(config: GeneratorConfig, source: Source) -> Generator:
     )
     if begun is not None:
         assert isinstance(begun, LSTMGenerator)
-        if begun.config.classes or source.labels:
-            assert config.model is not None
-            _check_labels(config.model, load_generator(Path(config.model)).labels, source)
+        _check_labels(config.model, source, whole=True)
         return begun
     language = pretrained.language_model(
         config.model, config.config, config.lora, source.vocabulary, source.end, pretrained.CAUSAL
     )
     if language is not None:
+        _check_labels(config.model, source)
         if len(source.labels) > source.vocabulary:
             raise UserError(
                 f"{source.name} has {len(source.labels)} labels, more than the generator has tokens to tell them by"
@@ -77,13 +76,24 @@ def build_generator(config: GeneratorConfig, source: Source) -> Generator:
     )
 
 
-def _check_labels(model: str, labels: tuple[str, ...], source: Source) -> None:
-    """Raises UserError where an LSTM that is trained on knows other classes."""
-    if labels != source.labels:
+def _check_labels(model: str | None, source: Source, whole: bool = False) -> None:
+    """Raises UserError where a run's model that is trained on knows other classes; whole: also where it knows none."""
+    if model is None:
+        return
+    labels = _saved_labels(Path(model))
+    if labels != source.labels and (labels or whole):
         told = [", ".join(some) or "none" for some in (labels, source.labels)]
         raise UserError(
             f"--generator.model {model}: it has the labels {told[0]}, {source.name} {told[1]}: give the same"
         )
+
+
+def _saved_labels(folder: Path) -> tuple[str, ...]:
+    """The labels of a run's model, or none."""
+    try:
+        return tuple(map(str, json.loads((folder / SETTINGS).read_text("utf-8")).get("labels", [])))
+    except (OSError, ValueError, AttributeError):
+        return ()
 
 
 def width_of(generator: Generator) -> int:

@@ -65,8 +65,10 @@ def limits_of(model: str | None, config: dict[str, Any] | None, wanted: str = EI
 
 def is_own(model: str | None) -> bool:
     """Whether a folder holds a network of ours, which is small, and not one of Hugging Face."""
+    if model is None:
+        return False
     try:
-        known = json.loads((Path(model or "") / "config.json").read_text("utf-8"))
+        known = json.loads((Path(model) / "config.json").read_text("utf-8"))
         return known["model_type"] in [kind.config_class.model_type for kind in OWN.values()]  # type: ignore[union-attr]
     except (OSError, ValueError, TypeError, KeyError):
         return False
@@ -241,6 +243,8 @@ def _adapt(network: LanguageModel, rank: int) -> None:
 def _kind(option: str, config: PretrainedConfig, wanted: str) -> Any:
     """The class that builds such a model. Raises UserError for what writes no text from left to right."""
     if config.model_type.startswith("seqgan_"):
+        if config.model_type == "seqgan_noise_to_text":
+            raise UserError(f"{option}: {config.model_type} has no likelihood, so it can't be trained on: {wanted}")
         use = "text" if wanted == CAUSAL else "dialogue"
         raise UserError(f"{option}: {config.model_type} is not of a run of {use}: {wanted}, or one of such a run")
     if config.is_encoder_decoder and wanted == CAUSAL:

@@ -17,7 +17,7 @@ from seqgan_kit.errors import UserError
 from seqgan_kit.networks.residual_text import NoiseToText, NoiseToTextConfig
 from seqgan_kit.players import Discriminator
 from seqgan_kit.samples import SoftTokens, Tokens, rows, soft
-from seqgan_kit.soft_text import Loss, Matching, Relaxed, SoftText, View
+from seqgan_kit.soft_text import Loss, Matching, Means, Relaxed, SoftText, View
 from seqgan_kit.text.sources import Source
 from seqgan_kit.token_discriminator import call, compares_rows
 
@@ -44,8 +44,8 @@ class Route(ABC):
     def view(self, source: Source) -> View:
         """Real text as the discriminator sees it."""
 
-    def check(self, config: TextConfig, source: Source, judge: nn.Module) -> None:
-        """Raises UserError where other options, or the discriminator, do not go with it."""
+    def check(self, config: TextConfig) -> None:
+        """Raises UserError where its own or other options do not go with it."""
         adversarial = config.adversarial
         for option, given in [
             ("--adversarial.rewards", bool(adversarial.rewards)),
@@ -60,6 +60,9 @@ class Route(ABC):
         for option, part in [("--discriminator.model", "model"), ("--discriminator.config", "config")]:
             if getattr(config.discriminator, part) is not None:
                 raise UserError(f"{option} reads no soft text: give a --discriminator.network, such as TextCNN")
+
+    def check_judge(self, source: Source, judge: nn.Module) -> None:
+        """Raises UserError where the discriminator does not go with it."""
         _check_reads(judge, self.view(source)(rows(source.train, slice(2))))
 
 
@@ -90,8 +93,8 @@ class GumbelSoftmax(Route):
     def view(self, source: Source) -> View:
         return partial(soft, vocabulary=source.vocabulary)
 
-    def check(self, config: TextConfig, source: Source, judge: nn.Module) -> None:
-        super().check(config, source, judge)
+    def check(self, config: TextConfig) -> None:
+        super().check(config)
         if self.sharpness < 1:
             raise UserError(f"--adversarial.route.sharpness {self.sharpness}: give at least 1, where it begins")
         if self.matching is not None and config.adversarial.optimizer.accumulate > 1:
@@ -99,6 +102,9 @@ class GumbelSoftmax(Route):
                 "--adversarial.optimizer.accumulate: features are matched over a whole batch, give 1 and a smaller "
                 "--adversarial.batch_size"
             )
+
+    def check_judge(self, source: Source, judge: nn.Module) -> None:
+        super().check_judge(source, judge)
         if self.matching is not None and not hasattr(judge, "features"):
             raise UserError(
                 f"--adversarial.route.matching: {type(judge).__name__} has no method `features` (ids, mask) -> "
@@ -108,6 +114,11 @@ class GumbelSoftmax(Route):
     def players(
         self, engine: Engine, config: TextConfig, source: Source, network: nn.Module, judge: nn.Module
     ) -> tuple[SoftText, Discriminator[Tokens]]:
+        if engine.processes > 1 and isinstance(self.matching, Means):
+            raise UserError(
+                "--adversarial.route.matching: means are of a whole batch, which several processes do not have: give "
+                "seqgan_kit.soft_text.Gaussians, or one process"
+            )
         rounds = max(1, config.adversarial.rounds)
 
         def make(module: nn.Module, count: int) -> SoftTokens:
@@ -145,8 +156,8 @@ class Convolutions(Route):
     def view(self, source: Source) -> View:
         return partial(soft_text.filled, vocabulary=source.vocabulary, length=source.length, end=source.end)
 
-    def check(self, config: TextConfig, source: Source, judge: nn.Module) -> None:
-        super().check(config, source, judge)
+    def check(self, config: TextConfig) -> None:
+        super().check(config)
         if config.likelihood.steps:
             raise UserError(f"--likelihood.steps {config.likelihood.steps}: the generator of this route has no "
                             "likelihood, give 0")  # fmt: skip

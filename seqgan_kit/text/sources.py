@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -157,7 +158,7 @@ def _text_file(
     assert config.path is not None
     corpus = files.read_sentences(config.path, config.column, config.labelled)
     if config.held_out_path is None:
-        train, held_out = _divide(corpus, config.held_out, seed)
+        train, held_out = _divide(corpus, config.held_out, seed, files.labels_of(corpus) if config.labelled else [])
     else:
         train, held_out = corpus, files.read_sentences(config.held_out_path, config.column, config.labelled)
     return _text(Path(config.path).name, "text", train, held_out, config, tokenizer, vocabulary)
@@ -169,9 +170,16 @@ def _shapes(config: DataConfig, seed: int, tokenizer: PreTrainedTokenizerBase | 
     return _text("shapes world", "shapes", *_divide(corpus, config.held_out, seed), config, tokenizer, vocabulary)
 
 
-def _divide(corpus: files.Corpus, held_out: float, seed: int) -> tuple[files.Corpus, files.Corpus]:
-    first, second = (_some(corpus, part) for part in files.split(range(len(corpus.texts)), held_out, seed))
-    return first, second
+def _divide(
+    corpus: files.Corpus, held_out: float, seed: int, labels: Sequence[str] = ()
+) -> tuple[files.Corpus, files.Corpus]:
+    """To train on, and held out. labels: of the texts, where they have some; none is held out as a whole."""
+    first, second = files.split(range(len(corpus.texts)), held_out, seed)
+    if labels:
+        known = {labels[i] for i in first}
+        first = sorted([*first, *(i for i in second if labels[i] not in known)])
+        second = [i for i in second if labels[i] in known]
+    return _some(corpus, first), _some(corpus, second)
 
 
 def _some(corpus: files.Corpus, places: list[int]) -> files.Corpus:

@@ -56,12 +56,14 @@ def train(config: TextConfig, config_text: str = "", resume: bool = False) -> Pa
     _check_sizes(config, source)
     torch.manual_seed(config.run.seed)  # the same initial weights on every process
     route = config.adversarial.route
-    network = (None if route is None else route.network(source)) or build_generator(config.generator, source)
-    judge = build_discriminator(config.discriminator, source)
     if route is not None:
         if source.labels:
             raise UserError("--adversarial.route draws no texts of a class: leave it out, or --data.labelled")
-        route.check(config, source, judge)
+        route.check(config)
+    network = (None if route is None else route.network(source)) or build_generator(config.generator, source)
+    judge = build_discriminator(config.discriminator, source)
+    if route is not None:
+        route.check_judge(source, judge)
     with Engine(config.run, "text", config_text or config_yaml(config), resume, source.fingerprint()) as engine:
         if engine.is_main:
             print("\n".join(filter(None, (source.summary(), rates_told(config)))), flush=True)
