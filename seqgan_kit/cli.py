@@ -45,6 +45,13 @@ USAGE = """usage: seqgan-kit COMMAND ...
 
 seqgan-kit train text --help lists all options of text, seqgan-kit watch --help those of watch, and so on."""
 
+COMPARE = """usage: seqgan-kit compare RUN RUN ... [-- RUN RUN ...] ...
+
+What runs end with that repeat one another but for their seeds: mean, standard deviation and 95 % interval of each
+metric in each phase; the game less what stands beside it, by pairs of one run. Groups of such runs have -- between them
+and are compared with the first one, by Welch's interval. Where all were swept alike (seqgan-kit sweep), the quality of
+each model at equal diversity, too, at the end: read that first, and `length` beside it, which no diversity tells."""
+
 
 def main(words: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status: 0, 1 for a user's mistake, 130 where it was stopped and has saved."""
@@ -57,10 +64,15 @@ def main(words: Sequence[str] | None = None) -> int:
     if "transformers" in sys.modules:  # called from Python: it has read that already
         sys.modules["transformers"].utils.logging.disable_progress_bar()
     try:
-        return _command(words)
+        status = _command(words)
+        sys.stdout.flush()
+        return status
     except UserError as error:
         print(f"seqgan-kit: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:  # whoever read the output, `head` for instance, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         saved = words and words[0] in ("train", "resume")
         print(f"seqgan-kit: stopped{' at once; what was saved before stays' if saved else ''}", file=sys.stderr)
@@ -103,6 +115,8 @@ def _train(words: list[str]) -> None:
     if not words or words[0] not in TASKS:
         given = f"unknown task {words[0]!r}{nearest(words[0], TASKS)}" if words else "no task given"
         raise UserError(f"{given}: seqgan-kit train {'|'.join(TASKS)} [--config FILE.yaml] [--any.option VALUE ...]")
+    if any(word.startswith("--seeds=") for word in words):
+        raise UserError("--seeds takes numbers with blanks between them: --seeds 0 1 2")
     if "--seeds" in words:
         _train_seeds(words[0], words[1:])
     else:
@@ -156,13 +170,16 @@ def _begun(task: str, run: Path, plan: list[str]) -> tuple[bool, bool]:
         return False, False
     if _task(run) != task:
         raise UserError(f"{run} is a run of {_task(run)}: choose another --run.folder")
-    before = parse(["--config", str(run / "config.yaml"), "--run.folder", str(run)], task)[1].splitlines()
-    now = parse(plan, task)[1].splitlines()
-    other = next((pair for pair in itertools.zip_longest(before, now, fillvalue="") if pair[0] != pair[1]), None)
+    import yaml
+
+    from seqgan_kit.provenance import difference
+
+    before = yaml.safe_load(parse(["--config", str(run / "config.yaml"), "--run.folder", str(run)], task)[1])
+    other = difference(before, yaml.safe_load(parse(plan, task)[1]))
     if other is not None:
         raise UserError(
-            f"{run} was trained with other options ({other[0].strip() or 'nothing'}, now "
-            f"{other[1].strip() or 'nothing'}): choose another --run.folder, or delete that run"
+            f"{run} was trained with another --{other[0]} ({other[1]}, now {other[2]}): give that, or choose another "
+            "--run.folder"
         )
     return True, bool(json.loads((run / "run.json").read_bytes()).get("finished"))
 
@@ -181,7 +198,7 @@ def _compare(words: list[str]) -> None:
     if not words or words[0] in ("-h", "--help"):
         if not words:
             raise UserError("compare needs runs: seqgan-kit compare runs/a-0 runs/a-1 [-- runs/b-0 runs/b-1]")
-        print(USAGE)
+        print(COMPARE)
         return
     from seqgan_kit.report.spread import told
 

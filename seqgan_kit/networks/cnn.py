@@ -80,6 +80,10 @@ class TextCNN(nn.Module):
     def features(self, ids: Tensor, mask: Tensor) -> Tensor:
         """What the last layer reads of each row: (batch, features)."""
         embedded = embed(self.embedding, ids, mask) * mask.unsqueeze(-1)
+        device = ids.device.type
+        if torch.is_autocast_enabled(device) and not torch.is_grad_enabled():
+            # the products cast their inputs: it is cheaper before the windows are copied, but sums of gradients suffer
+            embedded = embedded.to(torch.get_autocast_dtype(device))
         short = max(self.windows) - ids.shape[1]
         if short > 0:
             embedded = F.pad(embedded, (0, 0, 0, short))

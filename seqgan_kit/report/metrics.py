@@ -49,7 +49,7 @@ KNOWN = (
     ("ere", -1, "evaluator reliability error: distance from what should be"),
     ("repetition", -1, "share of replies that repeat three words"),
     ("most_frequent", -1, "share of replies that are the commonest one"),
-    ("length", 0, "tokens of a reply"),
+    ("length", 0, "tokens of a reply or text"),
     *((name, +1, meaning) for name, meaning in SHOWN.items()),
     *((f"unseen_{name}", +1, "the same, of combinations that training lacks") for name in SHOWN),
     ("r_precision", +1, "share nearer to their own caption than to 99 others"),

@@ -6,16 +6,17 @@ Works on the evaluated metrics of metrics.jsonl, whatever the task.
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import yaml
 
 from seqgan_kit.errors import UserError
+from seqgan_kit.provenance import difference
 from seqgan_kit.report.metrics import ADVERSARIAL, INTERVAL, PREFIX, about, read_metrics
-from seqgan_kit.report.tradeoff import Sweep, at_equal_diversity, common_levels, read_sweep, short
+from seqgan_kit.report.tradeoff import Sweep, at_equal_diversity, common_levels, reach, read_sweep, short
 
 LEVEL = 0.95
 # options of --run that change nothing that is learned
@@ -118,10 +119,11 @@ def read_group(runs: Sequence[Path]) -> Group:
         plan["run"].pop("seed", None)
         alike = others.setdefault(json.dumps(plan, sort_keys=True, default=str), run)
         if len(others) > 1:
-            first = next(iter(others.values()))
+            first = difference(*(json.loads(plan) for plan in others))
+            assert first is not None
             raise UserError(
-                f"{first} and {alike} have other options but the seed ({_difference(first, alike)}): put -- between "
-                "groups of runs that repeat one another, as in compare A-0 A-1 -- B-0 B-1"
+                f"{runs[0]} and {alike} differ in more than the seed (--{first[0]}: {first[1]}, {first[2]}): put -- "
+                "between groups of runs that repeat one another, as in compare A-0 A-1 -- B-0 B-1"
             )
         seeds.append(int(record.get("seed", 0)))
     found = [_last(run) for run in runs]
@@ -131,24 +133,6 @@ def read_group(runs: Sequence[Path]) -> Group:
     return Group(
         _name(runs), runs, seeds, scores, [f"{phase} {name}" for phase, name in every if (phase, name) not in scores]
     )
-
-
-def _difference(first: Path, other: Path) -> str:
-    """The first option that is another in two runs, with both values."""
-    plans = [yaml.safe_load((run / "config.yaml").read_text("utf-8")) for run in (first, other)]
-    for plan in plans:
-        plan["run"] = {}
-    flat = [dict(_flat(plan)) for plan in plans]
-    name = next(name for name in [*flat[0], *flat[1]] if flat[0].get(name) != flat[1].get(name))
-    return f"--{name}: {flat[0].get(name)}, {flat[1].get(name)}"
-
-
-def _flat(plan: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    if not isinstance(plan, dict):
-        yield name, plan
-        return
-    for key, value in plan.items():
-        yield from _flat(value, f"{name}.{key}" if name else str(key))
 
 
 def told(groups: Sequence[Sequence[Path]]) -> str:
@@ -267,7 +251,9 @@ def _equal_diversity(groups: Sequence[Group]) -> list[str]:
     models = [model for model in every[0].curves if all(model in one.curves for one in every)]
     levels = common_levels([one.curves[model] for one in every for model in models]) if models else []
     if not levels:
-        return [f"\nnot compared at equal diversity: no {every[0].diversity} is reached by all; give more temperatures"]
+        everyone = [(run, one) for some in swept for run, one in some if one is not None]
+        reached = reach({f"{run} {short(model)}": one.curves[model] for run, one in everyone for model in models})
+        return [f"\nnot compared at equal diversity: no {every[0].diversity} is reached by all ({reached})"]
     lines = [f"\n{every[0].quality} at equal {every[0].diversity}, {every[0].samples} samples a temperature"]
     found = [_qualities(some, models, levels) for some in sweeps]
     others = [model for model in BESIDE if model in models and ADVERSARIAL in models]

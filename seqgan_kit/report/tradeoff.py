@@ -106,6 +106,17 @@ def common_levels(curves: Sequence[Curve], count: int = LEVELS) -> list[float]:
     return [low, *np.linspace(low, high, count)[1:-1].tolist(), high] if low < high else [low]
 
 
+def reach(curves: Mapping[str, Curve]) -> str:
+    """Which models are farthest apart, and what to do about it."""
+    lowest = min(curves, key=lambda model: max(point.diversity for point in curves[model]))
+    highest = max(curves, key=lambda model: min(point.diversity for point in curves[model]))
+    low, high = (f(point.diversity for point in curves[m]) for f, m in ((max, lowest), (min, highest)))
+    return (
+        f"{short(lowest)} reaches {low:.3f} at most, {short(highest)} {high:.3f} at least: give --temperatures that "
+        "are lower and higher, such as 0.4 to 1.8"
+    )
+
+
 def at_equal_diversity(sweep: Sweep, levels: Sequence[float] | None = None) -> list[tuple[float, dict[str, float]]]:
     """Levels of diversity, and the quality of each model there."""
     better = about(sweep.quality)[1]
@@ -146,7 +157,7 @@ def told(sweep: Sweep) -> str:
         return "\n".join(lines)
     rows = at_equal_diversity(sweep)
     if not rows:
-        return "\n".join([*lines, f"\nno {diversity} is reached by all models: give more --temperatures"])
+        return "\n".join([*lines, f"\nno {diversity} is reached by all models ({reach(sweep.curves)})"])
     lines.append(f"\n{quality} at equal diversity, between temperatures on straight lines")
     lines.append(f"{diversity:<14}" + "".join(f"{short(model):>{width}}" for model in sweep.curves) + "  best")
     for level, found in rows:

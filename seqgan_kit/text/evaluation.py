@@ -102,6 +102,7 @@ class Evaluation:
             found |= {f"self_bleu{n}": value for n, value in metrics.self_bleu(ids, ORDERS).items()}
         found |= {f"distinct{n}": metrics.distinct(ids, n) for n in (1, 2)}
         if source.kind != "oracle":
+            found["length"] = sum(map(len, ids)) / len(ids)
             found |= self._novelty(ids)
             counts = {n: metrics.ngrams(ids, n) for n in DIVERGENCES}
             found |= {f"js{n}": metrics.jensen_shannon(counts[n], self._counts[n]) for n in DIVERGENCES}
