@@ -9,7 +9,7 @@ import shlex
 import subprocess
 import sys
 from abc import ABC
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from datetime import datetime, timezone
 from functools import partial
@@ -156,19 +156,3 @@ def _commit() -> tuple[str | None, bool | None]:
         return git("rev-parse", "HEAD"), bool(git("status", "--porcelain"))
     except (OSError, subprocess.SubprocessError):
         return None, None
-
-
-def difference(first: Any, other: Any) -> tuple[str, Any, Any] | None:
-    """The first option that is another in two configurations, its name with dots, and both values; or None."""
-    flat = [dict(_flat(plan)) for plan in (first, other)]
-    names = dict.fromkeys([*flat[0], *flat[1]])
-    found = next((name for name in names if flat[0].get(name) != flat[1].get(name)), None)
-    return None if found is None else (found, flat[0].get(found), flat[1].get(found))
-
-
-def _flat(plan: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    if not isinstance(plan, dict):
-        yield name, plan
-        return
-    for key, value in plan.items():
-        yield from _flat(value, f"{name}.{key}" if name else str(key))

@@ -141,7 +141,7 @@ def test_the_command_compares_groups_between_dashes(tmp_path: Path, capsys: pyte
         (["a", "a"], ["a and a have the same options and seed"]),
         (["a", "copy"], ["a and copy have the same options and seed"]),
         (["a", "b", "--out", "x"], ["unknown option --out"]),
-        (["a", "changed"], ["a and changed have other options but the seed", "--other: 0, 7", "put -- between"]),
+        (["a", "changed"], ["a and changed differ in more than the seed", "--other: None, 7", "put -- between"]),
         (["a", "broken"], ["broken", "can't be read"]),
     ],
 )

@@ -237,7 +237,7 @@ def test_seeds_go_on_after_a_kill_and_end_as_runs_of_their_own(
     assert "2 runs, seeds 3, 5" in text
     capsys.readouterr()
     changed = refused(capsys, *words, "--likelihood.batch_size", "9")
-    assert f"{first} was trained with other options (batch_size: 8, now batch_size: 9)" in changed
+    assert f"{first} was trained with another --likelihood.batch_size (8, now 9)" in changed
 
 
 @pytest.mark.parametrize(
@@ -245,6 +245,7 @@ def test_seeds_go_on_after_a_kill_and_end_as_runs_of_their_own(
     [
         (["--seeds", "0"], ["one run has no spread", "--run.seed 0"]),
         (["--seeds"], ["give different whole numbers"]),
+        (["--seeds=0,1"], ["--seeds takes numbers with blanks"]),
         (["--seeds", "1", "one"], ["--seeds 1 one", "whole numbers"]),
         (["--seeds", "1", "1"], ["--seeds 1 1", "different"]),
         (["--seeds", "-1", "2"], ["whole numbers"]),

@@ -6,15 +6,14 @@ Works on the evaluated metrics of metrics.jsonl, whatever the task.
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import yaml
 
 from seqgan_kit.errors import UserError
-from seqgan_kit.provenance import difference
 from seqgan_kit.report.metrics import ADVERSARIAL, INTERVAL, PREFIX, about, read_metrics
 from seqgan_kit.report.tradeoff import Sweep, at_equal_diversity, common_levels, reach, read_sweep, short
 
@@ -133,6 +132,22 @@ def read_group(runs: Sequence[Path]) -> Group:
     return Group(
         _name(runs), runs, seeds, scores, [f"{phase} {name}" for phase, name in every if (phase, name) not in scores]
     )
+
+
+def difference(first: Any, other: Any) -> tuple[str, Any, Any] | None:
+    """The first option that is another in two configurations, its name with dots, and both values; or None."""
+    flat = [dict(_flat(plan)) for plan in (first, other)]
+    names = dict.fromkeys([*flat[0], *flat[1]])
+    found = next((name for name in names if flat[0].get(name) != flat[1].get(name)), None)
+    return None if found is None else (found, flat[0].get(found), flat[1].get(found))
+
+
+def _flat(plan: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    if not isinstance(plan, dict):
+        yield name, plan
+        return
+    for key, value in plan.items():
+        yield from _flat(value, f"{name}.{key}" if name else str(key))
 
 
 def told(groups: Sequence[Sequence[Path]]) -> str:

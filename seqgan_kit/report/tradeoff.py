@@ -57,7 +57,7 @@ def read_sweep(run: Path) -> Sweep | None:
         return None
     try:
         found = json.loads(path.read_bytes())
-        if found.get("steps") not in (None, steps_made(run)):
+        if found.get("steps") is not None and found["steps"] != steps_made(run):
             return None
         quality, diversity = str(found["quality"]), str(found["diversity"])
 
