@@ -71,6 +71,8 @@ def main(words: Sequence[str] | None = None) -> int:
         print(f"seqgan-kit: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:  # whoever read the output, `head` for instance, has seen enough
+        if words and words[0] in ("train", "resume"):  # which did not come to its end
+            raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
