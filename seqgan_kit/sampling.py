@@ -22,7 +22,8 @@ FIRST = 64  # rows whose logits are computed together, whatever the vocabulary
 
 
 class TokenNetwork(Protocol):
-    """What a network must offer to be sampled; its `forward(ids)` gives the log-probabilities to differentiate."""
+    """What a network must offer to be sampled; its `forward(ids, mask=mask)` gives the log-probabilities to
+    differentiate, (batch, time), 0 where the mask is False."""
 
     def start(self, batch: int) -> tuple[Tensor, State]:
         """Features (batch, hidden) and state after the start token."""

@@ -151,7 +151,7 @@ class TokenPolicy:
         old, first = torch.zeros_like(credit), True
 
         def loss(part: slice) -> tuple[Tensor, dict[str, Tensor]]:
-            log_probs = self.learner.module(fake.ids[part], *rows(fake, part).context)
+            log_probs = self.learner.module(fake.ids[part], *rows(fake, part).context, mask=fake.mask[part])
             if first:  # so that the ratio is 1, whatever the precision
                 old[part] = log_probs.detach()
             return self.estimator(log_probs, old[part], credit[part], fake.mask[part]), {}
@@ -168,9 +168,9 @@ class TokenPolicy:
         return self.engine.update(self.learner, loss, size(real))["nll"]
 
     def _drift(self, fake: Tokens, frozen: nn.Module) -> Tensor:
-        now = self.learner.network.eval()(fake.ids, *fake.context)
-        then: Tensor = frozen.eval()(fake.ids, *fake.context)
-        return (now - then) * fake.mask
+        now = self.learner.network.eval()(fake.ids, *fake.context, mask=fake.mask)
+        then: Tensor = frozen.eval()(fake.ids, *fake.context, mask=fake.mask)
+        return now - then
 
     def _user_rewards(self, tokens: Tokens) -> list[tuple[Tensor, Tensor | None]]:
         if not self.user_rewards:
@@ -194,7 +194,7 @@ class TokenPolicy:
 
 def likelihood_loss(module: nn.Module, batch: Tokens) -> tuple[Tensor, dict[str, Tensor]]:
     """Teacher forcing on a batch; `nll` is in nats per token."""
-    log_probs = module(batch.ids, *batch.context)
+    log_probs = module(batch.ids, *batch.context, mask=batch.mask)
     loss = estimators.maximum_likelihood(log_probs, batch.mask)
     return loss, {"nll": loss.detach() * len(batch.ids) / batch.mask.sum()}
 

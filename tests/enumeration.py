@@ -40,14 +40,15 @@ class TablePolicy(nn.Module):
         logits = torch.randn(prefixes, vocabulary, generator=generator, dtype=torch.float64)
         self.table = nn.Parameter(logits)
 
-    def forward(self, ids: Tensor) -> Tensor:
+    def forward(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
         """Log-probability of each token given those before it: (batch, time) -> (batch, time)."""
         prefix = torch.zeros_like(ids[:, 0])
         columns = []
         for token in ids.T:
             columns.append(self.table.log_softmax(-1)[prefix, token])
             prefix = prefix * self.vocabulary + 1 + token
-        return torch.stack(columns, dim=1)
+        found = torch.stack(columns, dim=1)
+        return found if mask is None else found * mask
 
 
 def probabilities(policy: nn.Module, tokens: Tokens) -> Tensor:

@@ -319,10 +319,10 @@ class Parrot(nn.Module):
             for history, told, ids, mask in zip(known.history, known.told, known.ids, known.mask, strict=True)
         }
 
-    def forward(self, ids: Tensor, history: Tensor, turns: Tensor) -> Tensor:
+    def forward(self, ids: Tensor, history: Tensor, turns: Tensor, mask: Tensor) -> Tensor:
         said = [self.known[tuple(row[turn >= 0].tolist())] for row, turn in zip(history, turns, strict=True)]
         right = [row.tolist()[: len(own)] == own for row, own in zip(ids, said, strict=True)]
-        return torch.where(torch.tensor(right).unsqueeze(1), 0.0, -torch.inf).expand(ids.shape)
+        return torch.where(torch.tensor(right).unsqueeze(1) | ~mask, 0.0, -torch.inf)
 
     def given(self, history: Tensor, turns: Tensor) -> Parrot:
         self.said = torch.zeros(len(history), 20, dtype=torch.int64)

@@ -52,6 +52,19 @@ def test_log_probs_equal_torch(block: int, kept: int, monkeypatch: pytest.Monkey
             torch.testing.assert_close(slope.double(), reference, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("counted", [0, 1, 7, 20])
+def test_log_probs_of_padding_are_0_and_have_no_gradient(counted: int) -> None:
+    """What the mask shows is as without one, value and gradient, however little it is."""
+    hidden, weight, bias, targets = problem()
+    mask = (torch.randperm(20) < counted).view(4, 5)
+    found = output.log_probs(hidden, weight, bias, targets, mask)
+    whole = output.log_probs(hidden, weight, bias, targets)
+    torch.testing.assert_close(found, whole * mask)
+    slopes = (torch.autograd.grad((one * mask).sum(), (hidden, weight, bias)) for one in (found, whole))
+    for slope, reference in zip(*slopes, strict=True):
+        torch.testing.assert_close(slope, reference)
+
+
 def test_log_probs_refuse_a_second_derivative() -> None:
     """The backward pass by hand can't be differentiated, and says so instead of giving a wrong number."""
     hidden, weight, bias, targets = problem()

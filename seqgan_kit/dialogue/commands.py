@@ -245,4 +245,4 @@ def _message_given(network: Any, template: Template, replies: Sequence[str], mes
     told = template.histories([[{"role": "user", "content": reply}] for reply in replies])
     pairs = to_replies([(one, template.reply(message)) for one in told], template.end)
     with torch.no_grad():
-        return (network(pairs.ids, *pairs.context) * pairs.mask).sum(1)
+        return network(pairs.ids, *pairs.context, mask=pairs.mask).sum(1)

@@ -127,7 +127,7 @@ def perplexity(network: Generator, replies: Replies, chunk: int = CHUNK) -> floa
     total = torch.zeros((), dtype=torch.float64)
     for start in range(0, size(replies), chunk):
         part = to(trimmed(rows(replies, slice(start, start + chunk))), device)
-        log_probs = network(part.ids, *part.context)
+        log_probs = network(part.ids, *part.context, mask=part.mask)
         total -= log_probs[part.mask].double().sum().cpu()
     return float((total / replies.mask.sum()).exp())
 

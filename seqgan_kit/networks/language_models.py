@@ -41,16 +41,17 @@ class LanguageModel(nn.Module):
         self.takes_positions = "position_ids" in inspect.signature(model.base_model.forward).parameters
         self.scale, self.cap = self._measured_head()
 
-    def forward(self, ids: Tensor, history: Tensor, turns: Tensor) -> Tensor:
+    def forward(self, ids: Tensor, history: Tensor, turns: Tensor, mask: Tensor | None = None) -> Tensor:
         """Log-probability of each token of the replies: (batch, time), float32. ids: (batch, time). history, turns:
-        (batch, past), as of `Replies`."""
+        (batch, past), mask: (batch, time), as of `Replies`; where it is False, 0."""
         hidden = self.features(ids, history, turns)
         if not self.cap:
             head = self.head
             bias = head.weight.new_zeros(len(head.weight)) if head.bias is None else head.bias
-            return log_probs(hidden * self.scale, head.weight, bias, ids)
+            return log_probs(hidden * self.scale, head.weight, bias, ids, mask)
         logits = self.logits(hidden.flatten(0, 1)).float()
-        return -F.cross_entropy(logits, ids.flatten(), reduction="none").view(ids.shape)
+        found = -F.cross_entropy(logits, ids.flatten(), reduction="none").view(ids.shape)
+        return found if mask is None else found * mask
 
     def features(self, ids: Tensor, history: Tensor, turns: Tensor) -> Tensor:
         """What is known before each token of the replies: (batch, time, width)."""
@@ -195,9 +196,10 @@ class Unprompted(nn.Module):
         super().__init__()
         self.language, self.first = language, start
 
-    def forward(self, ids: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Log-probability of each token: (batch, time), float32. ids: (batch, time). labels: (batch,)."""
-        log_probs: Tensor = self.language(ids, *self._before(len(ids), labels))
+    def forward(self, ids: Tensor, labels: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        """Log-probability of each token: (batch, time), float32. ids: (batch, time). labels: (batch,). mask: (batch,
+        time), as of `Tokens`; where it is False, 0."""
+        log_probs: Tensor = self.language(ids, *self._before(len(ids), labels), mask=mask)
         return log_probs
 
     def features(self, ids: Tensor, labels: Tensor | None = None) -> Tensor:

@@ -70,11 +70,11 @@ class LSTMGenerator(PreTrainedModel):
         for parameter in module.parameters(recurse=False):
             nn.init.normal_(parameter, std=self.config.deviation)
 
-    def forward(self, ids: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward(self, ids: Tensor, labels: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
         """Log-probability of each token of `ids` given those before it: (batch, time) -> (batch, time), float32.
 
-        labels: (batch,), where there are classes."""
-        return log_probs(self.features(ids, labels), self.output.weight, self.output.bias, ids)
+        labels: (batch,), where there are classes. mask: (batch, time), as of `Tokens`; where it is False, 0."""
+        return log_probs(self.features(ids, labels), self.output.weight, self.output.bias, ids, mask)
 
     def features(self, ids: Tensor, labels: Tensor | None = None) -> Tensor:
         """What is known before each token: (batch, time) -> (batch, time, hidden)."""

@@ -19,13 +19,17 @@ def block_rows(device: torch.device, vocabulary: int) -> int:
     return max(1, (CPU_BLOCK if device.type == "cpu" else GPU_BLOCK) // vocabulary)
 
 
-def log_probs(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+def log_probs(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, mask: Tensor | None = None) -> Tensor:
     """log softmax(hidden @ weight.T + bias) at `targets`, in float32 whatever the precision.
 
     hidden: (..., width). weight: (vocabulary, width). bias: (vocabulary,). targets: (...) int64. Returns (...).
+    mask: (...) bool; where it is False, 0 is returned, and nothing computed.
     Where the layer is narrow, or there are many, logits are made again in the backward pass: on a CPU that costs less
     than writing and reading them.
     """
+    if mask is not None and not mask.all():
+        found = log_probs(hidden[mask], weight, bias, targets[mask])
+        return found.new_zeros(targets.shape).masked_scatter(mask, found)
     flat: Tensor = _LogProbs.apply(hidden.flatten(0, -2).float(), weight, bias, targets.flatten())
     return flat.view(targets.shape)
 

@@ -74,11 +74,11 @@ class Seq2SeqGenerator(PreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         """PyTorch's own. With the authors' U(-0.1, 0.1) all attention is equal at first, and long stays so."""
 
-    def forward(self, ids: Tensor, history: Tensor, turns: Tensor) -> Tensor:
+    def forward(self, ids: Tensor, history: Tensor, turns: Tensor, mask: Tensor | None = None) -> Tensor:
         """Log-probability of each token of the replies: (batch, time), float32. ids: (batch, time). history, turns:
-        (batch, past), as of `Replies`."""
+        (batch, past), mask: (batch, time), as of `Replies`; where it is False, 0."""
         features = self.dropout(self.features(ids, history, turns))
-        return log_probs(features, self.output.weight, self.output.bias, ids)
+        return log_probs(features, self.output.weight, self.output.bias, ids, mask)
 
     def features(self, ids: Tensor, history: Tensor, turns: Tensor) -> Tensor:
         """What is known before each token of the replies: (batch, time, hidden)."""

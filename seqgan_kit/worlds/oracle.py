@@ -16,7 +16,7 @@ from seqgan_kit import sampling
 from seqgan_kit.errors import UserError
 from seqgan_kit.networks.lstm import LSTMConfig, LSTMGenerator
 from seqgan_kit.networks.output import block_rows
-from seqgan_kit.samples import Tokens, rows, size, to
+from seqgan_kit.samples import Tokens, rows, size, to, trimmed
 
 GATES = ("i", "f", "c", "og")  # in torch's order: input, forget, cell, output
 CHUNK = 1024  # rows at a time: bounds the (rows, time, vocabulary) logits
@@ -93,23 +93,23 @@ def negative_log_likelihood(network: Any, tokens: Tokens, temperature: float = 1
     """
     total = torch.zeros((), dtype=torch.float64)
     device = next(network.eval().parameters()).device
+    order = tokens.mask.sum(1).argsort()  # alike in length, they need little padding
     for first in range(0, size(tokens), CHUNK):
-        some = to(rows(tokens, slice(first, first + CHUNK)), device)
-        total -= (_log_probs(network, some, temperature) * some.mask).cpu().sum(dtype=torch.float64)
+        some = to(trimmed(rows(tokens, order[first : first + CHUNK])), device)
+        total -= _log_probs(network, some, temperature).cpu().sum(dtype=torch.float64)
     return float(total / tokens.mask.sum().cpu())
 
 
 def _log_probs(network: Any, tokens: Tokens, temperature: float) -> Tensor:
-    """Of each token, under the sequences' context: (batch, time)."""
-    ids = tokens.ids
+    """Of tokens under the sequences' context; what stands on padding adds up to 0."""
     if temperature == 1.0:
-        found: Tensor = network(ids, *tokens.context)
+        found: Tensor = network(tokens.ids, *tokens.context, mask=tokens.mask)
         return found
-    features, targets = network.features(ids, *tokens.context), ids.flatten()
-    block = block_rows(ids.device, network.logits(features[:1, 0]).shape[-1])
-    parts = zip(features.flatten(0, 1).split(block), targets.split(block), strict=True)
+    features = network.features(tokens.ids, *tokens.context)[tokens.mask]
+    block = block_rows(features.device, network.logits(features[:1]).shape[-1])
+    parts = zip(features.split(block), tokens.ids[tokens.mask].split(block), strict=True)
     losses = [F.cross_entropy(network.logits(some).float() / temperature, own, reduction="none") for some, own in parts]
-    return -torch.cat(losses).view(ids.shape)
+    return -torch.cat(losses)
 
 
 def sequences(oracle: LSTMGenerator, count: int, seed: int) -> Tokens:
