@@ -16,7 +16,8 @@ from seqgan_kit import credit as credits
 from seqgan_kit import sampling
 from seqgan_kit.samples import Tokens, last, rows, size
 
-ROLLED = 3000  # completions at a time: more do not stay in a CPU's cache, nor fewer fill its products
+ROLLED = 3000  # completions drawn at a time: more do not stay in a CPU's cache, nor fewer fill its products
+EARNED = 1 << 16  # completions whose reward is asked at a time: a discriminator may have a way for many
 
 
 class SampleReward(Protocol):
@@ -58,7 +59,6 @@ class MonteCarlo(Credit):
         length, end: of its sequences.
         rollouts: completions of each prefix, the paper's N.
         lag: share of its own weights that the copy keeps at each update; 0 rolls out the generator itself.
-        chunk: completions scored at a time.
     """
 
     def __init__(
@@ -68,27 +68,37 @@ class MonteCarlo(Credit):
         end: int | None,
         rollouts: int = 16,
         lag: float = 0.8,
-        chunk: int = 512,
     ) -> None:
         self.network = network
         self.lagging = deepcopy(network).requires_grad_(False)
-        self.length, self.end, self.rollouts, self.lag, self.chunk = length, end, rollouts, lag, chunk
+        self.length, self.end, self.rollouts, self.lag = length, end, rollouts, lag
         self._follows = False
 
     def __call__(self, sampled: Tokens, earned: Tensor, reward: SampleReward) -> Tensor:
         self._follow()
-        some = max(1, ROLLED // (self.rollouts * sampled.ids.shape[1]))
-        parts = [slice(i, i + some) for i in range(0, size(sampled), some)]
+        parts = self._parts(sampled, EARNED)
         return torch.cat([self._of(rows(sampled, part), earned[part], reward) for part in parts])
 
+    def _parts(self, sampled: Tokens, completions: int) -> list[slice]:
+        """Of the batch, each of at most so many completions, or of one row."""
+        some = max(1, completions // (self.rollouts * sampled.ids.shape[1]))
+        return [slice(i, i + some) for i in range(0, size(sampled), some)]
+
     def _of(self, sampled: Tokens, earned: Tensor, reward: SampleReward) -> Tensor:
-        network = sampling.under(self.lagging.eval(), sampled)
-        done = sampling.roll_out(network, sampled, self.rollouts, self.length, self.end)
-        # a completion has its sample's context
-        whole = rows(sampled, done.cells // sampled.ids.shape[1])
-        whole = replace(whole, ids=done.tokens.ids, mask=done.tokens.mask)
-        completed = sampling.in_chunks(reward, whole, self.chunk) if len(done.cells) else earned[:0]
-        return credits.monte_carlo(completed, done.cells, earned, sampled.mask)
+        ids, masks, cells = zip(*(self._roll_out(sampled, part) for part in self._parts(sampled, ROLLED)), strict=True)
+        completed, cell = earned[:0], torch.cat(cells)
+        if len(cell):
+            # a completion has its sample's context
+            whole = rows(sampled, cell // sampled.ids.shape[1])
+            completed = reward(replace(whole, ids=torch.cat(ids), mask=torch.cat(masks)))
+        return credits.monte_carlo(completed, cell, earned, sampled.mask)
+
+    def _roll_out(self, sampled: Tokens, part: slice) -> tuple[Tensor, Tensor, Tensor]:
+        """ids and mask (rows, length) of the completions of some samples, and their cells among all."""
+        some = rows(sampled, part)
+        network = sampling.under(self.lagging.eval(), some)
+        done = sampling.roll_out(network, some, self.rollouts, self.length, self.end)
+        return done.tokens.ids, done.tokens.mask, done.cells + part.start * sampled.ids.shape[1]
 
     def _follow(self) -> None:
         """Starts as the generator and then follows it: theta' <- lag * theta' + (1 - lag) * theta."""

@@ -34,6 +34,11 @@ def prefixes_at_once(network: nn.Module) -> Callable[[Tokens], Tensor] | None:
     return lambda tokens: call_prefixes(network.eval(), tokens)
 
 
+def scored_at_once(network: nn.Module) -> int:
+    """How many rows it is given in one call where nothing is differentiated: what it says, if it says so."""
+    return int(getattr(network, "scored_at_once", 512))
+
+
 def check_judged(logits: Tensor, tokens: Tokens) -> None:
     """Raises ValueError where these are not the logits of a batch."""
     if logits.shape != tokens.ids.shape[:1]:

@@ -17,8 +17,6 @@ from seqgan_kit.players import Baseline, Estimator, Score
 from seqgan_kit.samples import Tokens, rows, size
 from seqgan_kit.token_credit import Credit
 
-PREFIXES = 512  # scored at a time
-
 
 @dataclass
 class Critic:
@@ -79,6 +77,7 @@ class TokenPolicy:
         as a row of its own.
     given: how many first tokens a sample takes from its real one, now (Che et al. 2017, sec. 3.3, MaliGAN's mixed
         scheme). On them the credit is 1, which is maximum likelihood.
+    scored_at_once: the greatest number of completions or prefixes that the discriminator is given in one call.
     """
 
     engine: Engine
@@ -101,6 +100,7 @@ class TokenPolicy:
     prefixes: Callable[[Tokens], Tensor] | None = None
     given: Callable[[], int] | None = None
     odds: Callable[[Tensor], Tensor] = lambda judged: judged
+    scored_at_once: int = 512
 
     def sample(self, real: Tokens) -> Tokens:
         network = sampling.under(self.learner.network.eval(), real)
@@ -242,11 +242,11 @@ class _Earned:
         return self.policy.discriminator_weight * worth * tokens.mask
 
     def _worth(self, tokens: Tokens) -> Tensor:
-        return self.policy.reward(self.score(tokens))
+        return self.policy.reward(sampling.in_chunks(self.score, tokens, self.policy.scored_at_once))
 
     def _worth_of_prefixes(self, tokens: Tokens) -> Tensor:
         """Each prefix as a row of its own, for a discriminator that judges whole rows."""
         owner, place = tokens.mask.nonzero(as_tuple=True)
         shown = torch.arange(tokens.ids.shape[1], device=owner.device) <= place.unsqueeze(1)
-        worth = sampling.in_chunks(self._worth, replace(rows(tokens, owner), mask=shown), PREFIXES)
+        worth = self._worth(replace(rows(tokens, owner), mask=shown))
         return worth.new_zeros(tokens.ids.shape).index_put_((owner, place), worth)

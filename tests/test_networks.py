@@ -13,6 +13,7 @@ from transformers import AutoModel
 
 from enumeration import tiny_lstm
 from seqgan_kit import sampling
+from seqgan_kit.networks import cnn as cnn_module
 from seqgan_kit.networks import output
 from seqgan_kit.networks.cnn import TextCNN
 from seqgan_kit.networks.lstm import LSTMConfig, LSTMGenerator
@@ -174,6 +175,38 @@ def test_padding_does_not_change_the_logit() -> None:
             alone = network(ids[i : i + 1, :time], mask[i : i + 1, :time])
             torch.testing.assert_close(alone, together[i : i + 1], rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(network(torch.where(mask, ids, 10**6), mask), together)
+
+
+@pytest.mark.parametrize("added", [-torch.inf, torch.inf], ids=["tables", "products"])
+@pytest.mark.parametrize("time", [3, 5, 30])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_cnn_scores_as_it_is_trained(added: float, time: int, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing is differentiated rows are judged block by block, and by tables where these pay: the same logits,
+    of sentences longer and shorter than the windows, whatever stands on padding."""
+    monkeypatch.setattr(cnn_module, "ADDED", added)
+    monkeypatch.setattr(cnn_module, "ROWS", 7)
+    network = cnn()
+    ids = torch.randint(9, (60, time), generator=torch.Generator().manual_seed(0)) + 1  # token 0 and 10 do not occur
+    mask = torch.arange(time) < torch.arange(60).remainder(time).unsqueeze(1) + 1
+    ids = torch.where(mask, ids, 10**6)
+    expected = network(ids, mask).detach()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+        found = network(ids, mask)
+    tolerance = 1e-5 if precision == "fp32" else 0.03 * expected.abs().max().item()
+    torch.testing.assert_close(found, expected, rtol=0, atol=tolerance)
+
+
+def test_cnn_looks_up_responses_to_many_rows() -> None:
+    """Those of the paper's size to all completions of a batch, but not to a batch, nor to soft text."""
+    network = TextCNN(5000)
+    made = []
+    network._tables = lambda *inputs: made.append(inputs) or TextCNN._tables(network, *inputs)
+    with torch.no_grad():
+        network(torch.randint(5000, (64, 20)), torch.ones(64, 20, dtype=torch.bool))
+        network(torch.full((64, 20, 5000), 1 / 5000), torch.ones(64, 20, dtype=torch.bool))
+        assert not made
+        network(torch.randint(5000, (4096, 20)), torch.ones(4096, 20, dtype=torch.bool))
+    assert len(made) == 1
 
 
 def test_minibatch_discrimination_equals_a_slow_loop() -> None:

@@ -55,6 +55,14 @@ def torchrun(*words: str) -> subprocess.CompletedProcess[str]:
     return done
 
 
+def train_by_two(folder: Path, words: list[str]) -> None:
+    """A whole run by torchrun, at whose end both processes have the same weights."""
+    torchrun(str(Path(two_processes.__file__)), "train", str(folder), *words, "--run.processes", "2")
+    first, second = (json.loads((folder / f"rank-{rank}.json").read_text()) for rank in range(2))
+    assert first["sums"] == second["sums"]
+    assert first["draws"] != second["draws"], "each process samples sentences of its own"
+
+
 def pair(words: list[str], folder: Path) -> list[runs.Launched]:
     """The two processes that torchrun would start, started here to be killed here, and started fast."""
     common = ADDRESS | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port(), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 import runs
-import two_processes
 from runs import InStep, Victim
 from seqgan_kit import objectives, sampling, soft_text
 from seqgan_kit.engine import Engine
@@ -35,7 +33,7 @@ from seqgan_kit.text.models import build_generator
 from seqgan_kit.text.routes import Convolutions, GumbelSoftmax, Route
 from seqgan_kit.text.sources import DataConfig, Source, load
 from seqgan_kit.trainer import Turns, play
-from test_processes import torchrun
+from test_processes import train_by_two
 from test_text_models import gpt2
 
 VOCABULARY, END, LENGTH = 7, 6, 5
@@ -426,10 +424,7 @@ def test_bf16_runs(tmp_path: Path, route: str) -> None:
 @pytest.mark.parametrize("route", ["relgan", "wgan_gp"])
 def test_two_processes_stay_equal(tmp_path: Path, route: str) -> None:
     """By torchrun, which differentiates through the prepared module: the same weights at the end on both."""
-    words = runs.tiny(tmp_path / "run", *ROUTES[route], "--run.processes", "2")
-    torchrun(str(Path(two_processes.__file__)), "train", str(tmp_path), *words)
-    first, second = (json.loads((tmp_path / f"rank-{rank}.json").read_text()) for rank in range(2))
-    assert first["sums"] == second["sums"]
+    train_by_two(tmp_path, runs.tiny(tmp_path / "run", *ROUTES[route]))
 
 
 # -- mistakes ---------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from replies import END, LENGTH, REPLIES, VOCABULARY, WORTH, far_from_uniform, running, shown, stepped, texts, total
 from seqgan_kit import credit as credits
-from seqgan_kit import estimators, token_policy
+from seqgan_kit import estimators
 from seqgan_kit.engine import Engine
 from seqgan_kit.errors import UserError
 from seqgan_kit.learning import OptimizerConfig
@@ -252,10 +252,9 @@ def of_first_token(completions: list[str]) -> list[float]:
 @pytest.mark.parametrize("at_once", [None, running])
 @pytest.mark.parametrize("chunk", [3, 512])
 def test_prefixes_earn_what_the_discriminator_makes_of_them(
-    at_once: Callable[[Tokens], Tensor] | None, chunk: int, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    at_once: Callable[[Tokens], Tensor] | None, chunk: int, engine: Engine
 ) -> None:
     """Whether it judges them at once, or as rows; what users give goes to every token, and is asked once."""
-    monkeypatch.setattr(token_policy, "PREFIXES", chunk)
     asked = Kept(lambda: torch.zeros(()))
 
     def reward(completions: list[str]) -> list[float]:
@@ -270,6 +269,7 @@ def test_prefixes_earn_what_the_discriminator_makes_of_them(
         discriminator_weight=2.0,
         user_rewards=[Reward(reward, 0.5)],
         prefixes=at_once,
+        scored_at_once=chunk,
     )
     found = policy.update(REPLIES, REPLIES, total)
     expected = torch.zeros(REPLIES.ids.shape)
@@ -306,7 +306,7 @@ def test_prefixes_of_no_discriminator(engine: Engine) -> None:
 def test_completions_have_their_sample_s_history(engine: Engine) -> None:
     """Roll-outs of a row are scored under that row's history."""
     network = seq2seq()
-    policy, kept = policy_of(engine, network, credit=MonteCarlo(network, LENGTH, END, rollouts=2, chunk=4))
+    policy, kept = policy_of(engine, network, credit=MonteCarlo(network, LENGTH, END, rollouts=2), scored_at_once=4)
     policy.update(REPLIES, REPLIES, lambda tokens: (tokens.history * tokens.told).sum(1).float())
     words = [row[told].sum().item() for row, told in zip(REPLIES.history, REPLIES.told, strict=True)]
     assert kept.credit.equal(torch.tensor(words).unsqueeze(1) * REPLIES.mask.float())

@@ -164,7 +164,7 @@ def train(out: Path, words: list[str]) -> int:
         original(engine, config, source, parts)
         networks = {name: pair[0].state_dict() for name, pair in engine._modules.items()}
         if isinstance(parts.policy, TokenPolicy):
-            networks["lagging"] = parts.policy.credit.state_dict()["network"]
+            networks["lagging"] = parts.policy.credit.state_dict().get("network", {})
         sums = {
             name: hashlib.sha256(b"".join(tensor.numpy().tobytes() for tensor in state.values())).hexdigest()
             for name, state in networks.items()

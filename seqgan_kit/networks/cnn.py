@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,11 @@ from seqgan_kit.networks.soft import embed
 
 PAPER_WINDOWS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 20)
 PAPER_FILTERS = (100, 200, 200, 200, 200, 100, 100, 100, 100, 100, 160, 160)
+
+ROWS = 512
+"""Rows whose responses are held at once where nothing is differentiated: on a CPU they should stay in its caches."""
+ADDED = 16
+"""What it costs to add an entry of a table, in multiplications of a matrix product, as measured on a CPU."""
 
 
 class TextCNN(nn.Module):
@@ -52,6 +57,7 @@ class TextCNN(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(features + kernels, 1)
         self.compares_rows = kernels > 0
+        self.scored_at_once = 512 if kernels else 1 << 16  # see `_tables`, which want many rows
         self._initialise()
         if kernels:
             self.others = MinibatchDiscrimination(features, kernels)
@@ -79,23 +85,71 @@ class TextCNN(nn.Module):
 
     def features(self, ids: Tensor, mask: Tensor) -> Tensor:
         """What the last layer reads of each row: (batch, features)."""
+        if torch.is_grad_enabled():
+            return self._highway(self._products(ids, mask))
+        respond = self._tables(ids, mask) if self._tables_pay(ids) else self._products
+        parts = zip(ids.split(ROWS), mask.split(ROWS), strict=True)
+        return torch.cat([self._highway(respond(some, shown)) for some, shown in parts])
+
+    def _highway(self, responses: Iterable[Tensor]) -> Tensor:
+        """responses: of each width, (batch, places, filters), without its bias, -infinity outside of the sentence."""
+        both = zip(responses, self.convolutions, strict=True)
+        found = torch.cat([F.relu(response.amax(dim=1) + layer.bias) for response, layer in both], dim=1)
+        gate = torch.sigmoid(self.gate(found))
+        return gate * F.relu(self.transform(found)) + (1 - gate) * found
+
+    def _products(self, ids: Tensor, mask: Tensor) -> Iterator[Tensor]:
+        """Responses by a matrix product of each width."""
         embedded = embed(self.embedding, ids, mask) * mask.unsqueeze(-1)
         device = ids.device.type
         if torch.is_autocast_enabled(device) and not torch.is_grad_enabled():
             # the products cast their inputs: it is cheaper before the windows are copied, but sums of gradients suffer
             embedded = embedded.to(torch.get_autocast_dtype(device))
-        short = max(self.windows) - ids.shape[1]
-        if short > 0:
-            embedded = F.pad(embedded, (0, 0, 0, short))
+        embedded = F.pad(embedded, (0, 0, 0, self._missing(ids)))
         lengths = mask.sum(1, keepdim=True)
-        found = torch.cat([F.relu(self._strongest(embedded, lengths, i)) for i in range(len(self.windows))], dim=1)
-        gate = torch.sigmoid(self.gate(found))
-        return gate * F.relu(self.transform(found)) + (1 - gate) * found
+        for width, layer in zip(self.windows, self.convolutions, strict=True):
+            # overlapping windows are a view, so nothing is copied before the product needs it
+            windows = embedded.unfold(1, width, 1).transpose(2, 3).flatten(2)
+            outside = torch.arange(windows.shape[1], device=lengths.device) > (lengths - width).clamp_min(0)
+            yield F.linear(windows, layer.weight).masked_fill_(outside.unsqueeze(2), -torch.inf)
 
-    def _strongest(self, embedded: Tensor, lengths: Tensor, i: int) -> Tensor:
-        """The largest response over time of each filter of width i, (batch, filters); the rectifier can wait."""
-        width, (batch, time, size) = self.windows[i], embedded.shape
-        # one matrix product over overlapping windows: a view, so nothing is copied before the product needs it
-        windows = embedded.unfold(1, width, 1).transpose(2, 3).reshape(batch, time - width + 1, width * size)
-        outside = torch.arange(time - width + 1, device=lengths.device) > (lengths - width).clamp_min(0)
-        return self.convolutions[i](windows).masked_fill_(outside.unsqueeze(2), -torch.inf).amax(dim=1)
+    def _tables(self, ids: Tensor, mask: Tensor) -> Callable[[Tensor, Tensor], Iterator[Tensor]]:
+        """What gives the responses to rows among these by adding up, for each token of a window, a row of a table: what
+        this token adds at this place of the window. The tables are of the tokens that occur."""
+        seen = torch.bincount(ids[mask], minlength=len(self.embedding.weight)) > 0
+        numbers, nothing = seen.cumsum(0) - 1, int(seen.sum())
+        never = nothing + 1
+        read = F.pad(self.embedding.weight[seen], (0, 0, 0, 2))
+        tables = []
+        for width, layer in zip(self.windows, self.convolutions, strict=True):
+            by_place = layer.weight.unflatten(1, (width, -1)).transpose(0, 1).flatten(0, 1)
+            table = F.linear(read, by_place)
+            table[never] = -torch.inf
+            tables.append(table.view(len(read) * width, -1))
+
+        def respond(some: Tensor, shown: Tensor) -> Iterator[Tensor]:
+            own = numbers[some * shown].masked_fill(~shown, never)
+            own = F.pad(own, (0, self._missing(some)), value=never)
+            for width, table in zip(self.windows, tables, strict=True):
+                tokens = own.unfold(1, width, 1).clone()
+                tokens[:, 0].clamp_max_(nothing)  # the first window counts, and padding adds nothing to it
+                entries = tokens.mul_(width).add_(torch.arange(width, device=own.device)).flatten(0, 1)
+                yield F.embedding_bag(entries, table, mode="sum").unflatten(0, (len(own), -1))
+
+        return respond
+
+    def _missing(self, ids: Tensor) -> int:
+        """Places that the widest window lacks."""
+        return max(0, max(self.windows) - ids.shape[1])
+
+    def _tables_pay(self, ids: Tensor) -> bool:
+        """Whether making the tables and adding up costs less than the products; on a GPU that was not measured."""
+        if ids.is_floating_point() or ids.device.type != "cpu":
+            return False
+        time, size = max(ids.shape[1], *self.windows), self.embedding.embedding_dim
+        sizes = [
+            (width, layer.weight.numel() // size) for width, layer in zip(self.windows, self.convolutions, strict=True)
+        ]
+        entries = len(ids) * sum((time - width + 1) * weights for width, weights in sizes)
+        tables = min(len(self.embedding.weight), ids.numel()) * sum(weights for _, weights in sizes)
+        return tables * size + entries * ADDED < entries * size

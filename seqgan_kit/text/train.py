@@ -35,7 +35,14 @@ from seqgan_kit.text.models import (
 from seqgan_kit.text.pretrained import tokenizer_of
 from seqgan_kit.text.sources import Source, load
 from seqgan_kit.token_credit import Credit, LikelihoodRatio, MonteCarlo, Prefixes
-from seqgan_kit.token_discriminator import call, compare, compare_apart, compares_rows, prefixes_at_once
+from seqgan_kit.token_discriminator import (
+    call,
+    compare,
+    compare_apart,
+    compares_rows,
+    prefixes_at_once,
+    scored_at_once,
+)
 from seqgan_kit.token_policy import Critic, TokenPolicy, likelihood_loss
 from seqgan_kit.trainer import Hook, Turns, fit, play
 
@@ -154,6 +161,7 @@ class _Parts:
             given=self._given if config.prefix else None,
             prefixes=prefixes_at_once(judge),
             odds=odds.reward,
+            scored_at_once=scored_at_once(judge),
         )
 
     def _critic(self) -> Critic | None:
