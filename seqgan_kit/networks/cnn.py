@@ -93,8 +93,8 @@ class TextCNN(nn.Module):
 
     def _highway(self, responses: Iterable[Tensor]) -> Tensor:
         """responses: of each width, (batch, places, filters), without its bias, -infinity outside of the sentence."""
-        both = zip(responses, self.convolutions, strict=True)
-        found = torch.cat([F.relu(response.amax(dim=1) + layer.bias) for response, layer in both], dim=1)
+        both = zip(responses, self._layers(), strict=True)
+        found = torch.cat([F.relu(response.amax(dim=1) + layer.bias) for response, (_, layer) in both], dim=1)
         gate = torch.sigmoid(self.gate(found))
         return gate * F.relu(self.transform(found)) + (1 - gate) * found
 
@@ -107,7 +107,7 @@ class TextCNN(nn.Module):
             embedded = embedded.to(torch.get_autocast_dtype(device))
         embedded = F.pad(embedded, (0, 0, 0, self._missing(ids)))
         lengths = mask.sum(1, keepdim=True)
-        for width, layer in zip(self.windows, self.convolutions, strict=True):
+        for width, layer in self._layers():
             # overlapping windows are a view, so nothing is copied before the product needs it
             windows = embedded.unfold(1, width, 1).transpose(2, 3).flatten(2)
             outside = torch.arange(windows.shape[1], device=lengths.device) > (lengths - width).clamp_min(0)
@@ -121,7 +121,7 @@ class TextCNN(nn.Module):
         never = nothing + 1
         read = F.pad(self.embedding.weight[seen], (0, 0, 0, 2))
         tables = []
-        for width, layer in zip(self.windows, self.convolutions, strict=True):
+        for width, layer in self._layers():
             by_place = layer.weight.unflatten(1, (width, -1)).transpose(0, 1).flatten(0, 1)
             table = F.linear(read, by_place)
             table[never] = -torch.inf
@@ -138,6 +138,12 @@ class TextCNN(nn.Module):
 
         return respond
 
+    def _layers(self) -> Iterator[tuple[int, nn.Linear]]:
+        """Width and weights of each convolution."""
+        for width, layer in zip(self.windows, self.convolutions, strict=True):
+            assert isinstance(layer, nn.Linear)
+            yield width, layer
+
     def _missing(self, ids: Tensor) -> int:
         """Places that the widest window lacks."""
         return max(0, max(self.windows) - ids.shape[1])
@@ -147,9 +153,7 @@ class TextCNN(nn.Module):
         if ids.is_floating_point() or ids.device.type != "cpu":
             return False
         time, size = max(ids.shape[1], *self.windows), self.embedding.embedding_dim
-        sizes = [
-            (width, layer.weight.numel() // size) for width, layer in zip(self.windows, self.convolutions, strict=True)
-        ]
+        sizes = [(width, layer.weight.numel() // size) for width, layer in self._layers()]
         entries = len(ids) * sum((time - width + 1) * weights for width, weights in sizes)
         tables = min(len(self.embedding.weight), ids.numel()) * sum(weights for _, weights in sizes)
         return tables * size + entries * ADDED < entries * size
