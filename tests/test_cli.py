@@ -137,6 +137,20 @@ def test_a_run_s_own_lstm_is_trained_on(here: Path, capsys: pytest.CaptureFixtur
     assert "or one of such a run" in told
 
 
+def test_an_unfinished_run_says_so(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Beside its samples, not among them; a finished one does not."""
+    run = train(here / "run")
+    capsys.readouterr()
+    assert main(["sample", str(run), "--count", "3"]) == 0
+    assert not capsys.readouterr().err
+    record = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(record | {"finished": False}))
+    assert main(["sample", str(run), "--count", "3"]) == 0
+    told = capsys.readouterr()
+    assert len(told.out.splitlines()) == 3
+    assert f"{run} is not finished (seqgan-kit resume {run}): its model is the last one it saved" in told.err
+
+
 def test_maligan_with_all_that_steadies_it(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Weights by the likelihood ratio, among continuations of real prefixes, with every option of either player."""
     network = ("--discriminator.network", "seqgan_kit.networks.cnn.TextCNN", "--discriminator.network.kernels", "4")

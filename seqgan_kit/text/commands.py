@@ -74,7 +74,7 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
     import torch
 
     from seqgan_kit.provenance import write_json
-    from seqgan_kit.text.evaluation import CONVENTION, Evaluation
+    from seqgan_kit.text.evaluation import Evaluation
     from seqgan_kit.text.models import load_generator
     from seqgan_kit.text.train import REAL
 
@@ -89,7 +89,7 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
     print(f"{'':<{width}}{'model':>10}{REAL:>12}")
     for name, value in found.items():
         print(f"{name:<{width}}{value:>10.4f}{f'{real[name]:.4f}' if name in real else '-':>12}")
-    print(CONVENTION)
+    print(_convention(source))
     content: dict[str, Any] = {"samples": samples, "seed": seed, "temperature": options.temperature}
     write_json(run / "evaluation.json", {**content, "embedder": options.embedder, "metrics": found, "real": real})
 
@@ -109,6 +109,12 @@ def _source(run: Path, config: TextConfig) -> Source:
     source = load(config.data, config.run.seed, tokenizer_of(model), vocabulary)
     check_data(run, source.fingerprint())
     return source
+
+
+def _convention(source: Source) -> str:
+    from seqgan_kit.text.evaluation import CONVENTION
+
+    return CONVENTION if source.kind != "oracle" else "nll_gen is NLL-test: of held-out data under the generator"
 
 
 def _real_is(source: Source, samples: int) -> str:
@@ -168,7 +174,7 @@ def sweep(run: Path, options: Namespace, read: Read) -> None:
     from seqgan_kit.provenance import write_json
     from seqgan_kit.report import write_report
     from seqgan_kit.report.tradeoff import FILE, read_sweep, steps_made, told
-    from seqgan_kit.text.evaluation import CONVENTION, Evaluation
+    from seqgan_kit.text.evaluation import Evaluation
     from seqgan_kit.text.models import load_generator
     from seqgan_kit.text.sweep import axes
     from seqgan_kit.text.sweep import sweep as measure
@@ -188,7 +194,7 @@ def sweep(run: Path, options: Namespace, read: Read) -> None:
     assert kept is not None
     print(f"\n{run}: {samples} samples a point, seed {seed}; {_real_is(source, samples)}")
     print(told(kept))
-    print(CONVENTION if source.kind != "oracle" else "nll_gen is NLL-test: of held-out data under the generator")
+    print(_convention(source))
     print(f"all metrics  {run / FILE}\ncurves       {write_report(run)}")
 
 
