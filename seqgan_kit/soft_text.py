@@ -16,7 +16,7 @@ from seqgan_kit.engine import Engine
 from seqgan_kit.learning import Learner, Metrics, training
 from seqgan_kit.objectives import Objective
 from seqgan_kit.players import Comparison, Score
-from seqgan_kit.samples import SoftTokens, Tokens, concatenate, rows, size
+from seqgan_kit.samples import SoftTokens, Tokens, concatenate, rows, size, soft
 from seqgan_kit.token_discriminator import call, compare_apart, judged
 
 View = Callable[[Tokens], SoftTokens]
@@ -160,7 +160,6 @@ def penalty(module: nn.Module, real: Tokens, fake: Tokens, view: View) -> Tensor
 
 def filled(tokens: Tokens, vocabulary: int, length: int, end: int | None) -> SoftTokens:
     """Real text as one-hot weights, all of `length`: after its end come end tokens, which count, too."""
-    missing = length - tokens.ids.shape[1]
-    ids, mask = F.pad(tokens.ids, (0, missing)), F.pad(tokens.mask, (0, missing))
-    ids = ids.masked_fill(~mask, end or 0)
-    return SoftTokens(ids, torch.ones_like(mask), F.one_hot(ids, vocabulary).float())
+    last = end or 0
+    ids = F.pad(tokens.ids.masked_fill(~tokens.mask, last), (0, length - tokens.ids.shape[1]), value=last)
+    return soft(Tokens(ids, torch.ones_like(ids, dtype=torch.bool)), vocabulary)
