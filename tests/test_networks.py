@@ -196,17 +196,25 @@ def test_cnn_scores_as_it_is_trained(added: float, time: int, precision: str, mo
     torch.testing.assert_close(found, expected, rtol=0, atol=tolerance)
 
 
-def test_cnn_looks_up_responses_to_many_rows() -> None:
-    """Those of the paper's size to all completions of a batch, but not to a batch, nor to soft text."""
-    network = TextCNN(5000)
-    made = []
-    network._tables = lambda *inputs: made.append(inputs) or TextCNN._tables(network, *inputs)
+def test_cnn_looks_up_responses_to_many_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the paper's size to the completions of a batch; not to a batch, to soft text, or by too large tables."""
+    network, looked_up, whole = TextCNN(5000), [], F.embedding_bag
+
+    def counted(*inputs: Tensor, **options: str) -> Tensor:
+        looked_up.append(inputs)
+        return whole(*inputs, **options)
+
+    monkeypatch.setattr(F, "embedding_bag", counted)
+    ids, mask = torch.randint(5000, (1500, 20)), torch.ones(1500, 20, dtype=torch.bool)
     with torch.no_grad():
-        network(torch.randint(5000, (64, 20)), torch.ones(64, 20, dtype=torch.bool))
-        network(torch.full((64, 20, 5000), 1 / 5000), torch.ones(64, 20, dtype=torch.bool))
-        assert not made
-        network(torch.randint(5000, (4096, 20)), torch.ones(4096, 20, dtype=torch.bool))
-    assert len(made) == 1
+        network(ids[:64], mask[:64])
+        network(torch.full((64, 20, 5000), 1 / 5000), mask[:64])
+        assert not looked_up
+        network(ids, mask)
+        assert len(looked_up) == 3 * len(network.windows), "three blocks of rows"
+        monkeypatch.setattr(cnn_module, "TABLES", 10**7)
+        network(ids, mask)
+        assert len(looked_up) == 3 * len(network.windows)
 
 
 def test_minibatch_discrimination_equals_a_slow_loop() -> None:

@@ -18,6 +18,8 @@ ROWS = 512
 """Rows whose responses are held at once where nothing is differentiated: on a CPU they should stay in its caches."""
 ADDED = 16
 """What it costs to add an entry of a table, in multiplications of a matrix product, as measured on a CPU."""
+TABLES = 1 << 27
+"""The most entries of tables: those of the paper's filters and vocabulary have half as many."""
 
 
 class TextCNN(nn.Module):
@@ -87,7 +89,7 @@ class TextCNN(nn.Module):
         """What the last layer reads of each row: (batch, features)."""
         if torch.is_grad_enabled():
             return self._highway(self._products(ids, mask))
-        respond = self._tables(ids, mask) if self._tables_pay(ids) else self._products
+        respond = self._tables(ids, mask) or self._products
         parts = zip(ids.split(ROWS), mask.split(ROWS), strict=True)
         return torch.cat([self._highway(respond(some, shown)) for some, shown in parts])
 
@@ -113,12 +115,16 @@ class TextCNN(nn.Module):
             outside = torch.arange(windows.shape[1], device=lengths.device) > (lengths - width).clamp_min(0)
             yield F.linear(windows, layer.weight).masked_fill_(outside.unsqueeze(2), -torch.inf)
 
-    def _tables(self, ids: Tensor, mask: Tensor) -> Callable[[Tensor, Tensor], Iterator[Tensor]]:
+    def _tables(self, ids: Tensor, mask: Tensor) -> Callable[[Tensor, Tensor], Iterator[Tensor]] | None:
         """What gives the responses to rows among these by adding up, for each token of a window, a row of a table: what
-        this token adds at this place of the window. The tables are of the tokens that occur."""
+        this token adds at this place of the window. None where the products cost less, on a GPU, and for soft text."""
+        if ids.is_floating_point() or ids.device.type != "cpu":
+            return None
         seen = torch.bincount(ids[mask], minlength=len(self.embedding.weight)) > 0
         numbers, nothing = seen.cumsum(0) - 1, int(seen.sum())
         never = nothing + 1
+        if not self._tables_pay(ids, never + 1):
+            return None
         read = F.pad(self.embedding.weight[seen], (0, 0, 0, 2))
         tables = []
         for width, layer in self._layers():
@@ -148,12 +154,10 @@ class TextCNN(nn.Module):
         """Places that the widest window lacks."""
         return max(0, max(self.windows) - ids.shape[1])
 
-    def _tables_pay(self, ids: Tensor) -> bool:
-        """Whether making the tables and adding up costs less than the products; on a GPU that was not measured."""
-        if ids.is_floating_point() or ids.device.type != "cpu":
-            return False
-        time, size = max(ids.shape[1], *self.windows), self.embedding.embedding_dim
+    def _tables_pay(self, ids: Tensor, tokens: int) -> bool:
+        """Whether tables of so many tokens cost less than the products, and are not too large."""
+        time, size = ids.shape[1] + self._missing(ids), self.embedding.embedding_dim
         sizes = [(width, layer.weight.numel() // size) for width, layer in self._layers()]
         entries = len(ids) * sum((time - width + 1) * weights for width, weights in sizes)
-        tables = min(len(self.embedding.weight), ids.numel()) * sum(weights for _, weights in sizes)
-        return tables * size + entries * ADDED < entries * size
+        tables = tokens * sum(weights for _, weights in sizes)
+        return tables <= TABLES and tables * size + entries * ADDED < entries * size
