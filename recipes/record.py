@@ -131,6 +131,7 @@ TEXTS = {
     **{f"bleu{n}": f"BLEU-{n}" for n in (2, 3, 4, 5)},
     **{f"self_bleu{n}": f"Self-BLEU-{n}" for n in (2, 3, 4, 5)},
     "distinct2": "distinct-2",
+    "length": "length",
 }
 METHODS = {"regs": "REGS", "mc": "Monte Carlo", "seqgan": "SeqGAN", "maligan": "MaliGAN", "relgan": "RelGAN"}
 
