@@ -163,7 +163,7 @@ def credit(options: argparse.Namespace) -> dict[str, Any]:
     rows = BATCH * (LENGTH - 1) * ROLLOUTS
     with FlopCounterMode(display=False) as counted:
         plain(sampled)
-    # a row's part of the discriminator, and of a token: the LSTM and the output layer
+    # a row's part of the discriminator, by products, and of a token: the LSTM and the output layer
     per_token = 2 * (64 * 128 + 32 * VOCABULARY)
     work = counted.get_total_flops() / BATCH * rows + per_token * BATCH * ROLLOUTS * sum(range(1, LENGTH))
     print(f"# {work / 1e9:.0f} GFLOP", flush=True)
@@ -174,7 +174,7 @@ def credit(options: argparse.Namespace) -> dict[str, Any]:
     found["bfloat16"]["ratio"] = slow / found["bfloat16"]["ours"]
     print(f"{'  against the same':<24} {'':>19} {found['bfloat16']['ratio']:>8.1f}", flush=True)
     share = work / 1e9 / found["float32"]["ours"] / options.peak
-    print(f"# float32: {share:.2f} of {options.peak:.0f} GFLOP/s, what a matrix product reaches", flush=True)
+    print(f"# float32: as fast as if all of it were matrix products at {share:.2f} of what these reach", flush=True)
     apart = ours(plain) - plain_credit(network, sampled, usual)  # they estimate the same
     error = apart[:, :-1].std() / apart[:, :-1].numel() ** 0.5
     assert apart.mean().abs() < 6 * error + 1e-7, f"the two differ by {apart.mean():.2e}, {error:.2e} by chance"

@@ -17,7 +17,6 @@ from seqgan_kit import sampling
 from seqgan_kit.samples import Tokens, last, rows, size
 
 ROLLED = 3000  # completions drawn at a time: more do not stay in a CPU's cache, nor fewer fill its products
-EARNED = 1 << 16  # completions whose reward is asked at a time: a discriminator may have a way for many
 
 
 class SampleReward(Protocol):
@@ -59,6 +58,7 @@ class MonteCarlo(Credit):
         length, end: of its sequences.
         rollouts: completions of each prefix, the paper's N.
         lag: share of its own weights that the copy keeps at each update; 0 rolls out the generator itself.
+        chunk: completions whose reward is asked at a time; a discriminator may have a way for many.
     """
 
     def __init__(
@@ -68,15 +68,16 @@ class MonteCarlo(Credit):
         end: int | None,
         rollouts: int = 16,
         lag: float = 0.8,
+        chunk: int = 1 << 16,
     ) -> None:
         self.network = network
         self.lagging = deepcopy(network).requires_grad_(False)
-        self.length, self.end, self.rollouts, self.lag = length, end, rollouts, lag
+        self.length, self.end, self.rollouts, self.lag, self.chunk = length, end, rollouts, lag, chunk
         self._follows = False
 
     def __call__(self, sampled: Tokens, earned: Tensor, reward: SampleReward) -> Tensor:
         self._follow()
-        parts = self._parts(sampled, EARNED)
+        parts = self._parts(sampled, self.chunk)
         return torch.cat([self._of(rows(sampled, part), earned[part], reward) for part in parts])
 
     def _parts(self, sampled: Tokens, completions: int) -> list[slice]:

@@ -34,9 +34,13 @@ def prefixes_at_once(network: nn.Module) -> Callable[[Tokens], Tensor] | None:
     return lambda tokens: call_prefixes(network.eval(), tokens)
 
 
+AT_ONCE = 512
+"""Rows that a network is given in one call where nothing is differentiated, if it does not say otherwise."""
+
+
 def scored_at_once(network: nn.Module) -> int:
-    """How many rows it is given in one call where nothing is differentiated: what it says, if it says so."""
-    return int(getattr(network, "scored_at_once", 512))
+    """How many completions or prefixes it is given in one call; one with a way for many says so."""
+    return int(getattr(network, "scored_at_once", AT_ONCE))
 
 
 def check_judged(logits: Tensor, tokens: Tokens) -> None:

@@ -16,6 +16,9 @@ from seqgan_kit.learning import Learner, Metrics
 from seqgan_kit.players import Baseline, Estimator, Score
 from seqgan_kit.samples import Tokens, rows, size
 from seqgan_kit.token_credit import Credit
+from seqgan_kit.token_discriminator import AT_ONCE
+
+ASKED = 512  # completions that users' rewards are given at a time
 
 
 @dataclass
@@ -61,7 +64,7 @@ class TokenPolicy:
     """A generator of token sequences, improved by policy gradient.
 
     learner: its network is a `sampling.TokenNetwork`, or gives one under the samples' context; its forward gives
-        log-probabilities (batch, time) of ids (batch, time) and of the context.
+        log-probabilities (batch, time) of ids (batch, time), of the context, and of `mask`, 0 where that is False.
     length, end: greatest number of tokens, and the id that ends a sequence (None: all have `length`).
     reward: what a discriminator's logit is worth, `Objective.reward`.
     odds: what stands in the reward's place in `LikelihoodRatio`, log D / (1 - D): the logit, and what is added to it.
@@ -100,7 +103,7 @@ class TokenPolicy:
     prefixes: Callable[[Tokens], Tensor] | None = None
     given: Callable[[], int] | None = None
     odds: Callable[[Tensor], Tensor] = lambda judged: judged
-    scored_at_once: int = 512
+    scored_at_once: int = AT_ONCE
 
     def sample(self, real: Tokens) -> Tokens:
         network = sampling.under(self.learner.network.eval(), real)
@@ -206,14 +209,24 @@ class _Earned:
         self.policy, self.score = policy, score
 
     def __call__(self, tokens: Tokens) -> Tensor:
-        return self.whole(tokens)[0]
+        """Of completions: no more of them at a time than who scores them takes."""
+        earned = torch.zeros(size(tokens), device=tokens.ids.device)
+        if self.policy.discriminator_weight:
+            earned += self.policy.discriminator_weight * self._worth(tokens)
+        if self.policy.user_rewards:
+            earned += sampling.in_chunks(lambda some: self._users(some)[0], tokens, ASKED)
+        return earned
 
     def whole(self, tokens: Tokens) -> tuple[Tensor, Tensor]:
         """The sum of all of whole sequences, (rows,), and what users gave per token, (rows, time)."""
+        total, per_token = self._users(tokens)
+        if self.policy.discriminator_weight:
+            total += self.policy.discriminator_weight * self.policy.reward(self.score(tokens))
+        return total, per_token
+
+    def _users(self, tokens: Tokens) -> tuple[Tensor, Tensor]:
         total = torch.zeros(size(tokens), device=tokens.ids.device)
         per_token = torch.zeros(tokens.ids.shape, device=tokens.ids.device)
-        if self.policy.discriminator_weight:
-            total += self.policy.discriminator_weight * self._worth(tokens)
         for whole, steps in self.policy._user_rewards(tokens):
             total += whole.to(total.device)
             if steps is not None:

@@ -24,7 +24,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 OBJECTIVES, CREDIT, ESTIMATORS, SAMPLING = "objectives.py", "credit.py", "estimators.py", "sampling.py"
 REWARDS, PLAYERS, LSTM, CNN = "rewards.py", "players.py", "networks/lstm.py", "networks/cnn.py"
-OUTPUT, ORACLE = "networks/output.py", "worlds/oracle.py"
+OUTPUT, ORACLE, CNN = "networks/output.py", "worlds/oracle.py", "networks/cnn.py"
 DRAW, TRUST_REGION, REPLAY = "networks/draw.py", "trust_region.py", "replay.py"
 ACTIONS, NORMALISER, ACTOR = "networks/actions.py", "networks/normaliser.py", "networks/actor.py"
 TRANSITION, SAMPLES, CARTPOLE = "networks/transition.py", "samples.py", "worlds/cartpole.py"
@@ -120,8 +120,8 @@ MUTANTS = [
     ),
     Mutant(
         ORACLE,
-        "found: Tensor = network(ids, *tokens.context)",
-        "found: Tensor = network(ids, *(c * 0 for c in tokens.context))",
+        "found: Tensor = network(tokens.ids, *tokens.context, mask",
+        "found: Tensor = network(tokens.ids, *(c * 0 for c in tokens.context), mask",
         "test_labelled_text.py::test_likelihood_is_that_under_the_right_label",
     ),
     Mutant(
@@ -212,8 +212,8 @@ MUTANTS = [
     ),
     Mutant(
         SOFT_TEXT,
-        "ids.masked_fill(~mask, end or 0)",
-        "ids",
+        "tokens.ids.masked_fill(~tokens.mask, last)",
+        "tokens.ids",
         "test_soft_text.py::test_a_text_of_one_length_is_filled_with_end_tokens",
     ),
     Mutant(
@@ -632,8 +632,8 @@ MUTANTS = [
     ),
     Mutant(
         TOKEN_POLICY,
-        "return (now - then) * fake.mask",
-        "return now - then",
+        "now = self.learner.network.eval()(fake.ids, *fake.context, mask=fake.mask)",
+        "now = self.learner.network.eval()(fake.ids, *fake.context)",
         "test_token_policy.py::test_drift_is_taken_from_what_follows",
     ),
     Mutant(
@@ -668,9 +668,34 @@ MUTANTS = [
     ),
     Mutant(
         TOKEN_CREDIT,
-        "done.cells // sampled.ids.shape[1])",
-        "done.cells % len(sampled.ids))",
+        "cell // sampled.ids.shape[1])",
+        "cell % len(sampled.ids))",
         "test_token_policy.py::test_completions_have_their_sample_s_history",
+    ),
+    Mutant(
+        TOKEN_CREDIT,
+        "done.cells + part.start * sampled.ids.shape[1]",
+        "done.cells",
+        "test_token_policy.py::test_completions_have_their_sample_s_history",
+    ),
+    Mutant(
+        TOKEN_POLICY,
+        "self.policy.reward(self.score(tokens))",
+        "self._worth(tokens)",
+        "test_token_policy.py::test_completions_have_their_sample_s_history",
+    ),
+    Mutant(CNN, "clamp_max_(nothing)", "clamp_max_(never)", "test_networks.py::test_cnn_scores_as_it_is_trained"),
+    Mutant(
+        CNN,
+        "value=never)",
+        "value=nothing)",
+        "test_networks.py::test_cnn_scores_as_it_is_trained",
+    ),
+    Mutant(
+        OUTPUT,
+        "hidden[mask], weight, bias, targets[mask]",
+        "hidden[mask], weight, bias, targets.flatten()[: mask.sum()]",
+        "test_networks.py::test_log_probs_of_padding_are_0_and_have_no_gradient",
     ),
     Mutant(
         "learning.py",

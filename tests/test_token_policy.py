@@ -14,7 +14,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from replies import END, LENGTH, REPLIES, VOCABULARY, WORTH, far_from_uniform, running, shown, stepped, texts, total
 from seqgan_kit import credit as credits
-from seqgan_kit import estimators
+from seqgan_kit import estimators, token_credit
 from seqgan_kit.engine import Engine
 from seqgan_kit.errors import UserError
 from seqgan_kit.learning import OptimizerConfig
@@ -271,7 +271,9 @@ def test_prefixes_earn_what_the_discriminator_makes_of_them(
         prefixes=at_once,
         scored_at_once=chunk,
     )
-    found = policy.update(REPLIES, REPLIES, total)
+    scored = []
+    found = policy.update(REPLIES, REPLIES, lambda tokens: scored.append(size(tokens)) or total(tokens))
+    assert max(scored[1:], default=0) <= chunk, "after the batch itself"
     expected = torch.zeros(REPLIES.ids.shape)
     for row, ids in enumerate(shown(REPLIES)):
         for t in range(len(ids)):
@@ -303,13 +305,25 @@ def test_prefixes_of_no_discriminator(engine: Engine) -> None:
     assert kept.credit.equal(REPLIES.ids[:, :1] * REPLIES.mask.float())
 
 
-def test_completions_have_their_sample_s_history(engine: Engine) -> None:
-    """Roll-outs of a row are scored under that row's history."""
-    network = seq2seq()
-    policy, kept = policy_of(engine, network, credit=MonteCarlo(network, LENGTH, END, rollouts=2), scored_at_once=4)
-    policy.update(REPLIES, REPLIES, lambda tokens: (tokens.history * tokens.told).sum(1).float())
+@pytest.mark.parametrize(("chunk", "rolled"), [(1 << 16, 3000), (1 << 16, 1), (1, 1)])
+def test_completions_have_their_sample_s_history(
+    chunk: int, rolled: int, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Roll-outs of a row are scored under that row's history, few at a time; the batch itself in one call."""
+    monkeypatch.setattr(token_credit, "ROLLED", rolled)
+    network, asked = seq2seq(), []
+
+    def score(tokens: Any) -> Tensor:
+        asked.append(size(tokens))
+        return (tokens.history * tokens.told).sum(1).float()
+
+    credit = MonteCarlo(network, LENGTH, END, rollouts=2, chunk=chunk)
+    policy, kept = policy_of(engine, network, credit=credit, scored_at_once=4)
+    policy.update(REPLIES, REPLIES, score)
     words = [row[told].sum().item() for row, told in zip(REPLIES.history, REPLIES.told, strict=True)]
     assert kept.credit.equal(torch.tensor(words).unsqueeze(1) * REPLIES.mask.float())
+    assert asked[0] == ROWS
+    assert max(asked[1:]) == 4
 
 
 def test_columns_stand_beside_their_completions(engine: Engine) -> None:

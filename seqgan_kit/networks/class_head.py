@@ -28,7 +28,8 @@ class ClassHead(nn.Module):
         if len(last) != 1:
             raise ValueError(f"{type(network).__name__} has no linear layer `output` of one logit to tell classes by")
         self.network, self.scores_prefixes = network, bool(getattr(network, "scores_prefixes", False))
-        self.scored_at_once = int(getattr(network, "scored_at_once", 512))
+        if hasattr(network, "scored_at_once"):
+            self.scored_at_once = network.scored_at_once
         self._last = last[0]
         narrow = self.output
         wide = nn.Linear(narrow.in_features, 1 + classes)

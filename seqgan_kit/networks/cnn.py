@@ -19,7 +19,7 @@ ROWS = 512
 ADDED = 16
 """What it costs to add an entry of a table, in multiplications of a matrix product, as measured on a CPU."""
 TABLES = 1 << 27
-"""The most entries of tables: those of the paper's filters and vocabulary have half as many."""
+"""The most entries of tables, 512 MiB in float32: those of the paper's filters and vocabulary have half as many."""
 
 
 class TextCNN(nn.Module):
@@ -59,7 +59,8 @@ class TextCNN(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(features + kernels, 1)
         self.compares_rows = kernels > 0
-        self.scored_at_once = 512 if kernels else 1 << 16  # see `_tables`, which want many rows
+        if not kernels:
+            self.scored_at_once = 1 << 16  # see `_tables`, which want many rows
         self._initialise()
         if kernels:
             self.others = MinibatchDiscrimination(features, kernels)

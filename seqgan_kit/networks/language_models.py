@@ -49,9 +49,10 @@ class LanguageModel(nn.Module):
             head = self.head
             bias = head.weight.new_zeros(len(head.weight)) if head.bias is None else head.bias
             return log_probs(hidden * self.scale, head.weight, bias, ids, mask)
-        logits = self.logits(hidden.flatten(0, 1)).float()
-        found = -F.cross_entropy(logits, ids.flatten(), reduction="none").view(ids.shape)
-        return found if mask is None else found * mask
+        counted = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask
+        logits = self.logits(hidden[counted]).float()
+        found = -F.cross_entropy(logits, ids[counted], reduction="none")
+        return found.new_zeros(ids.shape).masked_scatter(counted, found)
 
     def features(self, ids: Tensor, history: Tensor, turns: Tensor) -> Tensor:
         """What is known before each token of the replies: (batch, time, width)."""

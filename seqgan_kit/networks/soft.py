@@ -20,7 +20,8 @@ def gumbel_softmax(logits: Tensor, sharpness: float, straight_through: bool = Fa
     """Tokens drawn from the logits, and the soft ones that stand for them: (rows, vocabulary) -> (rows,) int64 and
     (rows, vocabulary) float32.
 
-    The token is the argmax of logit + Gumbel noise, so that each is drawn with its own probability, exactly; the
+    The token is the argmax of logit + Gumbel noise, so that each is drawn with its own probability (on a CPU, whose
+    uniform numbers are multiples of 2^-24, one of 1e-7 a quarter too seldom, and rarer ones never); the
     weights are softmax(sharpness * (logit + noise)) (Jang et al. 2017, eq. 1-2; RelGAN, Nie et al. 2019, whose
     beta is the sharpness, one over the temperature).
     straight_through: the weights are the token's one-hot, with the gradient of the soft ones (Jang et al. 2017, 2.2).

@@ -87,7 +87,8 @@ class DiscriminatorConfig:
             returns a logit of what the mask shows, (batch,), higher = more real. If it has `scores_prefixes = True`,
             it is called with `prefixes=True`, too, and then returns one of each prefix, (batch, time). If it has
             `compares_rows = True`, it is told as a third argument how many rows are real and how many fake, and
-            compares them apart; it needs a credit that scores whole samples.
+            compares them apart; it needs a credit that scores whole samples. `scored_at_once` is how many completions
+            it is given in one call (512).
         model: folder or name of a Hugging Face encoder, which reads the text by its own tokenizer, instead.
         config: of an encoder that begins anew and reads the generator's tokens, {model_type: bert, ...}, instead.
         objective: what it minimises, and which reward its logit is.

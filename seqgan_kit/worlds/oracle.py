@@ -96,20 +96,20 @@ def negative_log_likelihood(network: Any, tokens: Tokens, temperature: float = 1
     order = tokens.mask.sum(1).argsort()  # alike in length, they need little padding
     for first in range(0, size(tokens), CHUNK):
         some = to(trimmed(rows(tokens, order[first : first + CHUNK])), device)
-        total -= _log_probs(network, some, temperature).cpu().sum(dtype=torch.float64)
+        total -= _log_prob(network, some, temperature).cpu()
     return float(total / tokens.mask.sum().cpu())
 
 
-def _log_probs(network: Any, tokens: Tokens, temperature: float) -> Tensor:
-    """Of tokens under the sequences' context; what stands on padding adds up to 0."""
+def _log_prob(network: Any, tokens: Tokens, temperature: float) -> Tensor:
+    """Of all counted tokens under the sequences' context, their sum in float64."""
     if temperature == 1.0:
         found: Tensor = network(tokens.ids, *tokens.context, mask=tokens.mask)
-        return found
+        return found.sum(dtype=torch.float64)
     features = network.features(tokens.ids, *tokens.context)[tokens.mask]
     block = block_rows(features.device, network.logits(features[:1]).shape[-1])
     parts = zip(features.split(block), tokens.ids[tokens.mask].split(block), strict=True)
     losses = [F.cross_entropy(network.logits(some).float() / temperature, own, reduction="none") for some, own in parts]
-    return -torch.cat(losses)
+    return -torch.cat(losses).sum(dtype=torch.float64)
 
 
 def sequences(oracle: LSTMGenerator, count: int, seed: int) -> Tokens:
