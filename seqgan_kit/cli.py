@@ -271,11 +271,10 @@ def _on_runs(command: str, words: list[str]) -> None:
 def _call(command: str, runs: list[Path], words: list[str]) -> None:
     calls = [_prepared(command, run, words) for run in runs]  # a mistake in the last stops before the first
     for run, call in zip(runs, calls, strict=True):
-        unfinished = not json.loads((run / "run.json").read_bytes()).get("finished")
-        if unfinished and (run / "model").is_dir() and command != "sweep":  # which is for finished runs
+        call()
+        if not json.loads((run / "run.json").read_bytes()).get("finished"):
             told = f"seqgan-kit: {run} is not finished (seqgan-kit resume {run}): its model is the last one it saved"
             print(told, file=sys.stderr)
-        call()
 
 
 def _prepared(command: str, run: Path, words: list[str]) -> Callable[[], None]:
