@@ -1,0 +1,129 @@
+"""Whether two checkouts train to the same weights, bit for bit: a short run of each family of recipes in both.
+
+    python tests/same_weights.py /path/to/other/checkout             all families
+    python tests/same_weights.py /path/to/other/checkout dialogue    those whose name contains "dialogue"
+
+Needs the real data (SEQGAN_KIT_DATA); what the other checkout gave is kept in --kept, so that it is run once. Takes
+some minutes. A refactoring shows with it that it changed no number; a mend that changes some says which.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+LIKELIHOOD = "--likelihood.steps 6 --likelihood.batch_size 16 --control.steps 3"
+GAME = "--discriminator.steps 3 --discriminator.batch_size 16 --adversarial.rounds 3 --adversarial.batch_size 8"
+TEXT = f"{LIKELIHOOD} {GAME} --evaluation.samples 40"
+COCO = "--data.path {data}/text/image_coco/train.txt --data.max_length 30 --data.too_long drop"
+DIALOGUE = f"{LIKELIHOOD} {GAME} --evaluation.samples 20"
+TOPICAL = (
+    "--data.path {data}/dialogue/valid.jsonl --evaluation.evaluators 16 --evaluation.evaluator.steps 2 "
+    "--evaluation.evaluator.batch_size 8"
+)
+IMITATION = (
+    "--evaluation.episodes 2 --evaluation.final 2 --evaluation.video 0 --cloning.steps 5 --policy.steps 64 "
+    "--adversarial.environment_steps 1024 --environment.copies 4"
+)
+IMAGES = (
+    "--data.scenes 300 --data.side 16 --generator.width 8 --discriminator.matching 3 --adversarial.rounds 3 "
+    "--adversarial.batch_size 16 --evaluation.samples 20 --evaluation.feature_steps 3 --joint.steps 3 "
+    "--joint.batch_size 16"
+)
+DEMOS = "--demonstrations.path {data}/demos/"
+
+# family: task, recipe (in either checkout) and options. Old import paths are meant: they must go on working.
+FAMILIES = {
+    "text oracle": f"text --config recipes/oracle.yaml --data.sentences 200 {TEXT}",
+    "text shapes": f"text --config recipes/shapes.yaml --data.sentences 300 {TEXT}",
+    "text own": f"text --config recipes/own_text.yaml {COCO} {TEXT}",
+    "text maligan": f"text --config recipes/coco_lstm_maligan.yaml {COCO} {TEXT}",
+    "text relgan": f"text --config recipes/coco_lstm_relgan.yaml {COCO} {TEXT}",
+    "text textgan": f"text --config recipes/textgan.yaml {COCO} {TEXT}",
+    "text wgan_gp": (
+        "text --config recipes/wgan_gp_characters.yaml --data.path {data}/text/image_coco/test.txt "
+        "--adversarial.rounds 2 --adversarial.batch_size 8 --discriminator.batch_size 8 --evaluation.samples 20"
+    ),
+    "text labelled": f"text --config recipes/sentiment.yaml --data.path {{data}}/text/mr_cr/stsa.binary.test {TEXT}",
+    "text gpt2": f"text --config recipes/coco_gpt2_seqgan.yaml {COCO} {TEXT}",
+    "text critic": (
+        f"text --config recipes/shapes.yaml --data.sentences 300 {TEXT} --adversarial.critic.enabled true "
+        "--discriminator.network seqgan_kit.networks.recurrent.TextLSTM "
+        "--adversarial.credit seqgan_kit.token_credit.Prefixes --adversarial.passes 2 "
+        "--adversarial.estimator seqgan_kit.estimators.ppo --adversarial.baseline seqgan_kit.credit.leave_one_out"
+    ),
+    "dialogue shapes": f"dialogue --config recipes/dialogue/shapes.yaml --data.dialogues 200 {DIALOGUE}",
+    "dialogue lstm": f"dialogue --config recipes/dialogue/topical_lstm.yaml {TOPICAL} {DIALOGUE}",
+    "dialogue gpt2": f"dialogue --config recipes/dialogue/topical_gpt2.yaml {TOPICAL} {DIALOGUE} --adversarial.kl 0.1",
+    "dialogue t5": (
+        f"dialogue --config recipes/dialogue/topical_t5.yaml {TOPICAL} {DIALOGUE} "
+        "--adversarial.credit seqgan_kit.token_credit.MonteCarlo --adversarial.credit.rollouts 2"
+    ),
+    "imitation ppo": f"imitation --config recipes/imitation/cartpole.yaml {DEMOS}CartPole-v1_ppo_det.npz {IMITATION}",
+    "imitation trpo": f"imitation --config recipes/imitation/acrobot.yaml {DEMOS}Acrobot-v1_ppo_det.npz {IMITATION}",
+    "imitation squash": (
+        f"imitation --config recipes/imitation/pendulum.yaml {DEMOS}Pendulum-v1_sac_det.npz {IMITATION} "
+        "--policy.squash true --discriminator.log_prob true --discriminator.objective seqgan_kit.objectives.airl"
+    ),
+    "imitation gru": (
+        f"imitation --config recipes/imitation/cartpole.yaml {DEMOS}CartPole-v1_ppo_det.npz {IMITATION} "
+        "--policy.recurrent 8 --demonstrations.subsample 1 --discriminator.absorbing true --discriminator.replay 2"
+    ),
+    "images cls": f"images --config recipes/images/gan_cls.yaml {IMAGES}",
+    "images int": f"images --config recipes/images/gan_int_cls.yaml {IMAGES} --style.steps 3",
+    "images stackgan": (
+        f"images --config recipes/images/stackgan.yaml {IMAGES} --second.side 32 --second.rounds 2 "
+        "--second.batch_size 8"
+    ),
+    "images encoder": "encoder --data.scenes 300 --data.side 16 --joint.steps 4 --joint.batch_size 16",
+}
+
+
+def trained(checkout: Path, family: str, options: str, data: Path) -> dict[str, str]:
+    """What a short run leaves: a digest of every file of weights, by its place in the run folder. Raises on failure."""
+    words = options.format(data=data).split()
+    environment = {**os.environ, "PYTHONPATH": str(checkout)}
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder) / "run"
+        command = [sys.executable, "-m", "seqgan_kit.cli", "train", *words, "--run.folder", str(run)]
+        done = subprocess.run([*command, "--run.threads", "1"], cwd=checkout, env=environment, capture_output=True)
+        if done.returncode:
+            raise SystemExit(f"{family} in {checkout} failed:\n{done.stderr.decode()[-3000:]}")
+        weights = [path for path in sorted(run.rglob("*.safetensors")) if "checkpoints" not in path.parts]
+        return {str(path.relative_to(run)): hashlib.sha256(path.read_bytes()).hexdigest() for path in weights}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("other", type=Path)
+    parser.add_argument("only", nargs="?", default="")
+    parser.add_argument("--kept", type=Path, default=Path(tempfile.gettempdir()) / "same_weights.json")
+    options = parser.parse_args()
+    data = Path(os.environ["SEQGAN_KIT_DATA"]).resolve()
+    kept = json.loads(options.kept.read_text()) if options.kept.exists() else {}
+    differ = 0
+    for family, words in FAMILIES.items():
+        if options.only not in family:
+            continue
+        key = f"{options.other.resolve()} {words}"
+        if key not in kept:
+            kept[key] = trained(options.other.resolve(), family, words, data)
+            options.kept.write_text(json.dumps(kept))
+        here = kept[key] if options.other.resolve() == ROOT else trained(ROOT, family, words, data)
+        wrong = sorted(name for name in {*here, *kept[key]} if here.get(name) != kept[key].get(name))
+        differ += bool(wrong)
+        told = f"DIFFER in {', '.join(wrong)}" if wrong else f"{len(here)} files the same"
+        print(f"{family:<20} {told}", flush=True)
+    return min(differ, 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
