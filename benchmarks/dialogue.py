@@ -34,18 +34,19 @@ import torch
 from measuring import Turn, in_turns, machine, timed
 from torch import Tensor, nn
 
-from seqgan_kit import credit as credits
-from seqgan_kit import sampling, token_credit
-from seqgan_kit.engine import Engine, RunConfig
-from seqgan_kit.learning import Metrics, OptimizerConfig
-from seqgan_kit.networks.hierarchical import HierarchicalDiscriminator
-from seqgan_kit.networks.language_models import LanguageModel
-from seqgan_kit.networks.seq2seq import Seq2SeqConfig, Seq2SeqGenerator
-from seqgan_kit.rewards import Reward
+from seqgan_kit.algorithms import credit as credits
+from seqgan_kit.engine.engine import Engine, RunConfig
+from seqgan_kit.engine.learning import Metrics, OptimizerConfig
+from seqgan_kit.game.rewards import Reward
+from seqgan_kit.game.trainer import Turns, play
+from seqgan_kit.networks.text.hierarchical import HierarchicalDiscriminator
+from seqgan_kit.networks.text.language_models import LanguageModel
+from seqgan_kit.networks.text.seq2seq import Seq2SeqConfig, Seq2SeqGenerator
 from seqgan_kit.samples import Replies, Tokens, rows
-from seqgan_kit.token_discriminator import call, call_prefixes
-from seqgan_kit.token_policy import TokenPolicy
-from seqgan_kit.trainer import Turns, play
+from seqgan_kit.tokens import credit as token_credit
+from seqgan_kit.tokens import sampling
+from seqgan_kit.tokens.discriminator import call, call_prefixes
+from seqgan_kit.tokens.policy import TokenPolicy
 
 HERE = Path(__file__).parent
 SECTIONS = ("generation", "step", "credit")

@@ -25,7 +25,10 @@ from typing import Any
 import gymnasium as gym
 import torch
 
-from seqgan_kit.engine import Engine, RunConfig
+from seqgan_kit.engine.engine import Engine, RunConfig
+from seqgan_kit.engine.learning import OptimizerConfig
+from seqgan_kit.engine.stream import Stream
+from seqgan_kit.game.trainer import Turns, play
 from seqgan_kit.imitation import demonstrations as demos
 from seqgan_kit.imitation import formats
 from seqgan_kit.imitation.config import DiscriminatorConfig, ImitationConfig, PolicyConfig
@@ -33,10 +36,7 @@ from seqgan_kit.imitation.environments import EnvironmentConfig, make
 from seqgan_kit.imitation.evaluation import at_random, run
 from seqgan_kit.imitation.game import Game
 from seqgan_kit.imitation.improvement import PPO, TRPO, Improvement
-from seqgan_kit.learning import OptimizerConfig
-from seqgan_kit.networks.transition import TransitionNetwork
-from seqgan_kit.stream import Stream
-from seqgan_kit.trainer import Turns, play
+from seqgan_kit.networks.policies.transition import TransitionNetwork
 
 HERE = Path(__file__).parent
 FILES = {"CartPole-v1": "CartPole-v1_ppo_det.npz", "Hopper-v5": "Hopper-v5_oai_log_Hopper-v0_3_sto.npz"}

@@ -38,15 +38,15 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from seqgan_kit.engine import Engine, RunConfig
+from seqgan_kit.engine.engine import Engine, RunConfig
+from seqgan_kit.engine.learning import OptimizerConfig
+from seqgan_kit.game.trainer import Turns, play
 from seqgan_kit.images.config import AdversarialConfig, DiscriminatorConfig, GeneratorConfig, SecondStageConfig
 from seqgan_kit.images.data import PictureBatches, captioned
 from seqgan_kit.images.game import Game
-from seqgan_kit.learning import OptimizerConfig
-from seqgan_kit.networks.picture_discriminator import PictureDiscriminator
-from seqgan_kit.networks.picture_generator import PictureConfig, PictureGenerator, StackedGenerator
-from seqgan_kit.networks.upsampling import Doubled, Transposed
-from seqgan_kit.trainer import Turns, play
+from seqgan_kit.networks.pictures.discriminator import PictureDiscriminator
+from seqgan_kit.networks.pictures.generator import PictureConfig, PictureGenerator, StackedGenerator
+from seqgan_kit.networks.pictures.upsampling import Doubled, Transposed
 
 HERE = Path(__file__).parent
 MARGIN, CAPTIONS = 0.1875, 4

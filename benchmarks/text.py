@@ -37,14 +37,15 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from seqgan_kit import estimators, objectives, sampling
-from seqgan_kit.learning import OptimizerConfig, build_optimizer
-from seqgan_kit.networks.cnn import PAPER_FILTERS, PAPER_WINDOWS, TextCNN
-from seqgan_kit.networks.language_models import LanguageModel, Unprompted
-from seqgan_kit.networks.lstm import LSTMConfig, LSTMGenerator
+from seqgan_kit.algorithms import estimators, objectives
+from seqgan_kit.engine.learning import OptimizerConfig, build_optimizer
+from seqgan_kit.language import metrics
+from seqgan_kit.networks.text.cnn import PAPER_FILTERS, PAPER_WINDOWS, TextCNN
+from seqgan_kit.networks.text.language_models import LanguageModel, Unprompted
+from seqgan_kit.networks.text.lstm import LSTMConfig, LSTMGenerator
 from seqgan_kit.samples import Tokens, concatenate
-from seqgan_kit.text import metrics
-from seqgan_kit.token_credit import MonteCarlo
+from seqgan_kit.tokens import sampling
+from seqgan_kit.tokens.credit import MonteCarlo
 
 BATCH, LENGTH, ROLLOUTS, VOCABULARY, SAMPLED, SENTENCES = 64, 20, 16, 5000, 2560, 10_000
 Step = Callable[[], object]

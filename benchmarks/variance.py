@@ -23,12 +23,13 @@ from measuring import machine
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seqgan_kit import credit as credits
-from seqgan_kit import estimators, sampling
-from seqgan_kit.networks.cnn import TextCNN
-from seqgan_kit.networks.lstm import LSTMConfig, LSTMGenerator
+from seqgan_kit.algorithms import credit as credits
+from seqgan_kit.algorithms import estimators
+from seqgan_kit.networks.text.cnn import TextCNN
+from seqgan_kit.networks.text.lstm import LSTMConfig, LSTMGenerator
 from seqgan_kit.samples import Tokens
-from seqgan_kit.token_credit import Credit, MonteCarlo, Terminal
+from seqgan_kit.tokens import sampling
+from seqgan_kit.tokens.credit import Credit, MonteCarlo, Terminal
 from seqgan_kit.worlds.oracle import draw_oracle, sequences
 
 LENGTH, VOCABULARY, REAL = 20, 5000, 10_000

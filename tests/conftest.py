@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from seqgan_kit.engine import Engine, RunConfig
+from seqgan_kit.engine.engine import Engine, RunConfig
 
 
 @pytest.fixture

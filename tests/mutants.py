@@ -22,26 +22,35 @@ from typing import NamedTuple
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-OBJECTIVES, CREDIT, ESTIMATORS, SAMPLING = "objectives.py", "credit.py", "estimators.py", "sampling.py"
-REWARDS, PLAYERS, LSTM, CNN = "rewards.py", "players.py", "networks/lstm.py", "networks/cnn.py"
-OUTPUT, ORACLE, CNN = "networks/output.py", "worlds/oracle.py", "networks/cnn.py"
-DRAW, TRUST_REGION, REPLAY = "networks/draw.py", "trust_region.py", "replay.py"
-ACTIONS, NORMALISER, ACTOR = "networks/actions.py", "networks/normaliser.py", "networks/actor.py"
-TRANSITION, SAMPLES, CARTPOLE = "networks/transition.py", "samples.py", "worlds/cartpole.py"
+OBJECTIVES, CREDIT, ESTIMATORS, SAMPLING = (
+    "algorithms/objectives.py",
+    "algorithms/credit.py",
+    "algorithms/estimators.py",
+    "tokens/sampling.py",
+)
+REWARDS, PLAYERS, LSTM, CNN = "game/rewards.py", "game/players.py", "networks/text/lstm.py", "networks/text/cnn.py"
+OUTPUT, ORACLE, CNN = "networks/text/output.py", "worlds/oracle.py", "networks/text/cnn.py"
+DRAW, TRUST_REGION, REPLAY = "networks/draw.py", "algorithms/trust_region.py", "game/replay.py"
+ACTIONS, NORMALISER, ACTOR = (
+    "networks/policies/actions.py",
+    "networks/policies/normaliser.py",
+    "networks/policies/actor.py",
+)
+TRANSITION, SAMPLES, CARTPOLE = "networks/policies/transition.py", "samples.py", "worlds/cartpole.py"
 ENVIRONMENTS, POLICY = "imitation/environments.py", "imitation/policy.py"
-PICTURES, PAINTING, LAYERS = "images/data.py", "images/game.py", "networks/picture_layers.py"
-WORDS, JOINED = "images/encoders.py", "networks/joint_embedding.py"
-PAINTER, CRITIC, AVERAGE = "networks/picture_generator.py", "networks/picture_discriminator.py", "networks/average.py"
+PICTURES, PAINTING, LAYERS = "images/data.py", "images/game.py", "networks/pictures/layers.py"
+WORDS, JOINED = "images/encoders.py", "networks/pictures/joint_embedding.py"
+PAINTER, CRITIC, AVERAGE = "networks/pictures/generator.py", "networks/pictures/discriminator.py", "networks/average.py"
 AUGMENTATION, SHOWN = "images/augmentation.py", "images/evaluation.py"
-TOKEN_POLICY, TOKEN_CREDIT, SEQ2SEQ = "token_policy.py", "token_credit.py", "networks/seq2seq.py"
-LANGUAGE_MODELS, REPLY_ENCODER = "networks/language_models.py", "networks/reply_encoder.py"
-HIERARCHICAL, TOKEN_JUDGES = "networks/hierarchical.py", "token_discriminator.py"
-HISTORIES, RECURRENT = "networks/histories.py", "networks/recurrent.py"
-F_GAN, LEARNING, MINIBATCH = "f_gan.py", "learning.py", "networks/minibatch.py"
-GRAMS, MAUVE, EVALUATED = "text/metrics.py", "text/mauve.py", "text/evaluation.py"
+TOKEN_POLICY, TOKEN_CREDIT, SEQ2SEQ = "tokens/policy.py", "tokens/credit.py", "networks/text/seq2seq.py"
+LANGUAGE_MODELS, REPLY_ENCODER = "networks/text/language_models.py", "networks/text/reply_encoder.py"
+HIERARCHICAL, TOKEN_JUDGES = "networks/text/hierarchical.py", "tokens/discriminator.py"
+HISTORIES, RECURRENT = "networks/text/histories.py", "networks/text/recurrent.py"
+F_GAN, LEARNING, MINIBATCH = "algorithms/f_gan.py", "engine/learning.py", "networks/text/minibatch.py"
+GRAMS, MAUVE, EVALUATED = "language/metrics.py", "language/mauve.py", "text/evaluation.py"
 SPREAD, TRADE_OFF = "report/spread.py", "report/tradeoff.py"
-SOFT, SOFT_TEXT, ROUTES = "networks/soft.py", "soft_text.py", "text/routes.py"
-CLASS_HEAD, CLASSES, SOURCES = "networks/class_head.py", "text/classes.py", "text/sources.py"
+SOFT, SOFT_TEXT, ROUTES = "networks/text/soft.py", "tokens/soft.py", "text/routes.py"
+CLASS_HEAD, CLASSES, SOURCES = "networks/text/class_head.py", "text/classes.py", "text/sources.py"
 IMPROVEMENT, FEATURES, GAME = "imitation/improvement.py", "imitation/discriminator.py", "imitation/game.py"
 
 
@@ -698,13 +707,13 @@ MUTANTS = [
         "test_networks.py::test_log_probs_of_padding_are_0_and_have_no_gradient",
     ),
     Mutant(
-        "learning.py",
+        "engine/learning.py",
         "    if not learner.dropout:\n        learner.network.eval()\n",
         "    if not learner.dropout:\n        learner.network.train()\n",
         "test_token_policy.py::test_a_policy_is_improved_as_it_was_drawn",
     ),
     Mutant(
-        "trainer.py",
+        "game/trainer.py",
         "generator.batch_size // turns.repeats), turns.repeats)",
         "generator.batch_size), 1)",
         "test_token_policy.py::test_repeats_are_compared_with_each_other",
@@ -1253,7 +1262,7 @@ MUTANTS = [
     ),
     # pictures with captions
     Mutant(
-        "learning.py",
+        "engine/learning.py",
         "value.shape == parameter.shape and value.stride() != parameter.stride()",
         "False",
         "test_picture_game.py::test_a_resumed_optimiser_makes_the_same_step",

@@ -21,8 +21,7 @@ import pytest
 import torch
 import yaml
 
-from seqgan_kit import checkpoints
-from seqgan_kit.engine import Engine
+from seqgan_kit.engine.engine import Engine, checkpoints
 from seqgan_kit.images import train as images
 from seqgan_kit.imitation.train import ADVERSARIAL as GAME
 from seqgan_kit.imitation.train import CLONING, FROZEN
@@ -37,7 +36,7 @@ TINY: dict[str, Any] = {
     "likelihood": {"steps": 40, "batch_size": 8},
     "discriminator": {
         "network": {
-            "class_path": "seqgan_kit.networks.cnn.TextCNN",
+            "class_path": "seqgan_kit.networks.text.cnn.TextCNN",
             "init_args": {"embedding": 4, "windows": [1, 2], "filters": [4, 4]},
         },
         "steps": 40,
@@ -47,7 +46,7 @@ TINY: dict[str, Any] = {
         "rounds": 20,
         "turns": {"discriminator": 1},
         "batch_size": 8,
-        "credit": {"class_path": "seqgan_kit.token_credit.MonteCarlo", "init_args": {"rollouts": 2}},
+        "credit": {"class_path": "seqgan_kit.tokens.credit.MonteCarlo", "init_args": {"rollouts": 2}},
     },
     "control": {"steps": 40},
     "evaluation": {"samples": 16, "every": 20, "rounds": 10},
@@ -59,7 +58,7 @@ TINY_DIALOGUE: dict[str, Any] = {
     "likelihood": {"steps": 20, "batch_size": 8},
     "discriminator": {
         "network": {
-            "class_path": "seqgan_kit.networks.hierarchical.HierarchicalDiscriminator",
+            "class_path": "seqgan_kit.networks.text.hierarchical.HierarchicalDiscriminator",
             "init_args": {"embedding": 4, "hidden": 4},
         },
         "steps": 20,
@@ -77,7 +76,7 @@ TINY_IMITATION: dict[str, Any] = {
     "cloning": {"steps": 30, "batch_size": 16},
     "discriminator": {
         "network": {
-            "class_path": "seqgan_kit.networks.transition.TransitionNetwork",
+            "class_path": "seqgan_kit.networks.policies.transition.TransitionNetwork",
             "init_args": {"hidden": [8]},
         },
         "updates": 1,
@@ -90,7 +89,7 @@ TINY_IMITATION: dict[str, Any] = {
 IMAGES_PHASES = (
     images.TEXT, images.MATCHING, images.ADVERSARIAL, images.SECOND_MATCHING, images.SECOND, images.STYLE,
 )  # fmt: skip
-CRITIC = "seqgan_kit.networks.picture_discriminator.PictureDiscriminator"
+CRITIC = "seqgan_kit.networks.pictures.discriminator.PictureDiscriminator"
 TINY_IMAGES: dict[str, Any] = {
     "run": {"threads": 1, "log_every": 2, "checkpoint_steps": 3},
     "data": {"side": 16, "scenes": 40, "captions": 3, "unseen": 2},

@@ -12,7 +12,7 @@ import torch
 from scipy import stats
 from torch import Tensor, distributions
 
-from seqgan_kit.networks.actions import Choices, Continuous, from_space
+from seqgan_kit.networks.policies.actions import Choices, Continuous, from_space
 
 ONE, SEVERAL = Choices((4,), True), Choices((2, 3, 4), False)
 CLIPPED = Continuous((-1.0, -0.5, -math.inf), (1.0, 2.0, math.inf), (3,))

@@ -19,7 +19,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from seqgan_kit.dialogue.chat import HELP, Chat, pieces
 from seqgan_kit.errors import UserError
-from seqgan_kit.text.tokenizers import train_tokenizer
+from seqgan_kit.language.tokenizers import train_tokenizer
 from seqgan_kit.worlds.dialogues import Message
 
 ROOT = Path(__file__).parents[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import random
 import re
@@ -18,9 +19,10 @@ from transformers import AutoTokenizer
 import runs
 from seqgan_kit.cli import main, parse
 from seqgan_kit.dialogue.config import DialogueConfig
-from seqgan_kit.networks.lstm import LSTMGenerator
-from seqgan_kit.sampling import sample
+from seqgan_kit.networks.text.lstm import LSTMGenerator
+from seqgan_kit.options import OLD_NAMES, renamed
 from seqgan_kit.text.config import TextConfig, settled
+from seqgan_kit.tokens.sampling import sample
 
 SHORT = (
     "--likelihood.steps", "4", "--discriminator.steps", "2", "--adversarial.rounds", "2", "--control.steps", "2",
@@ -153,8 +155,13 @@ def test_an_unfinished_run_says_so(here: Path, capsys: pytest.CaptureFixture[str
 
 def test_maligan_with_all_that_steadies_it(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Weights by the likelihood ratio, among continuations of real prefixes, with every option of either player."""
-    network = ("--discriminator.network", "seqgan_kit.networks.cnn.TextCNN", "--discriminator.network.kernels", "4")
-    credit = ("--adversarial.credit", "seqgan_kit.token_credit.LikelihoodRatio", "--adversarial.turns.repeats", "2")
+    network = (
+        "--discriminator.network",
+        "seqgan_kit.networks.text.cnn.TextCNN",
+        "--discriminator.network.kernels",
+        "4",
+    )
+    credit = ("--adversarial.credit", "seqgan_kit.tokens.credit.LikelihoodRatio", "--adversarial.turns.repeats", "2")
     steady = ("--discriminator.real_target", "0.9", "--discriminator.clip_weights", "0.2")
     past = ("--discriminator.optimizer.history", "0.1", "--adversarial.optimizer.history", "0.1")
     others = ("--adversarial.prefix", "3", "--adversarial.critic.enabled", "true")
@@ -165,7 +172,7 @@ def test_maligan_with_all_that_steadies_it(here: Path, capsys: pytest.CaptureFix
     assert "--adversarial.turns.repeats 2" in told
     told = refused(capsys, *runs.tiny(here / "another", "--discriminator.network.kernels", "4"))
     assert "compares rows" in told
-    assert "seqgan_kit.token_credit.Terminal" in told
+    assert "seqgan_kit.tokens.credit.Terminal" in told
 
 
 def test_objectives_take_arguments_and_compare_pairs(here: Path) -> None:
@@ -173,7 +180,8 @@ def test_objectives_take_arguments_and_compare_pairs(here: Path) -> None:
     for name, argument in (("ls_gan", "margin: 2.0"), ("ebgan", "margin: 3.0")):
         own = here / f"{name}.yaml"
         own.write_text(
-            f"discriminator: {{objective: {{class_path: seqgan_kit.objectives.{name}, init_args: {{{argument}}}}}}}"
+            f"discriminator: {{objective: {{class_path: seqgan_kit.algorithms.objectives.{name}, "
+            f"init_args: {{{argument}}}}}}}"
         )
         run = here / "runs" / name
         assert main(runs.tiny(run, *SHORT, "--config", str(own))) == 0
@@ -231,7 +239,7 @@ def test_an_own_reward_by_import_path_changes_what_is_made(here: Path) -> None:
     run = train(
         here, "--adversarial.rewards", "[{function: taste.brief, weight: 0.5}]", "--adversarial.discriminator_weight",
         "0", "--adversarial.rounds", "60", "--adversarial.optimizer.lr", "0.02", "--adversarial.batch_size", "32",
-        "--adversarial.credit", "seqgan_kit.token_credit.Terminal", "--likelihood.steps", "20",
+        "--adversarial.credit", "seqgan_kit.tokens.credit.Terminal", "--likelihood.steps", "20",
     )  # fmt: skip
     lengths = [line["length"] for line in runs.lines(run) if line["phase"] == "adversarial"]
     assert sum(lengths[-5:]) / 5 < 0.6 * sum(lengths[:5]) / 5
@@ -243,7 +251,7 @@ def test_own_credit_and_discriminator_by_import_path(here: Path) -> None:
     (here / "parts.py").write_text(
         """
 import torch
-from seqgan_kit.token_credit import Credit
+from seqgan_kit.tokens.credit import Credit
 
 class Half(Credit):
     calls = 0
@@ -413,14 +421,14 @@ def test_bad_files_are_told_by_name_line_and_remedy(
         (["--data.tokenizer", "words"], ["--data.tokenizer", "words", "word"]),
         (["--adversarial.rewards", "[{function: nowhere.at_all}]"],
          ["--adversarial.rewards: can't import nowhere.at_all", "current folder"]),
-        (["--adversarial.rewards", "[{function: seqgan_kit.rewards.nothing}]"],
-         ["adversarial.rewards", "seqgan_kit.rewards.nothing"]),
-        (["--adversarial.credit", "seqgan_kit.token_credit.MonteKarlo"], ["adversarial.credit", "MonteKarlo"]),
-        (["--discriminator.objective", "seqgan_kit.objectives.lsgan"],
+        (["--adversarial.rewards", "[{function: seqgan_kit.game.rewards.nothing}]"],
+         ["adversarial.rewards", "seqgan_kit.game.rewards.nothing"]),
+        (["--adversarial.credit", "seqgan_kit.tokens.credit.MonteKarlo"], ["adversarial.credit", "MonteKarlo"]),
+        (["--discriminator.objective", "seqgan_kit.algorithms.objectives.lsgan"],
          ["--discriminator.objective: can't import", "did you mean least_squares or ls_gan?"]),
-        (["--discriminator.objective", "seqgan_kit.objectives.wgan"], ["did you mean wasserstein?"]),
+        (["--discriminator.objective", "seqgan_kit.algorithms.objectives.wgan"], ["did you mean wasserstein?"]),
         (["--discriminator.real_target", "1.1"], ["--discriminator.real_target 1.1", "at most 1"]),
-        (["--discriminator.real_target", "0.9", "--discriminator.objective", "seqgan_kit.objectives.hinge"],
+        (["--discriminator.real_target", "0.9", "--discriminator.objective", "seqgan_kit.algorithms.objectives.hinge"],
          ["--discriminator.real_target 0.9", "minimax"]),
         (["--discriminator.clip_weights", "-1"], ["--discriminator.clip_weights -1", "at least 0"]),
         (["--adversarial.turns.repeats", "3"], ["--adversarial.turns.repeats 3", "multiple"]),
@@ -527,7 +535,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_step(here: Path, capsys: pyt
     (here / "broken.py").write_text(
         """
 import torch
-from seqgan_kit.networks.cnn import TextCNN
+from seqgan_kit.networks.text.cnn import TextCNN
 
 class Breaks(TextCNN):
     calls = 0
@@ -678,3 +686,29 @@ def test_dropped_sentences_are_counted_aloud(here: Path, capsys: pytest.CaptureF
     options = ["--data.path", str(path), "--data.max_length", "40", "--data.too_long", "drop"]
     train(here / "run", *options, "--control.enabled", "false")
     assert "2 longer ones were DROPPED" in capsys.readouterr().out
+
+
+def test_import_paths_of_earlier_versions_go_on_working(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In YAML files and options; each is told once by its new name, and what is written has the new ones."""
+    file = tmp_path / "old.yaml"
+    file.write_text(
+        "discriminator: {network: {class_path: seqgan_kit.networks.cnn.TextCNN, init_args: {embedding: 8}}}\n"
+        "adversarial: {estimator: seqgan_kit.estimators.ppo, baseline: seqgan_kit.credit.no_baseline}\n"
+    )
+    words = ["--config", str(file), "--adversarial.credit", "seqgan_kit.token_credit.Terminal"]
+    _, text = parse(words)
+    assert "seqgan_kit.networks.text.cnn.TextCNN" in text
+    assert "seqgan_kit.tokens.credit.Terminal" in text
+    assert renamed(text) == text
+    told = capsys.readouterr().err.splitlines()
+    assert sorted(told) == sorted(set(told))
+    assert "seqgan-kit: seqgan_kit.token_credit.Terminal is now seqgan_kit.tokens.credit.Terminal" in told
+    assert len(told) == 4
+
+
+@pytest.mark.parametrize("old", sorted(OLD_NAMES))
+def test_every_old_import_path_names_a_module_of_today(old: str) -> None:
+    """The new path can be imported, and the old one can't: an entry that is needless would be a mistake."""
+    importlib.import_module(OLD_NAMES[old])
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module(old)

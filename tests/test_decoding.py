@@ -12,11 +12,11 @@ from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel, T5Config, T5ForConditionalGeneration
 
 from enumeration import every_sequence, probabilities, tiny_lstm
-from seqgan_kit import decoding, sampling
-from seqgan_kit.decoding import Beams, beam_search, mutual_information, rerank
-from seqgan_kit.networks.language_models import LanguageModel
-from seqgan_kit.networks.seq2seq import Seq2SeqConfig, Seq2SeqGenerator
+from seqgan_kit.networks.text.language_models import LanguageModel
+from seqgan_kit.networks.text.seq2seq import Seq2SeqConfig, Seq2SeqGenerator
 from seqgan_kit.samples import Tokens, size
+from seqgan_kit.tokens import decoding, sampling
+from seqgan_kit.tokens.decoding import Beams, beam_search, mutual_information, rerank
 from test_sampling import Counting
 
 VOCABULARY, END = 7, 1

@@ -19,15 +19,15 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokeni
 import runs
 import tiny_models
 from seqgan_kit.cli import main
-from seqgan_kit.decoding import beam_search
 from seqgan_kit.dialogue.config import DialogueConfig, EvaluationConfig, GeneratorConfig
 from seqgan_kit.dialogue.evaluators import EvaluatorConfig
 from seqgan_kit.dialogue.models import build_generator, load_generator, load_template, save_generator
 from seqgan_kit.dialogue.sources import DataConfig, load
 from seqgan_kit.dialogue.template import Template, to_replies
-from seqgan_kit.provenance import config_yaml
-from seqgan_kit.sampling import under
-from seqgan_kit.text.tokenizers import train_tokenizer
+from seqgan_kit.engine.provenance import config_yaml
+from seqgan_kit.language.tokenizers import train_tokenizer
+from seqgan_kit.tokens.decoding import beam_search
+from seqgan_kit.tokens.sampling import under
 from seqgan_kit.worlds.dialogues import Message
 from tiny_models import GPT2
 

@@ -20,7 +20,7 @@ from seqgan_kit.dialogue.conversations import Conversation, exchanges, read_conv
 from seqgan_kit.dialogue.sources import DataConfig, Source, load
 from seqgan_kit.dialogue.template import Template, Told, end_of, plain_ids, to_replies
 from seqgan_kit.errors import UserError
-from seqgan_kit.text.tokenizers import Kind, train_tokenizer
+from seqgan_kit.language.tokenizers import Kind, train_tokenizer
 from seqgan_kit.worlds.dialogues import Message, read, right
 from seqgan_kit.worlds.shapes import draw_scene
 

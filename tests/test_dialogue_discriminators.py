@@ -24,14 +24,14 @@ from transformers import (
 from replies import END, LENGTH, REPLIES, VOCABULARY, alone, far_from_uniform, with_other_padding
 from seqgan_kit.dialogue.discriminator import compare, exchanged
 from seqgan_kit.dialogue.template import Told, to_replies
-from seqgan_kit.networks.hierarchical import HierarchicalDiscriminator
-from seqgan_kit.networks.judge import Judge
-from seqgan_kit.networks.language_models import LanguageModel
-from seqgan_kit.networks.reply_encoder import ReplyEncoder, RetokenisedEncoder
-from seqgan_kit.networks.seq2seq import Seq2SeqConfig, Seq2SeqGenerator
+from seqgan_kit.language.tokenizers import train_tokenizer
+from seqgan_kit.networks.text.hierarchical import HierarchicalDiscriminator
+from seqgan_kit.networks.text.judge import Judge
+from seqgan_kit.networks.text.language_models import LanguageModel
+from seqgan_kit.networks.text.reply_encoder import ReplyEncoder, RetokenisedEncoder
+from seqgan_kit.networks.text.seq2seq import Seq2SeqConfig, Seq2SeqGenerator
 from seqgan_kit.samples import Replies, concatenate, repeated, rows, size
-from seqgan_kit.text.tokenizers import train_tokenizer
-from seqgan_kit.token_discriminator import call, call_prefixes, shortened
+from seqgan_kit.tokens.discriminator import call, call_prefixes, shortened
 from test_sampling import assert_distributed
 
 SMALL: dict[str, Any] = {"vocab_size": VOCABULARY, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2}

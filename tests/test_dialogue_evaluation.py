@@ -26,8 +26,8 @@ from seqgan_kit.dialogue.evaluators import (
     shuffled,
 )
 from seqgan_kit.dialogue.sources import DataConfig, Source, load
-from seqgan_kit.networks.hierarchical import HierarchicalDiscriminator
-from seqgan_kit.networks.seq2seq import Seq2SeqConfig, Seq2SeqGenerator
+from seqgan_kit.networks.text.hierarchical import HierarchicalDiscriminator
+from seqgan_kit.networks.text.seq2seq import Seq2SeqConfig, Seq2SeqGenerator
 from seqgan_kit.report.metrics import about
 from seqgan_kit.samples import Replies, rows, size, trimmed
 

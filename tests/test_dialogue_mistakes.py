@@ -15,7 +15,7 @@ import runs
 import tiny_models
 from seqgan_kit.dialogue.sources import DataConfig, load
 from seqgan_kit.errors import UserError
-from seqgan_kit.text import pretrained
+from seqgan_kit.language import pretrained
 from test_dialogue_cli import ASKED, SHORT, refused, said
 from tiny_models import BERT, GPT2
 
@@ -142,7 +142,7 @@ def test_a_tokenizer_needs_an_end_but_no_padding(here: Path, capsys: pytest.Capt
         (["--discriminator.config", BERT.replace("200", "20")], ["takes 20 tokens", "give max_position_embeddings"]),
         (["--discriminator.config", BERT, "--discriminator.model", "x"], ["leave out all but one"]),
         (
-            ["--discriminator.network", "seqgan_kit.networks.cnn.TextCNN"],
+            ["--discriminator.network", "seqgan_kit.networks.text.cnn.TextCNN"],
             [
                 "--discriminator.network: TextCNN.forward() takes from 3",
                 "whose forward takes ids, mask, history and turns",

@@ -30,11 +30,11 @@ from transformers import (
 )
 
 from replies import END, LENGTH, REPLIES, VOCABULARY, alone, far_from_uniform, stepped, with_other_padding
-from seqgan_kit import sampling
-from seqgan_kit.networks.histories import each_once
-from seqgan_kit.networks.language_models import LanguageModel
-from seqgan_kit.networks.seq2seq import WEIGHTS, Seq2SeqConfig, Seq2SeqGenerator
+from seqgan_kit.networks.text.histories import each_once
+from seqgan_kit.networks.text.language_models import LanguageModel
+from seqgan_kit.networks.text.seq2seq import WEIGHTS, Seq2SeqConfig, Seq2SeqGenerator
 from seqgan_kit.samples import Replies, rows
+from seqgan_kit.tokens import sampling
 
 SMALL = {"vocab_size": VOCABULARY, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2}
 HEADS = {"num_attention_heads": 2, "num_key_value_heads": 1, "attention_dropout": 0.1}

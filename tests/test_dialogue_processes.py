@@ -21,7 +21,7 @@ from tiny_models import GPT2
 
 SCRIPT = str(Path(two_talkers.__file__))
 Found = tuple[dict[str, Tensor], list[dict[str, Tensor]]]
-ROLL_OUTS = ("--adversarial.credit", "seqgan_kit.token_credit.MonteCarlo", "--adversarial.credit.rollouts", "2")
+ROLL_OUTS = ("--adversarial.credit", "seqgan_kit.tokens.credit.MonteCarlo", "--adversarial.credit.rollouts", "2")
 
 
 @pytest.fixture(scope="module")

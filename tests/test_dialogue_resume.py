@@ -12,7 +12,7 @@ from runs import PHASES, AtStart, InStep, Victim, Writing
 from seqgan_kit.text.train import ADVERSARIAL
 from tiny_models import GPT2, T5
 
-ROLL_OUTS = ("--adversarial.credit", "seqgan_kit.token_credit.MonteCarlo", "--adversarial.credit.rollouts", "2")
+ROLL_OUTS = ("--adversarial.credit", "seqgan_kit.tokens.credit.MonteCarlo", "--adversarial.credit.rollouts", "2")
 CASES: dict[str, tuple[str, ...]] = {
     "gpt2, roll-outs": ("--generator.config", GPT2, *ROLL_OUTS),
     "t5, evaluators": ("--generator.config", T5, "--evaluation.evaluators", "8"),

@@ -33,12 +33,12 @@ GENERATORS: dict[str, list[str]] = {
     "gpt2": ["--generator.config", GPT2],
     "t5": ["--generator.config", T5],
 }
-CREDIT = "seqgan_kit.token_credit"
+CREDIT = "seqgan_kit.tokens.credit"
 OPTIONS: dict[str, list[str]] = {
     "prefixes": ["--adversarial.credit", f"{CREDIT}.Prefixes"],
     "roll-outs": ["--adversarial.credit", f"{CREDIT}.MonteCarlo", "--adversarial.credit.rollouts", "2"],
     "terminal": ["--adversarial.credit", f"{CREDIT}.Terminal"],
-    "ppo": ["--adversarial.estimator", "seqgan_kit.estimators.ppo", "--adversarial.passes", "2"],
+    "ppo": ["--adversarial.estimator", "seqgan_kit.algorithms.estimators.ppo", "--adversarial.passes", "2"],
     "kl": ["--adversarial.kl", "0.1"],
     "no critic": ["--adversarial.critic.enabled", "false"],
     "encoder": ["--discriminator.config", BERT],

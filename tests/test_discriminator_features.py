@@ -11,15 +11,15 @@ import pytest
 import torch
 from torch import Tensor, distributions, nn
 
-from seqgan_kit import objectives
-from seqgan_kit.engine import Engine
+from seqgan_kit.algorithms import objectives
+from seqgan_kit.engine.engine import Engine
 from seqgan_kit.imitation.config import DiscriminatorConfig, ImitationConfig, PolicyConfig
 from seqgan_kit.imitation.discriminator import Features, end_in_absorbing, penalty
 from seqgan_kit.imitation.environments import EnvironmentConfig, make
 from seqgan_kit.imitation.game import Game
-from seqgan_kit.networks.actions import Choices, from_space
-from seqgan_kit.networks.normaliser import Normaliser
-from seqgan_kit.networks.transition import Layout, ShapedNetwork, TransitionNetwork
+from seqgan_kit.networks.policies.actions import Choices, from_space
+from seqgan_kit.networks.policies.normaliser import Normaliser
+from seqgan_kit.networks.policies.transition import Layout, ShapedNetwork, TransitionNetwork
 from seqgan_kit.samples import Transitions, size
 from seqgan_kit.samples import steps as in_single_steps
 

@@ -14,17 +14,17 @@ import torch
 from torch import Tensor
 
 import toys
-from seqgan_kit.checkpoints import pack, unpack
-from seqgan_kit.engine import Engine
+from seqgan_kit.engine.checkpoints import pack, unpack
+from seqgan_kit.engine.engine import Engine
+from seqgan_kit.engine.learning import Learner, Metrics, OptimizerConfig
+from seqgan_kit.game.rewards import StepReward, evaluate_steps
 from seqgan_kit.imitation.discriminator import Features
 from seqgan_kit.imitation.environments import EnvironmentConfig, Environments, build, make
 from seqgan_kit.imitation.improvement import PPO, TRPO, Experience, Improvement
 from seqgan_kit.imitation.policy import EnvironmentPolicy
-from seqgan_kit.learning import Learner, Metrics, OptimizerConfig
-from seqgan_kit.networks.actor import Actor, ActorConfig, ActorCritic, Valuer
-from seqgan_kit.networks.normaliser import Normaliser
-from seqgan_kit.networks.transition import TransitionNetwork
-from seqgan_kit.rewards import StepReward, evaluate_steps
+from seqgan_kit.networks.policies.actor import Actor, ActorConfig, ActorCritic, Valuer
+from seqgan_kit.networks.policies.normaliser import Normaliser
+from seqgan_kit.networks.policies.transition import TransitionNetwork
 from seqgan_kit.samples import Rollout, Transitions, actions, rows, size, steps
 
 CARTPOLE = EnvironmentConfig("CartPole-v1", {"max_episode_steps": 15}, copies=3, vectorised=False)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import toys
-from seqgan_kit.checkpoints import pack, unpack
+from seqgan_kit.engine.checkpoints import pack, unpack
 from seqgan_kit.errors import UserError
 from seqgan_kit.imitation.environments import BROKEN, Copies, EnvironmentConfig, Step, Vectorised, build, make
 from seqgan_kit.worlds.cartpole import FIXED_HORIZON, balance

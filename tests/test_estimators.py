@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from enumeration import TablePolicy, action_values, every_sequence, probabilities
-from seqgan_kit import credit as credits
-from seqgan_kit import estimators
+from seqgan_kit.algorithms import credit as credits
+from seqgan_kit.algorithms import estimators
 from seqgan_kit.samples import Tokens
 
 ENDS = pytest.mark.parametrize("end", [None, 2], ids=["fixed length", "end token"])

@@ -17,6 +17,7 @@ from torch import Tensor
 
 import runs
 from seqgan_kit.cli import main
+from seqgan_kit.engine.provenance import config_yaml
 from seqgan_kit.images.commands import COUNT, EXAMPLE, GRID, PRINTED, _slug, summarise
 from seqgan_kit.images.config import EvaluationConfig, ImagesConfig, SecondStageConfig
 from seqgan_kit.images.data import unit
@@ -24,9 +25,8 @@ from seqgan_kit.images.encoders import Words, save_encoder
 from seqgan_kit.images.grids import GAP, SHOWN, save_grid
 from seqgan_kit.images.sources import DataConfig
 from seqgan_kit.images.text import TextConfig
-from seqgan_kit.networks.picture_generator import PictureConfig, PictureGenerator, StackedGenerator
-from seqgan_kit.networks.picture_style import StyleConfig, StyleEncoder
-from seqgan_kit.provenance import config_yaml
+from seqgan_kit.networks.pictures.generator import PictureConfig, PictureGenerator, StackedGenerator
+from seqgan_kit.networks.pictures.style import StyleConfig, StyleEncoder
 
 SIDE, NOISE = 16, 6
 ENCODER = Words(["a red circle .", "a blue star .", "two large green squares ."], least=1)

@@ -36,7 +36,8 @@ from transformers import (
     ViTModel,
 )
 
-from seqgan_kit.distances import frechet_distance
+from seqgan_kit.algorithms.distances import frechet_distance
+from seqgan_kit.engine.provenance import config_yaml
 from seqgan_kit.errors import UserError
 from seqgan_kit.images.features import (
     Features,
@@ -51,8 +52,7 @@ from seqgan_kit.images.features import (
     read_preprocessing,
 )
 from seqgan_kit.images.metrics import inception_score
-from seqgan_kit.networks.picture_features import PictureFeatures, PictureFeaturesConfig
-from seqgan_kit.provenance import config_yaml
+from seqgan_kit.networks.pictures.features import PictureFeatures, PictureFeaturesConfig
 
 TINY: dict[str, Any] = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 12}
 SEES: dict[str, Any] = {**TINY, "image_size": 16, "patch_size": 8}

@@ -11,8 +11,8 @@ import scipy.linalg  # type: ignore[import-untyped]
 import torch
 from torch import Tensor
 
-from seqgan_kit import distances
-from seqgan_kit.distances import Moments
+from seqgan_kit.algorithms import distances
+from seqgan_kit.algorithms.distances import Moments
 from seqgan_kit.images import metrics
 
 

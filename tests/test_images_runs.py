@@ -15,10 +15,10 @@ from safetensors.torch import load_file
 
 import runs
 from runs import InStep, Victim
-from seqgan_kit import checkpoints
 from seqgan_kit.cli import main
+from seqgan_kit.engine import checkpoints
 from seqgan_kit.images.train import ADVERSARIAL, MATCHING, SECOND, SECOND_MATCHING, STYLE, TEXT
-from seqgan_kit.networks.joint_embedding import JointEmbedding, JointEmbeddingConfig
+from seqgan_kit.networks.pictures.joint_embedding import JointEmbedding, JointEmbeddingConfig
 
 ONE_STAGE = ("--second.side", "0", "--style.steps", "0")
 SHORT = ("--joint.steps", "0", "--discriminator.matching", "0", "--evaluation.every", "0")
@@ -153,13 +153,13 @@ def test_what_a_run_leaves_behind(whole: Path) -> None:
 
 # -- mistakes -----------------------------------------------------------------------------------------------------
 
-NETWORK = "--discriminator.network seqgan_kit.networks.picture_discriminator.PictureDiscriminator"
+NETWORK = "--discriminator.network seqgan_kit.networks.pictures.discriminator.PictureDiscriminator"
 MISTAKES = {
     "--data.side 20": "--data.side 20: give 4 times a power of 2",
     "--data.side 4": "--data.side 4",
     "--discriminator.mismatched 2": "--discriminator.mismatched 2: give a number from 0 to 1",
     "--discriminator.mismatched -0.1": "--discriminator.mismatched",
-    "--discriminator.smoothing 0.9 --discriminator.objective seqgan_kit.objectives.hinge": "labels to smooth",
+    "--discriminator.smoothing 0.9 --discriminator.objective seqgan_kit.algorithms.objectives.hinge": "to smooth",
     "--discriminator.smoothing 1.5": "--discriminator.smoothing 1.5",
     "--second.side 16": "--second.side 16: give more than --data.side 16",
     "--second.side 48": "--second.side 48",

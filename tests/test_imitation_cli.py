@@ -16,6 +16,7 @@ from PIL import Image
 
 import runs
 from seqgan_kit.cli import main, parse
+from seqgan_kit.engine.provenance import config_yaml
 from seqgan_kit.errors import UserError
 from seqgan_kit.imitation import video
 from seqgan_kit.imitation.config import ImitationConfig, PolicyConfig
@@ -26,8 +27,7 @@ from seqgan_kit.imitation.experts import balancing
 from seqgan_kit.imitation.formats import load, write_npz
 from seqgan_kit.imitation.improvement import PPO, TRPO
 from seqgan_kit.imitation.train import ADVERSARIAL, CLONING, FROZEN
-from seqgan_kit.networks.actor import Actor
-from seqgan_kit.provenance import config_yaml
+from seqgan_kit.networks.policies.actor import Actor
 
 SMALL = (
     "--policy.steps", "50", "--policy.hidden", "[16]", "--environment.copies", "4", "--cloning.steps", "30",
@@ -336,7 +336,7 @@ def test_options_of_every_kind(here: Path) -> None:
     config, _ = parse(
         ["--environment.arguments", '{"sutton_barto_reward": true}', "--adversarial.rewards",
          '[{"function": "calmness.calm", "weight": 0.5}]', "--discriminator.objective",
-         "seqgan_kit.objectives.non_saturating", "--discriminator.inputs", "[state]"],
+         "seqgan_kit.algorithms.objectives.non_saturating", "--discriminator.inputs", "[state]"],
         "imitation",
     )  # fmt: skip
     assert config.environment.arguments == {"sutton_barto_reward": True}

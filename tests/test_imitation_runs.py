@@ -18,8 +18,10 @@ import torch
 from torch import Tensor
 
 import runs
-from seqgan_kit import checkpoints, objectives
-from seqgan_kit.engine import RunConfig
+from seqgan_kit.algorithms import objectives
+from seqgan_kit.engine.engine import RunConfig, checkpoints
+from seqgan_kit.engine.learning import OptimizerConfig
+from seqgan_kit.game.rewards import StepReward
 from seqgan_kit.imitation.config import (
     AdversarialConfig,
     CloningConfig,
@@ -36,10 +38,8 @@ from seqgan_kit.imitation.evaluation import run as episodes_of
 from seqgan_kit.imitation.formats import load
 from seqgan_kit.imitation.improvement import PPO, TRPO
 from seqgan_kit.imitation.train import ADVERSARIAL, CLONING, FROZEN, REINFORCEMENT, train
-from seqgan_kit.learning import OptimizerConfig
-from seqgan_kit.networks.actor import Actor
-from seqgan_kit.networks.transition import Layout, ShapedNetwork, TransitionNetwork
-from seqgan_kit.rewards import StepReward
+from seqgan_kit.networks.policies.actor import Actor
+from seqgan_kit.networks.policies.transition import Layout, ShapedNetwork, TransitionNetwork
 from seqgan_kit.worlds.cartpole import FIXED_HORIZON
 
 EPISODE = 5
@@ -621,7 +621,7 @@ def test_own_environment_reward_and_network_by_name(tmp_path: Path) -> None:
         *("--environment.id", "my_env:My-v0", "--demonstrations.path", "walk.npz"),
         *("--adversarial.rewards", '[{"function": "my_parts.to_the_right", "weight": 0.5}]'),
         *("--discriminator.network", "my_parts.MyNetwork", "--adversarial.environment_steps", "4800"),
-        *("--discriminator.objective", "seqgan_kit.objectives.non_saturating"),
+        *("--discriminator.objective", "seqgan_kit.algorithms.objectives.non_saturating"),
         *("--policy.steps", "50", "--policy.hidden", "[16]", "--cloning.steps", "20"),
         *("--policy.improvement.optimizer.lr", "0.01", "--policy.improvement.minibatch", "100"),
         *("--evaluation.episodes", "2", "--evaluation.final", "5", "--evaluation.video", "0"),

@@ -12,7 +12,7 @@ import pytest
 
 import runs
 from runs import IMITATION_PHASES, InStep, Victim
-from seqgan_kit import checkpoints
+from seqgan_kit.engine import checkpoints
 from seqgan_kit.imitation.train import ADVERSARIAL, CLONING
 
 SHORT = ("--cloning.steps", "0", "--control.frozen", "false", "--evaluation.every", "0")

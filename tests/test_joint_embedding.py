@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from transformers import AutoModel
 
 from seqgan_kit.errors import UserError
-from seqgan_kit.networks.joint_embedding import (
+from seqgan_kit.networks.pictures.joint_embedding import (
     PAPER_ALPHABET,
     CharCNNRNN,
     JointEmbedding,
@@ -250,7 +250,7 @@ def test_a_saved_model_is_the_same(tmp_path: Path) -> None:
 def test_embeddings_are_those_of_forward(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a gradient and in blocks, none of them included; `forward` gives pictures first, and gradients."""
     model = small()
-    monkeypatch.setattr("seqgan_kit.networks.joint_embedding.ROWS", 2)
+    monkeypatch.setattr("seqgan_kit.networks.pictures.joint_embedding.ROWS", 2)
     captions, pixels = ["a red bird", "a blue one", "x"], torch.rand(3, 3, 16, 20)
     pictures, texts = model(pixels, model.number(captions))
     assert pictures.requires_grad

@@ -18,27 +18,28 @@ from transformers import GPT2Config, GPT2LMHeadModel
 import runs
 from enumeration import every_sequence
 from runs import InStep, Victim
-from seqgan_kit import credit as credits
-from seqgan_kit import objectives, sampling
+from seqgan_kit.algorithms import credit as credits
+from seqgan_kit.algorithms import objectives
 from seqgan_kit.cli import main
-from seqgan_kit.engine import Engine
+from seqgan_kit.engine.engine import Engine
+from seqgan_kit.engine.learning import OptimizerConfig
 from seqgan_kit.errors import UserError
-from seqgan_kit.learning import OptimizerConfig
-from seqgan_kit.networks.class_head import ClassHead
-from seqgan_kit.networks.cnn import TextCNN
-from seqgan_kit.networks.language_models import LanguageModel, Unprompted
-from seqgan_kit.networks.lstm import LSTMConfig, LSTMGenerator
-from seqgan_kit.networks.recurrent import TextLSTM
-from seqgan_kit.players import Discriminator
+from seqgan_kit.game.players import Discriminator
+from seqgan_kit.language.data import labels_of, read_sentences
+from seqgan_kit.networks.text.class_head import ClassHead
+from seqgan_kit.networks.text.cnn import TextCNN
+from seqgan_kit.networks.text.language_models import LanguageModel, Unprompted
+from seqgan_kit.networks.text.lstm import LSTMConfig, LSTMGenerator
+from seqgan_kit.networks.text.recurrent import TextLSTM
 from seqgan_kit.samples import LabelledTokens, Tokens, concatenate, repeated, rows, size, trimmed
 from seqgan_kit.text.classes import Judge, JudgeConfig
-from seqgan_kit.text.data import labels_of, read_sentences
 from seqgan_kit.text.evaluation import Evaluation, draw, evenly
 from seqgan_kit.text.models import load_generator
 from seqgan_kit.text.sources import DataConfig, load
-from seqgan_kit.token_credit import Credit, LikelihoodRatio, MonteCarlo, Prefixes, Terminal
-from seqgan_kit.token_discriminator import call, compare, prefixes_at_once
-from seqgan_kit.token_policy import TokenPolicy, likelihood_loss
+from seqgan_kit.tokens import sampling
+from seqgan_kit.tokens.credit import Credit, LikelihoodRatio, MonteCarlo, Prefixes, Terminal
+from seqgan_kit.tokens.discriminator import call, compare, prefixes_at_once
+from seqgan_kit.tokens.policy import TokenPolicy, likelihood_loss
 from seqgan_kit.worlds.oracle import negative_log_likelihood
 from test_processes import train_by_two
 
@@ -540,14 +541,14 @@ def test_the_game_teaches_a_generator_to_honour_labels(tmp_path: Path, precision
 @pytest.mark.parametrize(
     "credit",
     [
-        ["seqgan_kit.token_credit.MonteCarlo"],
-        ["seqgan_kit.token_credit.Prefixes", "--discriminator.network", "seqgan_kit.networks.recurrent.TextLSTM"],
-        ["seqgan_kit.token_credit.LikelihoodRatio", "--adversarial.prefix", "2",
+        ["seqgan_kit.tokens.credit.MonteCarlo"],
+        ["seqgan_kit.tokens.credit.Prefixes", "--discriminator.network", "seqgan_kit.networks.text.recurrent.TextLSTM"],
+        ["seqgan_kit.tokens.credit.LikelihoodRatio", "--adversarial.prefix", "2",
          "--adversarial.critic.enabled", "true"],
-        ["seqgan_kit.token_credit.Terminal", "--generator.config",
+        ["seqgan_kit.tokens.credit.Terminal", "--generator.config",
          "{model_type: gpt2, n_layer: 1, n_embd: 8, n_head: 2}", "--discriminator.output_decay", "0.1",
          "--discriminator.config", BERT],
-        ["seqgan_kit.token_credit.MonteCarlo", "--run.precision", "bf16"],
+        ["seqgan_kit.tokens.credit.MonteCarlo", "--run.precision", "bf16"],
     ],
     ids=["roll-outs", "prefixes", "likelihood ratio", "gpt2 against bert", "bf16"],
 )  # fmt: skip
@@ -565,7 +566,7 @@ def test_killed_in_every_phase_and_resumed_it_ends_equal(tmp_path: Path, credit:
 @pytest.mark.slow
 @pytest.mark.parametrize("credit", ["MonteCarlo", "LikelihoodRatio"])
 def test_two_processes_stay_equal(tmp_path: Path, credit: str) -> None:
-    train_by_two(tmp_path, words_of(tmp_path / "run", "--adversarial.credit", f"seqgan_kit.token_credit.{credit}"))
+    train_by_two(tmp_path, words_of(tmp_path / "run", "--adversarial.credit", f"seqgan_kit.tokens.credit.{credit}"))
 
 
 @pytest.fixture(scope="module")
@@ -660,7 +661,8 @@ def test_rewards_may_ask_for_the_label(tmp_path: Path, monkeypatch: pytest.Monke
     ("options", "told"),
     [
         (["--adversarial.route", "seqgan_kit.text.routes.GumbelSoftmax"], "route draws no texts of a class: leave it"),
-        (["--discriminator.network.init_args.kernels", "4", "--adversarial.credit", "seqgan_kit.token_credit.Terminal"],
+        (["--discriminator.network.init_args.kernels", "4",
+          "--adversarial.credit", "seqgan_kit.tokens.credit.Terminal"],
          "a discriminator that compares rows tells no classes"),
         (["--discriminator.classes.real", "-1"], "--discriminator.classes.real -1.0: give at least 0"),
         (["--evaluation.judge.steps", "0"], "--evaluation.judge.steps 0: give at least 1"),

@@ -9,23 +9,23 @@ import torch
 from torch import Tensor, nn
 
 from enumeration import every_sequence, probabilities
-from seqgan_kit import credit as credits
-from seqgan_kit import estimators, f_gan, objectives
-from seqgan_kit.engine import Engine
-from seqgan_kit.learning import OptimizerConfig, build_optimizer, lay_out_as_weights
-from seqgan_kit.networks.cnn import TextCNN
-from seqgan_kit.networks.lstm import LSTMConfig, LSTMGenerator
-from seqgan_kit.networks.value_head import ValueHead
-from seqgan_kit.objectives import Objective
-from seqgan_kit.players import Discriminator
-from seqgan_kit.rewards import Reward
+from seqgan_kit.algorithms import credit as credits
+from seqgan_kit.algorithms import estimators, f_gan, objectives
+from seqgan_kit.algorithms.objectives import Objective
+from seqgan_kit.engine.engine import Engine
+from seqgan_kit.engine.learning import OptimizerConfig, build_optimizer, lay_out_as_weights
+from seqgan_kit.engine.stream import Stream
+from seqgan_kit.game.players import Discriminator
+from seqgan_kit.game.rewards import Reward
+from seqgan_kit.game.trainer import Turns, play
+from seqgan_kit.networks.text.cnn import TextCNN
+from seqgan_kit.networks.text.lstm import LSTMConfig, LSTMGenerator
+from seqgan_kit.networks.text.value_head import ValueHead
 from seqgan_kit.samples import Images, Tokens
-from seqgan_kit.stream import Stream
 from seqgan_kit.text.train import prefix_at
-from seqgan_kit.token_credit import LikelihoodRatio, MonteCarlo, Terminal
-from seqgan_kit.token_discriminator import compare_apart
-from seqgan_kit.token_policy import Critic, TokenPolicy
-from seqgan_kit.trainer import Turns, play
+from seqgan_kit.tokens.credit import LikelihoodRatio, MonteCarlo, Terminal
+from seqgan_kit.tokens.discriminator import compare_apart
+from seqgan_kit.tokens.policy import Critic, TokenPolicy
 
 pytestmark = pytest.mark.learns
 TARGET = "bdac"

@@ -11,15 +11,15 @@ from torch import Tensor
 
 from enumeration import TablePolicy, every_sequence, probabilities
 from replies import END, LENGTH, REPLIES, total
-from seqgan_kit import credit as credits
-from seqgan_kit import estimators, objectives
-from seqgan_kit.engine import Engine
-from seqgan_kit.learning import OptimizerConfig
-from seqgan_kit.rewards import Reward
+from seqgan_kit.algorithms import credit as credits
+from seqgan_kit.algorithms import estimators, objectives
+from seqgan_kit.engine.engine import Engine
+from seqgan_kit.engine.learning import OptimizerConfig
+from seqgan_kit.game.rewards import Reward
 from seqgan_kit.samples import Tokens, rows, size
 from seqgan_kit.text.train import prefix_at
-from seqgan_kit.token_credit import LikelihoodRatio, Terminal
-from seqgan_kit.token_policy import TokenPolicy, likelihood_loss
+from seqgan_kit.tokens.credit import LikelihoodRatio, Terminal
+from seqgan_kit.tokens.policy import TokenPolicy, likelihood_loss
 from test_token_policy import ROWS, policy_of, same, seq2seq, weights
 
 EVERY = every_sequence(2, 2, None)

@@ -12,12 +12,12 @@ from torch.nn import functional as F
 from transformers import AutoModel
 
 from enumeration import tiny_lstm
-from seqgan_kit import sampling
-from seqgan_kit.networks import cnn as cnn_module
-from seqgan_kit.networks import output
-from seqgan_kit.networks.cnn import TextCNN
-from seqgan_kit.networks.lstm import LSTMConfig, LSTMGenerator
-from seqgan_kit.networks.minibatch import MinibatchDiscrimination
+from seqgan_kit.networks.text import cnn as cnn_module
+from seqgan_kit.networks.text import output
+from seqgan_kit.networks.text.cnn import TextCNN
+from seqgan_kit.networks.text.lstm import LSTMConfig, LSTMGenerator
+from seqgan_kit.networks.text.minibatch import MinibatchDiscrimination
+from seqgan_kit.tokens import sampling
 
 WINDOWS, FILTERS = (1, 2, 5), (3, 4, 2)
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from seqgan_kit.networks.normaliser import Normaliser
+from seqgan_kit.networks.policies.normaliser import Normaliser
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:

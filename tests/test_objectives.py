@@ -12,8 +12,8 @@ from scipy.stats import wasserstein_distance
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seqgan_kit import f_gan, objectives
-from seqgan_kit.objectives import Objective, gradient_penalty
+from seqgan_kit.algorithms import f_gan, objectives
+from seqgan_kit.algorithms.objectives import Objective, gradient_penalty
 from seqgan_kit.samples import Images, Tokens, Transitions
 
 LOGISTIC = [

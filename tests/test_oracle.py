@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from seqgan_kit.errors import UserError
-from seqgan_kit.networks.lstm import LSTMGenerator
+from seqgan_kit.networks.text.lstm import LSTMGenerator
 from seqgan_kit.samples import Tokens
 from seqgan_kit.worlds import oracle
 

@@ -13,21 +13,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seqgan_kit import objectives
-from seqgan_kit.engine import Engine, RunConfig
+from seqgan_kit.algorithms import objectives
+from seqgan_kit.engine.engine import Engine, RunConfig
+from seqgan_kit.engine.learning import Learner, OptimizerConfig
 from seqgan_kit.errors import UserError
+from seqgan_kit.game.rewards import PictureReward
+from seqgan_kit.game.trainer import Turns, play
 from seqgan_kit.images.augmentation import FUNCTIONS, augmented, colour, cutout, translation
 from seqgan_kit.images.config import AdversarialConfig, DiscriminatorConfig, GeneratorConfig
 from seqgan_kit.images.data import PictureBatches, captioned
 from seqgan_kit.images.evaluation import make
 from seqgan_kit.images.game import Game, between
 from seqgan_kit.images.train import style_loss
-from seqgan_kit.learning import Learner, OptimizerConfig
-from seqgan_kit.networks.picture_discriminator import PictureDiscriminator
-from seqgan_kit.networks.picture_generator import PictureConfig, PictureGenerator
-from seqgan_kit.rewards import PictureReward
+from seqgan_kit.networks.pictures.discriminator import PictureDiscriminator
+from seqgan_kit.networks.pictures.generator import PictureConfig, PictureGenerator
 from seqgan_kit.samples import Images, size
-from seqgan_kit.trainer import Turns, play
 
 NOISE, DIM, SIDE, ROWS = 3, 4, 8, 8
 OBJECTIVES = [

@@ -14,10 +14,10 @@ from torch.nn import functional as F
 from transformers import AutoModel
 
 from seqgan_kit.networks.average import Averaged
-from seqgan_kit.networks.picture_discriminator import PictureDiscriminator
-from seqgan_kit.networks.picture_generator import PictureConfig, PictureGenerator, StackedGenerator, doublings
-from seqgan_kit.networks.picture_layers import Augmented, Modulated, Projected, SelfAttention, divergence, spread
-from seqgan_kit.networks.picture_style import StyleConfig, StyleEncoder
+from seqgan_kit.networks.pictures.discriminator import PictureDiscriminator
+from seqgan_kit.networks.pictures.generator import PictureConfig, PictureGenerator, StackedGenerator, doublings
+from seqgan_kit.networks.pictures.layers import Augmented, Modulated, Projected, SelfAttention, divergence, spread
+from seqgan_kit.networks.pictures.style import StyleConfig, StyleEncoder
 from seqgan_kit.networks.synchronised import SynchronisedBatchNorm, synchronised
 
 NOISE, CONDITION = 3, 5

@@ -12,14 +12,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seqgan_kit import credit as credits
-from seqgan_kit import estimators, objectives, sampling
-from seqgan_kit.engine import Engine
-from seqgan_kit.learning import Learner, Metrics, OptimizerConfig
-from seqgan_kit.players import Discriminator, Estimator, Score
+from seqgan_kit.algorithms import credit as credits
+from seqgan_kit.algorithms import estimators, objectives
+from seqgan_kit.engine.engine import Engine
+from seqgan_kit.engine.learning import Learner, Metrics, OptimizerConfig
+from seqgan_kit.engine.stream import Stream
+from seqgan_kit.game.players import Discriminator, Estimator, Score
+from seqgan_kit.game.trainer import Turns, play
 from seqgan_kit.samples import Images, Transitions, rows, size
-from seqgan_kit.stream import Stream
-from seqgan_kit.trainer import Turns, play
+from seqgan_kit.tokens import sampling
 
 CELLS, STEPS, LIMIT = 7, 16, 10
 

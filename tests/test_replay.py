@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from seqgan_kit.checkpoints import pack, unpack
-from seqgan_kit.replay import Replay
+from seqgan_kit.engine.checkpoints import pack, unpack
+from seqgan_kit.game.replay import Replay
 from seqgan_kit.samples import Images
 
 

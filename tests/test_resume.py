@@ -11,7 +11,7 @@ import pytest
 
 import runs
 from runs import PHASES, InStep, Victim, Writing
-from seqgan_kit import checkpoints
+from seqgan_kit.engine import checkpoints
 from seqgan_kit.text.train import ADVERSARIAL, MLE, WARM_UP
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from seqgan_kit.errors import UserError
-from seqgan_kit.rewards import Reward, evaluate
+from seqgan_kit.game.rewards import Reward, evaluate
 
 TEXTS, IDS = ["a", "b c", "d e f"], [[4], [5, 6], [7, 8, 9]]
 

@@ -10,9 +10,9 @@ from scipy.stats import chisquare
 from torch import Tensor
 
 from enumeration import every_sequence, probabilities, tiny_lstm
-from seqgan_kit import sampling
-from seqgan_kit.networks.lstm import LSTMGenerator
+from seqgan_kit.networks.text.lstm import LSTMGenerator
 from seqgan_kit.samples import Tokens
+from seqgan_kit.tokens import sampling
 
 ALMOST_ONE = 1 - 2**-24
 """The greatest number that torch.rand gives."""

@@ -14,25 +14,27 @@ from torch import Tensor, nn
 
 import runs
 from runs import InStep, Victim
-from seqgan_kit import objectives, sampling, soft_text
-from seqgan_kit.engine import Engine
+from seqgan_kit.algorithms import objectives
+from seqgan_kit.algorithms.objectives import mean_matching, mmd, relativistic
+from seqgan_kit.engine.engine import Engine
+from seqgan_kit.engine.learning import OptimizerConfig
+from seqgan_kit.engine.stream import Stream
 from seqgan_kit.errors import UserError
-from seqgan_kit.learning import OptimizerConfig
-from seqgan_kit.networks.cnn import TextCNN
-from seqgan_kit.networks.lstm import LSTMConfig, LSTMGenerator
-from seqgan_kit.networks.recurrent import TextLSTM
-from seqgan_kit.networks.residual_text import NoiseToText, ResidualCritic
-from seqgan_kit.networks.soft import gumbel_softmax
-from seqgan_kit.objectives import mean_matching, mmd, relativistic
+from seqgan_kit.game.trainer import Turns, play
+from seqgan_kit.networks.text.cnn import TextCNN
+from seqgan_kit.networks.text.lstm import LSTMConfig, LSTMGenerator
+from seqgan_kit.networks.text.recurrent import TextLSTM
+from seqgan_kit.networks.text.residual_text import NoiseToText, ResidualCritic
+from seqgan_kit.networks.text.soft import gumbel_softmax
 from seqgan_kit.samples import SoftTokens, Tokens, concatenate, rows, size, soft, trimmed
-from seqgan_kit.soft_text import Gaussians, Means, Relaxed, filled
-from seqgan_kit.stream import Stream
 from seqgan_kit.text import config as configs
 from seqgan_kit.text.evaluation import draw
 from seqgan_kit.text.models import build_generator
 from seqgan_kit.text.routes import Convolutions, GumbelSoftmax, Route
 from seqgan_kit.text.sources import DataConfig, Source, load
-from seqgan_kit.trainer import Turns, play
+from seqgan_kit.tokens import sampling
+from seqgan_kit.tokens import soft as soft_text
+from seqgan_kit.tokens.soft import Gaussians, Means, Relaxed, filled
 from test_processes import train_by_two
 from test_text_models import gpt2
 
@@ -42,14 +44,14 @@ CHARACTERS = [
     "--data.tokenizer", "character", "--data.max_length", "40", "--data.too_long", "cut", "--likelihood.steps", "0",
     "--control.enabled", "false", ROUTE, "seqgan_kit.text.routes.Convolutions", f"{ROUTE}.width", "8",
     f"{ROUTE}.blocks", "1", f"{ROUTE}.noise", "4",
-    "--discriminator.network", "seqgan_kit.networks.residual_text.ResidualCritic",
+    "--discriminator.network", "seqgan_kit.networks.text.residual_text.ResidualCritic",
     "--discriminator.network.length", "41", "--discriminator.network.width", "8",
-    "--discriminator.network.blocks", "1", "--discriminator.objective", "seqgan_kit.objectives.wasserstein",
+    "--discriminator.network.blocks", "1", "--discriminator.objective", "seqgan_kit.algorithms.objectives.wasserstein",
 ]  # fmt: skip
 ROUTES = {
     "relgan": [ROUTE, GUMBEL, f"{ROUTE}.straight_through", "true", "--discriminator.objective",
-               "seqgan_kit.objectives.relativistic"],
-    "textgan": [ROUTE, GUMBEL, f"{ROUTE}.matching", "seqgan_kit.soft_text.Gaussians"],
+               "seqgan_kit.algorithms.objectives.relativistic"],
+    "textgan": [ROUTE, GUMBEL, f"{ROUTE}.matching", "seqgan_kit.tokens.soft.Gaussians"],
     "wgan_gp": CHARACTERS,
 }  # fmt: skip
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from seqgan_kit.engine.stream import Stream
 from seqgan_kit.errors import UserError
 from seqgan_kit.samples import Images, Tokens
-from seqgan_kit.stream import Stream
 
 
 def numbers(count: int) -> Images:

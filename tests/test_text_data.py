@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from seqgan_kit.errors import UserError
-from seqgan_kit.text.data import Corpus, encode, read_sentences, read_token_ids, split, to_tokens
-from seqgan_kit.text.tokenizers import token_id_tokenizer, train_tokenizer
+from seqgan_kit.language.data import Corpus, encode, read_sentences, read_token_ids, split, to_tokens
+from seqgan_kit.language.tokenizers import token_id_tokenizer, train_tokenizer
 
 DATA = os.environ.get("SEQGAN_KIT_DATA")
 needs_data = pytest.mark.skipif(DATA is None, reason="SEQGAN_KIT_DATA does not name the folder of real data")

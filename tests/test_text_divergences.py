@@ -11,8 +11,8 @@ import pytest
 import torch
 from scipy.spatial.distance import jensenshannon
 
-from seqgan_kit.text.mauve import frontier_area, k_means, mauve
-from seqgan_kit.text.metrics import References, jensen_shannon, new_sentences, ngrams, novelty
+from seqgan_kit.language.mauve import frontier_area, k_means, mauve
+from seqgan_kit.language.metrics import References, jensen_shannon, new_sentences, ngrams, novelty
 
 DISJOINT = 5 * 120 * 24 / 3628800  # of the frontier ((1 - w)^5, w^5): 5 B(6, 5)
 

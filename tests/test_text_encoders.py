@@ -48,7 +48,7 @@ from seqgan_kit.images.encoders import (
     load_encoder,
     save_encoder,
 )
-from seqgan_kit.networks.joint_embedding import JointEmbedding, JointEmbeddingConfig
+from seqgan_kit.networks.pictures.joint_embedding import JointEmbedding, JointEmbeddingConfig
 
 CAPTIONS = [
     "a red circle above a blue star",

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu  # type: ignore[import-untyped]
 
-from seqgan_kit.text.metrics import References, bleu, distinct, self_bleu
+from seqgan_kit.language.metrics import References, bleu, distinct, self_bleu
 
 Corpus = list[list[str]]
 ORDERS = (1, 2, 3, 4, 5)

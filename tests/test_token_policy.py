@@ -13,20 +13,21 @@ from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from replies import END, LENGTH, REPLIES, VOCABULARY, WORTH, far_from_uniform, running, shown, stepped, texts, total
-from seqgan_kit import credit as credits
-from seqgan_kit import estimators, token_credit
-from seqgan_kit.engine import Engine
+from seqgan_kit.algorithms import credit as credits
+from seqgan_kit.algorithms import estimators
+from seqgan_kit.engine.engine import Engine
+from seqgan_kit.engine.learning import OptimizerConfig
+from seqgan_kit.engine.stream import Stream
 from seqgan_kit.errors import UserError
-from seqgan_kit.learning import OptimizerConfig
-from seqgan_kit.networks.language_models import LanguageModel
-from seqgan_kit.networks.seq2seq import Seq2SeqConfig, Seq2SeqGenerator
-from seqgan_kit.networks.value_head import ValueHead
-from seqgan_kit.rewards import Reward
+from seqgan_kit.game.rewards import Reward
+from seqgan_kit.game.trainer import Turns, play
+from seqgan_kit.networks.text.language_models import LanguageModel
+from seqgan_kit.networks.text.seq2seq import Seq2SeqConfig, Seq2SeqGenerator
+from seqgan_kit.networks.text.value_head import ValueHead
 from seqgan_kit.samples import Tokens, last, size
-from seqgan_kit.stream import Stream
-from seqgan_kit.token_credit import MonteCarlo, Prefixes, Terminal
-from seqgan_kit.token_policy import Anchor, Critic, TokenPolicy, likelihood_loss
-from seqgan_kit.trainer import Turns, play
+from seqgan_kit.tokens import credit as token_credit
+from seqgan_kit.tokens.credit import MonteCarlo, Prefixes, Terminal
+from seqgan_kit.tokens.policy import Anchor, Critic, TokenPolicy, likelihood_loss
 from test_learning import Silent
 
 ROWS = size(REPLIES)

@@ -10,8 +10,8 @@ import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from seqgan_kit.errors import UserError
-from seqgan_kit.text.data import read_sentences
-from seqgan_kit.text.tokenizers import Kind, token_id_tokenizer, train_sentencepiece, train_tokenizer
+from seqgan_kit.language.data import read_sentences
+from seqgan_kit.language.tokenizers import Kind, token_id_tokenizer, train_sentencepiece, train_tokenizer
 
 DATA = os.environ.get("SEQGAN_KIT_DATA")
 needs_data = pytest.mark.skipif(DATA is None, reason="SEQGAN_KIT_DATA does not name the folder of real data")

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, distributions, nn
 from torch.func import functional_call
 
-from seqgan_kit import trust_region
-from seqgan_kit.engine import Engine
+from seqgan_kit.algorithms import trust_region
+from seqgan_kit.algorithms.trust_region import Accepted
+from seqgan_kit.engine.engine import Engine
 from seqgan_kit.imitation.improvement import TRPO, Experience
-from seqgan_kit.networks.actions import Choices, Continuous
-from seqgan_kit.networks.actor import Actor, ActorConfig
-from seqgan_kit.trust_region import Accepted
+from seqgan_kit.networks.policies.actions import Choices, Continuous
+from seqgan_kit.networks.policies.actor import Actor, ActorConfig
 
 NAN = math.nan
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seqgan_kit.networks.upsampling import SMALL, Doubled, Transposed
+from seqgan_kit.networks.pictures.upsampling import SMALL, Doubled, Transposed
 
 
 def usual(layer: Doubled | Transposed, x: Tensor) -> Tensor:

@@ -18,15 +18,15 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seqgan_kit.engine import Engine, RunConfig
+from seqgan_kit.engine.engine import Engine, RunConfig
+from seqgan_kit.engine.learning import Learner, OptimizerConfig
 from seqgan_kit.images import train as images
 from seqgan_kit.images.config import AdversarialConfig, DiscriminatorConfig, GeneratorConfig, ImagesConfig
 from seqgan_kit.images.data import PictureBatches
 from seqgan_kit.images.evaluation import make
 from seqgan_kit.images.game import Game
-from seqgan_kit.learning import Learner, OptimizerConfig
-from seqgan_kit.networks.picture_discriminator import PictureDiscriminator
-from seqgan_kit.networks.picture_generator import PictureConfig, PictureGenerator
+from seqgan_kit.networks.pictures.discriminator import PictureDiscriminator
+from seqgan_kit.networks.pictures.generator import PictureConfig, PictureGenerator
 from seqgan_kit.networks.synchronised import synchronised
 from seqgan_kit.samples import Images, map_tensors
 

@@ -16,17 +16,17 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from seqgan_kit import objectives
-from seqgan_kit.engine import Engine, RunConfig
+from seqgan_kit.algorithms import objectives
+from seqgan_kit.engine.engine import Engine, RunConfig
+from seqgan_kit.engine.learning import OptimizerConfig
 from seqgan_kit.imitation import train as imitation
 from seqgan_kit.imitation.config import ImitationConfig
 from seqgan_kit.imitation.environments import EnvironmentConfig, build
 from seqgan_kit.imitation.improvement import PPO, TRPO, Improvement
 from seqgan_kit.imitation.policy import EnvironmentPolicy
-from seqgan_kit.learning import OptimizerConfig
-from seqgan_kit.networks.actions import Choices, from_space
-from seqgan_kit.networks.actor import Actor, ActorConfig, Valuer
-from seqgan_kit.networks.normaliser import Normaliser
+from seqgan_kit.networks.policies.actions import Choices, from_space
+from seqgan_kit.networks.policies.actor import Actor, ActorConfig, Valuer
+from seqgan_kit.networks.policies.normaliser import Normaliser
 from seqgan_kit.samples import Transitions, rows
 
 COPIES, STEPS = 8, 40

@@ -19,18 +19,18 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from seqgan_kit import objectives
-from seqgan_kit.engine import Engine, RunConfig
-from seqgan_kit.learning import Learner, OptimizerConfig
-from seqgan_kit.networks.class_head import ClassHead
-from seqgan_kit.networks.cnn import TextCNN
-from seqgan_kit.networks.lstm import LSTMConfig, LSTMGenerator
-from seqgan_kit.players import Discriminator
+from seqgan_kit.algorithms import objectives
+from seqgan_kit.engine.engine import Engine, RunConfig
+from seqgan_kit.engine.learning import Learner, OptimizerConfig
+from seqgan_kit.game.players import Discriminator
+from seqgan_kit.networks.text.class_head import ClassHead
+from seqgan_kit.networks.text.cnn import TextCNN
+from seqgan_kit.networks.text.lstm import LSTMConfig, LSTMGenerator
 from seqgan_kit.samples import LabelledTokens, Tokens, rows
 from seqgan_kit.text import train as text
-from seqgan_kit.token_credit import Credit, LikelihoodRatio, SampleReward
-from seqgan_kit.token_discriminator import call
-from seqgan_kit.token_policy import TokenPolicy, likelihood_loss
+from seqgan_kit.tokens.credit import Credit, LikelihoodRatio, SampleReward
+from seqgan_kit.tokens.discriminator import call
+from seqgan_kit.tokens.policy import TokenPolicy, likelihood_loss
 
 VOCABULARY, TIME, ROWS, END, CLASSES = 7, 5, 8, 6, 3
 

@@ -21,23 +21,23 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel
 
-from seqgan_kit import credit, estimators, objectives
+from seqgan_kit.algorithms import credit, estimators, objectives
 from seqgan_kit.dialogue import train as dialogue
 from seqgan_kit.dialogue.discriminator import compare
 from seqgan_kit.dialogue.template import Told, to_replies
-from seqgan_kit.engine import Engine, RunConfig
-from seqgan_kit.learning import Learner, OptimizerConfig
-from seqgan_kit.networks.hierarchical import HierarchicalDiscriminator
-from seqgan_kit.networks.judge import Judge
-from seqgan_kit.networks.language_models import LanguageModel
-from seqgan_kit.networks.reply_encoder import ReplyEncoder
-from seqgan_kit.networks.seq2seq import Seq2SeqConfig, Seq2SeqGenerator
-from seqgan_kit.networks.value_head import ValueHead
-from seqgan_kit.players import Discriminator
+from seqgan_kit.engine.engine import Engine, RunConfig
+from seqgan_kit.engine.learning import Learner, OptimizerConfig
+from seqgan_kit.game.players import Discriminator
+from seqgan_kit.networks.text.hierarchical import HierarchicalDiscriminator
+from seqgan_kit.networks.text.judge import Judge
+from seqgan_kit.networks.text.language_models import LanguageModel
+from seqgan_kit.networks.text.reply_encoder import ReplyEncoder
+from seqgan_kit.networks.text.seq2seq import Seq2SeqConfig, Seq2SeqGenerator
+from seqgan_kit.networks.text.value_head import ValueHead
 from seqgan_kit.samples import Replies, rows, trimmed
-from seqgan_kit.token_credit import Prefixes
-from seqgan_kit.token_discriminator import call
-from seqgan_kit.token_policy import Anchor, Critic, TokenPolicy, likelihood_loss
+from seqgan_kit.tokens.credit import Prefixes
+from seqgan_kit.tokens.discriminator import call
+from seqgan_kit.tokens.policy import Anchor, Critic, TokenPolicy, likelihood_loss
 from tiny_models import BERT, model
 
 VOCABULARY, END, LENGTH, ROWS, REPEATS = 9, 1, 5, 8, 2

@@ -82,8 +82,8 @@ def chat(run: Path, options: Namespace, _: Read) -> None:
     import torch
 
     from seqgan_kit.dialogue.chat import Chat, pieces
-    from seqgan_kit.sampling import stream, under
-    from seqgan_kit.text.data import unknown_words
+    from seqgan_kit.language.data import unknown_words
+    from seqgan_kit.tokens.sampling import stream, under
 
     network, template, length = _load(run)
     torch.manual_seed(options.seed)
@@ -116,9 +116,9 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
     from seqgan_kit.dialogue.evaluation import Evaluation, check_evaluators
     from seqgan_kit.dialogue.models import load_generator
     from seqgan_kit.dialogue.sources import load
-    from seqgan_kit.provenance import check_data, write_json
+    from seqgan_kit.engine.provenance import check_data, write_json
+    from seqgan_kit.language.pretrained import limits_of, tokenizer_of
     from seqgan_kit.samples import size
-    from seqgan_kit.text.pretrained import limits_of, tokenizer_of
 
     network, model = load_generator(run), config.generator.model
     if model is not None:  # the run has its own copy of what it began with
@@ -162,13 +162,13 @@ def _check(options: Namespace) -> None:
 
 def _asked(options: Namespace) -> list[Messages]:
     """The histories of --text and --file."""
-    from seqgan_kit.text.data import checked
+    from seqgan_kit.language.data import checked
 
     texts = [checked(text, "--text").strip() for text in options.text]
     asked: list[Messages] = [[{"role": "user", "content": text}] for text in texts]
     if options.file is not None:
         from seqgan_kit.dialogue.conversations import read_conversations
-        from seqgan_kit.text.data import read_sentences
+        from seqgan_kit.language.data import read_sentences
 
         if options.file.suffix in (".jsonl", ".ndjson", ".parquet"):
             for one in read_conversations(options.file, replied=False):
@@ -183,7 +183,7 @@ def _asked(options: Namespace) -> list[Messages]:
 
 
 def _tell_unknown(template: Template, asked: Sequence[Messages]) -> None:
-    from seqgan_kit.text.data import unknown_words
+    from seqgan_kit.language.data import unknown_words
 
     words = unknown_words(template.tokenizer, (message["content"] for one in asked for message in one))
     if words:
@@ -201,7 +201,7 @@ def _load(run: Path) -> tuple[Any, Template, int]:
 
 def _drawn(network: Any, template: Template, length: int, messages: Messages, options: Namespace) -> list[str]:
     from seqgan_kit.samples import repeated
-    from seqgan_kit.sampling import sample, under
+    from seqgan_kit.tokens.sampling import sample, under
 
     given = repeated(template.ask([messages]), options.count)
     drawing = (options.temperature, options.top_k, options.top_p)
@@ -212,8 +212,8 @@ def _decoded(
     network: Any, template: Template, length: int, messages: Messages, options: Namespace, backward: Backward | None
 ) -> list[str]:
     """What a beam search finds, the best first; with a backward model, the best by mutual information."""
-    from seqgan_kit.decoding import beam_search, mutual_information, rerank
-    from seqgan_kit.sampling import under
+    from seqgan_kit.tokens.decoding import beam_search, mutual_information, rerank
+    from seqgan_kit.tokens.sampling import under
 
     drawn = under(network, template.ask([messages]))
     beams = beam_search(drawn, 1, length, template.end, width=options.beams, sibling=options.sibling)

@@ -8,15 +8,17 @@ from typing import Any
 
 from torch import nn
 
-from seqgan_kit import credit as credits
-from seqgan_kit import estimators, objectives
+from seqgan_kit.algorithms import credit as credits
+from seqgan_kit.algorithms import estimators, objectives
 from seqgan_kit.dialogue.evaluators import EvaluatorConfig
 from seqgan_kit.dialogue.sources import DataConfig
-from seqgan_kit.engine import RunConfig
-from seqgan_kit.learning import OptimizerConfig
-from seqgan_kit.networks.hierarchical import HierarchicalDiscriminator
-from seqgan_kit.players import Baseline, Estimator
-from seqgan_kit.rewards import Reward
+from seqgan_kit.engine.engine import RunConfig
+from seqgan_kit.engine.learning import OptimizerConfig
+from seqgan_kit.game.players import Baseline, Estimator
+from seqgan_kit.game.rewards import Reward
+from seqgan_kit.game.trainer import Turns
+from seqgan_kit.language.pretrained import is_own
+from seqgan_kit.networks.text.hierarchical import HierarchicalDiscriminator
 from seqgan_kit.text.config import (
     RATES,
     ControlConfig,
@@ -25,9 +27,7 @@ from seqgan_kit.text.config import (
     learning_rates,
     open_rates,
 )
-from seqgan_kit.text.pretrained import is_own
-from seqgan_kit.token_credit import Credit, Prefixes
-from seqgan_kit.trainer import Turns
+from seqgan_kit.tokens.credit import Credit, Prefixes
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class AdversarialConfig:
         optimizer: the generator's in this phase; lr null is 0.001 for an LSTM, 0.0002 for a Hugging Face model that
             begins anew and for adapters, 0.00002 for a pretrained one.
         credit: class that turns the discriminator's judgement into each token's reward, built with (network, length,
-            end): seqgan_kit.token_credit.Prefixes (REGS), MonteCarlo, or Terminal.
+            end): seqgan_kit.tokens.credit.Prefixes (REGS), MonteCarlo, or Terminal.
         baseline: function of (credit, mask); with several replies to a history, leave_one_out compares these only.
         critic: a learned baseline beside it.
         estimator: function of (log_probs, old_log_probs, credit, mask).

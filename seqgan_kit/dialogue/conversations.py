@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from seqgan_kit.errors import UserError
-from seqgan_kit.text.data import HALF_PAIR, Record, csv_records, json_records, listed, names_there, read_text, short
+from seqgan_kit.language.data import HALF_PAIR, Record, csv_records, json_records, listed, names_there, read_text, short
 from seqgan_kit.worlds.dialogues import ASSISTANT, USER, Message
 
 SYSTEM = "system"

@@ -8,9 +8,9 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from seqgan_kit.players import Comparison
+from seqgan_kit.game.players import Comparison
 from seqgan_kit.samples import Replies, size
-from seqgan_kit.token_discriminator import judged
+from seqgan_kit.tokens.discriminator import judged
 
 
 def compare(

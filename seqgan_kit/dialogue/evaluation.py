@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from seqgan_kit import sampling
 from seqgan_kit.dialogue import evaluators, metrics
 from seqgan_kit.dialogue.evaluators import EvaluatorConfig
+from seqgan_kit.engine.learning import Metrics
 from seqgan_kit.errors import UserError
-from seqgan_kit.learning import Metrics
-from seqgan_kit.networks.language_models import LanguageModel
-from seqgan_kit.networks.seq2seq import Seq2SeqGenerator
+from seqgan_kit.language.metrics import distinct
+from seqgan_kit.networks.text.language_models import LanguageModel
+from seqgan_kit.networks.text.seq2seq import Seq2SeqGenerator
 from seqgan_kit.samples import Replies, concatenate, map_tensors, rows, size, to, trimmed
-from seqgan_kit.text.metrics import distinct
+from seqgan_kit.tokens import sampling
 from seqgan_kit.worlds.dialogues import Message, right
 
 if TYPE_CHECKING:

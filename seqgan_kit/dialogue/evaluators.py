@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seqgan_kit.networks.hierarchical import HierarchicalDiscriminator
+from seqgan_kit.networks.text.hierarchical import HierarchicalDiscriminator
 from seqgan_kit.samples import Replies, concatenate, rows, size, trimmed
-from seqgan_kit.token_discriminator import call
+from seqgan_kit.tokens.discriminator import call
 
 CHUNK = 256  # replies judged at a time
 

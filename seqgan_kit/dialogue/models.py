@@ -13,13 +13,13 @@ from transformers import AutoTokenizer
 from seqgan_kit.dialogue.config import DiscriminatorConfig, GeneratorConfig
 from seqgan_kit.dialogue.sources import Source
 from seqgan_kit.dialogue.template import Template
-from seqgan_kit.networks.judge import Judge
-from seqgan_kit.networks.language_models import LanguageModel
-from seqgan_kit.networks.seq2seq import Seq2SeqConfig, Seq2SeqGenerator
-from seqgan_kit.provenance import write_json
+from seqgan_kit.engine.provenance import write_json
+from seqgan_kit.language import pretrained
+from seqgan_kit.networks.text.judge import Judge
+from seqgan_kit.networks.text.language_models import LanguageModel
+from seqgan_kit.networks.text.seq2seq import Seq2SeqConfig, Seq2SeqGenerator
 from seqgan_kit.samples import rows
-from seqgan_kit.text import pretrained
-from seqgan_kit.token_discriminator import check_judged
+from seqgan_kit.tokens.discriminator import check_judged
 
 SETTINGS = "dialogue.json"
 EXAMPLES = 200  # histories on which a chat template is tried

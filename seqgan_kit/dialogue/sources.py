@@ -14,11 +14,11 @@ from transformers import PreTrainedTokenizerBase
 
 from seqgan_kit.dialogue.conversations import Conversation, Exchange, exchanges, read_conversations
 from seqgan_kit.dialogue.template import Template, Told, end_of, plain_ids, to_replies
+from seqgan_kit.engine.provenance import fingerprint
 from seqgan_kit.errors import UserError
-from seqgan_kit.provenance import fingerprint
+from seqgan_kit.language.data import TooLong, split, told_unknown
+from seqgan_kit.language.tokenizers import Kind, train_tokenizer
 from seqgan_kit.samples import Replies, Tokens
-from seqgan_kit.text.data import TooLong, split, told_unknown
-from seqgan_kit.text.tokenizers import Kind, train_tokenizer
 from seqgan_kit.worlds.dialogues import ASSISTANT, USER, dialogue
 from seqgan_kit.worlds.shapes import MOST, Scene, draw_scene
 

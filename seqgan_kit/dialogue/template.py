@@ -17,8 +17,8 @@ from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 from seqgan_kit.dialogue.conversations import SYSTEM
 from seqgan_kit.errors import UserError
+from seqgan_kit.language.data import to_tokens
 from seqgan_kit.samples import Replies, Tokens
-from seqgan_kit.text.data import to_tokens
 from seqgan_kit.worlds.dialogues import Message
 
 HISTORY = "the history"

@@ -11,8 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from seqgan_kit import credit as credits
-from seqgan_kit.decoding import beam_search
+from seqgan_kit.algorithms import credit as credits
 from seqgan_kit.dialogue.config import DialogueConfig
 from seqgan_kit.dialogue.discriminator import compare
 from seqgan_kit.dialogue.evaluation import Evaluation, Generator, check_evaluators, table_of_replies
@@ -23,19 +22,19 @@ from seqgan_kit.dialogue.models import (
     width_of,
 )
 from seqgan_kit.dialogue.sources import Source, load
-from seqgan_kit.engine import Engine
+from seqgan_kit.engine.engine import Engine
+from seqgan_kit.engine.learning import Learner, Metrics
+from seqgan_kit.engine.provenance import config_yaml
+from seqgan_kit.engine.stream import Stream
 from seqgan_kit.errors import UserError
-from seqgan_kit.learning import Learner, Metrics
-from seqgan_kit.networks.judge import Judge
-from seqgan_kit.networks.value_head import ValueHead
-from seqgan_kit.players import Discriminator
-from seqgan_kit.provenance import config_yaml
+from seqgan_kit.game.players import Discriminator
+from seqgan_kit.game.trainer import Hook, Turns, fit, play
+from seqgan_kit.language.pretrained import limits_of, tokenizer_of
+from seqgan_kit.networks.text.judge import Judge
+from seqgan_kit.networks.text.value_head import ValueHead
 from seqgan_kit.report import write_report
 from seqgan_kit.samples import Replies, Tokens, concatenate, rows, size
-from seqgan_kit.sampling import under
-from seqgan_kit.stream import Stream
 from seqgan_kit.text.config import rates_told, settled
-from seqgan_kit.text.pretrained import limits_of, tokenizer_of
 from seqgan_kit.text.train import (
     ADVERSARIAL,
     CONTROL,
@@ -46,10 +45,11 @@ from seqgan_kit.text.train import (
     steps_in_the_same_time,
     warm_up_steps,
 )
-from seqgan_kit.token_credit import Prefixes
-from seqgan_kit.token_discriminator import call, prefixes_at_once
-from seqgan_kit.token_policy import Anchor, Critic, TokenPolicy, likelihood_loss
-from seqgan_kit.trainer import Hook, Turns, fit, play
+from seqgan_kit.tokens.credit import Prefixes
+from seqgan_kit.tokens.decoding import beam_search
+from seqgan_kit.tokens.discriminator import call, prefixes_at_once
+from seqgan_kit.tokens.policy import Anchor, Critic, TokenPolicy, likelihood_loss
+from seqgan_kit.tokens.sampling import under
 
 
 def train(config: DialogueConfig, config_text: str = "", resume: bool = False) -> Path:

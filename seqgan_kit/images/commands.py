@@ -114,8 +114,8 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
     _check_seed(asked.evaluation.seed)
     from accelerate.utils import set_seed
 
-    from seqgan_kit.networks.picture_generator import StackedGenerator
-    from seqgan_kit.provenance import write_json
+    from seqgan_kit.engine.provenance import write_json
+    from seqgan_kit.networks.pictures.generator import StackedGenerator
 
     network = _load_model(run)
     stacked = isinstance(network, StackedGenerator)
@@ -171,13 +171,13 @@ def summarise(run: Path) -> None:
 
 def _captions(options: Namespace, conditional: bool) -> list[str]:
     """With single spaces, those of the command line first. A run without captions makes pictures of none, too."""
-    from seqgan_kit.text.data import checked
+    from seqgan_kit.language.data import checked
 
     found = [" ".join(checked(text, "--text").split()) for text in options.text]
     if "" in found:
         raise UserError('sample --text "": give a caption with a word in it')
     if options.file is not None:
-        from seqgan_kit.text.data import read_text
+        from seqgan_kit.language.data import read_text
 
         lines = [" ".join(line.split()) for line in read_text(options.file).split("\n")]
         if not any(lines):
@@ -209,7 +209,7 @@ def _free(folder: Path, name: str) -> Path:
 
 
 def _count(options: Namespace, network: Any) -> int:
-    from seqgan_kit.networks.picture_generator import StackedGenerator
+    from seqgan_kit.networks.pictures.generator import StackedGenerator
 
     count = int((COUNT if options.like is None else 1) if options.count is None else options.count)
     if count < 1:
@@ -230,7 +230,7 @@ def _check_seed(seed: int) -> None:
 
 def _load_model(run: Path) -> Any:
     """The generator of RUN/model, for inference."""
-    from seqgan_kit.networks.picture_generator import PictureGenerator, StackedGenerator
+    from seqgan_kit.networks.pictures.generator import PictureGenerator, StackedGenerator
 
     folder, advice = run / "model", f"resume {run} to write it anew"
     if not (folder / "config.json").is_file():
@@ -271,8 +271,8 @@ def _style(run: Path, picture: Path, network: Any) -> Tensor:
     from seqgan_kit.images.data import unit
     from seqgan_kit.images.decoding import decode
     from seqgan_kit.images.folders import Record
-    from seqgan_kit.networks.picture_generator import StackedGenerator
-    from seqgan_kit.networks.picture_style import StyleEncoder
+    from seqgan_kit.networks.pictures.generator import StackedGenerator
+    from seqgan_kit.networks.pictures.style import StyleEncoder
 
     folder = run / "model" / "style"
     if not (folder / "config.json").is_file():

@@ -8,16 +8,16 @@ from typing import Literal
 
 from torch import nn
 
-from seqgan_kit import objectives
-from seqgan_kit.engine import RunConfig
+from seqgan_kit.algorithms import objectives
+from seqgan_kit.engine.engine import RunConfig
+from seqgan_kit.engine.learning import OptimizerConfig
+from seqgan_kit.game.rewards import PictureReward
+from seqgan_kit.game.trainer import Turns
 from seqgan_kit.images.augmentation import Kind
 from seqgan_kit.images.sources import DataConfig
 from seqgan_kit.images.text import JointConfig, TextConfig
-from seqgan_kit.learning import OptimizerConfig
-from seqgan_kit.networks.picture_discriminator import PictureDiscriminator
-from seqgan_kit.networks.picture_layers import Norm
-from seqgan_kit.rewards import PictureReward
-from seqgan_kit.trainer import Turns
+from seqgan_kit.networks.pictures.discriminator import PictureDiscriminator
+from seqgan_kit.networks.pictures.layers import Norm
 
 
 def _adam() -> OptimizerConfig:

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from seqgan_kit.engine.stream import Order
 from seqgan_kit.errors import UserError
 from seqgan_kit.samples import Images
-from seqgan_kit.stream import Order
 
 Ints = NDArray[np.int64]
 POOL = 512  # captions that near ones are taken from

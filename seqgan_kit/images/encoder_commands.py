@@ -31,10 +31,10 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
     seed = config.evaluation.seed if options.seed is None else options.seed
     if samples < 2:
         raise UserError("evaluate: --samples must be at least 2")
+    from seqgan_kit.engine.provenance import write_json
     from seqgan_kit.images import train_encoder
     from seqgan_kit.images.encoders import Joint
     from seqgan_kit.images.sources import load
-    from seqgan_kit.provenance import write_json
 
     network = Joint(run / "model").model
     source = load(config.data, config.data.kept(config.data.side), config.run.seed)

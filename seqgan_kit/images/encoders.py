@@ -22,10 +22,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from seqgan_kit.engine.provenance import write_json
 from seqgan_kit.errors import UserError
-from seqgan_kit.networks.joint_embedding import JointEmbedding, plain
-from seqgan_kit.provenance import write_json
-from seqgan_kit.text.encoders import (
+from seqgan_kit.language.encoders import (
     AGAIN,
     KIND,
     STANDARDISER,
@@ -38,6 +37,7 @@ from seqgan_kit.text.encoders import (
     model_folder,
     read_json,
 )
+from seqgan_kit.networks.pictures.joint_embedding import JointEmbedding, plain
 
 Order = Literal["none", "clauses", "pairs"]
 

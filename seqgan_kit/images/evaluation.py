@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seqgan_kit import distances
+from seqgan_kit.algorithms import distances
+from seqgan_kit.engine.learning import Metrics
 from seqgan_kit.images import metrics
 from seqgan_kit.images.config import ImagesConfig
 from seqgan_kit.images.data import Captioned, Ints, centred
@@ -28,8 +29,7 @@ from seqgan_kit.images.features import (
 from seqgan_kit.images.grids import to_bytes
 from seqgan_kit.images.sources import Source
 from seqgan_kit.images.text import OTHERS, matches
-from seqgan_kit.learning import Metrics
-from seqgan_kit.networks.joint_embedding import JointEmbedding
+from seqgan_kit.networks.pictures.joint_embedding import JointEmbedding
 from seqgan_kit.worlds.pictures import caption_scores
 
 CHUNK = 100  # pictures made at a time

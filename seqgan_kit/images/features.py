@@ -27,9 +27,9 @@ from transformers import (
     PreTrainedModel,
 )
 
-from seqgan_kit.distances import Moments
+from seqgan_kit.algorithms.distances import Moments
 from seqgan_kit.errors import UserError
-from seqgan_kit.networks.picture_features import PictureFeatures, PictureFeaturesConfig
+from seqgan_kit.networks.pictures.features import PictureFeatures, PictureFeaturesConfig
 
 CHUNK = 256  # pictures that are floats at a time
 BATCH = 64  # rows of an update of `learn`

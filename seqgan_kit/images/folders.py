@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from seqgan_kit.errors import UserError
-from seqgan_kit.text.data import HALF_PAIR, read_text
+from seqgan_kit.language.data import HALF_PAIR, read_text
 
 Box = tuple[float, float, float, float]
 

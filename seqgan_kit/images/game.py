@@ -9,18 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seqgan_kit import objectives
-from seqgan_kit.engine import Engine
+from seqgan_kit.algorithms import objectives
+from seqgan_kit.algorithms.objectives import Objective
+from seqgan_kit.engine.engine import Engine
+from seqgan_kit.engine.learning import Metrics, OptimizerConfig
+from seqgan_kit.game.players import Comparison, Differentiable, Discriminator
+from seqgan_kit.game.replay import Replay
+from seqgan_kit.game.trainer import Hook
 from seqgan_kit.images.augmentation import augmented
 from seqgan_kit.images.config import AdversarialConfig, DiscriminatorConfig, GeneratorConfig
-from seqgan_kit.learning import Metrics, OptimizerConfig
 from seqgan_kit.networks.average import Averaged
 from seqgan_kit.networks.synchronised import synchronised
-from seqgan_kit.objectives import Objective
-from seqgan_kit.players import Comparison, Differentiable, Discriminator
-from seqgan_kit.replay import Replay
 from seqgan_kit.samples import Images, map_tensors, rows, size
-from seqgan_kit.trainer import Hook
 
 Module = Callable[..., Sequence[Sequence[Tensor]]]
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from seqgan_kit.distances import CHUNK, check_rows, check_widths, matrix, two
+from seqgan_kit.algorithms.distances import CHUNK, check_rows, check_widths, matrix, two
 
 TIE = 1e-9  # cosines that differ by less are equal: the rounding of a sum depends on where the row stands
 

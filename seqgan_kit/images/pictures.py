@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from seqgan_kit.engine.provenance import write_json
 from seqgan_kit.images.data import Captioned, Ints, centred
 from seqgan_kit.images.encoders import TextEncoder, embed
 from seqgan_kit.images.evaluation import make
 from seqgan_kit.images.grids import save_grid
 from seqgan_kit.images.metrics import nearest
 from seqgan_kit.images.sources import Source
-from seqgan_kit.provenance import write_json
 
 ROWS, STEPS = 4, 8  # of an interpolation and of a walk
 NEIGHBOURS, COMPARED = 8, 200  # rows that are shown, and pictures that the medians are over

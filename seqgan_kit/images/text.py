@@ -10,12 +10,13 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from seqgan_kit.engine.learning import OptimizerConfig
 from seqgan_kit.errors import UserError
 from seqgan_kit.images import metrics
 from seqgan_kit.images.data import Captioned, PictureBatches, centred, unit
 from seqgan_kit.images.encoders import HuggingFaceEncoder, Joint, Order, TextEncoder, Words
-from seqgan_kit.learning import OptimizerConfig
-from seqgan_kit.networks.joint_embedding import (
+from seqgan_kit.language.encoders import Pooling
+from seqgan_kit.networks.pictures.joint_embedding import (
     PAPER_ALPHABET,
     JointEmbedding,
     JointEmbeddingConfig,
@@ -24,7 +25,6 @@ from seqgan_kit.networks.joint_embedding import (
     structured_joint_embedding,
 )
 from seqgan_kit.samples import Images
-from seqgan_kit.text.encoders import Pooling
 
 OTHERS = 99  # captions beside a picture's own, for R-precision
 

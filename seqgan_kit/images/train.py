@@ -13,8 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seqgan_kit.engine import Engine
+from seqgan_kit.engine.engine import Engine
+from seqgan_kit.engine.learning import Metrics
+from seqgan_kit.engine.provenance import config_yaml, write_json
 from seqgan_kit.errors import UserError
+from seqgan_kit.game.rewards import evaluate_pictures
+from seqgan_kit.game.trainer import Hook, fit, play
 from seqgan_kit.images.config import ImagesConfig
 from seqgan_kit.images.data import Captioned, PictureBatches, shrunk
 from seqgan_kit.images.encoders import Joint, Standardised, Standardiser, TextEncoder, embed, save_encoder
@@ -25,15 +29,11 @@ from seqgan_kit.images.grids import save_grid
 from seqgan_kit.images.pictures import draw_all
 from seqgan_kit.images.sources import Source, load
 from seqgan_kit.images.text import encoder_of, joint_batches, joint_loss, joint_network, matches, real_pictures
-from seqgan_kit.learning import Metrics
-from seqgan_kit.networks.joint_embedding import SHORTEST, JointEmbedding
-from seqgan_kit.networks.picture_generator import PictureConfig, PictureGenerator, StackedGenerator, doublings
-from seqgan_kit.networks.picture_style import StyleConfig, StyleEncoder
-from seqgan_kit.provenance import config_yaml, write_json
+from seqgan_kit.networks.pictures.generator import PictureConfig, PictureGenerator, StackedGenerator, doublings
+from seqgan_kit.networks.pictures.joint_embedding import SHORTEST, JointEmbedding
+from seqgan_kit.networks.pictures.style import StyleConfig, StyleEncoder
 from seqgan_kit.report import write_report
-from seqgan_kit.rewards import evaluate_pictures
 from seqgan_kit.samples import Images
-from seqgan_kit.trainer import Hook, fit, play
 
 TEXT, MATCHING, ADVERSARIAL = "text_encoder", "matching", "adversarial"
 SECOND_MATCHING, SECOND, STYLE = "second_matching", "second_stage", "style"

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import torch
 
-from seqgan_kit.engine import Engine, RunConfig
+from seqgan_kit.engine.engine import Engine, RunConfig
+from seqgan_kit.engine.learning import Metrics
+from seqgan_kit.engine.provenance import config_yaml
 from seqgan_kit.errors import UserError
+from seqgan_kit.game.trainer import Hook, fit
 from seqgan_kit.images import metrics
 from seqgan_kit.images.data import Captioned
 from seqgan_kit.images.sources import DataConfig, Source, load
 from seqgan_kit.images.text import JointConfig, joint_batches, joint_loss, joint_network, matches, real_pictures
-from seqgan_kit.learning import Metrics
-from seqgan_kit.networks.joint_embedding import JointEmbedding
-from seqgan_kit.provenance import config_yaml
+from seqgan_kit.networks.pictures.joint_embedding import JointEmbedding
 from seqgan_kit.report import write_report
-from seqgan_kit.trainer import Hook, fit
 
 TEXT = "text_encoder"
 

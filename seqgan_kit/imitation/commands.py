@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from seqgan_kit.imitation.config import ImitationConfig
     from seqgan_kit.imitation.demonstrations import Demonstrations
     from seqgan_kit.imitation.environments import EnvironmentConfig
-    from seqgan_kit.networks.actor import Actor
+    from seqgan_kit.networks.policies.actor import Actor
 
 Read = Callable[..., "tuple[ImitationConfig, str]"]
 """Further options -> the run's configuration with them, and its YAML."""
@@ -54,7 +54,7 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
         measured = measure(config.environment, network, kind == "greedy", options.episodes, seed)
         found |= {f"return_{kind}": measured.mean, f"return_{kind}_interval": measured.interval}
         found |= {f"episode_length_{kind}": float(measured.lengths.mean())}
-    from seqgan_kit.provenance import write_json
+    from seqgan_kit.engine.provenance import write_json
 
     cells: list[Cell | None] = [(found[f"return_{kind}"], found[f"return_{kind}_interval"]) for kind in KINDS]
     print(
@@ -254,7 +254,7 @@ def _seed(seed: int) -> None:
 
 
 def _load_model(run: Path) -> Actor:
-    from seqgan_kit.networks.actor import Actor
+    from seqgan_kit.networks.policies.actor import Actor
 
     folder = run / "model"
     if not (folder / "config.json").is_file():

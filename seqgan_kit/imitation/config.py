@@ -8,16 +8,16 @@ from typing import Literal
 
 from torch import nn
 
-from seqgan_kit import objectives
-from seqgan_kit.engine import RunConfig
+from seqgan_kit.algorithms import objectives
+from seqgan_kit.engine.engine import RunConfig
+from seqgan_kit.engine.learning import OptimizerConfig
+from seqgan_kit.game.rewards import StepReward
 from seqgan_kit.imitation.demonstrations import DemonstrationConfig
 from seqgan_kit.imitation.discriminator import Input
 from seqgan_kit.imitation.environments import EnvironmentConfig
 from seqgan_kit.imitation.improvement import PPO, Improvement
-from seqgan_kit.learning import OptimizerConfig
-from seqgan_kit.networks.layers import Activation
-from seqgan_kit.networks.transition import Layout, TransitionNetwork
-from seqgan_kit.rewards import StepReward
+from seqgan_kit.networks.policies.layers import Activation
+from seqgan_kit.networks.policies.transition import Layout, TransitionNetwork
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
-from seqgan_kit.networks.actions import Actions
-from seqgan_kit.networks.actor import is_picture
-from seqgan_kit.networks.normaliser import Normaliser
-from seqgan_kit.networks.transition import Layout
-from seqgan_kit.objectives import gradient_penalty
+from seqgan_kit.algorithms.objectives import gradient_penalty
+from seqgan_kit.networks.policies.actions import Actions
+from seqgan_kit.networks.policies.actor import is_picture
+from seqgan_kit.networks.policies.normaliser import Normaliser
+from seqgan_kit.networks.policies.transition import Layout
 from seqgan_kit.samples import Transitions, rows, size
 
 Input = Literal["state", "action", "next_state", "ended"]

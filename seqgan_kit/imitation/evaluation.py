@@ -13,7 +13,7 @@ import torch
 from seqgan_kit.errors import UserError
 from seqgan_kit.imitation.demonstrations import Episode
 from seqgan_kit.imitation.environments import BROKEN, MEND, EnvironmentConfig, line, make
-from seqgan_kit.networks.actor import Actor
+from seqgan_kit.networks.policies.actor import Actor
 
 Act = Callable[[np.ndarray, Any], tuple[np.ndarray, Any]]
 """observations (rows, ...) and what was remembered -> actions (rows, ...) and what is remembered."""

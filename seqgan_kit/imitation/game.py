@@ -8,19 +8,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seqgan_kit import objectives
-from seqgan_kit.engine import Engine
+from seqgan_kit.algorithms import objectives
+from seqgan_kit.engine.engine import Engine
 from seqgan_kit.errors import UserError
+from seqgan_kit.game.players import Discriminator
+from seqgan_kit.game.replay import Replay
 from seqgan_kit.imitation.config import DiscriminatorConfig, ImitationConfig
 from seqgan_kit.imitation.discriminator import Features, end_in_absorbing, penalty
 from seqgan_kit.imitation.environments import build
 from seqgan_kit.imitation.policy import EnvironmentPolicy
-from seqgan_kit.networks.actions import Continuous, from_space
-from seqgan_kit.networks.actor import Actor, ActorConfig, Valuer, is_picture
-from seqgan_kit.networks.normaliser import Normaliser
-from seqgan_kit.networks.transition import Layout
-from seqgan_kit.players import Discriminator
-from seqgan_kit.replay import Replay
+from seqgan_kit.networks.policies.actions import Continuous, from_space
+from seqgan_kit.networks.policies.actor import Actor, ActorConfig, Valuer, is_picture
+from seqgan_kit.networks.policies.normaliser import Normaliser
+from seqgan_kit.networks.policies.transition import Layout
 from seqgan_kit.samples import Rollout, Transitions, size, steps
 
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from seqgan_kit import credit as credits
-from seqgan_kit import estimators, trust_region
-from seqgan_kit.engine import Engine
-from seqgan_kit.learning import Learner, Metrics, OptimizerConfig, slices
-from seqgan_kit.networks.actor import Actor, ActorCritic, Valuer
+from seqgan_kit.algorithms import credit as credits
+from seqgan_kit.algorithms import estimators, trust_region
+from seqgan_kit.engine.engine import Engine
+from seqgan_kit.engine.learning import Learner, Metrics, OptimizerConfig, slices
+from seqgan_kit.networks.policies.actor import Actor, ActorCritic, Valuer
 
 
 @dataclass(frozen=True)

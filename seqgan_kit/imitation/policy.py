@@ -10,15 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seqgan_kit import credit as credits
-from seqgan_kit.engine import Engine
+from seqgan_kit.algorithms import credit as credits
+from seqgan_kit.engine.engine import Engine
+from seqgan_kit.engine.learning import Metrics
+from seqgan_kit.game.players import Score
+from seqgan_kit.game.rewards import StepReward, evaluate_steps
 from seqgan_kit.imitation.environments import Environments
 from seqgan_kit.imitation.improvement import Experience, Improvement, whiten
-from seqgan_kit.learning import Metrics
-from seqgan_kit.networks.actor import Actor, Valuer
-from seqgan_kit.networks.normaliser import Normaliser
-from seqgan_kit.players import Score
-from seqgan_kit.rewards import StepReward, evaluate_steps
+from seqgan_kit.networks.policies.actor import Actor, Valuer
+from seqgan_kit.networks.policies.normaliser import Normaliser
 from seqgan_kit.samples import Rollout, Transitions, rows
 
 

@@ -10,8 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from seqgan_kit.engine import Engine
+from seqgan_kit.engine.engine import Engine
+from seqgan_kit.engine.learning import Metrics
+from seqgan_kit.engine.provenance import config_yaml, write_json
+from seqgan_kit.engine.stream import Stream
 from seqgan_kit.errors import UserError
+from seqgan_kit.game.trainer import Hook, Turns, fit, play
 from seqgan_kit.imitation import demonstrations as demos
 from seqgan_kit.imitation import formats
 from seqgan_kit.imitation.config import ImitationConfig
@@ -21,13 +25,9 @@ from seqgan_kit.imitation.evaluation import Returns, at_random, evaluate, return
 from seqgan_kit.imitation.experts import balancing
 from seqgan_kit.imitation.game import Game, shared_batch
 from seqgan_kit.imitation.video import write_video
-from seqgan_kit.learning import Metrics
-from seqgan_kit.networks.actor import Actor
-from seqgan_kit.provenance import config_yaml, write_json
+from seqgan_kit.networks.policies.actor import Actor
 from seqgan_kit.report import write_report
 from seqgan_kit.samples import Transitions, rows, size
-from seqgan_kit.stream import Stream
-from seqgan_kit.trainer import Hook, Turns, fit, play
 
 CLONING, ADVERSARIAL, FROZEN, REINFORCEMENT = "behaviour_cloning", "adversarial", "frozen_control", "reinforcement"
 BASELINES = "baselines.json"

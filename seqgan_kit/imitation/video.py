@@ -19,7 +19,7 @@ from PIL import Image
 from seqgan_kit.errors import UserError
 from seqgan_kit.imitation.environments import EnvironmentConfig, make
 from seqgan_kit.imitation.evaluation import Act, acts
-from seqgan_kit.networks.actor import Actor
+from seqgan_kit.networks.policies.actor import Actor
 
 NAME = "video.gif"
 WIDTH, NARROW, LIMIT = 240, 120, 1_500_000  # pixels, pixels, bytes

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seqgan_kit.learning import Metrics
-from seqgan_kit.networks.cnn import TextCNN
+from seqgan_kit.engine.learning import Metrics
+from seqgan_kit.engine.stream import Stream
+from seqgan_kit.networks.text.cnn import TextCNN
 from seqgan_kit.samples import LabelledTokens, rows, size, trimmed
-from seqgan_kit.stream import Stream
 
 CHUNK = 256  # texts classified at a time
 SEED = 20_140_825  # its own: the same judge for all seeds of a run

@@ -73,7 +73,7 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
         raise UserError("evaluate: --samples must be at least 2 and --temperature above 0")
     import torch
 
-    from seqgan_kit.provenance import write_json
+    from seqgan_kit.engine.provenance import write_json
     from seqgan_kit.text.evaluation import Evaluation
     from seqgan_kit.text.models import load_generator
     from seqgan_kit.text.train import REAL
@@ -99,9 +99,9 @@ def _source(run: Path, config: TextConfig) -> Source:
 
     Raises UserError where they are other data now.
     """
-    from seqgan_kit.provenance import check_data
+    from seqgan_kit.engine.provenance import check_data
+    from seqgan_kit.language.pretrained import tokenizer_of
     from seqgan_kit.text.models import limits_of
-    from seqgan_kit.text.pretrained import tokenizer_of
     from seqgan_kit.text.sources import load
 
     model = None if config.generator.model is None else str(run / "model")
@@ -132,7 +132,7 @@ def _embed(path: str | None, source: Source) -> Embed | None:
         raise UserError(f"--embedder {path}: {source.name} has a single held-out sentence: hold out 2 or more")
     import torch
 
-    from seqgan_kit.text.encoders import HuggingFaceEncoder
+    from seqgan_kit.language.encoders import HuggingFaceEncoder
 
     encoder = HuggingFaceEncoder(path, "mean")
 
@@ -170,8 +170,8 @@ def sweep(run: Path, options: Namespace, read: Read) -> None:
         raise UserError("sweep: --samples must be at least 2")
     folders = _folders(run)
 
-    from seqgan_kit.networks.residual_text import NoiseToText
-    from seqgan_kit.provenance import write_json
+    from seqgan_kit.engine.provenance import write_json
+    from seqgan_kit.networks.text.residual_text import NoiseToText
     from seqgan_kit.report import write_report
     from seqgan_kit.report.tradeoff import FILE, read_sweep, steps_made, told
     from seqgan_kit.text.evaluation import Evaluation

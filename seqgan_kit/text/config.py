@@ -9,20 +9,20 @@ from typing import Any, Protocol, TypeVar
 
 from torch import nn
 
-from seqgan_kit import credit as credits
-from seqgan_kit import estimators, objectives
-from seqgan_kit.engine import RunConfig
+from seqgan_kit.algorithms import credit as credits
+from seqgan_kit.algorithms import estimators, objectives
+from seqgan_kit.engine.engine import RunConfig
+from seqgan_kit.engine.learning import OptimizerConfig
 from seqgan_kit.errors import UserError
-from seqgan_kit.learning import OptimizerConfig
-from seqgan_kit.networks.cnn import TextCNN
-from seqgan_kit.players import Baseline, Estimator
-from seqgan_kit.rewards import Reward
+from seqgan_kit.game.players import Baseline, Estimator
+from seqgan_kit.game.rewards import Reward
+from seqgan_kit.game.trainer import Turns
+from seqgan_kit.language.pretrained import is_own
+from seqgan_kit.networks.text.cnn import TextCNN
 from seqgan_kit.text.classes import JudgeConfig
-from seqgan_kit.text.pretrained import is_own
 from seqgan_kit.text.routes import Route
 from seqgan_kit.text.sources import DataConfig
-from seqgan_kit.token_credit import Credit, MonteCarlo
-from seqgan_kit.trainer import Turns
+from seqgan_kit.tokens.credit import Credit, MonteCarlo
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ class AdversarialConfig:
         optimizer: the generator's in this phase; lr null is 0.001 for an LSTM, 0.0002 for a Hugging Face model that
             begins anew and for adapters, 0.00002 for a pretrained one.
         credit: class that turns a sentence's reward into each token's, built with (network, length, end):
-            seqgan_kit.token_credit.MonteCarlo, Terminal, or Prefixes (REGS), for which the discriminator learns from
+            seqgan_kit.tokens.credit.MonteCarlo, Terminal, or Prefixes (REGS), for which the discriminator learns from
             random prefixes.
         baseline: function of (credit, mask).
         critic: a learned baseline before it, off by default.

@@ -9,16 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seqgan_kit import sampling
-from seqgan_kit.distances import Moments, frechet_distance
-from seqgan_kit.learning import Metrics
-from seqgan_kit.networks.residual_text import NoiseToText
+from seqgan_kit.algorithms.distances import Moments, frechet_distance
+from seqgan_kit.engine.learning import Metrics
+from seqgan_kit.language import metrics
+from seqgan_kit.language.mauve import mauve
+from seqgan_kit.networks.text.residual_text import NoiseToText
 from seqgan_kit.samples import LabelledTokens, Tokens, concatenate, map_tensors, rows
-from seqgan_kit.text import metrics
 from seqgan_kit.text.classes import Judge, JudgeConfig
-from seqgan_kit.text.mauve import mauve
 from seqgan_kit.text.models import Generator
 from seqgan_kit.text.sources import Source
+from seqgan_kit.tokens import sampling
 from seqgan_kit.worlds.captions import grammatical_and_consistent
 from seqgan_kit.worlds.oracle import negative_log_likelihood
 

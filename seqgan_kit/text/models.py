@@ -9,17 +9,17 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from seqgan_kit.engine.provenance import write_json
 from seqgan_kit.errors import UserError
-from seqgan_kit.networks.class_head import ClassHead
-from seqgan_kit.networks.language_models import LanguageModel, Unprompted
-from seqgan_kit.networks.lstm import LSTMConfig, LSTMGenerator
-from seqgan_kit.networks.residual_text import NoiseToText
-from seqgan_kit.provenance import write_json
+from seqgan_kit.language import pretrained
+from seqgan_kit.networks.text.class_head import ClassHead
+from seqgan_kit.networks.text.language_models import LanguageModel, Unprompted
+from seqgan_kit.networks.text.lstm import LSTMConfig, LSTMGenerator
+from seqgan_kit.networks.text.residual_text import NoiseToText
 from seqgan_kit.samples import rows
-from seqgan_kit.text import pretrained
 from seqgan_kit.text.config import DiscriminatorConfig, GeneratorConfig
 from seqgan_kit.text.sources import Source
-from seqgan_kit.token_discriminator import check_judged, compares_rows
+from seqgan_kit.tokens.discriminator import check_judged, compares_rows
 
 SETTINGS = "text.json"
 Generator = LSTMGenerator | Unprompted | NoiseToText

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from seqgan_kit import soft_text
-from seqgan_kit.engine import Engine
+from seqgan_kit.engine.engine import Engine
 from seqgan_kit.errors import UserError
-from seqgan_kit.networks.residual_text import NoiseToText, NoiseToTextConfig
-from seqgan_kit.players import Discriminator
+from seqgan_kit.game.players import Discriminator
+from seqgan_kit.networks.text.residual_text import NoiseToText, NoiseToTextConfig
 from seqgan_kit.samples import SoftTokens, Tokens, rows, soft
-from seqgan_kit.soft_text import Loss, Matching, Means, Relaxed, SoftText, View
 from seqgan_kit.text.sources import Source
-from seqgan_kit.token_discriminator import call, compares_rows
+from seqgan_kit.tokens import soft as soft_text
+from seqgan_kit.tokens.discriminator import call, compares_rows
+from seqgan_kit.tokens.soft import Loss, Matching, Means, Relaxed, SoftText, View
 
 if TYPE_CHECKING:
     from seqgan_kit.text.config import TextConfig
@@ -76,8 +76,8 @@ class GumbelSoftmax(Route):
             sharpness^(round / rounds). The paper has 100 and 1000.
         straight_through: the discriminator sees whole tokens, with the gradient of soft ones.
         matching: what the generator minimises instead of the objective's loss, a distance of real and fake features
-            (rows, dim) in the discriminator: seqgan_kit.soft_text.Means (Salimans et al. 2016), or
-            seqgan_kit.soft_text.Gaussians, the maximum mean discrepancy of TextGAN (Zhang et al. 2017; without its
+            (rows, dim) in the discriminator: seqgan_kit.tokens.soft.Means (Salimans et al. 2016), or
+            seqgan_kit.tokens.soft.Gaussians, the maximum mean discrepancy of TextGAN (Zhang et al. 2017; without its
             code to be reconstructed, and without the discriminator's part in the matching).
         penalty: weight of the gradient penalty of the discriminator.
     """
@@ -108,7 +108,7 @@ class GumbelSoftmax(Route):
         if self.matching is not None and not hasattr(judge, "features"):
             raise UserError(
                 f"--adversarial.route.matching: {type(judge).__name__} has no method `features` (ids, mask) -> "
-                "(batch, dim): give --discriminator.network seqgan_kit.networks.cnn.TextCNN, or one that has it"
+                "(batch, dim): give --discriminator.network seqgan_kit.networks.text.cnn.TextCNN, or one that has it"
             )
 
     def players(
@@ -117,7 +117,7 @@ class GumbelSoftmax(Route):
         if engine.processes > 1 and isinstance(self.matching, Means):
             raise UserError(
                 "--adversarial.route.matching: means are of a whole batch, which several processes do not have: give "
-                "seqgan_kit.soft_text.Gaussians, or one process"
+                "seqgan_kit.tokens.soft.Gaussians, or one process"
             )
         rounds = max(1, config.adversarial.rounds)
 
@@ -135,7 +135,7 @@ class Convolutions(Route):
     """A generator of its own, from noise to all places of a text at once (Gulrajani et al. 2017, language model).
 
     There is no likelihood: give --likelihood.steps 0 and --control.enabled false. With the paper's critic,
-    seqgan_kit.networks.residual_text.ResidualCritic, and seqgan_kit.objectives.wasserstein.
+    seqgan_kit.networks.text.residual_text.ResidualCritic, and seqgan_kit.algorithms.objectives.wasserstein.
 
     Args:
         noise: width of the noise.
@@ -216,9 +216,9 @@ def _check_reads(judge: nn.Module, real: SoftTokens) -> None:
     except Exception as error:  # whatever a user's class makes of weights in place of ids
         raise UserError(
             f"--discriminator.network: {type(judge).__name__} can't read soft text, (batch, time, vocabulary) weights "
-            f"in place of ids ({' '.join(str(error).split())[:200]}): give seqgan_kit.networks.cnn.TextCNN, "
-            "seqgan_kit.networks.recurrent.TextLSTM or, with texts of one length, "
-            "seqgan_kit.networks.residual_text.ResidualCritic"
+            f"in place of ids ({' '.join(str(error).split())[:200]}): give seqgan_kit.networks.text.cnn.TextCNN, "
+            "seqgan_kit.networks.text.recurrent.TextLSTM or, with texts of one length, "
+            "seqgan_kit.networks.text.residual_text.ResidualCritic"
         ) from error
     finally:
         judge.train()

@@ -11,12 +11,12 @@ from typing import Literal
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from seqgan_kit.engine.provenance import fingerprint
 from seqgan_kit.errors import UserError
-from seqgan_kit.networks.lstm import LSTMGenerator
-from seqgan_kit.provenance import fingerprint
+from seqgan_kit.language import data as files
+from seqgan_kit.language.tokenizers import Kind, token_id_tokenizer, train_tokenizer
+from seqgan_kit.networks.text.lstm import LSTMGenerator
 from seqgan_kit.samples import LabelledTokens, Tokens, rows
-from seqgan_kit.text import data as files
-from seqgan_kit.text.tokenizers import Kind, token_id_tokenizer, train_tokenizer
 from seqgan_kit.worlds import captions
 from seqgan_kit.worlds import oracle as oracles
 

@@ -10,18 +10,20 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from seqgan_kit import objectives
-from seqgan_kit.engine import Engine
+from seqgan_kit.algorithms import objectives
+from seqgan_kit.engine.engine import Engine
+from seqgan_kit.engine.learning import Learner, Metrics, OptimizerConfig
+from seqgan_kit.engine.provenance import config_yaml, write_json
+from seqgan_kit.engine.stream import Stream
 from seqgan_kit.errors import UserError
-from seqgan_kit.learning import Learner, Metrics, OptimizerConfig
-from seqgan_kit.networks.value_head import ValueHead
-from seqgan_kit.players import Discriminator, GeneratorPlayer
-from seqgan_kit.provenance import config_yaml, write_json
+from seqgan_kit.game.players import Discriminator, GeneratorPlayer
+from seqgan_kit.game.trainer import Hook, Turns, fit, play
+from seqgan_kit.language.data import LABEL
+from seqgan_kit.language.pretrained import tokenizer_of
+from seqgan_kit.networks.text.value_head import ValueHead
 from seqgan_kit.report import write_report
 from seqgan_kit.samples import LabelledTokens, Tokens
-from seqgan_kit.stream import Stream
 from seqgan_kit.text.config import ControlConfig, TextConfig, rates_told, settled
-from seqgan_kit.text.data import LABEL
 from seqgan_kit.text.evaluation import Evaluation
 from seqgan_kit.text.models import (
     Generator,
@@ -32,10 +34,9 @@ from seqgan_kit.text.models import (
     save_generator,
     width_of,
 )
-from seqgan_kit.text.pretrained import tokenizer_of
 from seqgan_kit.text.sources import Source, load
-from seqgan_kit.token_credit import Credit, LikelihoodRatio, MonteCarlo, Prefixes
-from seqgan_kit.token_discriminator import (
+from seqgan_kit.tokens.credit import Credit, LikelihoodRatio, MonteCarlo, Prefixes
+from seqgan_kit.tokens.discriminator import (
     call,
     compare,
     compare_apart,
@@ -43,8 +44,7 @@ from seqgan_kit.token_discriminator import (
     prefixes_at_once,
     scored_at_once,
 )
-from seqgan_kit.token_policy import Critic, TokenPolicy, likelihood_loss
-from seqgan_kit.trainer import Hook, Turns, fit, play
+from seqgan_kit.tokens.policy import Critic, TokenPolicy, likelihood_loss
 
 MLE, WARM_UP, ADVERSARIAL, CONTROL = "maximum_likelihood", "discriminator", "adversarial", "control"
 REAL = "real data"  # the baseline: what sentences of the training set score
@@ -300,7 +300,7 @@ def _check_credit(credit: Credit, network: nn.Module, repeats: int) -> None:
     if isinstance(credit, (MonteCarlo, Prefixes)) and compares_rows(network):
         raise UserError(
             "a discriminator that compares rows can't judge parts of them, which are too much alike: "
-            "give --adversarial.credit seqgan_kit.token_credit.Terminal, or LikelihoodRatio"
+            "give --adversarial.credit seqgan_kit.tokens.credit.Terminal, or LikelihoodRatio"
         )
 
 

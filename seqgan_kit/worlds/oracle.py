@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from seqgan_kit import sampling
 from seqgan_kit.errors import UserError
-from seqgan_kit.networks.lstm import LSTMConfig, LSTMGenerator
-from seqgan_kit.networks.output import block_rows
+from seqgan_kit.networks.text.lstm import LSTMConfig, LSTMGenerator
+from seqgan_kit.networks.text.output import block_rows
 from seqgan_kit.samples import Tokens, rows, size, to, trimmed
+from seqgan_kit.tokens import sampling
 
 GATES = ("i", "f", "c", "og")  # in torch's order: input, forget, cell, output
 CHUNK = 1024  # rows at a time: bounds the (rows, time, vocabulary) logits

@@ -1,0 +1,99 @@
+"""The two loops: `fit` for supervised phases, `play` for the alternating game. No task adds an `if` to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from seqgan_kit.engine.engine import Engine
+from seqgan_kit.engine.learning import Learner, Metrics
+from seqgan_kit.engine.stream import Batches
+from seqgan_kit.game.players import DiscriminatorPlayer, GeneratorPlayer
+from seqgan_kit.game.replay import Replay
+from seqgan_kit.samples import Images, Replies, Tokens, Transitions, actions, repeated, rows, size
+
+S = TypeVar("S", Tokens, Replies, Transitions, Images)
+
+
+@dataclass(frozen=True)
+class Turns:
+    """Updates of each player in a round.
+
+    Args:
+        generator: generator updates.
+        discriminator: discriminator updates, each on samples of its own.
+        repeats: samples of each context in a generator update, one after another in the batch.
+    """
+
+    generator: int = 1
+    discriminator: int = 1
+    repeats: int = 1
+
+
+@dataclass(frozen=True)
+class Hook:
+    """Calls `run(phase, steps done)` after every `every` steps and after the last; what it returns is logged."""
+
+    every: int
+    run: Callable[[str, int], Metrics]
+
+    def due(self, done: int, total: int) -> bool:
+        return done == total or (self.every > 0 and done % self.every == 0)
+
+
+def fit(
+    engine: Engine,
+    phase: str,
+    steps: int,
+    learner: Learner,
+    loss: Callable[[Any, S], tuple[Tensor, dict[str, Tensor]]],
+    real: Batches[S],
+    batch_size: int,
+    hooks: Sequence[Hook] = (),
+) -> None:
+    """The supervised phase: `steps` optimiser steps of `loss(module, rows of a real batch)`."""
+    for step in engine.steps(phase, steps):
+        batch = real.take(batch_size)
+        metrics = engine.update(learner, lambda part: loss(learner.module, rows(batch, part)), size(batch))  # noqa: B023
+        engine.log(metrics, size(batch))
+        _run(engine, hooks, phase, step + 1, steps)
+
+
+def play(
+    engine: Engine,
+    phase: str,
+    rounds: int,
+    generator: GeneratorPlayer[S],
+    discriminator: DiscriminatorPlayer[S],
+    real: Batches[S],
+    turns: Turns = Turns(),
+    hooks: Sequence[Hook] = (),
+    replay: Replay[S] | None = None,
+) -> None:
+    """The game: in each round the generator's turns, then the discriminator's. A warm-up has Turns(generator=0).
+
+    replay: what the generator made in its turns, where the discriminator shall not have fresh samples.
+    """
+    for step in engine.steps(phase, rounds):
+        for _ in range(turns.generator):
+            batch = repeated(real.take(generator.batch_size // turns.repeats), turns.repeats)
+            fake = generator.sample(batch)
+            engine.log(generator.update(batch, fake, discriminator.score), actions(fake))
+            if replay is not None:
+                replay.add(fake)
+        for _ in range(turns.discriminator):
+            batch = real.take(discriminator.batch_size)
+            with torch.no_grad():
+                fake = generator.sample(batch) if replay is None else replay.take()
+            engine.log(discriminator.update(batch, fake), size(batch) if replay is None else 0)
+        _run(engine, hooks, phase, step + 1, rounds)
+
+
+def _run(engine: Engine, hooks: Sequence[Hook], phase: str, done: int, total: int) -> None:
+    for hook in hooks:
+        if hook.due(done, total):
+            engine.log(hook.run(phase, done))

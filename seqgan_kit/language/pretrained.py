@@ -1,0 +1,337 @@
+"""Models of Hugging Face as generators and discriminators of text: from a folder, a name, or a configuration alone."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import json
+import os
+import socket
+from collections.abc import Callable
+from copy import deepcopy
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+import huggingface_hub.constants
+import torch
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from seqgan_kit.errors import UserError
+from seqgan_kit.networks.text.language_models import LanguageModel
+from seqgan_kit.networks.text.lstm import LSTMGenerator
+from seqgan_kit.networks.text.reply_encoder import ReplyEncoder, RetokenisedEncoder
+from seqgan_kit.networks.text.seq2seq import Seq2SeqGenerator
+
+GENERATOR, DISCRIMINATOR = "--generator", "--discriminator"
+CAUSAL, EITHER = "give a causal model", "give a causal model or an encoder-decoder"
+OWN: dict[str, type[PreTrainedModel]] = {CAUSAL: LSTMGenerator, EITHER: Seq2SeqGenerator}
+"""The networks of ours that can be trained on, in texts and in dialogue."""
+
+
+def tokenizer_of(model: str | None) -> PreTrainedTokenizerBase | None:
+    """The generator's own tokenizer; None where it begins anew. Raises UserError."""
+    return None if model is None else _tokenizer(f"{GENERATOR}.model", model)
+
+
+def limits_of(model: str | None, config: dict[str, Any] | None, wanted: str = EITHER) -> tuple[int | None, int | None]:
+    """The most tokens that the generator reads and writes, if it says so; and how many different ones a model that does
+    not begin anew can emit, which may be more than its tokenizer has. Raises UserError."""
+    if model is not None and config is not None:
+        raise UserError(f"{GENERATOR}.model and {GENERATOR}.config are both given: leave out one")
+    if config is not None:
+        found = _configured(GENERATOR, config, {})
+        _kind(f"{GENERATOR}.config", found, wanted)
+        return _context(found), None
+    if model is None:
+        return None, None
+    found = _loaded(f"{GENERATOR}.model", model, AutoConfig)
+    if type(found) is not OWN[wanted].config_class:
+        _kind(f"{GENERATOR}.model {model}", found, wanted)
+    return _context(found), getattr(found.get_text_config(decoder=True), "vocab_size", None)
+
+
+def is_own(model: str | None) -> bool:
+    """Whether a folder holds a network of ours, which is small, and not one of Hugging Face."""
+    if model is None:
+        return False
+    try:
+        known = json.loads((Path(model) / "config.json").read_text("utf-8"))
+        return known["model_type"] in [kind.config_class.model_type for kind in OWN.values()]  # type: ignore[union-attr]
+    except (OSError, ValueError, TypeError, KeyError):
+        return False
+
+
+def own_model(model: str | None, lora: int, vocabulary: int, end: int | None, wanted: str, **options: Any) -> Any:
+    """The network of a run's model folder, to be trained on, where it is one of ours; else None. Raises UserError.
+
+    options: of its configuration, instead of what it has.
+    """
+    if model is None or type(_loaded(f"{GENERATOR}.model", model, AutoConfig)) is not OWN[wanted].config_class:
+        return None
+    if lora:
+        raise UserError(f"{GENERATOR}.lora {lora}: adapters are for Hugging Face models, and {model} holds an LSTM")
+    found = _loaded(f"{GENERATOR}.model", model, OWN[wanted], dtype=torch.float32, **options)
+    if found.config.vocabulary < vocabulary or found.config.end != end:
+        raise UserError(
+            f"{GENERATOR}.model {model}: the model has {found.config.vocabulary} tokens and ends with number "
+            f"{found.config.end}, the text {vocabulary} and {end}: give what was saved together, and no other end"
+        )
+    return found
+
+
+def language_model(
+    model: str | None, config: dict[str, Any] | None, lora: int, vocabulary: int, end: int | None, wanted: str = EITHER
+) -> LanguageModel | None:
+    """The generator that is loaded, or begins anew; None where neither is asked for. Raises UserError.
+
+    lora: rank of adapters. vocabulary: how many tokens it must know. end: its special token. wanted: CAUSAL or EITHER.
+    """
+    if model is not None:
+        option = f"{GENERATOR}.model {model}"
+        kind = _kind(option, _loaded(f"{GENERATOR}.model", model, AutoConfig), wanted)
+        # not as it was saved: Adam's steps are too small for bfloat16; --run.precision says how it computes
+        found = _loaded(f"{GENERATOR}.model", model, kind, dtype=torch.float32)
+        most = found.get_input_embeddings().num_embeddings
+        if vocabulary > most:
+            raise UserError(
+                f"{option}: its tokenizer has {vocabulary} tokens, the model only {most}: give a tokenizer and "
+                "a model that belong together"
+            )
+    elif config is not None:
+        special = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id"), end)
+        option = f"{GENERATOR}.config"
+        made = _configured(GENERATOR, config, {"vocab_size": vocabulary, **special})
+        found = _built(GENERATOR, _kind(option, made, wanted), made)
+    elif lora:
+        raise UserError(f"{GENERATOR}.lora {lora}: adapters are for Hugging Face models, give {GENERATOR}.model")
+    else:
+        return None
+    try:
+        network = LanguageModel(found)
+        _check_draws(network.eval())
+    except Exception as error:  # whatever models make of being asked in a way that is not theirs
+        raise UserError(f"{option}: {line(error)}: {wanted}") from error
+    if lora:
+        _adapt(network, lora)
+    return network
+
+
+def encoder(
+    model: str | None,
+    config: dict[str, Any] | None,
+    vocabulary: int,
+    need: tuple[int, str],
+    decode: Callable[[list[int]], str],
+) -> nn.Module | None:
+    """The discriminator that is loaded and reads by its own tokenizer, or begins anew and reads the generator's tokens;
+    None where neither is asked for. Raises UserError.
+
+    vocabulary: how many tokens it must know. need: the most tokens that there are to read, and which these are.
+    decode: ids of the generator's tokens -> text.
+    """
+    if model is not None:
+        found = _loaded(f"{DISCRIMINATOR}.model", model, AutoModel, dtype=torch.float32)
+        return RetokenisedEncoder(
+            found, _tokenizer(f"{DISCRIMINATOR}.model", model), decode, _context(found.config) or 512
+        )
+    if config is None:
+        return None
+    made = _configured(DISCRIMINATOR, config, {"vocab_size": vocabulary, "pad_token_id": None})
+    room = _context(made)
+    if room is not None and room < need[0]:
+        raise UserError(
+            f"{DISCRIMINATOR}.config takes {room} tokens, but {need[1]} have up to {need[0]}: "
+            f"give max_position_embeddings {need[0]}, or shorten them"
+        )
+    return ReplyEncoder(_built(DISCRIMINATOR, AutoModel, made))
+
+
+def checked_discriminator(
+    given: dict[str, Any], wanted: str, build: Callable[[], nn.Module], check: Callable[[nn.Module], None]
+) -> nn.Module:
+    """What `build` makes. given: the ways to ask for it, by the names of their options, of which one at most is set.
+    Raises UserError where it can't be built, or `check` raises; wanted: what its forward must take."""
+    set_ones = [f"{DISCRIMINATOR}.{name}" for name, value in given.items() if value is not None]
+    if len(set_ones) > 1:
+        raise UserError(f"{' and '.join(set_ones)} are given: leave out all but one")
+    try:
+        found = build()
+        with torch.no_grad():
+            check(found.eval())
+    except UserError:
+        raise
+    except Exception as error:  # whatever a model or a user's class makes of being asked in a way that is not its own
+        option = set_ones[0] if set_ones else f"{DISCRIMINATOR}.network"
+        other = "an encoder, such as a BERT" if set_ones else f"a class whose forward takes {wanted}"
+        raise UserError(f"{option}: {line(error)}: give {other}") from error
+    return found.train()
+
+
+def save(network: LanguageModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """As `from_pretrained` reads it; with adapters, these merged into the weights, and by themselves in adapter/."""
+    model = network.model
+    if network.adapted is not None:
+        network.adapted.save_pretrained(folder / "adapter")
+        model = deepcopy(network.adapted).merge_and_unload()
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def load(folder: Path, *own: type[PreTrainedModel]) -> PreTrainedModel | LanguageModel:
+    """What a run saved, one of our `own` models or another one, to draw from. Raises UserError where it can't be."""
+    if not (folder / "config.json").is_file():
+        raise UserError(
+            f"{folder} holds no model: it is written at the end of each phase; train on, or resume {folder.parent}"
+        )
+    try:
+        found = AutoConfig.from_pretrained(folder, local_files_only=True)
+        for ours in own:
+            if isinstance(found, ours.config_class):  # type: ignore[arg-type]
+                return ours.from_pretrained(folder, local_files_only=True).eval()
+        kind = AutoModelForSeq2SeqLM if found.is_encoder_decoder else AutoModelForCausalLM
+        return LanguageModel(kind.from_pretrained(folder, local_files_only=True)).eval()
+    except Exception as error:
+        raise unloadable(folder, error) from error
+
+
+def unloadable(folder: Path, error: BaseException) -> UserError:
+    return UserError(f"{folder} can't be loaded ({line(error)}); resume {folder.parent} to write it anew")
+
+
+@torch.no_grad()
+def _check_draws(network: LanguageModel) -> None:
+    """Raises ValueError where what is drawn token by token is not what is differentiated: a model that reads what comes
+    after, or that keeps something else than keys and values."""
+    ids = torch.tensor([[0, 1, 2]])
+    turns = torch.zeros_like(ids)
+    expected, drawn = network(ids, ids, turns)[0], network.given(ids, turns)
+    features, state = drawn.start(1)
+    for t, token in enumerate(ids[0]):
+        found = drawn.logits(features).float().log_softmax(-1)[0, token]
+        if not torch.isclose(found, expected[t], rtol=1e-3, atol=1e-3):
+            raise ValueError(f"{type(network.model).__name__} does not draw what it reads")
+        features, state = drawn.step(token[None], state)
+
+
+def _adapt(network: LanguageModel, rank: int) -> None:
+    """Adapters in all linear layers but the head; only they are trained."""
+    if importlib.util.find_spec("peft") is None:
+        raise UserError(f"{GENERATOR}.lora {rank} needs peft: pip install 'seqgan_kit[lora]'")
+    try:
+        import peft  # type: ignore[import-not-found]
+    except ImportError as error:
+        raise UserError(
+            f"{GENERATOR}.lora {rank}: peft can't be imported ({line(error)}): pip install -U 'seqgan_kit[lora]'"
+        ) from error
+
+    network.adapted = peft.get_peft_model(network.model, peft.LoraConfig(r=rank, target_modules="all-linear"))
+
+
+def _kind(option: str, config: PretrainedConfig, wanted: str) -> Any:
+    """The class that builds such a model. Raises UserError for what writes no text from left to right."""
+    if config.model_type.startswith("seqgan_"):
+        if config.model_type == "seqgan_noise_to_text":
+            raise UserError(f"{option}: {config.model_type} has no likelihood, so it can't be trained on: {wanted}")
+        use = "text" if wanted == CAUSAL else "dialogue"
+        raise UserError(f"{option}: {config.model_type} is not of a run of {use}: {wanted}, or one of such a run")
+    if config.is_encoder_decoder and wanted == CAUSAL:
+        raise UserError(f"{option}: {config.model_type} is an encoder-decoder, and here is nothing to encode: {wanted}")
+    kind: Any = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    encoder = not config.is_encoder_decoder and type(config) in AutoModelForMaskedLM._model_mapping
+    if type(config) not in kind._model_mapping or (encoder and not getattr(config, "is_decoder", False)):
+        raise UserError(f"{option}: {config.model_type} is neither causal nor an encoder-decoder: {wanted}")
+    return kind
+
+
+def _tokenizer(option: str, name: str) -> PreTrainedTokenizerBase:
+    found: PreTrainedTokenizerBase = _loaded(option, name, AutoTokenizer)
+    # where there is none, transformers make one up of little but special tokens
+    if len(found.get_vocab().keys() - set(found.all_special_tokens)) < 2:
+        raise UserError(f"{option} {name} has no tokenizer: save one beside the model, `tokenizer.save_pretrained`")
+    return found
+
+
+def _loaded(option: str, name: str, kind: Any, **options: Any) -> Any:
+    folder = Path(name).is_dir()
+    # the hub's own library would try for half a minute to reach it
+    local = folder or not _hub_answers()
+    try:
+        return kind.from_pretrained(name, local_files_only=local, **options)
+    except Exception as error:  # whatever the loaders make of a folder that is not as they expect
+        if local and not folder and isinstance(error, OSError):
+            raise UserError(
+                f"{option} {name}, which is no folder here, nor a model that was downloaded before, and the hub can't "
+                "be reached: give the path of a folder"
+            ) from error
+        here = "" if folder else ", which is no folder here"
+        raise UserError(f"{option} {name}{here}: {line(error)}") from error
+
+
+@cache
+def _hub_answers() -> bool:
+    """Whether models can be downloaded; taken for granted behind a proxy."""
+    hub = urlparse(huggingface_hub.constants.ENDPOINT)
+    if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
+        return True
+    try:
+        socket.create_connection((hub.hostname or "", hub.port or 443), timeout=3).close()
+    except OSError:
+        return False
+    return True
+
+
+def _configured(option: str, given: dict[str, Any], filled: dict[str, Any]) -> PretrainedConfig:
+    kind = given.get("model_type")
+    if not isinstance(kind, str):
+        raise UserError(f"{option}.config {given}: name a model_type, such as gpt2, llama, t5, bart")
+    try:
+        made = AutoConfig.for_model(**{**filled, **given})
+    except Exception as error:
+        raise UserError(f"{option}.config {given}: {line(error)}") from error
+    _check_keys(option, given, made)
+    return made
+
+
+def _check_keys(option: str, given: dict[str, Any], made: PretrainedConfig) -> None:
+    """Raises UserError for a key that the model does not have: the configuration keeps it, and nothing reads it."""
+    known = vars(type(made)()).keys() | made.attribute_map.keys()
+    for key in given:
+        if key in vars(made) and key not in known:
+            close = difflib.get_close_matches(key, [name for name in known if name[0] != "_"], n=1, cutoff=0.5)
+            meant = f"did you mean {close[0]!r}?" if close else "leave it out"
+            raise UserError(f"{option}.config: {made.model_type} has no {key!r}: {meant}")
+
+
+def _built(option: str, kind: Any, config: PretrainedConfig) -> PreTrainedModel:
+    try:
+        model: PreTrainedModel = kind.from_config(config)
+    except Exception as error:
+        raise UserError(f"{option}.config of {config.model_type}: {line(error)}") from error
+    return model
+
+
+def _context(config: PretrainedConfig) -> int | None:
+    places = [getattr(config, name, None) for name in ("n_positions", "max_position_embeddings")]
+    known = [place for place in places if isinstance(place, int) and place > 0]
+    if not known or config.model_type in ("t5", "mt5", "umt5"):  # places that are told by distance have no last one
+        return None
+    # counted from after the padding's own place, where there is one
+    return min(known) - (2 if config.model_type in ("roberta", "xlm-roberta", "camembert") else 0)
+
+
+def line(error: BaseException) -> str:
+    """An error in one line."""
+    return " ".join(str(error).split())[:300]

@@ -1,0 +1,85 @@
+"""The hierarchical discriminator of adversarial dialogue: of words, then of utterances (Li et al. 2017, sec. 3.1)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.rnn import pack_padded_sequence
+
+from seqgan_kit.networks.text.histories import each_once
+from seqgan_kit.samples import last
+
+
+class HierarchicalDiscriminator(nn.Module):
+    """History and reply -> a logit, higher = more human: (batch,); or one of each of the reply's prefixes.
+
+    An LSTM reads the words of each utterance, another the utterances; the logit is linear in its last state. Every
+    prefix of the reply is an utterance that the second LSTM reads from the same state, that after the history, so all
+    prefixes cost one pass (Li et al. 2017, sec. 3.2, rewards for partial replies).
+
+    Args:
+        vocabulary: number of tokens.
+        embedding, hidden: widths.
+        dropout: of embeddings and of what utterances become, in training.
+    """
+
+    scores_prefixes = True
+
+    def __init__(self, vocabulary: int, embedding: int = 128, hidden: int = 128, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocabulary, embedding)
+        self.words = nn.LSTM(embedding, hidden, batch_first=True)
+        self.utterances = nn.LSTM(hidden, hidden, batch_first=True)
+        self.dropout = nn.Dropout(dropout)
+        self.output = nn.Linear(hidden, 1)
+
+    def forward(self, ids: Tensor, mask: Tensor, history: Tensor, turns: Tensor, prefixes: bool = False) -> Tensor:
+        """ids, mask: (batch, time). history, turns: (batch, past), as of `Replies`. -> (batch,), float32, of what the
+        mask shows; (batch, time), of each prefix, where it is asked for."""
+        hidden, cell = each_once(self._after, history, turns)
+        read, _ = self.words(self.dropout(self.embedding(ids)))
+        if not prefixes:
+            read = last(read, mask).unsqueeze(1)
+        lstm: Any = self.utterances
+        # a step of it for each prefix; what comes from the history is the same for all of them
+        known = F.linear(hidden, lstm.weight_hh_l0, lstm.bias_hh_l0).unsqueeze(1)
+        gates = F.linear(self.dropout(read), lstm.weight_ih_l0, lstm.bias_ih_l0) + known
+        enter, forget, new, leave = gates.chunk(4, dim=-1)
+        cells = forget.sigmoid() * cell.unsqueeze(1) + enter.sigmoid() * new.tanh()
+        logits: Tensor = self.output(self.dropout(leave.sigmoid() * cells.tanh()))
+        return (logits.squeeze(-1) if prefixes else logits.flatten()).float()
+
+    def _after(self, history: Tensor, turns: Tensor) -> tuple[Tensor, Tensor]:
+        """The second LSTM's state after the history, (batch, hidden) twice."""
+        ids, lengths = utterances(history, turns)
+        batch, count, _ = ids.shape
+        flat, told = ids.flatten(0, 1), lengths.flatten() > 0
+        packed = pack_padded_sequence(
+            self.dropout(self.embedding(flat[told])), lengths.flatten()[told].cpu(), batch_first=True,
+            enforce_sorted=False,
+        )  # fmt: skip
+        _, (last, _) = self.words(packed)
+        read = last.new_zeros(batch * count, last.shape[2])
+        read[told] = self.dropout(last[0])
+        number = told.view(batch, count).sum(1)
+        packed = pack_padded_sequence(read.view(batch, count, -1), number.cpu(), batch_first=True, enforce_sorted=False)
+        _, (hidden, cell) = self.utterances(packed)
+        return hidden[0], cell[0]
+
+
+def utterances(history: Tensor, turns: Tensor) -> tuple[Tensor, Tensor]:
+    """Each utterance in a row of its own: ids (batch, utterances, longest), padded on the right, and lengths (batch,
+    utterances). history, turns: (batch, past); turns count up from 0, and are -1 on padding."""
+    batch = len(history)
+    count = int(turns.max()) + 1
+    own = turns.unsqueeze(1) == torch.arange(count, device=turns.device)[:, None]  # batch, utterances, past
+    lengths = own.sum(2)
+    rows, columns = (turns >= 0).nonzero(as_tuple=True)
+    which = turns[rows, columns]
+    place = (own.cumsum(2) - 1)[rows, which, columns]
+    ids = history.new_zeros(batch, count, int(lengths.max()))
+    ids[rows, which, place] = history[rows, columns]
+    return ids, lengths

@@ -1,0 +1,243 @@
+"""Any causal or encoder-decoder model of Hugging Face as a generator of replies: its forward, and its draws by a cache.
+
+A reply is drawn under a history of tokens, padded on the left. What is differentiated and what is drawn go through the
+same model, so that log-probabilities agree; neither goes through `generate`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel
+from transformers.cache_utils import DynamicLayer
+
+from seqgan_kit.networks.text.histories import each_once
+from seqgan_kit.networks.text.output import log_probs
+
+Pairs = tuple[tuple[Tensor, Tensor], ...]
+"""Keys and values (batch, heads, time, width) of each layer."""
+
+
+class LanguageModel(nn.Module):
+    """p(y_t | history, y_<t) by a causal model, which reads the history before the reply, or an encoder-decoder.
+
+    Args:
+        model: with a language modelling head.
+
+    Raises ValueError for a model of neither kind.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__()
+        self.model = model
+        self.encodes = bool(model.config.is_encoder_decoder)
+        if not isinstance(model.get_output_embeddings(), nn.Linear):
+            raise ValueError(f"{type(model).__name__} has no language modelling head")
+        self.adapted: Any = None  # peft's view of a model whose adapters are trained
+        self.takes_positions = "position_ids" in inspect.signature(model.base_model.forward).parameters
+        self.scale, self.cap = self._measured_head()
+
+    def forward(self, ids: Tensor, history: Tensor, turns: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Log-probability of each token of the replies: (batch, time), float32. ids: (batch, time). history, turns:
+        (batch, past), mask: (batch, time), as of `Replies`; where it is False, 0."""
+        hidden = self.features(ids, history, turns)
+        if not self.cap:
+            head = self.head
+            bias = head.weight.new_zeros(len(head.weight)) if head.bias is None else head.bias
+            return log_probs(hidden * self.scale, head.weight, bias, ids, mask)
+        counted = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask
+        logits = self.logits(hidden[counted]).float()
+        found = -F.cross_entropy(logits, ids[counted], reduction="none")
+        return found.new_zeros(ids.shape).masked_scatter(counted, found)
+
+    def features(self, ids: Tensor, history: Tensor, turns: Tensor) -> Tensor:
+        """What is known before each token of the replies: (batch, time, width)."""
+        told = turns >= 0
+        if self.encodes:
+            before = F.pad(ids[:, :-1], (1, 0), value=self.first)
+            hidden: Tensor = self.decode(before, *self.encode(history, told), use_cache=False).last_hidden_state
+            return hidden
+        read = torch.cat([history, ids[:, :-1]], dim=1)
+        mask = torch.cat([told, torch.ones_like(ids[:, :-1], dtype=torch.bool)], dim=1)
+        hidden = self.read(read, mask, use_cache=False).last_hidden_state
+        return hidden[:, -ids.shape[1] :]
+
+    def given(self, history: Tensor, turns: Tensor) -> Read:
+        """The model after these histories, to be drawn from."""
+        return Read(self, history, turns >= 0)
+
+    @property
+    def head(self) -> Any:
+        return self.model.get_output_embeddings()
+
+    @property
+    def tied(self) -> bool:
+        """Whether the head is the embedding, too."""
+        return self.head.weight is self.model.get_input_embeddings().weight
+
+    @property
+    def first(self) -> int:
+        """The id that a decoder reads before the first token."""
+        config = self.model.config
+        start = getattr(config, "decoder_start_token_id", None)
+        return int(config.bos_token_id if start is None else start)
+
+    def read(self, ids: Tensor, mask: Tensor, **others: Any) -> Any:
+        """A causal model without its head. ids: (batch, time), the last ones of mask (batch, all that was read)."""
+        positions = {}
+        if self.takes_positions:  # from the left, padding not counted
+            places = (mask.long().cumsum(1) - 1).clamp_min(0)
+            positions = {"position_ids": places[:, -ids.shape[1] :]}
+        return self.model.base_model(input_ids=ids, attention_mask=mask, **positions, **others, return_dict=True)
+
+    def encode(self, history: Tensor, told: Tensor) -> tuple[Tensor, Tensor]:
+        """Histories (batch, past) -> (batch, past, width), and which of these tell something, (batch, past)."""
+        return each_once(self._encode, history, told)
+
+    def _encode(self, history: Tensor, told: Tensor) -> tuple[Tensor, Tensor]:
+        # an encoder counts places from the first, padding or not
+        places = torch.arange(history.shape[1], device=history.device) - told.sum(1, keepdim=True)
+        ids, told = history.gather(1, places % history.shape[1]), places < 0
+        found = self.model.get_encoder()(input_ids=ids, attention_mask=told, return_dict=True)
+        return found.last_hidden_state, told
+
+    def decode(self, ids: Tensor, encoded: Tensor, told: Tensor, **others: Any) -> Any:
+        """A decoder without its head."""
+        return self.model.get_decoder()(
+            input_ids=ids, encoder_hidden_states=encoded, encoder_attention_mask=told, **others, return_dict=True
+        )
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """(rows, width) -> (rows, vocabulary)."""
+        logits = self.head(hidden * self.scale)
+        return self.cap * torch.tanh(logits / self.cap) if self.cap else logits
+
+    @torch.no_grad()
+    def _measured_head(self) -> tuple[float, float]:
+        """What scales the features before the head, and caps the logits after it, as this model does it: measured, as
+        every model has its own name for it. Raises ValueError for one that does something else."""
+        was = self.model.training
+        ids = torch.tensor([[0, 1, 2]], device=self.head.weight.device)
+        mask = torch.ones_like(ids)
+        inputs = {"decoder_input_ids": ids} if self.encodes else {}
+        expected = self.model.eval()(input_ids=ids, attention_mask=mask, **inputs).logits.float()
+        read = self.decode(ids, *self.encode(ids, mask.bool())) if self.encodes else self.read(ids, mask)
+        found = self.head(read.last_hidden_state).float()
+        self.model.train(was)
+        cap = float(getattr(self.model.config, "final_logit_softcapping", None) or 0)
+        plain = cap * torch.atanh((expected / cap).clamp(-1 + 1e-6, 1 - 1e-6)) if cap else expected
+        scale = float((found * plain).sum() / found.square().sum().clamp_min(1e-12))
+        if not torch.allclose(found * scale, plain, rtol=1e-3, atol=1e-3 * float(plain.abs().max())):
+            raise ValueError(f"{type(self.model).__name__} computes its logits in a way that is not known here")
+        return (1.0 if abs(scale - 1) < 1e-4 else scale), cap
+
+
+class Read:
+    """A `LanguageModel` that has read histories: what `sampling` draws from.
+
+    Its state is a tuple of tensors, batch first: the mask of what was read, keys and values of each layer, and for an
+    encoder-decoder what the encoder made of the histories.
+    """
+
+    def __init__(self, network: LanguageModel, history: Tensor, told: Tensor) -> None:
+        self.network, self.history, self.told = network, history, told
+
+    def start(self, batch: int) -> tuple[Tensor, Any]:
+        if batch != len(self.history):
+            raise ValueError(f"{batch} replies to {len(self.history)} histories")
+        network = self.network
+        if not network.encodes:
+            return each_once(self._begin, self.history, self.told)
+        first = torch.full((batch, 1), network.first, device=self.history.device)
+        encoded, told = network.encode(self.history, self.told)
+        return self._decode(first, encoded, told, EncoderDecoderCache(DynamicCache(), DynamicCache()))
+
+    def _begin(self, history: Tensor, told: Tensor) -> tuple[Tensor, Any]:
+        # a cache of the model's own would forget what a sliding window has passed, whose length then differs
+        found = self.network.read(history, told, past_key_values=DynamicCache(), use_cache=True)
+        return found.last_hidden_state[:, -1], (told, _pairs(found.past_key_values))
+
+    def step(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
+        network = self.network
+        if network.encodes:
+            encoded, told, own, crossed = state
+            cache = EncoderDecoderCache(_cache(own), _cache(crossed))
+            return self._decode(tokens.unsqueeze(1), encoded, told, cache)
+        mask, pairs = state
+        mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
+        found = network.read(tokens.unsqueeze(1), mask, past_key_values=_cache(pairs), use_cache=True)
+        return found.last_hidden_state[:, -1], (mask, _pairs(found.past_key_values))
+
+    def logits(self, features: Tensor) -> Tensor:
+        return self.network.logits(features)
+
+    def _decode(self, tokens: Tensor, encoded: Tensor, told: Tensor, cache: EncoderDecoderCache) -> tuple[Tensor, Any]:
+        found = self.network.decode(tokens, encoded, told, past_key_values=cache, use_cache=True)
+        cache = found.past_key_values
+        state = (encoded, told, _pairs(cache.self_attention_cache), _pairs(cache.cross_attention_cache))
+        return found.last_hidden_state[:, -1], state
+
+
+class Unprompted(nn.Module):
+    """A causal `LanguageModel` that writes texts of its own: a `sampling.TokenNetwork`.
+
+    Of texts with classes, class c is told by token c, in a place of its own after the start token; `given(labels)` is
+    then what is drawn from.
+
+    Args:
+        language: the model.
+        start: the id that it reads before the first token.
+    """
+
+    def __init__(self, language: LanguageModel, start: int) -> None:
+        super().__init__()
+        self.language, self.first = language, start
+
+    def forward(self, ids: Tensor, labels: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        """Log-probability of each token: (batch, time), float32. ids: (batch, time). labels: (batch,). mask: (batch,
+        time), as of `Tokens`; where it is False, 0."""
+        log_probs: Tensor = self.language(ids, *self._before(len(ids), labels), mask=mask)
+        return log_probs
+
+    def features(self, ids: Tensor, labels: Tensor | None = None) -> Tensor:
+        """What is known before each token: (batch, time) -> (batch, time, width)."""
+        return self.language.features(ids, *self._before(len(ids), labels))
+
+    def given(self, labels: Tensor) -> Read:
+        """The model of texts of these classes, (batch,), to be drawn from."""
+        return self.language.given(*self._before(len(labels), labels))
+
+    def start(self, batch: int) -> tuple[Tensor, Any]:
+        return self.language.given(*self._before(batch)).start(batch)
+
+    def step(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
+        return self.language.given(*self._before(1)).step(tokens, state)
+
+    def logits(self, features: Tensor) -> Tensor:
+        return self.language.logits(features)
+
+    def _before(self, batch: int, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """A history of the start token, and of what tells the class, and its turns."""
+        history = torch.full((batch, 1), self.first, device=self.language.head.weight.device)
+        if labels is not None:
+            history = torch.cat([history, labels.unsqueeze(1)], dim=1)
+        return history, torch.zeros_like(history)
+
+
+def _pairs(cache: Any) -> Pairs:
+    return tuple((layer.keys, layer.values) for layer in cache.layers)
+
+
+def _cache(pairs: Pairs) -> DynamicCache:
+    """The inverse. `DynamicCache(pairs)` would copy them all."""
+    cache = DynamicCache()
+    for keys, values in pairs:
+        layer = DynamicLayer()
+        layer.lazy_initialization(keys, values)
+        layer.keys, layer.values = keys, values
+        cache.layers.append(layer)
+    return cache

@@ -1,0 +1,160 @@
+"""The credit of each token of a sequence, from what sequences earn: the slot that SeqGAN and REGS fill differently."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
+from functools import partial
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from seqgan_kit.algorithms import credit as credits
+from seqgan_kit.samples import Tokens, last, rows, size
+from seqgan_kit.tokens import sampling
+
+ROLLED = 3000  # completions drawn at a time: more do not stay in a CPU's cache, nor fewer fill its products
+
+
+class SampleReward(Protocol):
+    """What sequences earn."""
+
+    def __call__(self, tokens: Tokens) -> Tensor:
+        """Whole ones: (rows, time) -> (rows,)."""
+
+    def prefixes(self, tokens: Tokens) -> Tensor:
+        """What the discriminator gives for each prefix: (rows, time) -> (rows, time), 0 on padding."""
+
+    def log_ratio(self, tokens: Tokens, earned: Tensor) -> Tensor:
+        """`earned`, (rows,), with the discriminator's logit, log D / (1 - D), in place of its reward."""
+
+    def jointly(self, function: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
+        """The function of the values of all processes, and of its result the own rows: (rows,) -> (rows,)."""
+
+
+class Credit(ABC):
+    """From what sequences earn to the credit of each token. Built from (network, length, end) by the text task."""
+
+    @abstractmethod
+    def __call__(self, sampled: Tokens, earned: Tensor, reward: SampleReward) -> Tensor:
+        """sampled: (batch, time); earned: (batch,), what they earned; reward: what others would. -> (batch, time)."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint must hold beside the network; most credits keep nothing."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027
+        """The inverse."""
+
+
+class MonteCarlo(Credit):
+    """SeqGAN's credit: mean reward of roll-outs by a policy that lags behind the generator (Yu et al. 2017, sec. 3.1).
+
+    Args:
+        network: the generator, whose weights the lagging copy follows.
+        length, end: of its sequences.
+        rollouts: completions of each prefix, the paper's N.
+        lag: share of its own weights that the copy keeps at each update; 0 rolls out the generator itself.
+        chunk: completions whose reward is asked at a time; a discriminator may have a way for many.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        length: int,
+        end: int | None,
+        rollouts: int = 16,
+        lag: float = 0.8,
+        chunk: int = 1 << 16,
+    ) -> None:
+        self.network = network
+        self.lagging = deepcopy(network).requires_grad_(False)
+        self.length, self.end, self.rollouts, self.lag, self.chunk = length, end, rollouts, lag, chunk
+        self._follows = False
+
+    def __call__(self, sampled: Tokens, earned: Tensor, reward: SampleReward) -> Tensor:
+        self._follow()
+        parts = self._parts(sampled, self.chunk)
+        return torch.cat([self._of(rows(sampled, part), earned[part], reward) for part in parts])
+
+    def _parts(self, sampled: Tokens, completions: int) -> list[slice]:
+        """Of the batch, each of at most so many completions, or of one row."""
+        some = max(1, completions // (self.rollouts * sampled.ids.shape[1]))
+        return [slice(i, i + some) for i in range(0, size(sampled), some)]
+
+    def _of(self, sampled: Tokens, earned: Tensor, reward: SampleReward) -> Tensor:
+        ids, masks, cells = zip(*(self._roll_out(sampled, part) for part in self._parts(sampled, ROLLED)), strict=True)
+        completed, cell = earned[:0], torch.cat(cells)
+        if len(cell):
+            # a completion has its sample's context
+            whole = rows(sampled, cell // sampled.ids.shape[1])
+            completed = reward(replace(whole, ids=torch.cat(ids), mask=torch.cat(masks)))
+        return credits.monte_carlo(completed, cell, earned, sampled.mask)
+
+    def _roll_out(self, sampled: Tokens, part: slice) -> tuple[Tensor, Tensor, Tensor]:
+        """ids and mask (rows, length) of the completions of some samples, and their cells among all."""
+        some = rows(sampled, part)
+        network = sampling.under(self.lagging.eval(), some)
+        done = sampling.roll_out(network, some, self.rollouts, self.length, self.end)
+        return done.tokens.ids, done.tokens.mask, done.cells + part.start * sampled.ids.shape[1]
+
+    def _follow(self) -> None:
+        """Starts as the generator and then follows it: theta' <- lag * theta' + (1 - lag) * theta."""
+        lag = self.lag if self._follows else 0.0
+        for own, other in zip(self.lagging.parameters(), self.network.parameters(), strict=True):
+            own.lerp_(other, 1 - lag)
+        self._follows = True
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"follows": self._follows, "network": self.lagging.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._follows = state["follows"]
+        self.lagging.load_state_dict(state["network"])
+
+
+class Terminal(Credit):
+    """The whole sequence's reward to each of its tokens: cheap, and noisier than roll-outs."""
+
+    def __init__(self, network: nn.Module, length: int, end: int | None) -> None:
+        pass
+
+    def __call__(self, sampled: Tokens, earned: Tensor, reward: SampleReward) -> Tensor:
+        return credits.terminal(earned, sampled.mask)
+
+
+class LikelihoodRatio(Credit):
+    """MaliGAN's: D / (1 - D), normalised over the batch, to each token (Che et al. 2017; BGAN's, Hjelm et al. 2018).
+
+    The discriminator must be logistic; its logit is taken, whatever the objective's reward is. With the best one and a
+    large batch, the expected gradient is that of maximum likelihood; with m samples, some 1 / m of it is missing.
+    Users' rewards multiply D / (1 - D) by their exponential. The paper's b is the policy's baseline: `no_baseline` is
+    0, and `leave_one_out` takes off the others' mean.
+
+    group: see `credit.likelihood_ratio`; the samples of a context, where there are several.
+    """
+
+    def __init__(self, network: nn.Module, length: int, end: int | None, group: int | None = None) -> None:
+        self.group = group
+
+    def __call__(self, sampled: Tokens, earned: Tensor, reward: SampleReward) -> Tensor:
+        ratios = reward.jointly(partial(credits.likelihood_ratio, group=self.group), reward.log_ratio(sampled, earned))
+        return credits.terminal(ratios, sampled.mask)
+
+
+class Prefixes(Credit):
+    """What the discriminator makes of the sequence up to each token: REGS's (Li et al. 2017, sec. 3.2).
+
+    It has to have learned from prefixes: then it costs a pass, where roll-outs cost hundreds.
+    """
+
+    def __init__(self, network: nn.Module, length: int, end: int | None) -> None:
+        pass
+
+    def __call__(self, sampled: Tokens, earned: Tensor, reward: SampleReward) -> Tensor:
+        found = reward.prefixes(sampled)
+        others = earned - last(found, sampled.mask)  # what users give for the whole
+        return found + credits.terminal(others, sampled.mask)
