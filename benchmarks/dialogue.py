@@ -35,8 +35,9 @@ from measuring import Turn, in_turns, machine, timed
 from torch import Tensor, nn
 
 from seqgan_kit.algorithms import credit as credits
-from seqgan_kit.engine.engine import Engine, RunConfig
+from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Metrics, OptimizerConfig
+from seqgan_kit.engine.run_config import RunConfig
 from seqgan_kit.game.rewards import Reward
 from seqgan_kit.game.trainer import Turns, play
 from seqgan_kit.networks.text.hierarchical import HierarchicalDiscriminator
@@ -46,7 +47,8 @@ from seqgan_kit.samples import Replies, Tokens, rows
 from seqgan_kit.tokens import credit as token_credit
 from seqgan_kit.tokens import sampling
 from seqgan_kit.tokens.discriminator import call, call_prefixes
-from seqgan_kit.tokens.policy import TokenPolicy
+from seqgan_kit.tokens.policy import PolicyGradient, TokenPolicy
+from seqgan_kit.tokens.rewards import Rewards
 
 HERE = Path(__file__).parent
 SECTIONS = ("generation", "step", "credit")
@@ -143,15 +145,17 @@ class Ours:
             peers.PROMPTS * peers.REPLIES,
             LENGTH,
             None,
-            torch.sigmoid,
+            Rewards(
+                torch.sigmoid,
+                users=[Reward(peers.even)],
+                decode=lambda tokens: words.batch_decode(tokens.ids, skip_special_tokens=True),
+                discriminator_weight=0.0,
+            ),
             token_credit.Terminal(network, LENGTH, None),
-            partial(credits.leave_one_out, group=peers.REPLIES),
-            user_rewards=[Reward(peers.even)],
-            decode=lambda tokens: words.batch_decode(tokens.ids, skip_special_tokens=True),
-            discriminator_weight=0.0,
+            PolicyGradient(partial(credits.leave_one_out, group=peers.REPLIES)),
         )
         self.engine.restore()
-        self.engine._save_or_stop = lambda phase, phase_ends: None  # type: ignore[method-assign]
+        self.engine.phases._save_or_stop = lambda *_: None  # type: ignore[method-assign]
         self.prompts, self.done = Prompts(), 0
 
     def __call__(self) -> None:

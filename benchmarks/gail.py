@@ -25,8 +25,9 @@ from typing import Any
 import gymnasium as gym
 import torch
 
-from seqgan_kit.engine.engine import Engine, RunConfig
+from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import OptimizerConfig
+from seqgan_kit.engine.run_config import RunConfig
 from seqgan_kit.engine.stream import Stream
 from seqgan_kit.game.trainer import Turns, play
 from seqgan_kit.imitation import demonstrations as demos

@@ -38,8 +38,9 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from seqgan_kit.engine.engine import Engine, RunConfig
+from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import OptimizerConfig
+from seqgan_kit.engine.run_config import RunConfig
 from seqgan_kit.game.trainer import Turns, play
 from seqgan_kit.images.config import AdversarialConfig, DiscriminatorConfig, GeneratorConfig, SecondStageConfig
 from seqgan_kit.images.data import PictureBatches, captioned

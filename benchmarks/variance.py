@@ -62,7 +62,7 @@ class Scores:
     def log_ratio(self, tokens: Tokens, earned: Tensor) -> Tensor:
         raise NotImplementedError
 
-    def jointly(self, function: Any, values: Tensor) -> Tensor:
+    def over_processes(self, function: Any, values: Tensor) -> Tensor:
         raise NotImplementedError
 
 

@@ -80,7 +80,7 @@ def main(words: Sequence[str] | None = None) -> int:
         print(f"seqgan-kit: stopped{' at once; what was saved before stays' if saved else ''}", file=sys.stderr)
         return 130
     except Exception as error:
-        from seqgan_kit.engine.engine import Stopped
+        from seqgan_kit.engine.phases import Stopped
 
         if not isinstance(error, Stopped):
             raise
@@ -151,7 +151,7 @@ def _train_seeds(task: str, words: list[str]) -> None:
         try:
             _run(task, plan, resume=begun)
         except Exception as error:
-            from seqgan_kit.engine.engine import Stopped
+            from seqgan_kit.engine.phases import Stopped
 
             if isinstance(error, Stopped):
                 raise Stopped(f"{error}; or give the same command again, which does the other seeds, too") from error

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from seqgan_kit.engine.engine import Engine, RunConfig
+from seqgan_kit.engine.engine import Engine
+from seqgan_kit.engine.run_config import RunConfig
 
 
 @pytest.fixture

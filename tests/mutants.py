@@ -44,6 +44,7 @@ PAINTER, CRITIC, AVERAGE = "networks/pictures/generator.py", "networks/pictures/
 AUGMENTATION, SHOWN = "images/augmentation.py", "images/evaluation.py"
 TOKEN_POLICY, TOKEN_CREDIT, SEQ2SEQ = "tokens/policy.py", "tokens/credit.py", "networks/text/seq2seq.py"
 LANGUAGE_MODELS, REPLY_ENCODER = "networks/text/language_models.py", "networks/text/reply_encoder.py"
+TOKEN_REWARDS, RECIPE, TEXT_POLICY = "tokens/rewards.py", "language/recipe.py", "text/train.py"
 HIERARCHICAL, TOKEN_JUDGES = "networks/text/hierarchical.py", "tokens/discriminator.py"
 HISTORIES, RECURRENT = "networks/text/histories.py", "networks/text/recurrent.py"
 F_GAN, LEARNING, MINIBATCH = "algorithms/f_gan.py", "engine/learning.py", "networks/text/minibatch.py"
@@ -92,8 +93,8 @@ MUTANTS = [
         "test_labelled_text.py::test_the_discriminator_learns_both",
     ),
     Mutant(
-        TOKEN_POLICY,
-        "self.policy.odds(logits)",
+        TOKEN_REWARDS,
+        "rewards.log_ratio(logits)",
         "logits[..., 0]",
         "test_labelled_text.py::test_the_likelihood_ratio_is_multiplied_by_the_label_s_probability",
     ),
@@ -227,8 +228,8 @@ MUTANTS = [
     ),
     Mutant(
         ROUTES,
-        "engine.counters.get(PHASE, 0) / rounds",
-        "engine.counters.get(PHASE, 0) / (rounds - 1)",
+        "play.done() / rounds",
+        "play.done() / (rounds - 1)",
         "test_soft_text.py::test_sharpness_grows_with_the_rounds",
     ),
     # objectives
@@ -290,13 +291,18 @@ MUTANTS = [
         "test_maligan.py",
     ),
     Mutant(
-        TOKEN_POLICY,
-        "(self.policy.odds(logits) - self.policy.reward(logits))",
-        "self.policy.odds(logits)",
+        TOKEN_REWARDS,
+        "(rewards.log_ratio(logits) - rewards.of_logit(logits))",
+        "rewards.log_ratio(logits)",
         "test_maligan.py",
     ),
-    Mutant(TOKEN_POLICY, "credit = credit + (fake.mask & ~own)", "credit = credit + 0", "test_maligan.py"),
-    Mutant(TOKEN_POLICY, "own[:, : self.given()] = False", "own[:, : self.given() - 1] = False", "test_maligan.py"),
+    Mutant(TOKEN_POLICY, "credit = credit + (fake.mask & ~drawn)", "credit = credit + 0", "test_maligan.py"),
+    Mutant(
+        TOKEN_POLICY,
+        "drawn[:, : self.likelihood.prefix()] = False",
+        "drawn[:, : self.likelihood.prefix() - 1] = False",
+        "test_maligan.py",
+    ),
     Mutant(SAMPLING, "tokens = given[alive, t]", "tokens = given[: len(alive), t]", "test_maligan.py"),
     Mutant(
         LEARNING, 'lerp_(now, 1 / float(state["step"]))', "lerp_(now, 0.5)", "test_learning.py::test_history_by_hand"
@@ -622,7 +628,7 @@ MUTANTS = [
         "test_learning.py::test_rewards_of_tokens_need_no_roll_outs",
     ),
     Mutant(
-        TOKEN_POLICY,
+        TOKEN_REWARDS,
         "total += whole.to(total.device)",
         "total -= whole.to(total.device)",
         "test_learning.py::test_policy_learns_from_a_users_reward_alone",
@@ -647,8 +653,8 @@ MUTANTS = [
     ),
     Mutant(
         TOKEN_POLICY,
-        "self._centred(credit * own, own)",
-        "self._centred(credit, own)",
+        "self._less_baseline(credit * drawn, drawn)",
+        "self._less_baseline(credit, drawn)",
         "test_token_policy.py::test_a_critic_by_hand",
     ),
     Mutant(
@@ -664,7 +670,7 @@ MUTANTS = [
         "test_token_policy.py::test_teacher_forcing_is_on_real_replies",
     ),
     Mutant(
-        TOKEN_POLICY,
+        TOKEN_REWARDS,
         "owner.device) <= place.unsqueeze(1)",
         "owner.device) < place.unsqueeze(1).clamp_min(1)",
         "test_token_policy.py::test_prefixes_earn_what_the_discriminator_makes_of_them",
@@ -688,8 +694,8 @@ MUTANTS = [
         "test_token_policy.py::test_completions_have_their_sample_s_history",
     ),
     Mutant(
-        TOKEN_POLICY,
-        "self.policy.reward(self.score(tokens))",
+        TOKEN_REWARDS,
+        "self.rewards.of_logit(self.score(tokens))",
         "self._worth(tokens)",
         "test_token_policy.py::test_completions_have_their_sample_s_history",
     ),

@@ -21,11 +21,12 @@ import pytest
 import torch
 import yaml
 
-from seqgan_kit.engine.engine import Engine, checkpoints
+from seqgan_kit.engine import checkpoints
+from seqgan_kit.engine.engine import Engine
 from seqgan_kit.images import train as images
 from seqgan_kit.imitation.train import ADVERSARIAL as GAME
 from seqgan_kit.imitation.train import CLONING, FROZEN
-from seqgan_kit.text.train import ADVERSARIAL, CONTROL, MLE, WARM_UP
+from seqgan_kit.language.recipe import ADVERSARIAL, CONTROL, MLE, WARM_UP
 
 ROOT = Path(__file__).parents[1]
 PHASES = (MLE, WARM_UP, ADVERSARIAL, CONTROL)

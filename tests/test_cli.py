@@ -19,9 +19,10 @@ from transformers import AutoTokenizer
 import runs
 from seqgan_kit.cli import main, parse
 from seqgan_kit.dialogue.config import DialogueConfig
+from seqgan_kit.language.config import settled
 from seqgan_kit.networks.text.lstm import LSTMGenerator
 from seqgan_kit.options import OLD_NAMES, renamed
-from seqgan_kit.text.config import TextConfig, settled
+from seqgan_kit.text.config import TextConfig
 from seqgan_kit.tokens.sampling import sample
 
 SHORT = (

@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokeni
 import runs
 import tiny_models
 from seqgan_kit.cli import main
-from seqgan_kit.dialogue.config import DialogueConfig, EvaluationConfig, GeneratorConfig
+from seqgan_kit.dialogue.config import DialogueConfig, DialogueGeneratorConfig, EvaluationConfig
 from seqgan_kit.dialogue.evaluators import EvaluatorConfig
 from seqgan_kit.dialogue.models import build_generator, load_generator, load_template, save_generator
 from seqgan_kit.dialogue.sources import DataConfig, load
@@ -33,7 +33,7 @@ from tiny_models import GPT2
 
 CONFIG = DialogueConfig(
     data=DataConfig(dialogues=60, shapes=1),
-    generator=GeneratorConfig(embedding=8, hidden=8, layers=1),
+    generator=DialogueGeneratorConfig(embedding=8, hidden=8, layers=1),
     evaluation=EvaluationConfig(samples=8, evaluator=EvaluatorConfig(steps=4, embedding=4, hidden=4)),
 )
 ASKED = "there is a large red star in the centre . where is the star ?"

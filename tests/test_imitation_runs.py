@@ -19,8 +19,9 @@ from torch import Tensor
 
 import runs
 from seqgan_kit.algorithms import objectives
-from seqgan_kit.engine.engine import RunConfig, checkpoints
+from seqgan_kit.engine import checkpoints
 from seqgan_kit.engine.learning import OptimizerConfig
+from seqgan_kit.engine.run_config import RunConfig
 from seqgan_kit.game.rewards import StepReward
 from seqgan_kit.imitation.config import (
     AdversarialConfig,
@@ -162,7 +163,7 @@ CLONED = CloningConfig(steps=150, batch_size=16, optimizer=OptimizerConfig(lr=1e
 @pytest.fixture(autouse=True)
 def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing it takes as long as some of these runs."""
-    monkeypatch.setattr("seqgan_kit.imitation.train.write_report", lambda run: run)
+    monkeypatch.setattr("seqgan_kit.engine.run.write_report", lambda run: run)
 
 
 def demonstrate(path: Path, name: str, episodes: int = 20, **arguments: Any) -> DemonstrationConfig:

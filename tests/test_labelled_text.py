@@ -17,6 +17,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 import runs
 from enumeration import every_sequence
+from policies import token_policy
 from runs import InStep, Victim
 from seqgan_kit.algorithms import credit as credits
 from seqgan_kit.algorithms import objectives
@@ -350,7 +351,7 @@ def test_the_discriminator_learns_both(fake_weight: float, engine: Engine) -> No
 def policy_of(engine: Engine, network: nn.Module, make: Callable[..., Credit], **options: Any) -> TokenPolicy:
     learner = engine.learner("policy", network, FREE, dropout=False)
     usual = {"baseline": credits.no_baseline, "reward": objectives.with_classes(objectives.seqgan(), reward=0.5).reward}
-    return TokenPolicy(engine, learner, size(EVERY), LENGTH, END, credit=make(network, LENGTH, END), **usual | options)
+    return token_policy(engine, learner, size(EVERY), LENGTH, END, credit=make(network, LENGTH, END), **usual | options)
 
 
 def credit_of(policy: TokenPolicy, judge: nn.Module) -> Tensor:
@@ -361,7 +362,9 @@ def credit_of(policy: TokenPolicy, judge: nn.Module) -> Tensor:
         seen.append(credit.clone())
         return log_probs.sum()
 
-    replace(policy, estimator=estimator).update(EVERY, EVERY, lambda tokens: call(judge, tokens))
+    replace(policy, gradient=replace(policy.gradient, estimator=estimator)).update(
+        EVERY, EVERY, lambda tokens: call(judge, tokens)
+    )
     return seen[0]
 
 
@@ -419,8 +422,8 @@ def test_prefixes_are_judged_for_their_label(engine: Engine) -> None:
         shorter = replace(EVERY, mask=EVERY.mask & (torch.arange(LENGTH) <= t))
         expected[:, t] = worth(judge, shorter) * EVERY.mask[:, t]
     for prefixes in (None, prefixes_at_once(judge)):
-        engine._learners.clear()  # the next policy's has the same name
-        policy = policy_of(engine, conditional(), Prefixes, prefixes=prefixes)
+        engine.learners.clear()  # the next policy's has the same name
+        policy = policy_of(engine, conditional(), Prefixes, all_prefixes=prefixes)
         torch.testing.assert_close(credit_of(policy, judge), expected, rtol=1e-4, atol=1e-5)
 
 
@@ -428,7 +431,7 @@ def test_the_likelihood_ratio_is_multiplied_by_the_label_s_probability(engine: E
     """D / (1 - D) * p(label | x)^weight, over its mean; not the reward."""
     judge = head()
     policy = policy_of(
-        engine, conditional(), LikelihoodRatio, odds=objectives.with_classes(objectives.airl(), reward=0.5).reward
+        engine, conditional(), LikelihoodRatio, log_ratio=objectives.with_classes(objectives.airl(), reward=0.5).reward
     )
     judged = call(judge, EVERY).detach()
     odds = judged[:, 0].exp() * judged[:, 1].exp().sqrt()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from enumeration import every_sequence, probabilities
+from policies import token_policy
 from seqgan_kit.algorithms import credit as credits
 from seqgan_kit.algorithms import estimators, f_gan, objectives
 from seqgan_kit.algorithms.objectives import Objective
@@ -25,7 +26,7 @@ from seqgan_kit.samples import Images, Tokens
 from seqgan_kit.text.train import prefix_at
 from seqgan_kit.tokens.credit import LikelihoodRatio, MonteCarlo, Terminal
 from seqgan_kit.tokens.discriminator import compare_apart
-from seqgan_kit.tokens.policy import Critic, TokenPolicy
+from seqgan_kit.tokens.policy import Critic
 
 pytestmark = pytest.mark.learns
 TARGET = "bdac"
@@ -62,7 +63,7 @@ def test_policy_learns_from_a_users_reward_alone(kind: str, engine: Engine) -> N
     """With the discriminator's weight 0, the share of right letters rises from a quarter to nearly all."""
     network = generator(4, 4, deviation=0.5)
     learner = engine.learner("policy", network, OptimizerConfig(lr=0.02))
-    policy = TokenPolicy(
+    policy = token_policy(
         engine,
         learner,
         batch_size=64,
@@ -74,7 +75,7 @@ def test_policy_learns_from_a_users_reward_alone(kind: str, engine: Engine) -> N
         else Terminal(network, 4, None),
         estimator=estimators.ppo if kind == "ppo" else estimators.reinforce,
         passes=3 if kind == "ppo" else 1,
-        user_rewards=[Reward(hits)],
+        users=[Reward(hits)],
         decode=spell,
         discriminator_weight=0.0,
     )
@@ -97,7 +98,7 @@ def test_rewards_of_tokens_need_no_roll_outs(engine: Engine) -> None:
         return [[float(a == b) for a, b in zip(text, TARGET, strict=True)] for text in completions]
 
     network = generator(4, 4, deviation=0.5)
-    policy = TokenPolicy(
+    policy = token_policy(
         engine,
         engine.learner("policy", network, OptimizerConfig(lr=0.02)),
         batch_size=64,
@@ -105,7 +106,7 @@ def test_rewards_of_tokens_need_no_roll_outs(engine: Engine) -> None:
         end=None,
         reward=torch.sigmoid,
         credit=Terminal(network, 4, None),
-        user_rewards=[Reward(hit_by_hit)],
+        users=[Reward(hit_by_hit)],
         decode=spell,
         discriminator_weight=0.0,
     )
@@ -276,7 +277,7 @@ def test_seqgan_approaches_the_data(credit: type | str, engine: Engine) -> None:
     drawn = torch.multinomial(target, 2000, replacement=True)
     data = Stream(Tokens(every.ids[drawn], every.mask[drawn]), seed=0)
     network, critic = generator(4, 4), TextCNN(4, 8, (1, 2, 3, 4), (16, 16, 16, 16))
-    policy = TokenPolicy(
+    policy = token_policy(
         engine,
         engine.learner("policy", network, OptimizerConfig(lr=0.01)),
         batch_size=64,
@@ -288,7 +289,7 @@ def test_seqgan_approaches_the_data(credit: type | str, engine: Engine) -> None:
         critic=Critic(engine, engine.learner("critic", ValueHead(16), OptimizerConfig(lr=0.01)))
         if credit == "critic"
         else None,
-        given=(lambda: prefix_at(engine.counters.get("game", 0), 100, 3)) if credit == "mixed" else None,
+        prefix=(lambda: prefix_at(engine.counters.get("game", 0), 100, 3)) if credit == "mixed" else None,
     )
     discriminator = Discriminator(
         engine,

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from enumeration import TablePolicy, every_sequence, probabilities
+from policies import token_policy
 from replies import END, LENGTH, REPLIES, total
 from seqgan_kit.algorithms import credit as credits
 from seqgan_kit.algorithms import estimators, objectives
@@ -19,7 +20,7 @@ from seqgan_kit.game.rewards import Reward
 from seqgan_kit.samples import Tokens, rows, size
 from seqgan_kit.text.train import prefix_at
 from seqgan_kit.tokens.credit import LikelihoodRatio, Terminal
-from seqgan_kit.tokens.policy import TokenPolicy, likelihood_loss
+from seqgan_kit.tokens.policy import likelihood_loss
 from test_token_policy import ROWS, policy_of, same, seq2seq, weights
 
 EVERY = every_sequence(2, 2, None)
@@ -106,9 +107,9 @@ def test_the_mixed_scheme_s_expected_gradient_is_that_of_maximum_likelihood(engi
     assert counts.tolist() == [6, 6, 6, 2]
     chosen = torch.arange(4).repeat_interleave(counts)
     learner = engine.learner("policy", policy, OptimizerConfig(clip=0.0))
-    player = TokenPolicy(
-        engine, learner, 20, 2, None, torch.sigmoid, LikelihoodRatio(policy, 2, None), credits.no_baseline,
-        given=lambda: 1,
+    player = token_policy(
+        engine, learner, 20, 2, None, torch.sigmoid, LikelihoodRatio(policy, 2, None),
+        baseline=credits.no_baseline, prefix=lambda: 1,
     )  # fmt: skip
     seen: list[Tensor] = []
     learner.optimizer.register_step_pre_hook(lambda *_: seen.append(policy.table.grad.clone()))
@@ -124,7 +125,7 @@ def test_a_policy_weighs_by_the_logit_whatever_the_reward(make: Any, group: int 
     """D / (1 - D), not D; users' rewards multiply it by their exponential, and alone they are all of it."""
     of_users = torch.tensor([0.3, -1.0, 0.0, 2.0, 0.5])
     for weight in (1.0, 0.5, 0.0):
-        engine._learners.clear()  # the next policy's has the same name
+        engine.learners.clear()  # the next policy's has the same name
         policy, kept = policy_of(
             engine,
             seq2seq(),
@@ -132,7 +133,7 @@ def test_a_policy_weighs_by_the_logit_whatever_the_reward(make: Any, group: int 
             credit=LikelihoodRatio(seq2seq(), LENGTH, END, group),
             reward=make().reward,
             discriminator_weight=weight,
-            user_rewards=[Reward(lambda completions: of_users.tolist())],
+            users=[Reward(lambda completions: of_users.tolist())],
         )
         policy.update(REPLIES, REPLIES, total)
         odds = (weight * total(REPLIES) + of_users).exp()
@@ -146,7 +147,7 @@ def test_a_policy_weighs_by_the_logit_whatever_the_reward(make: Any, group: int 
 @pytest.mark.parametrize("given", [0, 1, 3, LENGTH, 99])
 def test_first_tokens_are_the_real_ones(given: int, engine: Engine) -> None:
     """Replies that end among them are the real ones; what follows is drawn, and only there."""
-    policy, _ = policy_of(engine, seq2seq(), given=lambda: given)
+    policy, _ = policy_of(engine, seq2seq(), prefix=lambda: given)
     torch.manual_seed(0)
     drawn = [policy.sample(REPLIES) for _ in range(20)]
     for fake in drawn:
@@ -158,14 +159,14 @@ def test_first_tokens_are_the_real_ones(given: int, engine: Engine) -> None:
         assert fake.mask.sum(1)[over].equal(REPLIES.mask.sum(1)[over])
     if given < LENGTH:
         assert len({tuple(fake.ids[0].tolist()) for fake in drawn}) > 5
-    policy.given = None
+    policy.likelihood.prefix = None
     torch.manual_seed(0)
     assert policy.sample(REPLIES).ids.equal(drawn[0].ids) == (given == 0)
 
 
 def test_given_tokens_have_likelihood_s_credit(engine: Engine) -> None:
     """1 on them, unmoved by baselines; credit less the baseline of the own ones on the others; padding has none."""
-    policy, kept = policy_of(engine, seq2seq(), given=lambda: 2, baseline=credits.leave_one_out)
+    policy, kept = policy_of(engine, seq2seq(), prefix=lambda: 2, baseline=credits.leave_one_out)
     policy.update(REPLIES, REPLIES, total)
     own = REPLIES.mask & (torch.arange(LENGTH) >= 2)
     expected = credits.leave_one_out(credits.terminal(total(REPLIES), own), own)
@@ -175,7 +176,7 @@ def test_given_tokens_have_likelihood_s_credit(engine: Engine) -> None:
 def test_with_all_tokens_given_it_is_a_likelihood_step(engine: Engine) -> None:
     """Bit for bit the same weights, whatever the discriminator says."""
     network, other = seq2seq(dropout=0.0), seq2seq(dropout=0.0)
-    policy, _ = policy_of(engine, network, given=lambda: LENGTH, credit=Terminal(network, LENGTH, END))
+    policy, _ = policy_of(engine, network, prefix=lambda: LENGTH, credit=Terminal(network, LENGTH, END))
     policy.update(REPLIES, policy.sample(REPLIES), total)
     taught = engine.learner("taught", other, OptimizerConfig())
     engine.update(taught, lambda part: likelihood_loss(other, rows(REPLIES, part)), size(REPLIES))

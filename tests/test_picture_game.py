@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqgan_kit.algorithms import objectives
-from seqgan_kit.engine.engine import Engine, RunConfig
+from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Learner, OptimizerConfig
+from seqgan_kit.engine.run_config import RunConfig
 from seqgan_kit.errors import UserError
 from seqgan_kit.game.rewards import PictureReward
 from seqgan_kit.game.trainer import Turns, play

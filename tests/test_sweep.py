@@ -15,11 +15,11 @@ import runs
 import tiny_models
 from runs import InStep, Launched
 from seqgan_kit.cli import main
+from seqgan_kit.language.recipe import ADVERSARIAL, CONTROL, MLE
 from seqgan_kit.networks.text.lstm import LSTMConfig, LSTMGenerator
 from seqgan_kit.report.spread import told
 from seqgan_kit.text.evaluation import Evaluation
 from seqgan_kit.text.sources import DataConfig, load
-from seqgan_kit.text.train import ADVERSARIAL, CONTROL, MLE
 from seqgan_kit.tokens.sampling import sample
 from seqgan_kit.worlds.oracle import negative_log_likelihood
 

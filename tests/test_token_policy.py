@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from policies import token_policy
 from replies import END, LENGTH, REPLIES, VOCABULARY, WORTH, far_from_uniform, running, shown, stepped, texts, total
 from seqgan_kit.algorithms import credit as credits
 from seqgan_kit.algorithms import estimators
@@ -27,7 +28,7 @@ from seqgan_kit.networks.text.value_head import ValueHead
 from seqgan_kit.samples import Tokens, last, size
 from seqgan_kit.tokens import credit as token_credit
 from seqgan_kit.tokens.credit import MonteCarlo, Prefixes, Terminal
-from seqgan_kit.tokens.policy import Anchor, Critic, TokenPolicy, likelihood_loss
+from seqgan_kit.tokens.policy import Anchor, Critic, likelihood_loss
 from test_learning import Silent
 
 ROWS = size(REPLIES)
@@ -76,7 +77,7 @@ def policy_of(engine: Engine, network: nn.Module, optimizer: OptimizerConfig = A
         "decode": texts,
     }
     learner = engine.learner("policy", network, optimizer, dropout=False)
-    return TokenPolicy(engine, learner, **{**usual, **options, "estimator": kept}), kept
+    return token_policy(engine, learner, **{**usual, **options, "estimator": kept}), kept
 
 
 def zero(tokens: Tokens) -> Tensor:
@@ -207,7 +208,7 @@ def test_a_critic_does_not_move_the_generator(engine: Engine) -> None:
         network = seq2seq()
         learner = engine.learner(f"policy {critic is None}", network, OptimizerConfig(), dropout=False)
         credit = Terminal(network, LENGTH, END)
-        policy = TokenPolicy(engine, learner, ROWS, LENGTH, END, torch.sigmoid, credit, critic=critic)
+        policy = token_policy(engine, learner, ROWS, LENGTH, END, torch.sigmoid, credit, critic=critic)
         policy.update(REPLIES, REPLIES, total)
         after.append(weights(network))
         assert all(parameter.grad is None for parameter in network.parameters())
@@ -268,8 +269,8 @@ def test_prefixes_earn_what_the_discriminator_makes_of_them(
         credit=Prefixes(seq2seq(), LENGTH, END),
         reward=torch.sigmoid,
         discriminator_weight=2.0,
-        user_rewards=[Reward(reward, 0.5)],
-        prefixes=at_once,
+        users=[Reward(reward, 0.5)],
+        all_prefixes=at_once,
         scored_at_once=chunk,
     )
     scored = []
@@ -300,7 +301,7 @@ def test_prefixes_of_no_discriminator(engine: Engine) -> None:
         seq2seq(),
         credit=Prefixes(seq2seq(), LENGTH, END),
         discriminator_weight=0.0,
-        user_rewards=[Reward(of_first_token)],
+        users=[Reward(of_first_token)],
     )
     policy.update(REPLIES, REPLIES, Silent().score)
     assert kept.credit.equal(REPLIES.ids[:, :1] * REPLIES.mask.float())
@@ -339,7 +340,7 @@ def test_columns_stand_beside_their_completions(engine: Engine) -> None:
         return {"prompts": [{"row": row} for row in tokens.origin.tolist()], "unasked": [None] * size(tokens)}
 
     real = replace(REPLIES, origin=torch.tensor([7, 3, 0, 4, 2]))
-    policy, _ = policy_of(engine, seq2seq(), user_rewards=[Reward(reward)], columns=columns)
+    policy, _ = policy_of(engine, seq2seq(), users=[Reward(reward)], columns=columns)
     fake = policy.sample(real)
     policy.update(real, fake, zero)
     assert seen == {"completions": texts(fake), "ids": shown(fake), "prompts": [{"row": i} for i in (7, 3, 0, 4, 2)]}
@@ -369,7 +370,7 @@ LINE = broken.__code__.co_firstlineno + 1
 def test_a_wrong_reward_stops_before_the_step(function: Callable[..., Any], says: str, engine: Engine) -> None:
     """What is wrong is told, and nothing was learned."""
     network = seq2seq()
-    policy, kept = policy_of(engine, network, user_rewards=[Reward(function)])
+    policy, kept = policy_of(engine, network, users=[Reward(function)])
     before = weights(network)
     with pytest.raises(UserError, match=says):
         policy.update(REPLIES, REPLIES, total)
@@ -379,7 +380,7 @@ def test_a_wrong_reward_stops_before_the_step(function: Callable[..., Any], says
 
 def test_rewards_need_text(engine: Engine) -> None:
     """Without `decode` there are no completions."""
-    policy, _ = policy_of(engine, seq2seq(), user_rewards=[Reward(of_first_token)], decode=None)
+    policy, _ = policy_of(engine, seq2seq(), users=[Reward(of_first_token)], decode=None)
     with pytest.raises(ValueError, match="need `decode`"):
         policy.update(REPLIES, REPLIES, total)
 
@@ -400,7 +401,7 @@ def test_repeats_are_compared_with_each_other(grouped: bool, engine: Engine) -> 
         batch_size=6,
         baseline=baseline,
         discriminator_weight=0.0,
-        user_rewards=[Reward(reward)],
+        users=[Reward(reward)],
         columns=lambda tokens: {"origin": tokens.origin.tolist()},
     )
     real = Stream(replace(REPLIES, origin=torch.arange(1, 6)), seed=0)

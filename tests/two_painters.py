@@ -18,10 +18,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seqgan_kit.engine.engine import Engine, RunConfig
+from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Learner, OptimizerConfig
+from seqgan_kit.engine.run_config import RunConfig
 from seqgan_kit.images import train as images
-from seqgan_kit.images.config import AdversarialConfig, DiscriminatorConfig, GeneratorConfig, ImagesConfig
+from seqgan_kit.images.config import AdversarialConfig, DiscriminatorConfig, GeneratorConfig
 from seqgan_kit.images.data import PictureBatches
 from seqgan_kit.images.evaluation import make
 from seqgan_kit.images.game import Game
@@ -154,7 +155,7 @@ def find_steps(out: Path) -> None:
 
 def train(out: Path, words: list[str]) -> int:
     """The command line, with every process telling at the end what its networks are and what it had seen first."""
-    original = images._run
+    original = images.ImagesTask.play
     seen: list[list[float]] = []
     take = PictureBatches.take
 
@@ -163,10 +164,11 @@ def train(out: Path, words: list[str]) -> int:
         seen.append(found.pixels.mean((1, 2, 3)).tolist())
         return found
 
-    def run(engine: Engine, config: ImagesConfig, parts: images._Parts) -> None:
-        original(engine, config, parts)
-        networks = {name: pair[0] for name, pair in engine._modules.items()}
-        networks |= {name: kept.network for name, kept in engine._kept.items() if name.endswith("average")}  # type: ignore[attr-defined]
+    def play(task: images.ImagesTask) -> None:
+        original(task)
+        engine = task.engine
+        networks = dict(engine.parts.networks)
+        networks |= {name: kept.network for name, kept in engine.parts.kept.items() if name.endswith("average")}  # type: ignore[attr-defined]
         sums = {
             name: hashlib.sha256(
                 b"".join(tensor.contiguous().numpy().tobytes() for tensor in network.state_dict().values())
@@ -175,7 +177,7 @@ def train(out: Path, words: list[str]) -> int:
         }
         (out / f"rank-{engine.rank}.json").write_text(json.dumps({"sums": sums, "seen": seen}))
 
-    images._run = run
+    images.ImagesTask.play = play  # type: ignore[method-assign]
     PictureBatches.take = watched  # type: ignore[method-assign]
     from seqgan_kit.cli import main
 

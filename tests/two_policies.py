@@ -17,10 +17,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from seqgan_kit.algorithms import objectives
-from seqgan_kit.engine.engine import Engine, RunConfig
+from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import OptimizerConfig
+from seqgan_kit.engine.run_config import RunConfig
 from seqgan_kit.imitation import train as imitation
-from seqgan_kit.imitation.config import ImitationConfig
 from seqgan_kit.imitation.environments import EnvironmentConfig, build
 from seqgan_kit.imitation.improvement import PPO, TRPO, Improvement
 from seqgan_kit.imitation.policy import EnvironmentPolicy
@@ -96,7 +96,7 @@ def find_steps(out: Path) -> None:
 
 def train(out: Path, words: list[str]) -> int:
     """The command line, with every process telling at the end what its networks are and where its episodes began."""
-    original = imitation._run
+    original = imitation.ImitationTask.play
     seen: list[float] = []
     counted: list[int] = []
     sample = EnvironmentPolicy.sample
@@ -108,20 +108,21 @@ def train(out: Path, words: list[str]) -> int:
         counted.append(int(rollout.mask.sum()))
         return rollout
 
-    def run(engine: Engine, config: ImitationConfig, parts: imitation._Parts) -> None:
-        original(engine, config, parts)
+    def play(task: imitation.ImitationTask) -> None:
+        original(task)
+        engine = task.engine
         sums = {
             name: hashlib.sha256(
-                b"".join(tensor.numpy().tobytes() for tensor in pair[0].state_dict().values())
+                b"".join(tensor.numpy().tobytes() for tensor in network.state_dict().values())
             ).hexdigest()
-            for name, pair in engine._modules.items()
+            for name, network in engine.parts.networks.items()
         }
-        normaliser = parts.game.normaliser
+        normaliser = task.game.normaliser
         steps = 0.0 if normaliser is None else normaliser.count.item()
         found = {"sums": sums, "seen": seen, "counted": counted, "normalised": steps}
         (out / f"rank-{engine.rank}.json").write_text(json.dumps(found))
 
-    imitation._run = run
+    imitation.ImitationTask.play = play  # type: ignore[method-assign]
     EnvironmentPolicy.sample = watched  # type: ignore[assignment,method-assign]
     from seqgan_kit.cli import main
 

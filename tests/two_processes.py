@@ -19,9 +19,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from policies import token_policy
 from seqgan_kit.algorithms import objectives
-from seqgan_kit.engine.engine import Engine, RunConfig
+from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Learner, OptimizerConfig
+from seqgan_kit.engine.run_config import RunConfig
 from seqgan_kit.game.players import Discriminator
 from seqgan_kit.networks.text.class_head import ClassHead
 from seqgan_kit.networks.text.cnn import TextCNN
@@ -30,7 +32,7 @@ from seqgan_kit.samples import LabelledTokens, Tokens, rows
 from seqgan_kit.text import train as text
 from seqgan_kit.tokens.credit import Credit, LikelihoodRatio, SampleReward
 from seqgan_kit.tokens.discriminator import call
-from seqgan_kit.tokens.policy import TokenPolicy, likelihood_loss
+from seqgan_kit.tokens.policy import TokenPolicy, WithLikelihood, likelihood_loss
 
 VOCABULARY, TIME, ROWS, END, CLASSES = 7, 5, 8, 6, 3
 
@@ -77,7 +79,7 @@ class Parts:
         self.generator = engine.learner(f"generator {name}", network, config)
         self.critic = engine.learner(f"discriminator {name}", judge, config)
         objective = objectives.with_classes(objectives.seqgan(), fake=0.5) if classes else objectives.seqgan()
-        self.policy = TokenPolicy(engine, self.generator, ROWS, TIME, END, objective.reward, ByPlace())
+        self.policy = token_policy(engine, self.generator, ROWS, TIME, END, objective.reward, ByPlace())
         self.discriminator: Discriminator[Tokens] = Discriminator(engine, self.critic, ROWS, objective, call)
 
 
@@ -94,7 +96,9 @@ def gradients(engine: Engine) -> Iterator[tuple[str, Tensor]]:
             ),
             "reinforce": lambda parts: parts.policy.update(real, fake, parts.discriminator.score),
             "likelihood ratio": lambda parts: replace(
-                parts.policy, credit=LikelihoodRatio(parts.generator.network, TIME, END), given=lambda: 1
+                parts.policy,
+                credit=LikelihoodRatio(parts.generator.network, TIME, END),
+                likelihood=WithLikelihood(prefix=lambda: 1),
             ).update(real, fake, parts.discriminator.score),
             "discriminator": lambda parts: parts.discriminator.update(real, fake),
             "reinforce of classes": lambda parts: parts.policy.update(*of_classes, parts.discriminator.score),
@@ -158,13 +162,14 @@ def find_gradients(out: Path) -> None:
 
 def train(out: Path, words: list[str]) -> int:
     """The command line, with every process telling at the end what its weights are."""
-    original = text._run
+    original = text.TextTask.play
 
-    def run(engine: Engine, config: text.TextConfig, source: text.Source, parts: text._Parts) -> None:
-        original(engine, config, source, parts)
-        networks = {name: pair[0].state_dict() for name, pair in engine._modules.items()}
-        if isinstance(parts.policy, TokenPolicy):
-            networks["lagging"] = parts.policy.credit.state_dict().get("network", {})
+    def play(task: text.TextTask) -> None:
+        original(task)
+        engine = task.engine
+        networks = {name: network.state_dict() for name, network in engine.parts.networks.items()}
+        if isinstance(task.policy, TokenPolicy):
+            networks["lagging"] = task.policy.credit.state_dict().get("network", {})
         sums = {
             name: hashlib.sha256(b"".join(tensor.numpy().tobytes() for tensor in state.values())).hexdigest()
             for name, state in networks.items()
@@ -172,7 +177,7 @@ def train(out: Path, words: list[str]) -> int:
         draws = torch.rand(2).tolist()  # of its own random numbers
         (out / f"rank-{engine.rank}.json").write_text(json.dumps({"sums": sums, "draws": draws}))
 
-    text._run = run
+    text.TextTask.play = play  # type: ignore[method-assign]
     atexit.register(tell_threads, out)  # before the engine's own: called after it
     from seqgan_kit.cli import main
 

@@ -21,12 +21,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel
 
+from policies import token_policy
 from seqgan_kit.algorithms import credit, estimators, objectives
 from seqgan_kit.dialogue import train as dialogue
 from seqgan_kit.dialogue.discriminator import compare
 from seqgan_kit.dialogue.template import Told, to_replies
-from seqgan_kit.engine.engine import Engine, RunConfig
+from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Learner, OptimizerConfig
+from seqgan_kit.engine.run_config import RunConfig
 from seqgan_kit.game.players import Discriminator
 from seqgan_kit.networks.text.hierarchical import HierarchicalDiscriminator
 from seqgan_kit.networks.text.judge import Judge
@@ -37,7 +39,7 @@ from seqgan_kit.networks.text.value_head import ValueHead
 from seqgan_kit.samples import Replies, rows, trimmed
 from seqgan_kit.tokens.credit import Prefixes
 from seqgan_kit.tokens.discriminator import call
-from seqgan_kit.tokens.policy import Anchor, Critic, TokenPolicy, likelihood_loss
+from seqgan_kit.tokens.policy import Anchor, Critic, likelihood_loss
 from tiny_models import BERT, model
 
 VOCABULARY, END, LENGTH, ROWS, REPEATS = 9, 1, 5, 8, 2
@@ -111,7 +113,7 @@ def steps(engine: Engine, name: str) -> Iterator[tuple[str, Tensor]]:
     discriminator: Discriminator[Any] = Discriminator(
         engine, scorer, ROWS, objective, call, compare=partial(compare, prefixes=False)
     )
-    player = TokenPolicy(
+    player = token_policy(
         engine, policy, ROWS, LENGTH, END, objective.reward, Prefixes(generator, LENGTH, END),
         baseline=partial(credit.leave_one_out, group=REPEATS), estimator=estimators.ppo, passes=2,
         critic=Critic(engine, critic), anchor=Anchor(frozen, 0.3), teacher_forcing=1,
@@ -141,23 +143,24 @@ def find_steps(out: Path) -> None:
 
 def train(out: Path, words: list[str]) -> int:
     """The command line, with every process telling at the end what its weights are, and what it drew last."""
-    original = dialogue._run
+    original = dialogue.DialogueTask.play
 
-    def run(engine: Engine, config: dialogue.DialogueConfig, parts: dialogue._Parts) -> None:
-        original(engine, config, parts)
-        networks = {name: pair[0].state_dict() for name, pair in engine._modules.items()}
-        if parts.anchor is not None:
-            networks["anchor"] = parts.anchor.network.state_dict()
-        networks["credit"] = parts.policy.credit.state_dict().get("network", {})
+    def play(task: dialogue.DialogueTask) -> None:
+        original(task)
+        engine = task.engine
+        networks = {name: network.state_dict() for name, network in engine.parts.networks.items()}
+        if task.anchor is not None:
+            networks["anchor"] = task.anchor.network.state_dict()
+        networks["credit"] = task.policy.credit.state_dict().get("network", {})
         sums = {
             name: hashlib.sha256(b"".join(tensor.numpy().tobytes() for tensor in state.values())).hexdigest()
             for name, state in networks.items()
         }
-        real = parts.real.take(8)
-        drawn = {"real": real.ids.tolist(), "fake": parts.policy.sample(real).ids.tolist()}
+        real = task.recipe.real.take(8)
+        drawn = {"real": real.ids.tolist(), "fake": task.policy.sample(real).ids.tolist()}
         (out / f"rank-{engine.rank}.json").write_text(json.dumps({"sums": sums, **drawn}))
 
-    dialogue._run = run
+    dialogue.DialogueTask.play = play  # type: ignore[method-assign]
     from seqgan_kit.cli import main
 
     return main(words)

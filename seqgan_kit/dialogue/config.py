@@ -12,14 +12,12 @@ from seqgan_kit.algorithms import credit as credits
 from seqgan_kit.algorithms import estimators, objectives
 from seqgan_kit.dialogue.evaluators import EvaluatorConfig
 from seqgan_kit.dialogue.sources import DataConfig
-from seqgan_kit.engine.engine import RunConfig
 from seqgan_kit.engine.learning import OptimizerConfig
+from seqgan_kit.engine.run_config import RunConfig
 from seqgan_kit.game.players import Baseline, Estimator
 from seqgan_kit.game.rewards import Reward
 from seqgan_kit.game.trainer import Turns
-from seqgan_kit.language.pretrained import is_own
-from seqgan_kit.networks.text.hierarchical import HierarchicalDiscriminator
-from seqgan_kit.text.config import (
+from seqgan_kit.language.config import (
     RATES,
     ControlConfig,
     CriticConfig,
@@ -27,11 +25,13 @@ from seqgan_kit.text.config import (
     learning_rates,
     open_rates,
 )
+from seqgan_kit.language.pretrained import is_own
+from seqgan_kit.networks.text.hierarchical import HierarchicalDiscriminator
 from seqgan_kit.tokens.credit import Credit, Prefixes
 
 
 @dataclass(frozen=True)
-class GeneratorConfig:
+class DialogueGeneratorConfig:
     """What writes replies: an LSTM with attention, unless a Hugging Face model is named.
 
     Args:
@@ -156,7 +156,7 @@ class DialogueConfig:
 
     run: RunConfig = field(default_factory=RunConfig)
     data: DataConfig = field(default_factory=DataConfig)
-    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
+    generator: DialogueGeneratorConfig = field(default_factory=DialogueGeneratorConfig)
     likelihood: LikelihoodConfig = field(default_factory=LikelihoodConfig)
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     adversarial: AdversarialConfig = field(default_factory=AdversarialConfig)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from transformers import AutoTokenizer
 
-from seqgan_kit.dialogue.config import DiscriminatorConfig, GeneratorConfig
+from seqgan_kit.dialogue.config import DialogueGeneratorConfig, DiscriminatorConfig
 from seqgan_kit.dialogue.sources import Source
 from seqgan_kit.dialogue.template import Template
 from seqgan_kit.engine.provenance import write_json
@@ -25,7 +25,7 @@ SETTINGS = "dialogue.json"
 EXAMPLES = 200  # histories on which a chat template is tried
 
 
-def build_generator(config: GeneratorConfig, source: Source) -> Seq2SeqGenerator | LanguageModel:
+def build_generator(config: DialogueGeneratorConfig, source: Source) -> Seq2SeqGenerator | LanguageModel:
     """The network that the configuration asks for. Raises UserError."""
     given = config.model, config.lora, source.vocabulary, source.end, pretrained.EITHER
     begun = pretrained.own_model(*given, dropout=config.dropout)

@@ -10,9 +10,9 @@ import json
 import os
 import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from seqgan_kit.engine.processes import Processes
 from seqgan_kit.errors import UserError
 
 VERSION = 1
@@ -28,6 +29,88 @@ MANIFEST = "manifest.json"
 
 class Damaged(Exception):
     """A checkpoint that is incomplete or altered; says which file and how."""
+
+
+class Stateful(Protocol):
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: dict[str, Any]) -> Any: ...
+
+
+class NotSaved(Exception):
+    """A checkpoint that could not be written; says why."""
+
+
+class Checkpointer:
+    """Saves and restores the parts of a run, which are registered in its dictionaries.
+
+    networks, optimizers: the same on every process, saved by the main one. kept: what each process has of its own, such
+    as environments. root: the folder of the checkpoints, of which the newest `keep` stay.
+    """
+
+    def __init__(self, root: Path, processes: Processes, keep: int) -> None:
+        self.root, self.processes, self.keep = root, processes, keep
+        self.networks: dict[str, Stateful] = {}
+        self.optimizers: dict[str, Stateful] = {}
+        self.kept: dict[str, Stateful] = {}
+
+    def save(self, step: int, shared: Callable[[], Mapping[str, Any]], own: Mapping[str, Any]) -> None:
+        """A checkpoint after `step` steps, whole or not at all. Raises NotSaved on every process.
+
+        shared, own: what else the main process, and each of them, shall find again.
+        """
+        unfinished = self.root / f".unfinished-{step:08d}"
+        error = None
+        try:
+            write_part(unfinished, f"process-{self.processes.rank}", {"kept": _states(self.kept), **own})
+            if self.processes.is_main:
+                parts = {"networks": _states(self.networks), "optimizers": _states(self.optimizers)}
+                write_part(unfinished, "shared", {"processes": self.processes.count, **parts, **shared()})
+        except OSError as failure:
+            error = f"{failure.strerror or failure}"
+        failed = self.processes.any(error is not None)
+        if self.processes.is_main and not failed:
+            try:
+                seal(unfinished, self.root / f"{step:08d}")
+                keep_newest(self.root, self.keep)
+            except OSError as failure:
+                error = f"{failure.strerror or failure}"
+        if self.processes.any(error is not None):
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise NotSaved(error or "another process failed")
+
+    def restore(self) -> tuple[Path, dict[str, Any], dict[str, Any]] | None:
+        """Loads the newest good checkpoint into the parts: it, and `shared` and `own` of `save`; None where there is
+        none. Raises UserError where it does not fit."""
+        found = self.processes.on_main(lambda: newest_good(self.root, self.processes.say))
+        if found is None:
+            return None
+        shared, own = read(found, "shared"), read(found, f"process-{self.processes.rank}")
+        if shared["processes"] != self.processes.count:
+            raise UserError(
+                f"{found} was saved by {shared['processes']} processes, {self.processes.count} run: start as many as "
+                "before"
+            )
+        for kind, parts, states in [
+            ("networks", self.networks, shared["networks"]),
+            ("optimizers", self.optimizers, shared["optimizers"]),
+            ("other parts", self.kept, own["kept"]),
+        ]:
+            if set(parts) != set(states):
+                raise UserError(f"{found} holds the {kind} {sorted(states)}, but this run has {sorted(parts)}")
+            for name, part in parts.items():
+                try:
+                    part.load_state_dict(states[name])
+                except (RuntimeError, ValueError, KeyError) as error:
+                    raise UserError(
+                        f"{name} in {found} does not fit this run ({' '.join(str(error).split())[:200]}): resume with "
+                        f"the options that it was trained with, as {self.root.parent / 'config.yaml'} has them, and "
+                        "with the same data"
+                    ) from error
+        return found, shared, own
+
+
+def _states(parts: Mapping[str, Stateful]) -> dict[str, Any]:
+    return {name: part.state_dict() for name, part in parts.items()}
 
 
 def pack(tree: Any, tensors: dict[str, Tensor], path: str = "") -> Any:

@@ -15,16 +15,14 @@ from datetime import datetime, timezone
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psutil
 import torch
 import yaml
 
+from seqgan_kit.engine.run_config import RunConfig
 from seqgan_kit.errors import UserError
-
-if TYPE_CHECKING:
-    from seqgan_kit.engine.engine import RunConfig
 
 PACKAGES = (
     *("seqgan_kit", "torch", "transformers", "accelerate", "tokenizers", "sentencepiece", "gymnasium", "mujoco"),

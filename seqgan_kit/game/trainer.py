@@ -11,6 +11,7 @@ from torch import Tensor
 
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Learner, Metrics
+from seqgan_kit.engine.run_folder import Exports
 from seqgan_kit.engine.stream import Batches
 from seqgan_kit.game.players import DiscriminatorPlayer, GeneratorPlayer
 from seqgan_kit.game.replay import Replay
@@ -45,6 +46,16 @@ class Hook:
         return done == total or (self.every > 0 and done % self.every == 0)
 
 
+def evaluated(engine: Engine, every: int, seed: int, measure: Callable[[str, int], Metrics]) -> Hook:
+    """`measure(phase, steps done)` under the random numbers of `seed`; its metrics are logged as eval/NAME."""
+
+    def run(phase: str, done: int) -> Metrics:
+        with engine.fixed_random(seed):
+            return {f"eval/{name}": value for name, value in measure(phase, done).items()}
+
+    return Hook(every, run)
+
+
 def fit(
     engine: Engine,
     phase: str,
@@ -54,9 +65,13 @@ def fit(
     real: Batches[S],
     batch_size: int,
     hooks: Sequence[Hook] = (),
+    exports: Exports | None = None,
 ) -> None:
-    """The supervised phase: `steps` optimiser steps of `loss(module, rows of a real batch)`."""
-    for step in engine.steps(phase, steps):
+    """The supervised phase: `steps` optimiser steps of `loss(module, rows of a real batch)`.
+
+    exports: the models that are written as the phase leaves them.
+    """
+    for step in engine.steps(phase, steps, exports):
         batch = real.take(batch_size)
         metrics = engine.update(learner, lambda part: loss(learner.module, rows(batch, part)), size(batch))  # noqa: B023
         engine.log(metrics, size(batch))
@@ -73,12 +88,14 @@ def play(
     turns: Turns = Turns(),
     hooks: Sequence[Hook] = (),
     replay: Replay[S] | None = None,
+    exports: Exports | None = None,
 ) -> None:
     """The game: in each round the generator's turns, then the discriminator's. A warm-up has Turns(generator=0).
 
     replay: what the generator made in its turns, where the discriminator shall not have fresh samples.
+    exports: the models that are written as the phase leaves them.
     """
-    for step in engine.steps(phase, rounds):
+    for step in engine.steps(phase, rounds, exports):
         for _ in range(turns.generator):
             batch = repeated(real.take(generator.batch_size // turns.repeats), turns.repeats)
             fake = generator.sample(batch)

@@ -8,17 +8,18 @@ from pathlib import Path
 
 import torch
 
-from seqgan_kit.engine.engine import Engine, RunConfig
+from seqgan_kit.engine.checks import at_least, batches
+from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Metrics
-from seqgan_kit.engine.provenance import config_yaml
-from seqgan_kit.errors import UserError
-from seqgan_kit.game.trainer import Hook, fit
+from seqgan_kit.engine.run import run
+from seqgan_kit.engine.run_config import RunConfig
+from seqgan_kit.engine.run_folder import MODEL
+from seqgan_kit.game.trainer import evaluated, fit
 from seqgan_kit.images import metrics
 from seqgan_kit.images.data import Captioned
 from seqgan_kit.images.sources import DataConfig, Source, load
 from seqgan_kit.images.text import JointConfig, joint_batches, joint_loss, joint_network, matches, real_pictures
 from seqgan_kit.networks.pictures.joint_embedding import JointEmbedding
-from seqgan_kit.report import write_report
 
 TEXT = "text_encoder"
 
@@ -49,43 +50,50 @@ class EncoderConfig:
 
 
 def train(config: EncoderConfig, config_text: str = "", resume: bool = False) -> Path:
-    """Trains it in the run folder, and returns that. Raises UserError for a mistake, Stopped after Ctrl-C."""
-    for option, value in [("--joint.steps", config.joint.steps), ("--joint.batch_size", config.joint.batch_size)]:
-        if value < 2:
-            raise UserError(f"{option} {value}: give at least 2")
-    source = load(config.data, config.data.kept(config.data.side), config.run.seed)
-    with Engine(config.run, "encoder", config_text or config_yaml(config), resume) as engine:
-        if engine.is_main:
-            print(source.summary(), flush=True)
-        torch.manual_seed(config.run.seed)  # the same initial weights on every process
-        network = joint_network(config.joint, list(source.train.captions))
-        learner = engine.learner("text_encoder", network, config.joint.optimizer)
-        batches = joint_batches(
-            network,
-            source.train,
-            config.data.side,
-            config.run.seed,
-            rank=engine.rank,
-            processes=engine.processes,
-            device=engine.device,
-            name=source.name,
-            flip=config.data.flip,
+    """Trains it in the run folder, and returns that; see `engine.run.run`."""
+    return run(EncoderTask(config), config_text, resume)
+
+
+class EncoderTask:
+    """A run of a text encoder; see `engine.run.Task`. Raises UserError where data and options do not go together."""
+
+    name = "encoder"
+    data = None
+
+    def __init__(self, config: EncoderConfig) -> None:
+        self.config = config
+        at_least(("--joint.steps", config.joint.steps, 2), ("--joint.batch_size", config.joint.batch_size, 2))
+        self.source = load(config.data, config.data.kept(config.data.side), config.run.seed)
+        batches(
+            self.source.name,
+            len(self.source.train.pixels),
+            "pictures",
+            ("--joint.batch_size", config.joint.batch_size),
         )
-        engine.keep("batches", batches)
-        engine.export = network.save_pretrained
-        engine.restore()
+
+    def first_lines(self) -> list[str]:
+        return [self.source.summary()]
+
+    def build(self, engine: Engine) -> None:
+        config, source, self.engine = self.config, self.source, engine
+        self.network = joint_network(config.joint, list(source.train.captions))
+        self.learner = engine.learner("text_encoder", self.network, config.joint.optimizer)
+        self.batches = joint_batches(
+            self.network, source.train, config.data.side, config.run.seed, rank=engine.rank,
+            processes=engine.processes, device=engine.device, name=source.name, flip=config.data.flip,
+        )  # fmt: skip
+        engine.keep("batches", self.batches)
+
+    def play(self) -> None:
+        config, settings, network = self.config, self.config.evaluation, self.network
 
         def measure(phase: str, done: int) -> Metrics:
-            found = evaluate(network, source, config, config.evaluation.samples, config.evaluation.seed)
-            return {f"eval/{name}": value for name, value in found.items()}
+            return evaluate(network, self.source, config, settings.samples, settings.seed)
 
+        hooks = [evaluated(self.engine, settings.every, settings.seed, measure)]
         loss = partial(joint_loss, config.joint)
-        hook = Hook(config.evaluation.every, measure)
-        fit(engine, TEXT, config.joint.steps, learner, loss, batches, config.joint.batch_size, [hook])
-        engine.finish()
-        if engine.is_main:
-            write_report(engine.folder)
-    return engine.folder
+        steps, size, exports = config.joint.steps, config.joint.batch_size, {MODEL: network.save_pretrained}
+        fit(self.engine, TEXT, steps, self.learner, loss, self.batches, size, hooks, exports)
 
 
 def evaluate(network: JointEmbedding, source: Source, config: EncoderConfig, samples: int, seed: int) -> Metrics:

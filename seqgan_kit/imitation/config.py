@@ -9,8 +9,8 @@ from typing import Literal
 from torch import nn
 
 from seqgan_kit.algorithms import objectives
-from seqgan_kit.engine.engine import RunConfig
 from seqgan_kit.engine.learning import OptimizerConfig
+from seqgan_kit.engine.run_config import RunConfig
 from seqgan_kit.game.rewards import StepReward
 from seqgan_kit.imitation.demonstrations import DemonstrationConfig
 from seqgan_kit.imitation.discriminator import Input

@@ -200,8 +200,8 @@ def sweep(run: Path, options: Namespace, read: Read) -> None:
 
 def _folders(run: Path) -> dict[str, str]:
     """The run's models to compare, by phase: the folders that hold them. Says which are missing."""
+    from seqgan_kit.language.recipe import ADVERSARIAL, CONTROL, MLE
     from seqgan_kit.report import read_metrics
-    from seqgan_kit.text.train import ADVERSARIAL, CONTROL, MLE
 
     if not json.loads((run / "run.json").read_bytes()).get("finished"):
         raise UserError(f"sweep: {run} is not finished: seqgan-kit resume {run}")
@@ -238,10 +238,10 @@ def summarise(run: Path) -> None:
 
 def print_phases(run: Path) -> None:
     """A table of what the phases did to each held metric, beside real data where that was measured."""
+    from seqgan_kit.language.recipe import ADVERSARIAL, CONTROL, MLE
     from seqgan_kit.report import read_metrics
     from seqgan_kit.report.metrics import read_baselines
     from seqgan_kit.text.evaluation import CONVENTION
-    from seqgan_kit.text.train import ADVERSARIAL, CONTROL, MLE
 
     last: dict[str, dict[str, float]] = {}
     for phase, lines in read_metrics(run / "metrics.jsonl").items():

@@ -17,7 +17,7 @@ from seqgan_kit.networks.text.language_models import LanguageModel, Unprompted
 from seqgan_kit.networks.text.lstm import LSTMConfig, LSTMGenerator
 from seqgan_kit.networks.text.residual_text import NoiseToText
 from seqgan_kit.samples import rows
-from seqgan_kit.text.config import DiscriminatorConfig, GeneratorConfig
+from seqgan_kit.text.parts import DiscriminatorConfig, TextGeneratorConfig
 from seqgan_kit.text.sources import Source
 from seqgan_kit.tokens.discriminator import check_judged, compares_rows
 
@@ -36,13 +36,13 @@ class Loaded(NamedTuple):
     labels: tuple[str, ...] = ()
 
 
-def limits_of(config: GeneratorConfig) -> tuple[int | None, int | None]:
+def limits_of(config: TextGeneratorConfig) -> tuple[int | None, int | None]:
     """The most tokens that the generator reads and writes, if it says so; and how many different ones a model that does
     not begin anew can emit. Raises UserError."""
     return pretrained.limits_of(config.model, config.config, pretrained.CAUSAL)
 
 
-def build_generator(config: GeneratorConfig, source: Source) -> Generator:
+def build_generator(config: TextGeneratorConfig, source: Source) -> Generator:
     """The network that the configuration asks for. Raises UserError."""
     begun = pretrained.own_model(
         config.model, config.lora, source.vocabulary, source.end, pretrained.CAUSAL, length=source.length

@@ -6,25 +6,36 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from seqgan_kit.engine.engine import Engine
+from seqgan_kit.engine.learning import OptimizerConfig
 from seqgan_kit.errors import UserError
 from seqgan_kit.game.players import Discriminator
 from seqgan_kit.networks.text.residual_text import NoiseToText, NoiseToTextConfig
 from seqgan_kit.samples import SoftTokens, Tokens, rows, soft
+from seqgan_kit.text.parts import DiscriminatorConfig
 from seqgan_kit.text.sources import Source
 from seqgan_kit.tokens import soft as soft_text
 from seqgan_kit.tokens.discriminator import call, compares_rows
 from seqgan_kit.tokens.soft import Loss, Matching, Means, Relaxed, SoftText, View
 
-if TYPE_CHECKING:
-    from seqgan_kit.text.config import TextConfig
 
-PHASE = "adversarial"
+@dataclass(frozen=True)
+class Play:
+    """The options of the game that a route reads.
+
+    rounds: of the adversarial phase. done: those that are over, now. batch_size: texts of a generator update.
+    optimizer: the generator's. discriminator: its configuration.
+    """
+
+    rounds: int
+    done: Callable[[], int]
+    batch_size: int
+    optimizer: OptimizerConfig
+    discriminator: DiscriminatorConfig
 
 
 class Route(ABC):
@@ -36,7 +47,7 @@ class Route(ABC):
 
     @abstractmethod
     def players(
-        self, engine: Engine, config: TextConfig, source: Source, network: nn.Module, judge: nn.Module
+        self, engine: Engine, play: Play, source: Source, network: nn.Module, judge: nn.Module
     ) -> tuple[SoftText, Discriminator[Tokens]]:
         """Both, with learners "policy" and "discriminator"."""
 
@@ -44,22 +55,8 @@ class Route(ABC):
     def view(self, source: Source) -> View:
         """Real text as the discriminator sees it."""
 
-    def check(self, config: TextConfig) -> None:
-        """Raises UserError where its own or other options do not go with it."""
-        adversarial = config.adversarial
-        for option, given in [
-            ("--adversarial.rewards", bool(adversarial.rewards)),
-            ("--adversarial.discriminator_weight", adversarial.discriminator_weight != 1),
-            ("--adversarial.passes", adversarial.passes != 1),
-            ("--adversarial.prefix", adversarial.prefix != 0),
-            ("--adversarial.critic.enabled", adversarial.critic.enabled),
-            ("--discriminator.output_decay", config.discriminator.output_decay != 0),
-        ]:
-            if given:
-                raise UserError(f"{option} is for policy gradient: leave it out, or leave out --adversarial.route")
-        for option, part in [("--discriminator.model", "model"), ("--discriminator.config", "config")]:
-            if getattr(config.discriminator, part) is not None:
-                raise UserError(f"{option} reads no soft text: give a --discriminator.network, such as TextCNN")
+    def check(self) -> None:  # noqa: B027
+        """Raises UserError where its own options make no sense."""
 
     def check_judge(self, source: Source, judge: nn.Module) -> None:
         """Raises UserError where the discriminator does not go with it."""
@@ -93,15 +90,9 @@ class GumbelSoftmax(Route):
     def view(self, source: Source) -> View:
         return partial(soft, vocabulary=source.vocabulary)
 
-    def check(self, config: TextConfig) -> None:
-        super().check(config)
+    def check(self) -> None:
         if self.sharpness < 1:
             raise UserError(f"--adversarial.route.sharpness {self.sharpness}: give at least 1, where it begins")
-        if self.matching is not None and config.adversarial.optimizer.accumulate > 1:
-            raise UserError(
-                "--adversarial.optimizer.accumulate: features are matched over a whole batch, give 1 and a smaller "
-                "--adversarial.batch_size"
-            )
 
     def check_judge(self, source: Source, judge: nn.Module) -> None:
         super().check_judge(source, judge)
@@ -112,22 +103,22 @@ class GumbelSoftmax(Route):
             )
 
     def players(
-        self, engine: Engine, config: TextConfig, source: Source, network: nn.Module, judge: nn.Module
+        self, engine: Engine, play: Play, source: Source, network: nn.Module, judge: nn.Module
     ) -> tuple[SoftText, Discriminator[Tokens]]:
         if engine.processes > 1 and isinstance(self.matching, Means):
             raise UserError(
                 "--adversarial.route.matching: means are of a whole batch, which several processes do not have: give "
                 "seqgan_kit.tokens.soft.Gaussians, or one process"
             )
-        rounds = max(1, config.adversarial.rounds)
+        rounds = max(1, play.rounds)
 
         def make(module: nn.Module, count: int) -> SoftTokens:
-            sharpness = self.sharpness ** min(1.0, engine.counters.get(PHASE, 0) / rounds)
+            sharpness = self.sharpness ** min(1.0, play.done() / rounds)
             return SoftTokens(*module(count, sharpness))
 
         loss = None if self.matching is None else soft_text.matching(self.matching, judge)
         drawn = Relaxed(network, source.length, source.end, self.straight_through)
-        return _players(engine, config, drawn, judge, make, self.view(source), loss, self.penalty)
+        return _players(engine, play, drawn, judge, make, self.view(source), loss, self.penalty)
 
 
 @dataclass(frozen=True)
@@ -156,32 +147,24 @@ class Convolutions(Route):
     def view(self, source: Source) -> View:
         return partial(soft_text.filled, vocabulary=source.vocabulary, length=source.length, end=source.end)
 
-    def check(self, config: TextConfig) -> None:
-        super().check(config)
-        if config.likelihood.steps:
-            raise UserError(f"--likelihood.steps {config.likelihood.steps}: the generator of this route has no "
-                            "likelihood, give 0")  # fmt: skip
-        if config.control.enabled:
-            raise UserError("--control.enabled: the generator of this route has no likelihood, give false")
-        if config.generator.model is not None or config.generator.config is not None:
-            raise UserError("--generator.model and --generator.config: the route has a generator of its own")
+    def check(self) -> None:
         for option, value in [("noise", self.noise), ("width", self.width), ("blocks", self.blocks)]:
             if value < 1:
                 raise UserError(f"--adversarial.route.{option} {value}: give at least 1")
 
     def players(
-        self, engine: Engine, config: TextConfig, source: Source, network: nn.Module, judge: nn.Module
+        self, engine: Engine, play: Play, source: Source, network: nn.Module, judge: nn.Module
     ) -> tuple[SoftText, Discriminator[Tokens]]:
         def make(module: nn.Module, count: int) -> SoftTokens:
             weights = module(torch.randn(count, self.noise, device=engine.device))
             return SoftTokens(weights.argmax(-1), torch.ones_like(weights[..., 0], dtype=torch.bool), weights)
 
-        return _players(engine, config, network, judge, make, self.view(source), None, self.penalty)
+        return _players(engine, play, network, judge, make, self.view(source), None, self.penalty)
 
 
 def _players(
     engine: Engine,
-    config: TextConfig,
+    play: Play,
     drawn: nn.Module,
     judge: nn.Module,
     make: Callable[[nn.Module, int], SoftTokens],
@@ -190,9 +173,9 @@ def _players(
     penalty: float,
 ) -> tuple[SoftText, Discriminator[Tokens]]:
     """drawn: the network from which `make` draws."""
-    adversarial, critic = config.adversarial, config.discriminator
+    critic = play.discriminator
     objective = critic.smoothed_objective()
-    policy = engine.learner("policy", drawn, adversarial.optimizer, dropout=False)
+    policy = engine.learner("policy", drawn, play.optimizer, dropout=False)
     scorer = engine.learner("discriminator", judge, critic.optimizer)
     own = loss or soft_text.adversarial(objective)
 
@@ -200,7 +183,7 @@ def _players(
         return penalty * soft_text.penalty(module, real, fake, view)
 
     return (
-        SoftText(engine, policy, adversarial.batch_size, make, own, view),
+        SoftText(engine, policy, play.batch_size, make, own, view),
         Discriminator(
             engine, scorer, critic.batch_size, objective, call, penalised if penalty else None, critic.passes,
             partial(soft_text.compare, view=view, apart=compares_rows(judge)), clip_weights=critic.clip_weights,

@@ -31,8 +31,8 @@ class SampleReward(Protocol):
     def log_ratio(self, tokens: Tokens, earned: Tensor) -> Tensor:
         """`earned`, (rows,), with the discriminator's logit, log D / (1 - D), in place of its reward."""
 
-    def jointly(self, function: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
-        """The function of the values of all processes, and of its result the own rows: (rows,) -> (rows,)."""
+    def over_processes(self, function: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
+        """The function of all processes' values, and of its result this process's rows: (rows,) -> (rows,)."""
 
 
 class Credit(ABC):
@@ -141,7 +141,8 @@ class LikelihoodRatio(Credit):
         self.group = group
 
     def __call__(self, sampled: Tokens, earned: Tensor, reward: SampleReward) -> Tensor:
-        ratios = reward.jointly(partial(credits.likelihood_ratio, group=self.group), reward.log_ratio(sampled, earned))
+        normalised = partial(credits.likelihood_ratio, group=self.group)
+        ratios = reward.over_processes(normalised, reward.log_ratio(sampled, earned))
         return credits.terminal(ratios, sampled.mask)
 
 

@@ -1,0 +1,146 @@
+"""The phases of a run: the steps that are left to do, and after each one metrics, checkpoints and signals."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from tqdm import tqdm
+
+from seqgan_kit.engine.learning import Metrics
+from seqgan_kit.engine.metrics_log import MetricsLog
+from seqgan_kit.engine.processes import Processes
+from seqgan_kit.engine.run_config import RunConfig
+from seqgan_kit.engine.run_folder import MODEL, Exports, RunFolder
+
+
+class Stopped(Exception):
+    """The run was asked to stop, and has saved; says how to resume."""
+
+
+class Phases:
+    """Counts the steps of named phases, so that a task is a straight list of them and the same script resumes anywhere.
+
+    counters: steps done, by phase. seconds: the time they took. progress: of the phase at work, 0 to 1.
+    save: writes a checkpoint where there is something new. check: raises UserError where nothing must be saved.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        processes: Processes,
+        folder: RunFolder,
+        save: Callable[[], None],
+        check: Callable[[], None],
+    ) -> None:
+        self.config, self.processes, self.folder = config, processes, folder
+        self.counters: dict[str, int] = {}
+        self.seconds: dict[str, float] = {}
+        self.progress = 0.0
+        self._save, self._check = save, check
+        self._metrics: MetricsLog | None = None
+        self._stop_signal = 0
+        self._save_soon = False
+        self._handlers: dict[int, Any] = {}
+        self._step_time = self.saved_time = time.monotonic()
+
+    @property
+    def log(self) -> MetricsLog:
+        if self._metrics is None:
+            raise RuntimeError("call engine.restore() after all parts are registered and before the first phase")
+        return self._metrics
+
+    def open_log(self, size: int = 0, pending: dict[str, list[float]] | None = None) -> None:
+        """metrics.jsonl from `size` bytes on, with what waited to be written when these were all."""
+        path, tracking = self.folder.path / "metrics.jsonl", bool(self.config.trackers)
+        self._metrics = MetricsLog(self.processes.accelerator, path, size, tracking)
+        self._metrics.pending = pending or {}
+
+    def close_log(self) -> bool:
+        """False where none was opened."""
+        if self._metrics is not None:
+            self._metrics.close()
+        return self._metrics is not None
+
+    @property
+    def made(self) -> int:
+        """Steps of all phases."""
+        return sum(self.counters.values())
+
+    def save_soon(self) -> None:
+        """Has a checkpoint written after this step: something went wrong that may come again, and worse."""
+        self._save_soon = True
+
+    def steps(self, phase: str, total: int, exports: Exports) -> Iterator[int]:
+        """The steps of a phase that are left to do. After each: metrics, checkpoints, signals."""
+        done = self.counters.get(phase, 0)
+        if done >= total:
+            return
+        self._step_time = time.monotonic()
+        log = self.log
+        log.restart_clock()
+        quiet = not self.processes.is_main
+        pause = 0.1 if sys.stderr.isatty() else 10.0
+        with tqdm(total=total, initial=done, desc=phase, disable=quiet, mininterval=pause, dynamic_ncols=True) as bar:
+            for step in range(done, total):
+                self.progress = step / total
+                yield step
+                self.counters[phase] = step + 1
+                now = time.monotonic()
+                self.seconds[phase] = self.seconds.get(phase, 0.0) + now - self._step_time
+                self._step_time = now
+                last = step + 1 == total
+                if log.pending and (last or (step + 1) % self.config.log_every == 0 or log.evaluated()):
+                    seconds = round(sum(self.seconds.values()), 3)
+                    place = {"phase": phase, "step": step + 1, "total": total, "seconds": seconds}
+                    bar.set_postfix_str(log.write(place, self.made), refresh=False)
+                bar.update()
+                self._save_or_stop(last, exports)
+
+    def add(self, metrics: Metrics, samples: int = 0) -> None:
+        """Numbers of this step; a line of metrics.jsonl holds their mean since the line before it.
+
+        samples: rows worked on, for samples per second. Names with the prefix eval/ are written at once.
+        """
+        self.log.add(metrics, samples)
+
+    def _save_or_stop(self, phase_ends: bool, exports: Exports) -> None:
+        every, any_process = self.config.checkpoint_steps, self.processes.any
+        if every:
+            due = self.made % every == 0
+        else:
+            due = any_process(time.monotonic() - self.saved_time > self.config.checkpoint_seconds)
+        due = any_process(self._save_soon) or due
+        self._save_soon = False
+        stop = any_process(self._stop_signal != 0)
+        if due or stop or phase_ends:
+            self._check()
+        if phase_ends:  # before the save: killed in between, the step is made, and the models written, once more
+            self.folder.export(exports)
+        if due or stop or phase_ends:
+            self._save()
+        if stop and not phase_ends:
+            self.folder.export({name: write for name, write in exports.items() if name == MODEL})
+        if stop:
+            raise Stopped(f"stopped and saved. Resume with: seqgan-kit resume {self.folder.path}")
+
+    def catch_signals(self) -> None:
+        """Ctrl-C and SIGTERM end the run after the step at work, saved; a second one at once."""
+        with contextlib.suppress(ValueError):  # not the main thread: signals belong to somebody else
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._handlers[number] = signal.signal(number, self._on_signal)
+
+    def release_signals(self) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers = {}
+
+    def _on_signal(self, number: int, _: object) -> None:
+        if self._stop_signal:
+            raise KeyboardInterrupt
+        self._stop_signal = number
+        self.processes.say("finishing this step, then saving (once more to stop at once; what was saved stays)")

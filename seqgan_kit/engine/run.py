@@ -1,0 +1,54 @@
+"""A run from its first line to its report: the skeleton that every use fills."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from seqgan_kit.engine.engine import Engine
+from seqgan_kit.engine.provenance import config_yaml
+from seqgan_kit.report import write_report
+
+
+class Task(Protocol):
+    """What a use trains. Made before there is a run folder: it has read its data, and refused what is wrong.
+
+    name: of the use. config: with nothing left open. data: fingerprint of what it learns from, if it has one.
+    """
+
+    name: str
+    config: Any
+
+    @property
+    def data(self) -> str | None: ...
+
+    def first_lines(self) -> list[str]:
+        """What the user is told first: what was read, and what was chosen for them."""
+
+    def build(self, engine: Engine) -> None:
+        """Registers every learner, stream and other part that a checkpoint holds."""
+
+    def play(self) -> None:
+        """All phases, one after another."""
+
+
+def run(task: Task, config_text: str = "", resume: bool = False) -> Path:
+    """Runs all phases of a task in the run folder, and returns that.
+
+    config_text: the YAML that its configuration was read from, if it was; it is kept in the folder, for `resume`.
+    Raises UserError for a user's mistake, Stopped after Ctrl-C or SIGTERM.
+    """
+    config = task.config
+    with Engine(config.run, task.name, config_text or config_yaml(config), resume, task.data) as engine:
+        if engine.is_main and (lines := task.first_lines()):
+            print("\n".join(lines), flush=True)
+        torch.manual_seed(config.run.seed)  # the same initial weights on every process
+        task.build(engine)
+        engine.restore()
+        task.play()
+        engine.finish()
+        if engine.is_main:
+            write_report(engine.folder)
+    return engine.folder

@@ -1,0 +1,93 @@
+"""What a run of text to image refuses before anything is written."""
+
+from __future__ import annotations
+
+from seqgan_kit.engine import checks
+from seqgan_kit.errors import UserError
+from seqgan_kit.images.config import ImagesConfig
+from seqgan_kit.images.game import objective_of
+from seqgan_kit.images.sources import Source
+from seqgan_kit.networks.pictures.generator import doublings
+from seqgan_kit.networks.pictures.joint_embedding import SHORTEST
+
+
+def check_numbers(config: ImagesConfig) -> None:
+    """Raises UserError, before anything is read, where an option's number makes no sense."""
+    critic, adversarial, second = config.discriminator, config.adversarial, config.second
+    checks.at_least(
+        ("--generator.width", config.generator.width, 1),
+        ("--generator.noise", config.generator.noise, 1),
+        ("--generator.text", config.generator.text, 1),
+        ("--generator.divergence", config.generator.divergence, 0),
+        ("--joint.steps", config.joint.steps, 0),
+        ("--joint.batch_size", config.joint.batch_size, 2),
+        ("--joint.length", config.joint.length, SHORTEST),
+        ("--discriminator.wrong", critic.wrong, 1),
+        ("--discriminator.near", critic.near, 0),
+        ("--discriminator.gradient_square", critic.gradient_square, 0),
+        ("--discriminator.penalty", critic.penalty, 0),
+        ("--adversarial.rounds", adversarial.rounds, 0),
+        ("--adversarial.batch_size", adversarial.batch_size, 2),
+        ("--adversarial.interpolation", adversarial.interpolation, 0),
+        ("--adversarial.turns.generator", adversarial.turns.generator, 1),
+        ("--adversarial.turns.discriminator", adversarial.turns.discriminator, 0),
+        ("--second.batch_size", second.batch_size, 2),
+        ("--second.rounds", second.rounds, 0),
+        ("--style.steps", config.style.steps, 0),
+        ("--style.batch_size", config.style.batch_size, 1),
+        ("--evaluation.samples", config.evaluation.samples, 10),
+        ("--text.averaged", config.text.averaged, 1),
+        *checks.run_bounds(config.run),
+    )
+    checks.within(
+        0,
+        1,
+        ("--discriminator.mismatched", critic.mismatched),
+        ("--adversarial.beta", adversarial.beta),
+        ("--generator.average", config.generator.average),
+        ("--discriminator.smoothing", critic.smoothing),
+    )
+    if critic.near > critic.wrong:
+        raise UserError(f"--discriminator.near {critic.near}: give at most --discriminator.wrong {critic.wrong}")
+    if not 0 < critic.penalised <= 1:
+        raise UserError(f"--discriminator.penalised {critic.penalised:g}: give a share above 0, at most 1")
+    _check_sides(config)
+    if critic.objective().distance is not None and (critic.mismatched or critic.matching or adversarial.interpolation):
+        raise UserError(
+            "--discriminator.objective: one that compares pictures in pairs needs --discriminator.mismatched 0, "
+            "--discriminator.matching 0 and --adversarial.interpolation 0"
+        )
+    try:
+        objective_of(critic)
+    except ValueError as error:
+        raise UserError(f"--discriminator.smoothing: {error}") from error
+
+
+def _check_sides(config: ImagesConfig) -> None:
+    """Raises UserError for a size of pictures, or of feature maps, that the networks do not have."""
+    side, second = config.data.side, config.second.side
+    maps = [4 * 2**i for i in range(16) if 4 * 2**i < side]
+    if config.generator.attention and config.generator.attention not in maps:
+        raise UserError(f"--generator.attention {config.generator.attention}: give 0, or one of {maps}")
+    for option, value, start in [
+        ("--data.side", side, 4),
+        *([("--second.side", second, side // 4)] if second else []),
+    ]:
+        try:
+            doublings(value, start)
+        except ValueError:
+            raise UserError(f"{option} {value}: give {start} times a power of 2, at least {2 * start}") from None
+    if second and second <= side:
+        raise UserError(f"--second.side {second}: give more than --data.side {side}")
+
+
+def check_batches(config: ImagesConfig, source: Source) -> None:
+    """Raises UserError where a phase, however late, could not fill a batch."""
+    sizes = [("--adversarial.batch_size", config.adversarial.batch_size)]
+    if config.joint.steps:
+        sizes.append(("--joint.batch_size", config.joint.batch_size))
+    if config.second.side:
+        sizes.append(("--second.batch_size", config.second.batch_size))
+    if config.style.steps:
+        sizes.append(("--style.batch_size", max(2, config.style.batch_size)))
+    checks.batches(source.name, len(source.train.pixels), "pictures", *sizes)

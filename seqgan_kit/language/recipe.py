@@ -1,0 +1,183 @@
+"""The phases that text and dialogue share: likelihood, discriminator warm-up, adversarial rounds; then a control."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from seqgan_kit.engine import checks
+from seqgan_kit.engine.engine import Engine
+from seqgan_kit.engine.learning import Learner, OptimizerConfig
+from seqgan_kit.engine.run_folder import MODEL, Exports
+from seqgan_kit.errors import UserError
+from seqgan_kit.game.players import DiscriminatorPlayer, GeneratorPlayer
+from seqgan_kit.game.trainer import Hook, Turns, fit, play
+from seqgan_kit.language.config import ControlConfig
+from seqgan_kit.networks.text.value_head import ValueHead
+from seqgan_kit.samples import Tokens
+from seqgan_kit.tokens.credit import Credit
+from seqgan_kit.tokens.policy import Critic, likelihood_loss
+
+MLE, WARM_UP, ADVERSARIAL, CONTROL = "maximum_likelihood", "discriminator", "adversarial", "control"
+
+
+class Recipe:
+    """The phases of one run, in the order in which they are called; a finished one does nothing.
+
+    config: a `TextConfig` or `DialogueConfig`.
+    network: the generator, whose likelihood its forward gives; saved by `save` into an empty folder.
+    data, source, unit: the real samples, and what they are called in messages: "source has 12 units".
+    hooks: of (every so many steps, network): the evaluation.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        config: Any,
+        network: nn.Module,
+        save: Callable[[nn.Module, Path], None],
+        data: Tokens,
+        source: str,
+        unit: str,
+        hooks: Callable[[int, Any], Sequence[Hook]],
+    ) -> None:
+        self.engine, self.config, self.network, self.hooks = engine, config, network, hooks
+        self.control_network = deepcopy(network)
+        self.mle = engine.learner("generator", network, config.likelihood.optimizer)
+        self.continued = engine.learner("control", self.control_network, config.likelihood.optimizer)
+        self.real = engine.stream("real", data, config.run.seed, source, unit)
+        self.control_real = engine.stream("control_real", data, config.run.seed + 1, source, unit)
+        self.model: Exports = {MODEL: partial(save, network)}
+        self._save = save
+
+    def likelihood(self) -> None:
+        """Maximum likelihood; the control continues from where it ends."""
+        config, engine = self.config.likelihood, self.engine
+        exports = dict(self.model)
+        if not engine.started(ADVERSARIAL):  # later, more likelihood steps would be those of another model
+            exports[MLE] = self.model[MODEL]
+        hooks = self.hooks(self.config.evaluation.every, self.network)
+        fit(engine, MLE, config.steps, self.mle, likelihood_loss, self.real, config.batch_size, hooks, exports)
+        if not self.game_began:
+            continue_from(self.mle, self.continued)
+
+    @property
+    def game_began(self) -> bool:
+        """Whether the generator is no longer what maximum likelihood left."""
+        return self.engine.started(ADVERSARIAL) or self.engine.started(CONTROL)
+
+    def warm_up(self, generator: GeneratorPlayer[Any], discriminator: DiscriminatorPlayer[Any]) -> None:
+        """The discriminator's first steps; without a game there is nothing to warm up for."""
+        steps = self.config.discriminator.steps
+        if steps and not self.config.adversarial.rounds:
+            self.engine.say("--adversarial.rounds 0: the discriminator's warm-up is left out, too")
+            return
+        turns = Turns(generator=0)
+        play(self.engine, WARM_UP, steps, generator, discriminator, self.real, turns, exports=self.model)
+
+    def game(self, generator: GeneratorPlayer[Any], discriminator: DiscriminatorPlayer[Any]) -> None:
+        """The adversarial rounds."""
+        rounds, turns = self.config.adversarial.rounds, self.config.adversarial.turns
+        hooks = self.hooks(self.config.evaluation.rounds, self.network)
+        play(
+            self.engine, ADVERSARIAL, rounds, generator, discriminator, self.real, turns, hooks, exports=self.model
+        )  # fmt: skip
+
+    def control(self) -> None:
+        """Likelihood for as long, from where the game began: the baseline beside it."""
+        config, likelihood, engine = self.config.control, self.config.likelihood, self.engine
+        if not config.enabled or not self.config.adversarial.rounds:
+            return
+        steps = config.steps or steps_in_the_same_time(engine)
+        hooks = self.hooks(self.config.evaluation.every, self.control_network)
+        exports: Exports = {**self.model, CONTROL: partial(self._save, self.control_network)}
+        real, size = self.control_real, likelihood.batch_size
+        fit(engine, CONTROL, steps, self.continued, likelihood_loss, real, size, hooks, exports)
+
+
+def continue_from(first: Learner, control: Learner) -> None:
+    """The control continues from the generator as maximum likelihood left it, optimiser included."""
+    control.network.load_state_dict(first.network.state_dict())
+    control.optimizer.load_state_dict(deepcopy(first.optimizer.state_dict()))
+
+
+def steps_in_the_same_time(engine: Engine) -> int:
+    """How many likelihood steps take as long as the discriminator's warm-up and the adversarial phase took."""
+
+    def count() -> int:
+        per_step = engine.seconds[MLE] / engine.counters[MLE]
+        return max(1, round((engine.seconds.get(WARM_UP, 0.0) + engine.seconds[ADVERSARIAL]) / per_step))
+
+    steps: int = engine.on_main(count)  # every process has a clock of its own
+    return steps
+
+
+def build_credit(engine: Engine, config: Any, network: nn.Module, length: int, end: int | None) -> Credit:
+    """`--adversarial.credit`, whose state is kept; its copy of the weights is made where the network now is."""
+    credit: Credit = config.credit(network, length, end)
+    engine.keep("credit", credit)
+    return credit
+
+
+def build_critic(engine: Engine, config: Any, width: Callable[[], int]) -> Critic | None:
+    """`--adversarial.critic`, on features of `width` numbers; None where it is not enabled."""
+    if not config.critic.enabled:
+        return None
+    return Critic(engine, engine.learner("critic", ValueHead(width()), config.critic.optimizer))
+
+
+def check_phases(config: Any, further: Sequence[checks.Bound], source: str, count: int, unit: str) -> None:
+    """Raises UserError before anything is written, where a number makes no sense or a batch can't be filled.
+
+    further: bounds of options that only one of the uses has. source, count, unit: as in `checks.batches`.
+    """
+    likelihood, critic, adversarial = config.likelihood, config.discriminator, config.adversarial
+    checks.at_least(
+        ("--generator.embedding", config.generator.embedding, 1),
+        ("--generator.hidden", config.generator.hidden, 1),
+        ("--generator.lora", config.generator.lora, 0),
+        ("--likelihood.steps", likelihood.steps, 0),
+        ("--discriminator.steps", critic.steps, 0),
+        ("--adversarial.rounds", adversarial.rounds, 0),
+        ("--adversarial.passes", adversarial.passes, 1),
+        ("--adversarial.turns.repeats", adversarial.turns.repeats, 1),
+        ("--evaluation.samples", config.evaluation.samples, 2),
+        *further,
+        *checks.run_bounds(config.run),
+        *checks.optimizer_bounds(optimizers(config)),
+    )
+    if adversarial.batch_size % adversarial.turns.repeats:
+        raise UserError(
+            f"--adversarial.batch_size {adversarial.batch_size} can't be divided by --adversarial.turns.repeats "
+            f"{adversarial.turns.repeats}: give a multiple"
+        )
+    check_control(config.control, likelihood.steps, adversarial.rounds)
+    parts = {"likelihood": likelihood, "discriminator": critic, "adversarial": adversarial}
+    checks.batches(source, count, unit, *((f"--{name}.batch_size", part.batch_size) for name, part in parts.items()))
+
+
+def optimizers(config: Any) -> list[tuple[str, OptimizerConfig]]:
+    return [
+        ("--likelihood.optimizer", config.likelihood.optimizer),
+        ("--discriminator.optimizer", config.discriminator.optimizer),
+        ("--adversarial.optimizer", config.adversarial.optimizer),
+        ("--adversarial.critic.optimizer", config.adversarial.critic.optimizer),
+    ]
+
+
+def check_control(control: ControlConfig, likelihood_steps: int, rounds: int) -> None:
+    """Raises UserError where the control's length is neither given nor can be measured."""
+    if not likelihood_steps and not rounds:
+        raise UserError("--likelihood.steps 0 and --adversarial.rounds 0 leave nothing to train: give one of them more")
+    if control.steps is not None and control.steps < 1:
+        raise UserError(f"--control.steps {control.steps}: give at least 1, or --control.enabled false")
+    if control.enabled and control.steps is None and rounds and not likelihood_steps:
+        raise UserError(
+            "--likelihood.steps 0: how long such a step takes is not known, so give the control a length, "
+            "--control.steps, or leave it out, --control.enabled false"
+        )

@@ -1,0 +1,84 @@
+"""What a text run refuses before anything is written: numbers, and parts that would mislead each other."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from seqgan_kit.errors import UserError
+from seqgan_kit.language import recipe
+from seqgan_kit.text.config import TextConfig
+from seqgan_kit.text.routes import Convolutions, GumbelSoftmax
+from seqgan_kit.text.sources import Source
+from seqgan_kit.tokens.credit import Credit, LikelihoodRatio, MonteCarlo, Prefixes
+from seqgan_kit.tokens.discriminator import compares_rows
+
+
+def check_numbers(config: TextConfig, source: Source) -> None:
+    """Raises UserError where an option's number makes no sense, or a batch can't be filled."""
+    critic, judge = config.discriminator, config.evaluation.judge
+    further = [
+        ("--adversarial.prefix", config.adversarial.prefix, 0),
+        ("--discriminator.clip_weights", critic.clip_weights, 0),
+        ("--discriminator.classes.real", critic.classes.real, 0),
+        ("--discriminator.classes.fake", critic.classes.fake, 0),
+        ("--evaluation.judge.steps", judge.steps, 1),
+        ("--evaluation.judge.batch_size", judge.batch_size, 1),
+        ("--evaluation.judge.filters", judge.filters, 1),
+    ]
+    recipe.check_phases(config, further, source.name, len(source.train.ids), "sentences")
+    critic.smoothed_objective()
+
+
+def check_route(config: TextConfig, source: Source) -> None:
+    """Raises UserError where `--adversarial.route` does not go with the data or with other options."""
+    adversarial, critic, route = config.adversarial, config.discriminator, config.adversarial.route
+    if route is None:
+        return
+    if source.labels:
+        raise UserError("--adversarial.route draws no texts of a class: leave it out, or --data.labelled")
+    for option, given in [
+        ("--adversarial.rewards", bool(adversarial.rewards)),
+        ("--adversarial.discriminator_weight", adversarial.discriminator_weight != 1),
+        ("--adversarial.passes", adversarial.passes != 1),
+        ("--adversarial.prefix", adversarial.prefix != 0),
+        ("--adversarial.critic.enabled", adversarial.critic.enabled),
+        ("--discriminator.output_decay", critic.output_decay != 0),
+    ]:
+        if given:
+            raise UserError(f"{option} is for policy gradient: leave it out, or leave out --adversarial.route")
+    for option, part in [("--discriminator.model", critic.model), ("--discriminator.config", critic.config)]:
+        if part is not None:
+            raise UserError(f"{option} reads no soft text: give a --discriminator.network, such as TextCNN")
+    if isinstance(route, Convolutions):
+        _check_no_likelihood(config)
+    route.check()
+    if isinstance(route, GumbelSoftmax) and route.matching is not None and adversarial.optimizer.accumulate > 1:
+        raise UserError(
+            "--adversarial.optimizer.accumulate: features are matched over a whole batch, give 1 and a smaller "
+            "--adversarial.batch_size"
+        )
+
+
+def _check_no_likelihood(config: TextConfig) -> None:
+    if config.likelihood.steps:
+        raise UserError(
+            f"--likelihood.steps {config.likelihood.steps}: the generator of this route has no likelihood, give 0"
+        )
+    if config.control.enabled:
+        raise UserError("--control.enabled: the generator of this route has no likelihood, give false")
+    if config.generator.model is not None or config.generator.config is not None:
+        raise UserError("--generator.model and --generator.config: the route has a generator of its own")
+
+
+def check_credit(credit: Credit, network: nn.Module, repeats: int) -> None:
+    """Raises UserError for a credit that does not go with the discriminator, or with the samples of a context."""
+    if isinstance(credit, LikelihoodRatio) and credit.group not in (None, repeats):
+        raise UserError(
+            f"--adversarial.credit.group {credit.group}: samples that have a prefix in common are "
+            f"--adversarial.turns.repeats {repeats}; give the same"
+        )
+    if isinstance(credit, (MonteCarlo, Prefixes)) and compares_rows(network):
+        raise UserError(
+            "a discriminator that compares rows can't judge parts of them, which are too much alike: "
+            "give --adversarial.credit seqgan_kit.tokens.credit.Terminal, or LikelihoodRatio"
+        )
