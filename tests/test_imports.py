@@ -21,17 +21,18 @@ ROOMS = (
     *("errors", "samples"),
     "algorithms",  # pure functions of tensors
     "networks",  # models only
+    "report",  # curves, grids, tables, the page of a run; knows nothing of training
     "engine",  # everything that is not the algorithm
     "game",  # players and their loops
     "tokens",  # what plays with tokens
     "language",  # what text and dialogue share
-    *("worlds", "report"),
+    "worlds",  # data that the kit generates itself
     *("text", "dialogue", "imitation", "images"),  # the uses, which know nothing of each other
     *("options", "cli"),
 )
 USES = {"text", "dialogue", "imitation", "images"}
 
-MATHEMATICS = ROOMS[: ROOMS.index("networks")]
+MATHEMATICS = {"errors", "samples", "algorithms"}
 NOT_IN_MATHEMATICS = {"accelerate", "transformers"}
 LIGHT = {"errors", "report", "options", "cli"}  # import seqgan_kit.report, or seqgan-kit --help, takes no second
 HEAVY = {"accelerate", "matplotlib", "tensorboard", "tokenizers", "torch", "transformers"}

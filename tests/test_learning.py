@@ -23,7 +23,7 @@ from seqgan_kit.networks.text.cnn import TextCNN
 from seqgan_kit.networks.text.lstm import LSTMConfig, LSTMGenerator
 from seqgan_kit.networks.text.value_head import ValueHead
 from seqgan_kit.samples import Images, Tokens
-from seqgan_kit.text.train import prefix_at
+from seqgan_kit.text.players import prefix_at
 from seqgan_kit.tokens.credit import LikelihoodRatio, MonteCarlo, Terminal
 from seqgan_kit.tokens.discriminator import compare_apart
 from seqgan_kit.tokens.policy import Critic

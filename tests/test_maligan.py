@@ -18,7 +18,7 @@ from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import OptimizerConfig
 from seqgan_kit.game.rewards import Reward
 from seqgan_kit.samples import Tokens, rows, size
-from seqgan_kit.text.train import prefix_at
+from seqgan_kit.text.players import prefix_at
 from seqgan_kit.tokens.credit import LikelihoodRatio, Terminal
 from seqgan_kit.tokens.policy import likelihood_loss
 from test_token_policy import ROWS, policy_of, same, seq2seq, weights

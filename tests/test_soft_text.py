@@ -27,9 +27,11 @@ from seqgan_kit.networks.text.recurrent import TextLSTM
 from seqgan_kit.networks.text.residual_text import NoiseToText, ResidualCritic
 from seqgan_kit.networks.text.soft import gumbel_softmax
 from seqgan_kit.samples import SoftTokens, Tokens, concatenate, rows, size, soft, trimmed
+from seqgan_kit.text import checks
 from seqgan_kit.text import config as configs
 from seqgan_kit.text.evaluation import draw
 from seqgan_kit.text.models import build_generator
+from seqgan_kit.text.players import play_of
 from seqgan_kit.text.routes import Convolutions, GumbelSoftmax, Route
 from seqgan_kit.text.sources import DataConfig, Source, load
 from seqgan_kit.tokens import sampling
@@ -342,9 +344,9 @@ def test_every_route_learns_which_tokens_there_are(engine: Engine, tmp_path: Pat
     torch.manual_seed(0)
     critic = config.discriminator.network(source.vocabulary)
     network: Any = route.network(source) or build_generator(config.generator, source)
-    route.check(config)
+    checks.check_route(config, source)
     route.check_judge(source, critic)
-    generator, discriminator = route.players(engine, config, source, network, critic)
+    generator, discriminator = route.players(engine, play_of(engine, config), source, network, critic)
     engine.restore()
 
     def known() -> list[float]:
@@ -374,7 +376,7 @@ def test_sharpness_grows_with_the_rounds(engine: Engine, tmp_path: Path) -> None
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("seqgan_kit.text.routes.Relaxed", Spy)
         players = GumbelSoftmax(16.0).players(
-            engine, config, source, build_generator(config.generator, source), cnn(source.vocabulary)
+            engine, play_of(engine, config), source, build_generator(config.generator, source), cnn(source.vocabulary)
         )
     for phase, steps in (("discriminator", 7), ("adversarial", 0), ("adversarial", 30), ("adversarial", 59)):
         engine.counters[phase] = steps
@@ -473,7 +475,7 @@ def test_mistakes(tmp_path: Path, changes: dict[str, dict[str, Any]], told: str)
     assert route is not None
 
     def check() -> None:
-        route.check(config)
+        checks.check_route(config, source)
         route.check_judge(source, config.discriminator.network(source.vocabulary))
 
     with pytest.raises(UserError, match=told.replace("(", r"\(")):

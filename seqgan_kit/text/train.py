@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
 
-from seqgan_kit.algorithms import objectives
 from seqgan_kit.engine.engine import Engine
-from seqgan_kit.engine.learning import Learner, Metrics
+from seqgan_kit.engine.learning import Metrics
 from seqgan_kit.engine.provenance import write_json
 from seqgan_kit.engine.run import run
-from seqgan_kit.game.players import Discriminator, DiscriminatorPlayer, GeneratorPlayer
 from seqgan_kit.game.trainer import Hook, evaluated
 from seqgan_kit.language.config import rates_told, settled
-from seqgan_kit.language.data import LABEL
 from seqgan_kit.language.pretrained import tokenizer_of
-from seqgan_kit.language.recipe import ADVERSARIAL, Recipe, build_credit, build_critic
-from seqgan_kit.samples import LabelledTokens, Tokens
-from seqgan_kit.text import checks, routes
+from seqgan_kit.language.recipe import Recipe
+from seqgan_kit.text import checks
 from seqgan_kit.text.config import TextConfig
 from seqgan_kit.text.evaluation import Evaluation
 from seqgan_kit.text.models import (
@@ -32,20 +24,9 @@ from seqgan_kit.text.models import (
     check_length,
     limits_of,
     save_generator,
-    width_of,
 )
+from seqgan_kit.text.players import players
 from seqgan_kit.text.sources import load
-from seqgan_kit.tokens.credit import Prefixes
-from seqgan_kit.tokens.discriminator import (
-    call,
-    compare,
-    compare_apart,
-    compares_rows,
-    prefixes_at_once,
-    scored_at_once,
-)
-from seqgan_kit.tokens.policy import PolicyGradient, TokenPolicy, WithLikelihood
-from seqgan_kit.tokens.rewards import Rewards
 
 REAL = "real data"  # the baseline: what sentences of the training set score
 
@@ -87,7 +68,7 @@ class TextTask:
         self.evaluation = Evaluation(source, judge=config.evaluation.judge)
         save = lambda network, folder: save_generator(network, source, folder)  # noqa: E731
         self.recipe = Recipe(engine, config, self.network, save, source.train, source.name, "sentences", self._hooks)
-        self.policy, self.discriminator = self._players()
+        self.policy, self.discriminator = players(engine, config, source, self.network, self.judge)
 
     def play(self) -> None:
         engine, settings = self.engine, self.config.evaluation
@@ -108,84 +89,3 @@ class TextTask:
             return found
 
         return [evaluated(self.engine, every, settings.seed, measure)]
-
-    def _players(self) -> tuple[GeneratorPlayer[Tokens], DiscriminatorPlayer[Tokens]]:
-        config, engine = self.config.adversarial, self.engine
-        if config.route is not None:
-            done = lambda: engine.counters.get(ADVERSARIAL, 0)  # noqa: E731
-            play = routes.Play(config.rounds, done, config.batch_size, config.optimizer, self.config.discriminator)
-            return config.route.players(engine, play, self.source, self.network, self.judge)
-        learner = engine.learner("policy", self.network, config.optimizer, dropout=False)
-        scorer = engine.learner("discriminator", self.judge, self.config.discriminator.optimizer)
-        policy = self._policy(learner)
-        checks.check_credit(policy.credit, self.judge, config.turns.repeats)
-        return policy, self._discriminator(scorer, isinstance(policy.credit, Prefixes))
-
-    def _policy(self, learner: Learner) -> TokenPolicy:
-        config, source, engine = self.config.adversarial, self.source, self.engine
-        credit = build_credit(engine, config, self.network, source.length, source.end)
-        critic = build_critic(engine, config, lambda: width_of(self.network))
-        return TokenPolicy(
-            engine,
-            learner,
-            config.batch_size,
-            source.length,
-            source.end,
-            self._rewards(),
-            credit,
-            PolicyGradient(config.baseline, critic, config.estimator, config.passes),
-            likelihood=WithLikelihood(prefix=self._prefix if config.prefix else None),
-        )
-
-    def _rewards(self) -> Rewards:
-        config, source = self.config.adversarial, self.source
-        objective, log_ratio = self.config.discriminator.objective(), objectives.airl()
-        if source.labels:
-            weight = self.config.discriminator.classes.reward
-            objective, log_ratio = (objectives.with_classes(one, reward=weight) for one in (objective, log_ratio))
-        return Rewards(
-            objective.reward,
-            log_ratio.reward,
-            config.discriminator_weight,
-            config.rewards,
-            source.decode,
-            self._columns if source.labels else None,
-            prefixes_at_once(self.judge),
-            scored_at_once(self.judge),
-        )
-
-    def _columns(self, tokens: Tokens) -> dict[str, list[Any]]:
-        """What users' rewards may ask for beside the texts."""
-        assert isinstance(tokens, LabelledTokens)
-        return {LABEL: self.source.labels_of(tokens)}
-
-    def _prefix(self) -> int:
-        config = self.config.adversarial
-        return prefix_at(self.engine.counters.get(ADVERSARIAL, 0), config.rounds, config.prefix)
-
-    def _discriminator(self, learner: Learner, prefixes: bool) -> Discriminator[Tokens]:
-        config = self.config.discriminator
-        objective, classes = config.smoothed_objective(), config.classes
-        if self.source.labels:
-            objective = objectives.with_classes(objective, classes.real, classes.fake, classes.reward)
-        return Discriminator(
-            self.engine,
-            learner,
-            config.batch_size,
-            objective,
-            call,
-            _output_decay(learner.network, config.output_decay) if config.output_decay else None,
-            config.passes,
-            compare_apart if compares_rows(learner.network) else partial(compare, prefixes=prefixes),
-            clip_weights=config.clip_weights,
-        )
-
-
-def prefix_at(done: int, rounds: int, prefix: int) -> int:
-    """The length of the real prefix after so many rounds: prefix, ..., 1, 0 in stages of equal length."""
-    return max(0, prefix - done * (prefix + 1) // max(1, rounds))
-
-
-def _output_decay(network: nn.Module, weight: float) -> Callable[[nn.Module, Tokens, Tokens], Tensor]:
-    output = network.get_submodule("output")
-    return lambda module, real, fake: weight / 2 * sum(p.square().sum() for p in output.parameters())  # type: ignore[return-value]

@@ -1,0 +1,131 @@
+"""The players of a run of text: a policy over tokens, or the generator of a route; and the discriminator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from torch import Tensor, nn
+
+from seqgan_kit.algorithms import objectives
+from seqgan_kit.engine.engine import Engine
+from seqgan_kit.engine.learning import Learner
+from seqgan_kit.game.players import Discriminator, DiscriminatorPlayer, GeneratorPlayer
+from seqgan_kit.language.data import LABEL
+from seqgan_kit.language.recipe import ADVERSARIAL, build_credit, build_critic
+from seqgan_kit.samples import LabelledTokens, Tokens
+from seqgan_kit.text import checks, routes
+from seqgan_kit.text.config import TextConfig
+from seqgan_kit.text.models import Generator, width_of
+from seqgan_kit.text.parts import DiscriminatorConfig
+from seqgan_kit.text.sources import Source
+from seqgan_kit.tokens.credit import Prefixes
+from seqgan_kit.tokens.discriminator import (
+    call,
+    compare,
+    compare_apart,
+    compares_rows,
+    prefixes_at_once,
+    scored_at_once,
+)
+from seqgan_kit.tokens.policy import PolicyGradient, TokenPolicy, WithLikelihood
+from seqgan_kit.tokens.rewards import Rewards
+
+
+def players(
+    engine: Engine, config: TextConfig, source: Source, network: Generator, judge: nn.Module
+) -> tuple[GeneratorPlayer[Tokens], DiscriminatorPlayer[Tokens]]:
+    """network: the generator. judge: the discriminator's. Raises UserError where they do not go with the credit."""
+    adversarial = config.adversarial
+    if adversarial.route is not None:
+        return adversarial.route.players(engine, play_of(engine, config), source, network, judge)
+    learner = engine.learner("policy", network, adversarial.optimizer, dropout=False)
+    scorer = engine.learner("discriminator", judge, config.discriminator.optimizer)
+    policy = _policy(engine, config, source, learner, judge)
+    checks.check_credit(policy.credit, judge, adversarial.turns.repeats)
+    prefixes = isinstance(policy.credit, Prefixes)
+    return policy, _discriminator(engine, config.discriminator, bool(source.labels), scorer, prefixes)
+
+
+def play_of(engine: Engine, config: TextConfig) -> routes.Play:
+    """What a route reads of the game."""
+    adversarial = config.adversarial
+    done = lambda: engine.counters.get(ADVERSARIAL, 0)  # noqa: E731
+    return routes.Play(
+        adversarial.rounds, done, adversarial.batch_size, adversarial.optimizer, config.discriminator
+    )  # fmt: skip
+
+
+def prefix_at(done: int, rounds: int, prefix: int) -> int:
+    """The length of the real prefix after so many rounds: prefix, ..., 1, 0 in stages of equal length."""
+    return max(0, prefix - done * (prefix + 1) // max(1, rounds))
+
+
+def _policy(engine: Engine, config: TextConfig, source: Source, learner: Learner, judge: nn.Module) -> TokenPolicy:
+    adversarial, network = config.adversarial, learner.network
+    credit = build_credit(engine, adversarial, network, source.length, source.end)
+    critic = build_critic(engine, adversarial, lambda: width_of(network))  # type: ignore[arg-type]
+
+    def prefix() -> int:
+        return prefix_at(engine.counters.get(ADVERSARIAL, 0), adversarial.rounds, adversarial.prefix)
+
+    return TokenPolicy(
+        engine,
+        learner,
+        adversarial.batch_size,
+        source.length,
+        source.end,
+        _rewards(config, source, judge),
+        credit,
+        PolicyGradient(adversarial.baseline, critic, adversarial.estimator, adversarial.passes),
+        likelihood=WithLikelihood(prefix=prefix if adversarial.prefix else None),
+    )
+
+
+def _rewards(config: TextConfig, source: Source, judge: nn.Module) -> Rewards:
+    adversarial = config.adversarial
+    objective, log_ratio = config.discriminator.objective(), objectives.airl()
+    if source.labels:
+        weight = config.discriminator.classes.reward
+        objective, log_ratio = (objectives.with_classes(one, reward=weight) for one in (objective, log_ratio))
+
+    def columns(tokens: Tokens) -> dict[str, list[Any]]:
+        """What users' rewards may ask for beside the texts."""
+        assert isinstance(tokens, LabelledTokens)
+        return {LABEL: source.labels_of(tokens)}
+
+    return Rewards(
+        objective.reward,
+        log_ratio.reward,
+        adversarial.discriminator_weight,
+        adversarial.rewards,
+        source.decode,
+        columns if source.labels else None,
+        prefixes_at_once(judge),
+        scored_at_once(judge),
+    )
+
+
+def _discriminator(
+    engine: Engine, config: DiscriminatorConfig, labelled: bool, learner: Learner, prefixes: bool
+) -> Discriminator[Tokens]:
+    objective, classes = config.smoothed_objective(), config.classes
+    if labelled:
+        objective = objectives.with_classes(objective, classes.real, classes.fake, classes.reward)
+    return Discriminator(
+        engine,
+        learner,
+        config.batch_size,
+        objective,
+        call,
+        _output_decay(learner.network, config.output_decay) if config.output_decay else None,
+        config.passes,
+        compare_apart if compares_rows(learner.network) else partial(compare, prefixes=prefixes),
+        clip_weights=config.clip_weights,
+    )
+
+
+def _output_decay(network: nn.Module, weight: float) -> Callable[[nn.Module, Tokens, Tokens], Tensor]:
+    output = network.get_submodule("output")
+    return lambda module, real, fake: weight / 2 * sum(p.square().sum() for p in output.parameters())  # type: ignore[return-value]
