@@ -118,9 +118,11 @@ def main() -> int:
             kept[key] = trained(options.other.resolve(), family, words, data)
             options.kept.write_text(json.dumps(kept))
         here = kept[key] if options.other.resolve() == ROOT else trained(ROOT, family, words, data)
-        wrong = sorted(name for name in {*here, *kept[key]} if here.get(name) != kept[key].get(name))
+        wrong = sorted(name for name, digest in kept[key].items() if here.get(name) != digest)
+        more = sorted(set(here) - set(kept[key]))
         differ += bool(wrong)
-        told = f"DIFFER in {', '.join(wrong)}" if wrong else f"{len(here)} files the same"
+        told = f"DIFFER in {', '.join(wrong)}" if wrong else f"{len(kept[key])} files the same"
+        told += f"; here also {', '.join(more)}" if more else ""
         print(f"{family:<20} {told}", flush=True)
     return min(differ, 1)
 
