@@ -2,6 +2,10 @@
 
     python tests/same_weights.py /path/to/other/checkout             all families
     python tests/same_weights.py /path/to/other/checkout dialogue    those whose name contains "dialogue"
+    python tests/same_weights.py /path/to/other/checkout --resume    runs of the other one: resumed, sampled, evaluated
+
+With --resume, a run that the other checkout has trained is resumed for longer by both, sampled by both and evaluated by
+both: weights and what is printed must be the same.
 
 Needs the real data (SEQGAN_KIT_DATA); what the other checkout gave is kept in --kept, so that it is run once. Takes
 some minutes. A refactoring shows with it that it changed no number; a mend that changes some says which.
@@ -13,6 +17,7 @@ import argparse
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -87,18 +92,61 @@ FAMILIES = {
 }
 
 
-def trained(checkout: Path, family: str, options: str, data: Path) -> dict[str, str]:
-    """What a short run leaves: a digest of every file of weights, by its place in the run folder. Raises on failure."""
-    words = options.format(data=data).split()
+# task: how a finished run goes on, and what is then done with it
+LONGER = {
+    "text": ("--adversarial.rounds 5", ["sample {run} --count 3", "evaluate {run} --samples 20"]),
+    "dialogue": ("--adversarial.rounds 5", ["sample {run} --text hello", "evaluate {run} --samples 20"]),
+    "imitation": ("--adversarial.environment_steps 1536", ["evaluate {run} --episodes 2"]),
+    "images": ("--adversarial.rounds 5", ["sample {run} --text circle --out {run}/made", "evaluate {run}"]),
+    "encoder": ("--joint.steps 6", ["evaluate {run}"]),
+}
+
+
+def command(checkout: Path, words: str) -> str:
+    """What `seqgan-kit WORDS` of this checkout prints, warnings left out. Raises SystemExit where it fails."""
     environment = {**os.environ, "PYTHONPATH": str(checkout)}
+    done = subprocess.run(
+        [sys.executable, "-m", "seqgan_kit.cli", *words.split()], cwd=checkout, env=environment, capture_output=True
+    )
+    if done.returncode:
+        raise SystemExit(f"seqgan-kit {words} in {checkout} failed:\n{done.stderr.decode()[-3000:]}")
+    return done.stdout.decode()
+
+
+def weights(run: Path) -> dict[str, str]:
+    """A digest of every file of weights that users load, by its place in the run folder."""
+    files = [path for path in sorted(run.rglob("*.safetensors")) if "checkpoints" not in path.parts]
+    return {str(path.relative_to(run)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def trained(checkout: Path, options: str, data: Path) -> dict[str, str]:
+    """What a short run leaves. Raises SystemExit where it fails."""
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
-        command = [sys.executable, "-m", "seqgan_kit.cli", "train", *words, "--run.folder", str(run)]
-        done = subprocess.run([*command, "--run.threads", "1"], cwd=checkout, env=environment, capture_output=True)
-        if done.returncode:
-            raise SystemExit(f"{family} in {checkout} failed:\n{done.stderr.decode()[-3000:]}")
-        weights = [path for path in sorted(run.rglob("*.safetensors")) if "checkpoints" not in path.parts]
-        return {str(path.relative_to(run)): hashlib.sha256(path.read_bytes()).hexdigest() for path in weights}
+        command(checkout, f"train {options.format(data=data)} --run.folder {run} --run.threads 1")
+        return weights(run)
+
+
+def gone_on(checkout: Path, old: Path, task: str) -> dict[str, str]:
+    """What a run of another checkout leaves, and prints, when this one goes on with it."""
+    longer, more = LONGER[task]
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder) / "run"
+        shutil.copytree(old, run)
+        found = {}
+        for words in (*more, f"resume {run} {longer}", *more):
+            printed = command(checkout, words.format(run=run))
+            if not words.startswith("resume"):
+                found[f"{words} after {len(found)}"] = printed.replace(str(run), "RUN")
+        return found | weights(run)
+
+
+def both_go_on(other: Path, words: str, data: Path) -> tuple[dict[str, str], dict[str, str]]:
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder) / "run"
+        command(other, f"train {words.format(data=data)} --run.folder {run} --run.threads 1")
+        task = words.split()[0]
+        return gone_on(other, run, task), gone_on(ROOT, run, task)
 
 
 def main() -> int:
@@ -106,22 +154,26 @@ def main() -> int:
     parser.add_argument("other", type=Path)
     parser.add_argument("only", nargs="?", default="")
     parser.add_argument("--kept", type=Path, default=Path(tempfile.gettempdir()) / "same_weights.json")
+    parser.add_argument("--resume", action="store_true")
     options = parser.parse_args()
     data = Path(os.environ["SEQGAN_KIT_DATA"]).resolve()
     kept = json.loads(options.kept.read_text()) if options.kept.exists() else {}
-    differ = 0
+    other, differ = options.other.resolve(), 0
     for family, words in FAMILIES.items():
         if options.only not in family:
             continue
-        key = f"{options.other.resolve()} {words}"
-        if key not in kept:
-            kept[key] = trained(options.other.resolve(), family, words, data)
-            options.kept.write_text(json.dumps(kept))
-        here = kept[key] if options.other.resolve() == ROOT else trained(ROOT, family, words, data)
-        wrong = sorted(name for name, digest in kept[key].items() if here.get(name) != digest)
-        more = sorted(set(here) - set(kept[key]))
+        if options.resume:
+            before, here = both_go_on(other, words, data)
+        else:
+            key = f"{other} {words}"
+            if key not in kept:
+                kept[key] = trained(other, words, data)
+                options.kept.write_text(json.dumps(kept))
+            before, here = kept[key], kept[key] if other == ROOT else trained(ROOT, words, data)
+        wrong = sorted(name for name, digest in before.items() if here.get(name) != digest)
+        more = sorted(set(here) - set(before))
         differ += bool(wrong)
-        told = f"DIFFER in {', '.join(wrong)}" if wrong else f"{len(kept[key])} files the same"
+        told = f"DIFFER in {', '.join(wrong)}" if wrong else f"{len(before)} files the same"
         told += f"; here also {', '.join(more)}" if more else ""
         print(f"{family:<20} {told}", flush=True)
     return min(differ, 1)
