@@ -116,7 +116,8 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
     from seqgan_kit.dialogue.evaluation import Evaluation, check_evaluators
     from seqgan_kit.dialogue.models import load_generator
     from seqgan_kit.dialogue.sources import load
-    from seqgan_kit.engine.provenance import check_data, write_json
+    from seqgan_kit.engine.provenance import check_data
+    from seqgan_kit.files import write_json
     from seqgan_kit.language.pretrained import limits_of, tokenizer_of
     from seqgan_kit.samples import size
 

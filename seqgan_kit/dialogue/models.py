@@ -13,7 +13,7 @@ from transformers import AutoTokenizer
 from seqgan_kit.dialogue.config import DiscriminatorConfig, GeneratorConfig
 from seqgan_kit.dialogue.sources import Source
 from seqgan_kit.dialogue.template import Template
-from seqgan_kit.engine.provenance import write_json
+from seqgan_kit.files import write_json
 from seqgan_kit.language import pretrained
 from seqgan_kit.networks.text.judge import Judge
 from seqgan_kit.networks.text.language_models import LanguageModel

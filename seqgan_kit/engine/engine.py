@@ -36,8 +36,9 @@ from seqgan_kit.engine.learning import (
     step,
 )
 from seqgan_kit.engine.metrics_log import MetricsLog
-from seqgan_kit.engine.provenance import check_data, check_launch, provenance, write_json, write_whole
-from seqgan_kit.errors import UserError
+from seqgan_kit.engine.provenance import check_data, check_launch, provenance
+from seqgan_kit.errors import UserError, one_line
+from seqgan_kit.files import write_json, write_whole
 
 
 class Stopped(Exception):
@@ -270,7 +271,7 @@ class Engine:
                     part.load_state_dict(states[name])
                 except (RuntimeError, ValueError, KeyError) as error:
                     raise UserError(
-                        f"{name} in {found} does not fit this run ({' '.join(str(error).split())[:200]}): "
+                        f"{name} in {found} does not fit this run ({one_line(error)}): "
                         f"resume with the options that it was trained with, as {self.folder / 'config.yaml'} has "
                         "them, and with the same data"
                     ) from error

@@ -114,7 +114,7 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
     _check_seed(asked.evaluation.seed)
     from accelerate.utils import set_seed
 
-    from seqgan_kit.engine.provenance import write_json
+    from seqgan_kit.files import write_json
     from seqgan_kit.networks.pictures.generator import StackedGenerator
 
     network = _load_model(run)

@@ -31,7 +31,7 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
     seed = config.evaluation.seed if options.seed is None else options.seed
     if samples < 2:
         raise UserError("evaluate: --samples must be at least 2")
-    from seqgan_kit.engine.provenance import write_json
+    from seqgan_kit.files import write_json
     from seqgan_kit.images import train_encoder
     from seqgan_kit.images.encoders import Joint
     from seqgan_kit.images.sources import load

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from seqgan_kit.algorithms import distances
 from seqgan_kit.engine.learning import Metrics
+from seqgan_kit.files import replacing
 from seqgan_kit.images import metrics
 from seqgan_kit.images.config import ImagesConfig
 from seqgan_kit.images.data import Captioned, Ints, centred
@@ -215,7 +216,6 @@ def features_of(kind: str, steps: int, data: Captioned, side: int, seed: int, fo
     targets = torch.zeros(len(data), words.dim)
     targets.index_put_((owner,), told[torch.from_numpy(data.spoken)].float(), accumulate=True)
     found = LearnedFeatures(steps=steps).prepare(centred(data.pixels, side), (targets > 0).float(), seed)
-    unfinished = folder.with_name(f".{folder.name}")
-    found.network.save_pretrained(unfinished)
-    unfinished.replace(folder)
+    with replacing(folder) as unfinished:
+        found.network.save_pretrained(unfinished)
     return found

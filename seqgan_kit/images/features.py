@@ -28,7 +28,7 @@ from transformers import (
 )
 
 from seqgan_kit.algorithms.distances import Moments
-from seqgan_kit.errors import UserError
+from seqgan_kit.errors import UserError, one_line
 from seqgan_kit.networks.pictures.features import PictureFeatures, PictureFeaturesConfig
 
 CHUNK = 256  # pictures that are floats at a time
@@ -294,7 +294,7 @@ def read_preprocessing(folder: Path) -> Preprocessing:
     except FileNotFoundError:
         raise UserError(f"{folder} has no preprocessor_config.json: save the model's image processor there") from None
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} cannot be used ({_line(error)}): save the model's image processor again") from None
+        raise UserError(f"{path} cannot be used ({one_line(error)}): save the model's image processor again") from None
 
 
 def _preprocessing(given: dict[str, Any]) -> Preprocessing:
@@ -363,7 +363,7 @@ class ClipScores:
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         except Exception as error:  # as many kinds as there are tokenizers
-            raise UserError(f"{folder} has no tokenizer that loads ({_line(error)}): save it there") from None
+            raise UserError(f"{folder} has no tokenizer that loads ({one_line(error)}): save it there") from None
         text: Any = model.config.text_config
         entries = text.vocab_size
         if len(self.tokenizer) > entries:
@@ -476,12 +476,8 @@ def _load(folder: Path) -> tuple[PreTrainedModel, bool]:
             folder, config=config, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **how
         )
     except (OSError, ValueError, LookupError, RuntimeError, ImportError, SafetensorError) as error:
-        raise UserError(f"{folder} cannot be loaded ({_line(error)}): {WHERE}") from None
+        raise UserError(f"{folder} cannot be loaded ({one_line(error)}): {WHERE}") from None
     missing = sorted(found["missing_keys"])
     if others := [key for key in missing if "pooler." not in key]:
         raise UserError(f"{folder} has no weights for {others[0]} and {len(missing) - 1} others: {WHERE}")
     return model.eval().requires_grad_(False), not missing
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

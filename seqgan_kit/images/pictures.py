@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from seqgan_kit.engine.provenance import write_json
+from seqgan_kit.files import write_json
 from seqgan_kit.images.data import Captioned, Ints, centred
 from seqgan_kit.images.encoders import TextEncoder, embed
 from seqgan_kit.images.evaluation import make

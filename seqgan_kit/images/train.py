@@ -15,8 +15,9 @@ from torch.nn import functional as F
 
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Metrics
-from seqgan_kit.engine.provenance import config_yaml, write_json
+from seqgan_kit.engine.provenance import config_yaml
 from seqgan_kit.errors import UserError
+from seqgan_kit.files import write_json
 from seqgan_kit.game.rewards import evaluate_pictures
 from seqgan_kit.game.trainer import Hook, fit, play
 from seqgan_kit.images.config import ImagesConfig

@@ -54,7 +54,7 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
         measured = measure(config.environment, network, kind == "greedy", options.episodes, seed)
         found |= {f"return_{kind}": measured.mean, f"return_{kind}_interval": measured.interval}
         found |= {f"episode_length_{kind}": float(measured.lengths.mean())}
-    from seqgan_kit.engine.provenance import write_json
+    from seqgan_kit.files import write_json
 
     cells: list[Cell | None] = [(found[f"return_{kind}"], found[f"return_{kind}_interval"]) for kind in KINDS]
     print(

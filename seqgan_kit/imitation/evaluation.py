@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from seqgan_kit.errors import UserError
+from seqgan_kit.errors import UserError, one_line
 from seqgan_kit.imitation.demonstrations import Episode
-from seqgan_kit.imitation.environments import BROKEN, MEND, EnvironmentConfig, line, make
+from seqgan_kit.imitation.environments import BROKEN, MEND, EnvironmentConfig, make
 from seqgan_kit.networks.policies.actor import Actor
 
 Act = Callable[[np.ndarray, Any], tuple[np.ndarray, Any]]
@@ -129,7 +129,7 @@ def _side_by_side(name: str, environments: list[Any], act: Act, seeds: list[int]
             finite = np.isfinite(np.sum(found[0]) + (float(found[1]) if actions[i] else 0.0))
             problem = None if finite else "returned numbers that are not finite"
         except Exception as error:  # whatever a user's environment raises
-            problem = f"raised {type(error).__name__}: {line(error)}"
+            problem = f"raised {type(error).__name__}: {one_line(error)}"
         if problem:
             problems[i] = f"{name} (seed {seeds[i]}, step {len(actions[i])} of its episode) {problem}"
             return None

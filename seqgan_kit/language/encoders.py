@@ -17,7 +17,8 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import AutoConfig, AutoModel, AutoTokenizer, CLIPTextModelWithProjection
 
-from seqgan_kit.errors import UserError
+from seqgan_kit.errors import UserError, one_line
+from seqgan_kit.files import read_json
 
 Pooling = Literal["mean", "first", "own"]
 
@@ -99,7 +100,7 @@ class HuggingFaceEncoder(TextEncoder):
         except Exception as error:  # a model of something else may fail in any way
             raise UserError(
                 f"{path} holds a {type(self.model).__name__}, which gives no vectors of texts with pooling "
-                f"{self.pooling} ({line(error)}): give a text encoder, or another pooling"
+                f"{self.pooling} ({one_line(error)}): give a text encoder, or another pooling"
             ) from None
 
     def encode(self, captions: Sequence[str]) -> Tensor:
@@ -183,16 +184,6 @@ def _file_sum(path: Path) -> str:
     return found.hexdigest()
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text("utf-8"))
-        if not isinstance(content, dict):
-            raise ValueError("no object")
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} can't be read ({line(error)}): {AGAIN}") from None
-    return content
-
-
 # Folders of transformers
 
 
@@ -210,7 +201,7 @@ def _model_class(folder: Path) -> Any:
     try:
         architectures = AutoConfig.from_pretrained(folder, local_files_only=True).architectures or []
     except Exception as error:  # as many kinds as there are models
-        raise UserError(f"{folder}: transformers can't read config.json ({line(error)}): copy it again") from None
+        raise UserError(f"{folder}: transformers can't read config.json ({one_line(error)}): copy it again") from None
     return CLIPTextModelWithProjection if "CLIPTextModelWithProjection" in architectures else AutoModel
 
 
@@ -222,8 +213,8 @@ def loaded(model_class: Any, folder: Path) -> tuple[Any, list[str]]:
         )
     except Exception as error:  # as many kinds as there are models
         raise UserError(
-            f"{folder}: transformers can't load a model from it ({line(error)}): copy it again, with config.json and "
-            f"model.safetensors"
+            f"{folder}: transformers can't load a model from it ({one_line(error)}): copy it again, with config.json "
+            f"and model.safetensors"
         ) from None
     return model.eval().requires_grad_(False), sorted(found["missing_keys"])
 
@@ -235,7 +226,7 @@ def _tokenizer(folder: Path) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # tokenizers raises bare ones
-        raise UserError(f"{folder}: transformers can't load a tokenizer ({line(error)}): copy it there") from None
+        raise UserError(f"{folder}: transformers can't load a tokenizer ({one_line(error)}): copy it there") from None
     if tokenizer.pad_token is None and tokenizer.eos_token is None:
         raise UserError(f"{folder}: the tokenizer has no padding token: copy the model's whole folder again")
     if tokenizer.pad_token is None:  # it is masked, so any will do
@@ -248,8 +239,4 @@ def _pooling(folder: Path, model: Any) -> Pooling:
     if callable(getattr(model, "get_text_features", None)) or model.config.model_type == "clip_text_model":
         return "own"
     path = folder / "1_Pooling" / "config.json"
-    return "first" if path.is_file() and read_json(path).get("pooling_mode_cls_token") else "mean"
-
-
-def line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0] or type(error).__name__
+    return "first" if path.is_file() and read_json(path, AGAIN).get("pooling_mode_cls_token") else "mean"

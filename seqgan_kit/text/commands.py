@@ -73,7 +73,7 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
         raise UserError("evaluate: --samples must be at least 2 and --temperature above 0")
     import torch
 
-    from seqgan_kit.engine.provenance import write_json
+    from seqgan_kit.files import write_json
     from seqgan_kit.text.evaluation import Evaluation
     from seqgan_kit.text.models import load_generator
     from seqgan_kit.text.train import REAL
@@ -170,7 +170,7 @@ def sweep(run: Path, options: Namespace, read: Read) -> None:
         raise UserError("sweep: --samples must be at least 2")
     folders = _folders(run)
 
-    from seqgan_kit.engine.provenance import write_json
+    from seqgan_kit.files import write_json
     from seqgan_kit.networks.text.residual_text import NoiseToText
     from seqgan_kit.report import write_report
     from seqgan_kit.report.tradeoff import FILE, read_sweep, steps_made, told

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from seqgan_kit.engine.provenance import write_json
 from seqgan_kit.errors import UserError
+from seqgan_kit.files import write_json
 from seqgan_kit.language import pretrained
 from seqgan_kit.networks.text.class_head import ClassHead
 from seqgan_kit.networks.text.language_models import LanguageModel, Unprompted

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from seqgan_kit.algorithms import objectives
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Learner, Metrics, OptimizerConfig
-from seqgan_kit.engine.provenance import config_yaml, write_json
+from seqgan_kit.engine.provenance import config_yaml
 from seqgan_kit.engine.stream import Stream
 from seqgan_kit.errors import UserError
+from seqgan_kit.files import write_json
 from seqgan_kit.game.players import Discriminator, GeneratorPlayer
 from seqgan_kit.game.trainer import Hook, Turns, fit, play
 from seqgan_kit.language.data import LABEL
