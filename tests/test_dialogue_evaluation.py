@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqgan_kit.dialogue import evaluators, metrics
-from seqgan_kit.dialogue.evaluation import Evaluation, draw, perplexity, table_of_replies
+from seqgan_kit.dialogue.evaluation import DialogueEvaluation, draw, perplexity, table_of_replies
 from seqgan_kit.dialogue.evaluators import (
     EvaluatorConfig,
     accuracy,
@@ -347,7 +347,7 @@ def test_who_answers_as_humans_do_has_the_best_of_all(chunk: int) -> None:
     """Each reply is judged beside its own history and reference, whatever the chunks."""
     source = shapes_source()
     parrot: Any = Parrot(source.held_out, source.vocabulary)
-    found, texts = Evaluation(source)(parrot, 40, chunk=chunk)
+    found, texts = DialogueEvaluation(source)(parrot, 40, chunk=chunk)
     assert texts == [exchange.reply for exchange in source.held_out_exchanges[:40]]
     best = {"right": 1.0, "said": 1.0, "bleu2": 1.0, "bleu4": 1.0, "perplexity": 1.0}
     assert {name: found[name] for name in best} == pytest.approx(best)
@@ -363,7 +363,7 @@ def test_what_others_would_hear_is_seldom_right() -> None:
     """Replies to other histories still answer some question."""
     source = shapes_source()
     parrot: Any = Parrot(shuffled(source.held_out, torch.Generator().manual_seed(0)), source.vocabulary)
-    found, _ = Evaluation(source)(parrot, 100)
+    found, _ = DialogueEvaluation(source)(parrot, 100)
     assert found["said"] == 1
     assert found["right"] < 0.6
     assert found["bleu2"] < 0.6
@@ -375,16 +375,16 @@ def test_who_knows_nothing_scores_as_chance() -> None:
     source = replace(shapes_source(), kind="messages")
     torch.manual_seed(0)
     network = Seq2SeqGenerator(Seq2SeqConfig(source.vocabulary, 8, 8, start=source.end, end=source.end))
-    found, texts = Evaluation(source)(network, 30)
+    found, texts = DialogueEvaluation(source)(network, 30)
     assert len(texts) == 30
     assert found["perplexity"] == pytest.approx(source.vocabulary, rel=0.2)
     assert set(found) == {
         "perplexity", "bleu2", "bleu4", "distinct1", "distinct2", "length", "repetition", "most_frequent",
     }  # fmt: skip
     assert all(about(name)[2] for name in found)
-    greedy, said = Evaluation(source)(network, 30, top_k=1)
+    greedy, said = DialogueEvaluation(source)(network, 30, top_k=1)
     assert greedy["length"] > 0
-    assert said == Evaluation(source)(network, 30, top_k=1)[1]
+    assert said == DialogueEvaluation(source)(network, 30, top_k=1)[1]
 
 
 @pytest.mark.slow
@@ -393,7 +393,7 @@ def test_evaluators_judge_a_network() -> None:
     source = shapes_source()
     torch.manual_seed(0)
     network = Seq2SeqGenerator(Seq2SeqConfig(source.vocabulary, 8, 8, start=source.end, end=source.end))
-    found = Evaluation(source).thorough(network, 60, replace(TINY, steps=60, batch_size=32, looks=3), 0)
+    found = DialogueEvaluation(source).thorough(network, 60, replace(TINY, steps=60, batch_size=32, looks=3), 0)
     assert set(found) == {
         "adversarial_success", "machine_versus_random", "human_versus_random", "human_versus_human",
         "machine_versus_machine", "ere",

@@ -39,6 +39,7 @@ from transformers import (
 from seqgan_kit.algorithms.distances import frechet_distance
 from seqgan_kit.engine.provenance import config_yaml
 from seqgan_kit.errors import UserError
+from seqgan_kit.images.clip import ClipScores
 from seqgan_kit.images.features import (
     Features,
     HuggingFaceFeatures,
@@ -46,12 +47,11 @@ from seqgan_kit.images.features import (
     NetworkFeatures,
     Seen,
     as_floats,
-    clip_scores,
     extract,
     learn,
-    read_preprocessing,
 )
 from seqgan_kit.images.metrics import inception_score
+from seqgan_kit.images.vision_models import read_preprocessing
 from seqgan_kit.networks.pictures.features import PictureFeatures, PictureFeaturesConfig
 
 TINY: dict[str, Any] = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 12}
@@ -412,7 +412,7 @@ def test_what_sees_nothing_is_refused(tmp_path: Path, learned: PictureFeatures) 
     with pytest.raises(UserError, match="holds a bert model, which sees no pictures"):
         HuggingFaceFeatures(str(text)).prepare(torch.zeros(0), torch.zeros(0), 0)
     with pytest.raises(UserError, match="holds a bert model, but only clip"):
-        clip_scores(str(text))
+        ClipScores(text)
     with pytest.raises(UserError, match="holds a bert model, not features learned here"):
         NetworkFeatures.load(text)
     with pytest.raises(UserError, match="batch of at least 1"):
@@ -452,7 +452,7 @@ def test_clip_scores_are_cosines(clip: Path) -> None:
             picture = model.visual_projection(model.vision_model(pixel.unsqueeze(0)).pooler_output)
             expected.append(100 * float(F.cosine_similarity(text, picture)))
     assert min(expected) < 0 < max(expected)
-    scores = clip_scores(str(clip))
+    scores = ClipScores(clip)
     found = scores(as_floats(pixels), captions)
     np.testing.assert_allclose(found, np.maximum(expected, 0), rtol=1e-4, atol=1e-3)
     assert scores.pictures(as_floats(pixels)).shape == scores.captions(captions).shape == (8, 10)
@@ -460,7 +460,7 @@ def test_clip_scores_are_cosines(clip: Path) -> None:
 
 def test_long_captions_are_cut(clip: Path) -> None:
     """Words beyond the model's length, four here, change nothing."""
-    scores = clip_scores(str(clip))
+    scores = ClipScores(clip)
     long, short = scores.captions(["red green square circle " + "red " * 20, "red green square circle"])
     torch.testing.assert_close(long, short)
     with pytest.raises(ValueError, match="2 pictures and 1 captions"):
@@ -474,19 +474,19 @@ def test_clip_without_tokenizer(clip: Path) -> None:
     larger.add_tokens(["blue"])
     larger.save_pretrained(clip)
     with pytest.raises(UserError, match="the tokenizer has 9 entries, the model 8"):
-        clip_scores(str(clip))
+        ClipScores(clip)
     (clip / "tokenizer.json").write_text(content, "utf-8")
     config = json.loads((clip / "tokenizer_config.json").read_text("utf-8"))
     (clip / "tokenizer_config.json").write_text(json.dumps(config | {"pad_token": None}), "utf-8")
     with pytest.raises(UserError, match="no pad_token"):
-        clip_scores(str(clip))
+        ClipScores(clip)
     (clip / "tokenizer.json").write_text("{", "utf-8")
     with pytest.raises(UserError, match="no tokenizer that loads"):
-        clip_scores(str(clip))
+        ClipScores(clip)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (clip / name).unlink()
     with pytest.raises(UserError, match=r"has no tokenizer.json and no vocab.json") as caught:
-        clip_scores(str(clip))
+        ClipScores(clip)
     assert "\n" not in str(caught.value)
 
 

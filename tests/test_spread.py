@@ -15,7 +15,8 @@ from scipy import stats
 from seqgan_kit.cli import main
 from seqgan_kit.errors import UserError
 from seqgan_kit.report import write_report
-from seqgan_kit.report.spread import read_group, spread, student_t, told, welch
+from seqgan_kit.report.spread import read_group, told
+from seqgan_kit.report.statistics import spread, student_t, welch
 from seqgan_kit.report.tradeoff import Point, Sweep, at_equal_diversity, common_levels, quality_at, read_sweep
 from seqgan_kit.report.tradeoff import told as table
 

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from seqgan_kit.engine.engine import Engine, RunConfig
 from seqgan_kit.engine.learning import Learner, OptimizerConfig
 from seqgan_kit.images import train as images
-from seqgan_kit.images.config import AdversarialConfig, DiscriminatorConfig, GeneratorConfig, ImagesConfig
+from seqgan_kit.images.config import AdversarialConfig, DiscriminatorConfig, ImagesConfig, PictureGeneratorConfig
 from seqgan_kit.images.data import PictureBatches
 from seqgan_kit.images.evaluation import make
 from seqgan_kit.images.game import Game
@@ -84,7 +84,7 @@ def steps(engine: Engine, name: str) -> Iterator[tuple[str, Tensor]]:
     config = OptimizerConfig(lr=1e-6, clip=0.0)  # Adam makes whole steps of rounding errors, too
     game = Game(
         engine, f"{name} ", network, critic,
-        GeneratorConfig(noise=NOISE, average=0.0, synchronised=case.get("synchronised", False)),
+        PictureGeneratorConfig(noise=NOISE, average=0.0, synchronised=case.get("synchronised", False)),
         DiscriminatorConfig(**(WHOLE | case.get("critic", {}))),
         AdversarialConfig(batch_size=ROWS, interpolation=case.get("interpolation", 0.0)), (config, config),
     )  # fmt: skip

@@ -27,7 +27,7 @@ CHUNK = 256  # histories read at a time
 Generator = Seq2SeqGenerator | LanguageModel
 
 
-class Evaluation:
+class DialogueEvaluation:
     """Scores generators on one source."""
 
     def __init__(self, source: Source) -> None:

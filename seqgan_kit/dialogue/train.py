@@ -14,7 +14,7 @@ from torch import nn
 from seqgan_kit.algorithms import credit as credits
 from seqgan_kit.dialogue.config import DialogueConfig
 from seqgan_kit.dialogue.discriminator import compare
-from seqgan_kit.dialogue.evaluation import Evaluation, Generator, check_evaluators, table_of_replies
+from seqgan_kit.dialogue.evaluation import DialogueEvaluation, Generator, check_evaluators, table_of_replies
 from seqgan_kit.dialogue.models import (
     build_discriminator,
     build_generator,
@@ -111,7 +111,7 @@ class _Parts:
     ) -> None:
         self.engine, self.config, self.source = engine, config, source
         self.network, self.judge = network, judge
-        self.evaluation = Evaluation(source)
+        self.evaluation = DialogueEvaluation(source)
         adversarial = config.adversarial
         self.control_network = deepcopy(self.network)
         self.mle = engine.learner("generator", self.network, config.likelihood.optimizer)

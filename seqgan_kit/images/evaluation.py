@@ -15,6 +15,7 @@ from seqgan_kit.algorithms import distances
 from seqgan_kit.engine.learning import Metrics
 from seqgan_kit.files import replacing
 from seqgan_kit.images import metrics
+from seqgan_kit.images.clip import ClipScores
 from seqgan_kit.images.config import ImagesConfig
 from seqgan_kit.images.data import Captioned, Ints, centred
 from seqgan_kit.images.encoders import Joint, TextEncoder, Words, embed
@@ -24,7 +25,7 @@ from seqgan_kit.images.features import (
     HuggingFaceFeatures,
     LearnedFeatures,
     NetworkFeatures,
-    clip_scores,
+    as_floats,
     extract,
 )
 from seqgan_kit.images.grids import to_bytes
@@ -66,7 +67,7 @@ class Asked:
         self.wrong = [self.captions[(i + 1) % len(pictures)] for i in range(len(pictures))]
 
 
-class Evaluation:
+class PictureEvaluation:
     """The metrics of one run; what they need of the real pictures is computed once.
 
     source: data, at the side `kept`. side: of the pictures that are evaluated. features: None leaves the distances out.
@@ -89,13 +90,13 @@ class Evaluation:
         self.source, self.side, self.seed = source, side, seed
         self.matched = matched or side
         self.features, self.matcher = features, matcher
-        self.clip = clip_scores(clip) if clip else None
+        self.clip = ClipScores(clip) if clip else None
         held_out = source.held_out
         pairs = len(held_out.spoken)
         self.asked = {"": Asked(held_out, min(samples, pairs), seed)}
         if source.unseen is not None:
             self.asked["unseen_"] = Asked(source.unseen, min(samples, len(source.unseen.spoken)), seed)
-        self.conditions = {name: _embedded(encoder, asked.captions, conditional) for name, asked in self.asked.items()}
+        self.conditions = {name: embedded(encoder, asked.captions, conditional) for name, asked in self.asked.items()}
         self._real: Extracted | None = None
 
     def __call__(self, generator: nn.Module) -> tuple[Metrics, Tensor]:
@@ -115,7 +116,7 @@ class Evaluation:
         found: Metrics = {}
         if self.source.shapes:
             found |= caption_scores(captions, pictures)
-        floats = pictures.float() / 127.5 - 1
+        floats = as_floats(pictures)
         if self.matcher is not None:
             seen = floats if self.matched == self.side else F.interpolate(floats, (self.matched,) * 2, mode="area")
             found["r_precision"] = matches(self.matcher, seen, list(captions), self.source.train, self.seed)
@@ -164,7 +165,7 @@ def of_run(
     side: int,
     folder: Path,
     say: Callable[[str], object] = print,
-) -> Evaluation:
+) -> PictureEvaluation:
     """That of a run in `folder`, for pictures of this side, which may be those of its first stage.
 
     say: told what takes a while.
@@ -179,7 +180,7 @@ def of_run(
     features = features_of(asked.features, asked.feature_steps, sized.train, side, asked.seed, kept)
     if matcher is None and isinstance(inner := getattr(encoder, "encoder", encoder), Joint):
         matcher = inner.model
-    return Evaluation(
+    return PictureEvaluation(
         sized,
         encoder,
         config.text.conditional,
@@ -197,7 +198,8 @@ OF_PICTURES = ("frechet_distance", "kernel_distance", "precision", "recall", "in
 """Metrics that do not look at captions."""
 
 
-def _embedded(encoder: TextEncoder, captions: Sequence[str], conditional: bool) -> Tensor:
+def embedded(encoder: TextEncoder, captions: Sequence[str], conditional: bool) -> Tensor:
+    """(captions, dim); zeros where pictures are made without captions."""
     vectors = embed(encoder, captions)
     return vectors if conditional else torch.zeros_like(vectors)
 

@@ -60,7 +60,7 @@ class JointConfig:
 
 
 @dataclass(frozen=True)
-class TextConfig:
+class CaptionEncoderConfig:
     """From captions to the vectors that both players read.
 
     Args:
@@ -84,7 +84,7 @@ class TextConfig:
     cache: str | None = None
 
 
-def encoder_of(config: TextConfig, captions: list[str]) -> TextEncoder:
+def encoder_of(config: CaptionEncoderConfig, captions: list[str]) -> TextEncoder:
     """As configured, for a training set with these captions. Raises UserError where there is no such encoder."""
     if config.encoder == "words":
         return Words(captions, config.order)

@@ -20,11 +20,12 @@ from seqgan_kit.errors import UserError
 from seqgan_kit.files import write_json
 from seqgan_kit.game.rewards import evaluate_pictures
 from seqgan_kit.game.trainer import Hook, fit, play
+from seqgan_kit.images.clip import ClipScores
 from seqgan_kit.images.config import ImagesConfig
 from seqgan_kit.images.data import Captioned, PictureBatches, shrunk
 from seqgan_kit.images.encoders import Joint, Standardised, Standardiser, TextEncoder, embed, save_encoder
-from seqgan_kit.images.evaluation import Evaluation, of_run
-from seqgan_kit.images.features import HuggingFaceFeatures, clip_scores
+from seqgan_kit.images.evaluation import PictureEvaluation, of_run
+from seqgan_kit.images.features import HuggingFaceFeatures
 from seqgan_kit.images.game import Game, objective_of
 from seqgan_kit.images.grids import save_grid
 from seqgan_kit.images.pictures import draw_all
@@ -32,7 +33,7 @@ from seqgan_kit.images.sources import Source, load
 from seqgan_kit.images.text import encoder_of, joint_batches, joint_loss, joint_network, matches, real_pictures
 from seqgan_kit.networks.pictures.generator import PictureConfig, PictureGenerator, StackedGenerator, doublings
 from seqgan_kit.networks.pictures.joint_embedding import SHORTEST, JointEmbedding
-from seqgan_kit.networks.pictures.style import StyleConfig, StyleEncoder
+from seqgan_kit.networks.pictures.style import StyleEncoder, StyleEncoderConfig
 from seqgan_kit.report import write_report
 from seqgan_kit.samples import Images
 
@@ -78,7 +79,7 @@ class _Models:
         if settings.features not in ("learned", "none"):
             HuggingFaceFeatures(settings.features).prepare(source.train.pixels[:1], torch.zeros(1, 1), 0)
         if settings.clip:
-            clip_scores(settings.clip)
+            ClipScores(settings.clip)
 
 
 class _Parts:
@@ -112,7 +113,7 @@ class _Parts:
         )
         self.batches = self._batches("real", small, config.data.side, config.run.seed)
         self.second = self._second_stage() if config.second.side else None
-        self.style = StyleEncoder(StyleConfig(config.generator.noise)) if config.style.steps else None
+        self.style = StyleEncoder(StyleEncoderConfig(config.generator.noise)) if config.style.steps else None
         if self.style is not None:
             self.style_learner = engine.learner("style", self.style, config.style.optimizer)
         self.shown = self.first.shown
@@ -158,14 +159,14 @@ class _Parts:
             self.second_batches.embeddings = self.batches.embeddings
         engine.export = self.export
 
-    def evaluation(self, side: int) -> Evaluation | None:
+    def evaluation(self, side: int) -> PictureEvaluation | None:
         """The main process's; the others have none, and wait for it where they next meet."""
         engine = self.engine
         if not engine.is_main:
             return None
         return of_run(self.config, self.source, self.encoder, self.matcher, side, engine.folder, engine.say)
 
-    def hook(self, evaluation: Evaluation | None, network: nn.Module) -> Hook:
+    def hook(self, evaluation: PictureEvaluation | None, network: nn.Module) -> Hook:
         def measure(phase: str, done: int) -> Metrics:
             assert evaluation is not None
             with self.engine.fixed_random(self.config.evaluation.seed):
@@ -314,7 +315,9 @@ def _matched(parts: _Parts) -> float:
     return matches(parts.joint, pixels, captions, held_out, parts.config.evaluation.seed)
 
 
-def _baselines(engine: Engine, name: str, evaluation: Evaluation | None, enlarge: nn.Module | None = None) -> None:
+def _baselines(
+    engine: Engine, name: str, evaluation: PictureEvaluation | None, enlarge: nn.Module | None = None
+) -> None:
     """What real pictures score, with their captions and with others', in a file: every result stands between them."""
     path = engine.folder / BASELINES
     found = json.loads(path.read_bytes()) if path.is_file() else {}

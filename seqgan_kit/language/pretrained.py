@@ -30,6 +30,7 @@ from transformers import (
 )
 
 from seqgan_kit.errors import UserError, one_line
+from seqgan_kit.networks.saved import check_saved, unloadable
 from seqgan_kit.networks.text.language_models import LanguageModel
 from seqgan_kit.networks.text.lstm import LSTMGenerator
 from seqgan_kit.networks.text.reply_encoder import ReplyEncoder, RetokenisedEncoder
@@ -192,10 +193,7 @@ def save(network: LanguageModel, tokenizer: PreTrainedTokenizerBase, folder: Pat
 
 def load(folder: Path, *own: type[PreTrainedModel]) -> PreTrainedModel | LanguageModel:
     """What a run saved, one of our `own` models or another one, to draw from. Raises UserError where it can't be."""
-    if not (folder / "config.json").is_file():
-        raise UserError(
-            f"{folder} holds no model: it is written at the end of each phase; train on, or resume {folder.parent}"
-        )
+    check_saved(folder, folder.parent)
     try:
         found = AutoConfig.from_pretrained(folder, local_files_only=True)
         for ours in own:
@@ -204,11 +202,7 @@ def load(folder: Path, *own: type[PreTrainedModel]) -> PreTrainedModel | Languag
         kind = AutoModelForSeq2SeqLM if found.is_encoder_decoder else AutoModelForCausalLM
         return LanguageModel(kind.from_pretrained(folder, local_files_only=True)).eval()
     except Exception as error:
-        raise unloadable(folder, error) from error
-
-
-def unloadable(folder: Path, error: BaseException) -> UserError:
-    return UserError(f"{folder} can't be loaded ({one_line(error, 300)}); resume {folder.parent} to write it anew")
+        raise unloadable(folder, folder.parent, error) from error
 
 
 @torch.no_grad()

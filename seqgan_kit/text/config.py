@@ -19,7 +19,7 @@ from seqgan_kit.game.rewards import Reward
 from seqgan_kit.game.trainer import Turns
 from seqgan_kit.language.pretrained import is_own
 from seqgan_kit.networks.text.cnn import TextCNN
-from seqgan_kit.text.classes import JudgeConfig
+from seqgan_kit.text.classes import LabelClassifierConfig
 from seqgan_kit.text.routes import Route
 from seqgan_kit.text.sources import DataConfig
 from seqgan_kit.tokens.credit import Credit, MonteCarlo
@@ -213,7 +213,7 @@ class EvaluationConfig:
     every: int = 500
     rounds: int = 10
     seed: int = 1234
-    judge: JudgeConfig = field(default_factory=JudgeConfig)
+    judge: LabelClassifierConfig = field(default_factory=LabelClassifierConfig)
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from seqgan_kit.networks.text.value_head import ValueHead
 from seqgan_kit.report import write_report
 from seqgan_kit.samples import LabelledTokens, Tokens
 from seqgan_kit.text.config import ControlConfig, TextConfig, rates_told, settled
-from seqgan_kit.text.evaluation import Evaluation
+from seqgan_kit.text.evaluation import TextEvaluation
 from seqgan_kit.text.models import (
     Generator,
     build_discriminator,
@@ -98,7 +98,7 @@ class _Parts:
     ) -> None:
         self.engine, self.config, self.source = engine, config, source
         self.network = network
-        self.evaluation = Evaluation(source, judge=config.evaluation.judge)
+        self.evaluation = TextEvaluation(source, judge=config.evaluation.judge)
         self.control_network = deepcopy(self.network)
         self.mle = engine.learner("generator", self.network, config.likelihood.optimizer)
         self.control = engine.learner("control", self.control_network, config.likelihood.optimizer)
