@@ -13,7 +13,7 @@ from torch import Tensor
 
 from seqgan_kit.errors import UserError
 from seqgan_kit.images import data as data_module
-from seqgan_kit.images.data import Captioned, PictureBatches, captioned, centred, chosen, cut, unit
+from seqgan_kit.images.data import Captioned, PictureBatches, captioned, centred, cut, unit
 from seqgan_kit.images.grids import to_bytes
 from seqgan_kit.images.sources import DataConfig, load
 from seqgan_kit.images.train import shrunk
@@ -262,24 +262,6 @@ def test_the_middle_of_pictures() -> None:
     pixels = numbered(2, 10)
     assert torch.equal(centred(pixels, 6), pixels[:, :, 2:8, 2:8])
     assert torch.equal(centred(pixels, 10), pixels)
-
-
-def test_some_of_the_pictures_keep_what_is_theirs() -> None:
-    """Captions, classes and what is true of them move with the pictures."""
-    source = load(DataConfig(side=16, scenes=20, captions=3), 16, 0)
-    data = replace(source.train, labels=np.arange(20))
-    index = np.array([7, 3, 11])
-    some = chosen(data, index)
-    assert data.holds is not None
-    assert some.holds is not None
-    assert some.labels is not None
-    assert some.labels.tolist() == index.tolist()
-    for i, was in enumerate(index):
-        assert torch.equal(some.pixels[i], data.pixels[was])
-        own = [some.captions[j] for j in some.spoken[some.first[i] : some.first[i + 1]]]
-        assert own == [data.captions[j] for j in data.spoken[data.first[was] : data.first[was + 1]]]
-        for j, caption in enumerate(some.captions):
-            assert some.holds(i, j) == data.holds(int(was), list(data.captions).index(caption))
 
 
 def test_shrunk_pictures_are_means_of_areas() -> None:

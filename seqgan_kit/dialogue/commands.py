@@ -114,7 +114,7 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
         raise UserError("evaluate: --samples must be at least 2")
     import torch
 
-    from seqgan_kit.dialogue.evaluation import DialogueEvaluation, check_evaluators
+    from seqgan_kit.dialogue.evaluation import DialogueEvaluation, Drawing, check_evaluators
     from seqgan_kit.dialogue.models import load_generator
     from seqgan_kit.dialogue.sources import load
     from seqgan_kit.engine.provenance import check_data
@@ -129,11 +129,11 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
     check_evaluators("--evaluators", options.evaluators, source)
     samples = min(samples, size(source.held_out))
     evaluation = DialogueEvaluation(source)
-    drawing = (options.temperature, options.top_k, options.top_p)
+    drawing = Drawing(options.temperature, options.top_k, options.top_p)
     torch.manual_seed(options.seed)
-    found, _ = evaluation(network, samples, *drawing)
+    found, _ = evaluation(network, samples, drawing)
     if options.evaluators:
-        found |= evaluation.thorough(network, options.evaluators, config.evaluation.evaluator, options.seed, *drawing)
+        found |= evaluation.thorough(network, options.evaluators, config.evaluation.evaluator, options.seed, drawing)
     print(f"on {samples} replies, seed {options.seed}, temperature {options.temperature:g}")
     print(scores_table("", {"model": found}))
     words = {"samples": samples, "seed": options.seed, "temperature": options.temperature}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
 from seqgan_kit.dialogue import evaluators, metrics
-from seqgan_kit.dialogue.evaluators import EvaluatorConfig
+from seqgan_kit.dialogue.evaluators import EvaluatorConfig, Split
 from seqgan_kit.engine.learning import Metrics
 from seqgan_kit.errors import UserError
 from seqgan_kit.language.metrics import distinct
@@ -27,6 +27,17 @@ CHUNK = 256  # histories read at a time
 Generator = Seq2SeqGenerator | LanguageModel
 
 
+class Drawing(NamedTuple):
+    """How a reply is drawn, as `sampling.sample` takes it."""
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+
+
+AS_LEARNED = Drawing()
+
+
 class DialogueEvaluation:
     """Scores generators on one source."""
 
@@ -35,13 +46,7 @@ class DialogueEvaluation:
         self.wanted = [tuple(row) for row in source.ids(source.held_out)]
 
     def __call__(
-        self,
-        network: Generator,
-        samples: int,
-        temperature: float = 1.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
-        chunk: int = CHUNK,
+        self, network: Generator, samples: int, drawing: Drawing = AS_LEARNED, chunk: int = CHUNK
     ) -> tuple[Metrics, list[str]]:
         """The metrics of replies to the first `samples` held-out histories, and these replies as strings.
 
@@ -50,7 +55,7 @@ class DialogueEvaluation:
         """
         source = self.source
         asked = rows(source.held_out, slice(samples))
-        drawn = draw(network, asked, source.length, source.end, temperature, top_k, top_p, chunk)
+        drawn = draw(network, asked, source.length, source.end, drawing, chunk)
         ids = [tuple(row) for row in source.ids(drawn)]
         texts = source.decode(drawn)
         found: Metrics = {"perplexity": perplexity(network, source.held_out, chunk)}
@@ -70,21 +75,18 @@ class DialogueEvaluation:
         samples: int,
         config: EvaluatorConfig,
         seed: int,
-        temperature: float = 1.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
+        drawing: Drawing = AS_LEARNED,
         chunk: int = CHUNK,
     ) -> Metrics:
         """What evaluators say of replies to `samples` training histories, drawn by lot, and to the first `samples`
         held-out ones: adversarial success, and reliability with its four accuracies. Five evaluators are trained."""
         source = self.source
         lot = torch.randperm(size(source.train), generator=torch.Generator().manual_seed(seed))[:samples]
-        human = rows(source.train, lot), rows(source.held_out, slice(samples))
-        machine = [draw(network, some, source.length, source.end, temperature, top_k, top_p, chunk) for some in human]
-        sides = human[0], machine[0], human[1], machine[1]
-        found = evaluators.evaluator_reliability_error(*sides, config, seed, source.vocabulary)
+        human = Split(rows(source.train, lot), rows(source.held_out, slice(samples)))
+        machine = Split(*(draw(network, some, source.length, source.end, drawing, chunk) for some in human))
+        found = evaluators.evaluator_reliability_error(human, machine, config, seed, source.vocabulary)
         return {
-            "adversarial_success": evaluators.adversarial_success(*sides, config, seed, source.vocabulary),
+            "adversarial_success": evaluators.adversarial_success(human, machine, config, seed, source.vocabulary),
             "machine_versus_random": found.machine_versus_random,
             "human_versus_random": found.human_versus_random,
             "human_versus_human": found.human_versus_human,
@@ -105,9 +107,7 @@ def draw(
     asked: Replies,
     length: int,
     end: int,
-    temperature: float = 1.0,
-    top_k: int = 0,
-    top_p: float = 1.0,
+    drawing: Drawing = AS_LEARNED,
     chunk: int = CHUNK,
 ) -> Replies:
     """A reply of the network to each history of `asked`, `chunk` at a time; on the CPU."""
@@ -115,7 +115,7 @@ def draw(
     parts = []
     for start in range(0, size(asked), chunk):
         part = to(trimmed(rows(asked, slice(start, start + chunk))), device)
-        drawn = sampling.sample(sampling.under(network, part), size(part), length, end, temperature, top_k, top_p)
+        drawn = sampling.sample(sampling.under(network, part), size(part), length, end, *drawing)
         parts.append(map_tensors(replace(part, ids=drawn.ids, mask=drawn.mask), Tensor.cpu))
     return concatenate(parts)
 

@@ -123,16 +123,6 @@ def captioned(
     return Captioned(pixels, words, first, spoken, classes, told)
 
 
-def chosen(data: Captioned, index: Ints) -> Captioned:
-    """Some of the pictures, with all captions of theirs."""
-    captions = [[data.captions[j] for j in data.spoken[data.first[i] : data.first[i + 1]]] for i in index]
-    found = captioned(data.pixels[torch.from_numpy(index)], captions)
-    holds, known = data.holds, {caption: j for j, caption in enumerate(data.captions)}
-    told = None if holds is None else lambda i, j: holds(int(index[i]), known[found.captions[j]])
-    labels = None if data.labels is None else data.labels[index]
-    return Captioned(found.pixels, found.captions, found.first, found.spoken, labels, told)
-
-
 class PictureBatches:
     """Batches of pictures, each with an embedding of a caption of its own and some of captions that do not fit.
 
