@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import AutoTokenizer, CLIPModel
+from transformers import CLIPModel
 
-from seqgan_kit.errors import UserError, one_line
+from seqgan_kit.errors import UserError
 from seqgan_kit.images.vision_models import WHERE, load_model, move, read_preprocessing
+from seqgan_kit.networks.saved import load_tokenizer
 
 
 class ClipScores:
@@ -31,21 +32,11 @@ class ClipScores:
             )
         self.model, self.folder = model, folder
         self.preprocessing = read_preprocessing(folder)
-        if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):
-            # transformers would make an empty one
-            raise UserError(f"{folder} has no tokenizer.json and no vocab.json: save the model's tokenizer there")
-        try:
-            self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        except Exception as error:  # as many kinds as there are tokenizers
-            raise UserError(f"{folder} has no tokenizer that loads ({one_line(error)}): save it there") from None
+        self.tokenizer = load_tokenizer(folder)
         text: Any = model.config.text_config
         entries = text.vocab_size
         if len(self.tokenizer) > entries:
             raise UserError(f"{folder}: the tokenizer has {len(self.tokenizer)} entries, the model {entries}: {WHERE}")
-        if self.tokenizer.pad_token is None:
-            raise UserError(
-                f"{folder}: the tokenizer has no pad_token: set it, as CLIP's to its eos_token, and save it"
-            )
 
     @property
     def name(self) -> str:

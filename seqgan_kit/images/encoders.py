@@ -31,10 +31,9 @@ from seqgan_kit.language.encoders import (
     TextEncoder,
     digest,
     folder_sum,
-    loaded,
-    model_folder,
 )
 from seqgan_kit.networks.pictures.joint_embedding import JointEmbedding, plain
+from seqgan_kit.networks.saved import load_frozen, model_folder
 
 Order = Literal["none", "clauses", "pairs"]
 
@@ -143,7 +142,7 @@ class Joint(TextEncoder):
 
     def __init__(self, path: str | Path, device: str = "cpu") -> None:
         folder = model_folder(path)
-        self.model, missing = loaded(JointEmbedding, folder)
+        self.model, missing = load_frozen(JointEmbedding, folder)
         if missing:
             raise UserError(f"{path} is no joint embedding, it has no weights {missing[0]}: give another folder")
         self.model.to(device)

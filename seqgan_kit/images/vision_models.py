@@ -1,7 +1,4 @@
-"""Vision models of Hugging Face, from folders on this machine, and how pictures are made ready for them.
-
-Weights are read from safetensors alone; nothing is downloaded.
-"""
+"""Vision models of Hugging Face, from folders on this machine, and how pictures are made ready for them."""
 
 from __future__ import annotations
 
@@ -11,39 +8,28 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import AutoConfig, AutoModel, AutoModelForImageClassification, PreTrainedModel
+from transformers import AutoModel, AutoModelForImageClassification, PreTrainedModel
 
 from seqgan_kit.errors import UserError, one_line
+from seqgan_kit.networks.saved import load_frozen, model_folder, read_config
 
 MODES = {0: "nearest-exact", 2: "bilinear", 3: "bicubic"}  # by Pillow's numbers
 WHERE = "give a folder that save_pretrained made"
 
 
-def load_model(folder: Path) -> tuple[PreTrainedModel, bool]:
+def load_model(path: str | Path) -> tuple[PreTrainedModel, bool]:
     """The model, and whether its pooled output is learned: some folders have no weights for it.
 
     Raises UserError for anything but a whole model.
     """
-    if not folder.is_dir():
-        raise UserError(f"{folder} is no folder: {WHERE}; nothing is downloaded")
-    if not (folder / "config.json").is_file():
-        raise UserError(f"{folder} has no config.json: {WHERE}")
-    how: Any = {"local_files_only": True, "trust_remote_code": False}
-    try:
-        config = AutoConfig.from_pretrained(folder, **how)
-        kind: Any = AutoModelForImageClassification if is_classifier(config) else AutoModel
-        model, found = kind.from_pretrained(
-            folder, config=config, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **how
-        )
-    except (OSError, ValueError, LookupError, RuntimeError, ImportError, SafetensorError) as error:
-        raise UserError(f"{folder} cannot be loaded ({one_line(error)}): {WHERE}") from None
-    missing = sorted(found["missing_keys"])
+    folder = model_folder(path)
+    kind = AutoModelForImageClassification if is_classifier(read_config(folder)) else AutoModel
+    model, missing = load_frozen(kind, folder)
     if others := [key for key in missing if "pooler." not in key]:
         raise UserError(f"{folder} has no weights for {others[0]} and {len(missing) - 1} others: {WHERE}")
-    return model.eval().requires_grad_(False), not missing
+    return model, not missing
 
 
 def move(network: nn.Module, device: torch.device) -> None:
