@@ -41,11 +41,11 @@ from seqgan_kit.engine.provenance import config_yaml
 from seqgan_kit.errors import UserError
 from seqgan_kit.images.clip import ClipScores
 from seqgan_kit.images.features import (
+    FeatureBatch,
     Features,
     HuggingFaceFeatures,
     LearnedFeatures,
     NetworkFeatures,
-    Seen,
     as_floats,
     extract,
     learn,
@@ -502,12 +502,12 @@ class Counting(Features):
     def __init__(self) -> None:
         self.seen: list[int] = []
 
-    def __call__(self, pixels: Tensor) -> Seen:
+    def __call__(self, pixels: Tensor) -> FeatureBatch:
         assert pixels.dtype == torch.float32
         assert pixels.abs().max() <= 1
         self.seen.append(len(pixels))
         vectors = pixels.mean((2, 3))
-        return Seen(vectors, vectors.softmax(1))
+        return FeatureBatch(vectors, vectors.softmax(1))
 
 
 def test_extract_streams() -> None:

@@ -18,7 +18,7 @@ from seqgan_kit.networks.text.language_models import LanguageModel
 from seqgan_kit.networks.text.seq2seq import Seq2SeqGenerator
 from seqgan_kit.samples import Replies, concatenate, map_tensors, rows, size, to, trimmed
 from seqgan_kit.tokens import sampling
-from seqgan_kit.worlds.dialogues import Message, right
+from seqgan_kit.worlds.dialogues import Message, answer_shares
 
 if TYPE_CHECKING:
     from seqgan_kit.dialogue.sources import Source
@@ -66,7 +66,7 @@ class DialogueEvaluation:
         found["most_frequent"] = metrics.most_frequent(ids)
         if source.kind == "shapes":
             histories = [exchange.history for exchange in source.held_out_exchanges[: len(texts)]]
-            found["said"], found["right"] = right(histories, texts)
+            found["said"], found["right"] = answer_shares(histories, texts)
         return found, texts
 
     def thorough(

@@ -126,7 +126,7 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
     baselines = evaluation.baselines()
     if stacked:
         baselines["first stage, enlarged"] = evaluation.enlarged(network.stage_one)
-    count, seed = len(evaluation.asked[""].captions), asked.evaluation.seed
+    count, seed = len(evaluation.samples[""].captions), asked.evaluation.seed
     print(f"{evaluation.source.name}: pictures of {count} held-out captions, side {evaluation.side}, seed {seed}")
     print(scores_table("", {"this model": found, **baselines}))
     write_json(
@@ -265,13 +265,13 @@ def _style(run: Path, picture: Path, network: Any) -> Tensor:
 def _evaluation(run: Path, config: ImagesConfig, encoder: TextEncoder, stacked: bool) -> PictureEvaluation:
     """As training builds it, for the model that the run has."""
     from seqgan_kit.images.encoders import Joint
-    from seqgan_kit.images.evaluation import of_run
+    from seqgan_kit.images.evaluation import evaluation_of_run
     from seqgan_kit.images.sources import load
 
     source = load(config.data, config.data.kept(max(config.data.side, config.second.side)), config.run.seed)
     given = config.evaluation.matcher
     matcher = Joint(given).model if given else None
-    return of_run(config, source, encoder, matcher, config.second.side if stacked else config.data.side, run)
+    return evaluation_of_run(config, source, encoder, matcher, config.second.side if stacked else config.data.side, run)
 
 
 def _newest_grid(run: Path, phases: Sequence[str]) -> Path | None:

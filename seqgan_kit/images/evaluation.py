@@ -56,7 +56,7 @@ def make(generator: Any, conditions: Tensor, noise: Tensor | None = None) -> Ten
     return made
 
 
-class Asked:
+class CaptionSample:
     """Captions to make pictures of, and the real pictures that they belong to."""
 
     def __init__(self, data: Captioned, count: int, seed: int) -> None:
@@ -93,18 +93,18 @@ class PictureEvaluation:
         self.clip = ClipScores(clip) if clip else None
         held_out = source.held_out
         pairs = len(held_out.spoken)
-        self.asked = {"": Asked(held_out, min(samples, pairs), seed)}
+        self.samples = {"": CaptionSample(held_out, min(samples, pairs), seed)}
         if source.unseen is not None:
-            self.asked["unseen_"] = Asked(source.unseen, min(samples, len(source.unseen.spoken)), seed)
-        self.conditions = {name: embedded(encoder, asked.captions, conditional) for name, asked in self.asked.items()}
+            self.samples["unseen_"] = CaptionSample(source.unseen, min(samples, len(source.unseen.spoken)), seed)
+        self.conditions = {name: embedded(encoder, asked.captions, conditional) for name, asked in self.samples.items()}
         self._real: Extracted | None = None
 
     def __call__(self, generator: nn.Module) -> tuple[Metrics, Tensor]:
         """Metrics, and the pictures of the held-out captions, uint8."""
         made = {name: make(generator, conditions) for name, conditions in self.conditions.items()}
-        found = self.scores(made[""], self.asked[""].captions)
+        found = self.scores(made[""], self.samples[""].captions)
         if self.source.shapes and "unseen_" in made:
-            scores = caption_scores(self.asked["unseen_"].captions, made["unseen_"])
+            scores = caption_scores(self.samples["unseen_"].captions, made["unseen_"])
             found |= {f"unseen_{name}": value for name, value in scores.items()}
         first = self.conditions[""][:GROUPS].repeat_interleave(EACH, 0)
         again = make(generator, first).flatten(1).float() / 255
@@ -144,12 +144,12 @@ class PictureEvaluation:
         """Scores of another generator's smaller pictures, enlarged by bilinear interpolation."""
         small = make(generator, self.conditions[""]).float()
         pictures = F.interpolate(small, size=(self.side, self.side), mode="bilinear", align_corners=False)
-        return self.scores(pictures.round().clamp(0, 255).to(torch.uint8), self.asked[""].captions)
+        return self.scores(pictures.round().clamp(0, 255).to(torch.uint8), self.samples[""].captions)
 
     def baselines(self) -> dict[str, Metrics]:
         """What other real pictures score, with the captions that are theirs and with those of the next picture."""
         train = self.source.train
-        asked = Asked(train, min(len(self.asked[""].captions), len(train)), self.seed)
+        asked = CaptionSample(train, min(len(self.samples[""].captions), len(train)), self.seed)
         real = centred(train.pixels[torch.from_numpy(asked.pictures)], self.side)
         chance = {name: value for name, value in self.scores(real, asked.wrong).items() if name not in OF_PICTURES}
         if self.matcher is not None:
@@ -157,7 +157,7 @@ class PictureEvaluation:
         return {"real pictures": self.scores(real, asked.captions), "their captions shuffled": chance}
 
 
-def of_run(
+def evaluation_of_run(
     config: ImagesConfig,
     source: Source,
     encoder: TextEncoder,

@@ -26,7 +26,7 @@ BATCH = 64  # rows of an update of `learn`
 
 
 @dataclass(frozen=True)
-class Seen:
+class FeatureBatch:
     """vectors: (batch, d) float32. probabilities: (batch, classes) float32, or None without a classifier."""
 
     vectors: Tensor
@@ -42,7 +42,7 @@ class Features(ABC):
         """Says whose features they are; distances between features of unlike names can't be compared."""
 
     @abstractmethod
-    def __call__(self, pixels: Tensor) -> Seen:
+    def __call__(self, pixels: Tensor) -> FeatureBatch:
         """pixels: (batch, 3, h, w) floats in [-1, 1]. Works, without a gradient, where the pixels are."""
 
     def prepare(self, pixels: Tensor, targets: Tensor, seed: int) -> Features:
@@ -74,7 +74,7 @@ class LearnedFeatures(Features):
     def name(self) -> str:
         return _learned_name(self.steps)
 
-    def __call__(self, pixels: Tensor) -> Seen:
+    def __call__(self, pixels: Tensor) -> FeatureBatch:
         raise ValueError("these features are not learned yet: call what prepare(pixels, targets, seed) returns")
 
     def prepare(self, pixels: Tensor, targets: Tensor, seed: int) -> NetworkFeatures:
@@ -99,10 +99,10 @@ class NetworkFeatures(Features):
         return _learned_name(self.network.config.steps)
 
     @torch.no_grad()
-    def __call__(self, pixels: Tensor) -> Seen:
+    def __call__(self, pixels: Tensor) -> FeatureBatch:
         move(self.network, pixels.device)
         vectors, logits = self.network(pixels.float())
-        return Seen(vectors, logits.softmax(1) if self.network.config.single else None)
+        return FeatureBatch(vectors, logits.softmax(1) if self.network.config.single else None)
 
 
 def _learned_name(steps: int) -> str:
@@ -164,10 +164,12 @@ class HuggingFaceFeatures(Features):
     def name(self) -> str:
         return f"{Path(self.path).resolve().name} ({self._model.model.config.model_type})"
 
-    def __call__(self, pixels: Tensor) -> Seen:
+    def __call__(self, pixels: Tensor) -> FeatureBatch:
         seen = [self._model(part) for part in pixels.split(self.batch)]
         probabilities = [one.probabilities for one in seen if one.probabilities is not None]
-        return Seen(torch.cat([one.vectors for one in seen]), torch.cat(probabilities) if probabilities else None)
+        return FeatureBatch(
+            torch.cat([one.vectors for one in seen]), torch.cat(probabilities) if probabilities else None
+        )
 
     def prepare(self, pixels: Tensor, targets: Tensor, seed: int) -> Features:
         if self.batch < 1:
@@ -196,18 +198,18 @@ class _VisionModel:
             raise UserError(f"{folder}: what a {self.model.config.model_type} classifier sees is unknown: {WHERE}")
 
     @torch.no_grad()
-    def __call__(self, pixels: Tensor) -> Seen:
+    def __call__(self, pixels: Tensor) -> FeatureBatch:
         values = self.preprocessing(pixels)
         move(self.model, pixels.device)
         if not self.classifies:
-            return Seen(self._vectors(self._see(values)), None)
+            return FeatureBatch(self._vectors(self._see(values)), None)
         kept: list[Any] = []
         hook = self.backbone.register_forward_hook(lambda module, inputs, output: kept.append(output))
         try:
             logits = self.model(pixel_values=values).logits
         finally:
             hook.remove()
-        return Seen(self._vectors(kept[0]), logits.float().softmax(1))
+        return FeatureBatch(self._vectors(kept[0]), logits.float().softmax(1))
 
     def _see(self, values: Tensor) -> Any:
         joint: Any = getattr(self.model, "get_image_features", self.model)

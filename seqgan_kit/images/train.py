@@ -24,7 +24,7 @@ from seqgan_kit.images.clip import ClipScores
 from seqgan_kit.images.config import ImagesConfig
 from seqgan_kit.images.data import Captioned, PictureBatches, shrunk
 from seqgan_kit.images.encoders import Joint, Standardised, Standardiser, TextEncoder, embed, save_encoder
-from seqgan_kit.images.evaluation import PictureEvaluation, of_run
+from seqgan_kit.images.evaluation import PictureEvaluation, evaluation_of_run
 from seqgan_kit.images.features import HuggingFaceFeatures
 from seqgan_kit.images.game import Game, objective_of
 from seqgan_kit.images.grids import save_grid
@@ -164,14 +164,14 @@ class _Parts:
         engine = self.engine
         if not engine.is_main:
             return None
-        return of_run(self.config, self.source, self.encoder, self.matcher, side, engine.folder, engine.say)
+        return evaluation_of_run(self.config, self.source, self.encoder, self.matcher, side, engine.folder, engine.say)
 
     def hook(self, evaluation: PictureEvaluation | None, network: nn.Module) -> Hook:
         def measure(phase: str, done: int) -> Metrics:
             assert evaluation is not None
             with self.engine.fixed_random(self.config.evaluation.seed):
                 found, pictures = evaluation(network)
-            captions = evaluation.asked[""].captions[:SHOWN]
+            captions = evaluation.samples[""].captions[:SHOWN]
             save_grid(self.engine.folder / "samples" / f"{phase}-{done:06d}", pictures[:SHOWN], 8, captions)
             return {f"eval/{name}": value for name, value in found.items()}
 

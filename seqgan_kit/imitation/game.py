@@ -43,9 +43,8 @@ class Game:
         if self.normaliser is not None and pairs is not None:
             self.normaliser.update(self.normaliser.moments(pairs.observations.flatten(0, 1)))
         limit = getattr(example.spec, "max_episode_steps", None) or 1000
-        self.policy = self._policy(
-            engine, config, valuer, policy.normalise == "running" or pairs is None, limit, prefix
-        )
+        running = policy.normalise == "running" or pairs is None
+        self.policy = self._policy(engine, config, valuer, running, limit, prefix)
         engine.keep(f"{prefix}policy", self.policy)
         whole = policy.steps * self.policy.environments.copies * engine.processes
         batch = min(critic.batch_size or whole, whole)

@@ -161,7 +161,7 @@ def unknown_words(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str]) -> l
     return [word for word, found in zip(words, ids, strict=True) if tokenizer.unk_token_id in found]
 
 
-def told_unknown(tokens: Iterable[Tensor], tokenizer: PreTrainedTokenizerBase) -> str | None:
+def unknown_share(tokens: Iterable[Tensor], tokenizer: PreTrainedTokenizerBase) -> str | None:
     """How much of a text its tokenizer does not know, in a few words; None where it knows all.
 
     tokens: ids that count, without padding.

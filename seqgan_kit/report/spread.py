@@ -95,7 +95,7 @@ def _flat(plan: Any, name: str = "") -> Iterator[tuple[str, Any]]:
         yield from _flat(value, f"{name}.{key}" if name else str(key))
 
 
-def told(groups: Sequence[Sequence[Path]]) -> str:
+def comparison(groups: Sequence[Sequence[Path]]) -> str:
     """Tables for a terminal: each group's spread, then the others beside the first. Raises as `read_group` does."""
     known = [read_group(runs) for runs in groups]
     lines = [

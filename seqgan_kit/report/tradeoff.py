@@ -131,7 +131,7 @@ def best(row: Mapping[str, float], better: int) -> str:
     return phase_title(max(row, key=lambda model: better * row[model]))
 
 
-def told(sweep: Sweep) -> str:
+def sweep_table(sweep: Sweep) -> str:
     """The points, and the qualities at equal diversity, as tables for a terminal."""
     quality, diversity = sweep.quality, sweep.diversity
     width = max(24, len(quality) + len(diversity) + 5)

@@ -168,7 +168,7 @@ def sweep(run: Path, options: Namespace, read: Read) -> None:
 
     from seqgan_kit.networks.text.residual_text import NoiseToText
     from seqgan_kit.report import write_report
-    from seqgan_kit.report.tradeoff import FILE, read_sweep, steps_made, told
+    from seqgan_kit.report.tradeoff import FILE, read_sweep, steps_made, sweep_table
     from seqgan_kit.text.evaluation import TextEvaluation
     from seqgan_kit.text.models import load_generator
     from seqgan_kit.text.sweep import axes
@@ -188,7 +188,7 @@ def sweep(run: Path, options: Namespace, read: Read) -> None:
     kept = read_sweep(run)
     assert kept is not None
     print(f"\n{run}: {samples} samples a point, seed {seed}; {_real_is(source, samples)}")
-    print(told(kept))
+    print(sweep_table(kept))
     print(_convention(source))
     print(f"all metrics  {run / FILE}\ncurves       {write_report(run)}")
 

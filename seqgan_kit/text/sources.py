@@ -92,7 +92,7 @@ class Source:
             counts = Counter(self.labels[i] for i in self.train.labels.tolist())
             text += f"; labels {', '.join(f'{label} ({counts[label]})' for label in self.labels)}"
         dropped = f"{self.dropped} longer ones were DROPPED (--data.too_long drop)" if self.dropped else None
-        unknown = files.told_unknown([part.ids[part.mask] for part in (self.train, self.held_out)], self.tokenizer)
+        unknown = files.unknown_share([part.ids[part.mask] for part in (self.train, self.held_out)], self.tokenizer)
         return "; ".join(filter(None, (text, dropped, unknown)))
 
     def fingerprint(self) -> str:
