@@ -21,7 +21,7 @@ from seqgan_kit.dialogue.sources import DataConfig, Source, load
 from seqgan_kit.dialogue.template import EncodedHistory, Template, end_of, plain_ids, to_replies
 from seqgan_kit.errors import UserError
 from seqgan_kit.language.tokenizers import Kind, train_tokenizer
-from seqgan_kit.worlds.dialogues import Message, read
+from seqgan_kit.worlds.dialogues import Message, answer_shares, read
 from seqgan_kit.worlds.shapes import draw_scene
 
 DATA = os.environ.get("SEQGAN_KIT_DATA")

@@ -14,6 +14,7 @@ from scipy import stats
 
 from seqgan_kit.cli import main
 from seqgan_kit.errors import UserError
+from seqgan_kit.imitation.evaluation import Returns
 from seqgan_kit.report import write_report
 from seqgan_kit.report.spread import comparison, read_group
 from seqgan_kit.report.statistics import spread, student_t, welch
@@ -61,6 +62,15 @@ def swept(run: Path, models: dict[str, list[tuple[float, float, float]]], sample
 def test_student_t_is_scipy_s(freedom: float, level: float) -> None:
     """The two-sided quantile, for whole and other degrees of freedom."""
     assert student_t(freedom, level) == pytest.approx(stats.t.ppf((1 + level) / 2, freedom), rel=1e-5)
+
+
+@pytest.mark.parametrize("episodes", [2, 7, 50])
+def test_the_interval_of_returns_is_scipy_s(episodes: int) -> None:
+    """That of imitation, by the same t as everywhere; a single episode has none."""
+    returns = np.random.default_rng(0).normal(size=episodes)
+    low, high = stats.t.interval(0.95, episodes - 1, returns.mean(), stats.sem(returns))
+    assert Returns(returns, returns).interval == pytest.approx((high - low) / 2, rel=1e-5)
+    assert math.isnan(Returns(returns[:1], returns[:1]).interval)
 
 
 def test_spread_by_hand() -> None:
