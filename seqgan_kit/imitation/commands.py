@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from seqgan_kit.errors import UserError, check_seed
 from seqgan_kit.files import read_json, write_json
-from seqgan_kit.report.metrics import read_baselines
+from seqgan_kit.report.metrics import read_baselines, read_metrics
 from seqgan_kit.report.terminal import aligned, print_places
 
 if TYPE_CHECKING:
@@ -214,17 +214,13 @@ def _rows(run: Path) -> dict[str, list[Cell | None]]:
 
 
 def _evaluated(run: Path) -> dict[str, list[Cell | None]]:
-    """The last evaluation of each phase that has one."""
-    from seqgan_kit.report import read_metrics
-
+    """What each phase was last evaluated to, where it was."""
     found: dict[str, list[Cell | None]] = {}
-    for phase, lines in read_metrics(run / "metrics.jsonl").items():
-        for line in lines:
-            values = [line.values.get(f"eval/return_{kind}") for kind in KINDS]
-            widths = [line.values.get(f"eval/return_{kind}_interval", math.nan) for kind in KINDS]
-            if any(value is not None for value in values):
-                pairs = zip(values, widths, strict=True)
-                found[phase] = [None if value is None else (value, width) for value, width in pairs]
+    for phase, rows in read_metrics(run / "metrics.jsonl").items():
+        last = {name: value for row in rows for name, value in row.values.items()}
+        names = [f"eval/return_{kind}" for kind in KINDS]
+        if any(name in last for name in names):
+            found[phase] = [(last[n], last.get(f"{n}_interval", math.nan)) if n in last else None for n in names]
     return found
 
 
