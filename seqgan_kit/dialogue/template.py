@@ -10,9 +10,8 @@ from functools import cached_property
 from itertools import chain
 from typing import Any
 
-import numpy as np
-import torch
 from jinja2 import TemplateError
+from torch import Tensor
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 from seqgan_kit.dialogue.conversations import SYSTEM
@@ -247,7 +246,7 @@ def to_replies(rows: Sequence[tuple[EncodedHistory, Sequence[int]]], end: int) -
     tokens = to_tokens([reply for _, reply in rows], end=None, pad=end)
     history = _padded_left([told.ids for told, _ in rows], end)
     turns = _padded_left([told.turns for told, _ in rows], -1)
-    return Replies(tokens.ids, tokens.mask, torch.from_numpy(history), torch.from_numpy(turns))
+    return Replies(tokens.ids, tokens.mask, history, turns)
 
 
 def plain_ids(tokens: Tokens, end: int) -> list[list[int]]:
@@ -284,11 +283,5 @@ def _names(tokenizer: PreTrainedTokenizerBase) -> list[str]:
     return list(dict.fromkeys([*tokenizer.all_special_tokens, *marked]))
 
 
-def _padded_left(sequences: Sequence[Sequence[int]], fill: int) -> np.ndarray:
-    lengths = np.fromiter(map(len, sequences), np.int64, len(sequences))
-    longest = int(lengths.max(initial=0))
-    padded = np.full((len(sequences), longest), fill, np.int64)
-    padded[np.arange(longest) >= longest - lengths[:, None]] = np.fromiter(
-        chain.from_iterable(sequences), np.int64, lengths.sum()
-    )
-    return padded
+def _padded_left(sequences: Sequence[list[int]], fill: int) -> Tensor:
+    return to_tokens([ids[::-1] for ids in sequences], end=None, pad=fill).ids.flip(1)
