@@ -16,7 +16,7 @@ from seqgan_kit.errors import UserError
 from seqgan_kit.language.metrics import distinct
 from seqgan_kit.networks.text.language_models import LanguageModel
 from seqgan_kit.networks.text.seq2seq import Seq2SeqGenerator
-from seqgan_kit.samples import Replies, concatenate, map_tensors, rows, size, to, trimmed
+from seqgan_kit.samples import Replies, chunks, concatenate, map_tensors, rows, size, to
 from seqgan_kit.tokens import sampling
 from seqgan_kit.worlds.dialogues import Message, answer_shares
 
@@ -113,8 +113,7 @@ def draw(
     """A reply of the network to each history of `asked`, `chunk` at a time; on the CPU."""
     device = _ready(network)
     parts = []
-    for start in range(0, size(asked), chunk):
-        part = to(trimmed(rows(asked, slice(start, start + chunk))), device)
+    for part in (to(part, device) for part in chunks(asked, chunk)):
         drawn = sampling.sample(sampling.under(network, part), size(part), length, end, *drawing)
         parts.append(map_tensors(replace(part, ids=drawn.ids, mask=drawn.mask), Tensor.cpu))
     return concatenate(parts)
@@ -125,8 +124,7 @@ def perplexity(network: Generator, replies: Replies, chunk: int = CHUNK) -> floa
     """exp of the mean negative log-likelihood of a token of these replies, their end tokens among them."""
     device = _ready(network)
     total = torch.zeros((), dtype=torch.float64)
-    for start in range(0, size(replies), chunk):
-        part = to(trimmed(rows(replies, slice(start, start + chunk))), device)
+    for part in (to(part, device) for part in chunks(replies, chunk)):
         log_probs = network(part.ids, *part.context, mask=part.mask)
         total -= log_probs[part.mask].double().sum().cpu()
     return float((total / replies.mask.sum()).exp())

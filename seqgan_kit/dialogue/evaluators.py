@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqgan_kit.networks.text.hierarchical import HierarchicalDiscriminator
-from seqgan_kit.samples import Replies, concatenate, rows, size, trimmed
+from seqgan_kit.samples import Replies, chunks, concatenate, rows, size, trimmed
 from seqgan_kit.tokens.discriminator import call
 
 CHUNK = 256  # replies judged at a time
@@ -160,9 +160,7 @@ def train(
 def judge(network: HierarchicalDiscriminator, replies: Replies) -> Tensor:
     """The logit of each whole reply: (batch,)."""
     network.eval()
-    return torch.cat(
-        [call(network, trimmed(rows(replies, slice(i, i + CHUNK)))) for i in range(0, size(replies), CHUNK)]
-    )
+    return torch.cat([call(network, part) for part in chunks(replies, CHUNK)])
 
 
 def shuffled(replies: Replies, generator: torch.Generator) -> Replies:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from seqgan_kit.engine.learning import Metrics
 from seqgan_kit.engine.stream import Stream
 from seqgan_kit.networks.text.cnn import TextCNN
-from seqgan_kit.samples import LabelledTokens, rows, size, trimmed
+from seqgan_kit.samples import LabelledTokens, chunks, size
 
 CHUNK = 256  # texts classified at a time
 SEED = 20_140_825  # its own: the same judge for all seeds of a run
@@ -70,8 +70,7 @@ class LabelClassifier:
     @torch.no_grad()
     def classes(self, texts: LabelledTokens) -> Tensor:
         """The likeliest class of each, (batch,)."""
-        parts = (trimmed(rows(texts, slice(i, i + CHUNK))) for i in range(0, size(texts), CHUNK))
-        return torch.cat([self.network(some.ids, some.mask).argmax(1) for some in parts])
+        return torch.cat([self.network(part.ids, part.mask).argmax(1) for part in chunks(texts, CHUNK)])
 
 
 def _classifier(vocabulary: int, classes: int, config: LabelClassifierConfig) -> nn.Module:
