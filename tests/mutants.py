@@ -1621,6 +1621,26 @@ MUTANTS = [
         "min(map(min, ranges)), max(map(max, ranges))",
         "test_spread.py::test_levels_are_what_all_curves_reach",
     ),
+    # files, and what messages are made of
+    Mutant(
+        "imitation/evaluation.py",
+        "spread(self.returns.tolist()).half",
+        "spread(self.returns.tolist()).deviation",
+        "test_spread.py::test_the_interval_of_returns_is_scipy_s",
+    ),
+    Mutant("errors.py", "[:most]", "", "test_files.py::test_an_error_in_one_line", True),
+    Mutant(
+        "files.py",
+        "        unfinished.unlink(missing_ok=True)",
+        "        pass",
+        "test_files.py::test_what_fails_leaves_what_was_there",
+    ),
+    Mutant(
+        "images/sources.py",
+        "chosen.update(groups[names[i]])",
+        "chosen.add(int(i))",
+        "test_picture_data.py::test_pictures_of_one_caption_are_held_out_together",
+    ),
 ]
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from torch import Tensor
 from seqgan_kit.errors import UserError
 from seqgan_kit.images import data as data_module
 from seqgan_kit.images.data import Captioned, PictureBatches, captioned, centred, cut, unit
-from seqgan_kit.images.grids import to_bytes
+from seqgan_kit.images.grids import save_grid, to_bytes
 from seqgan_kit.images.sources import DataConfig, load
 from seqgan_kit.images.train import shrunk
 from seqgan_kit.samples import Images, size
@@ -283,6 +285,27 @@ def test_sources_hold_out_captions_and_combinations() -> None:
     again = load(DataConfig(side=16, scenes=60, captions=3, unseen=4), 16, 1)
     assert torch.equal(source.train.pixels, again.train.pixels)
     assert list(source.train.captions) == list(again.train.captions)
+
+
+def test_pictures_of_one_caption_are_held_out_together(tmp_path: Path) -> None:
+    """At least the share that was asked for, whole groups of the same first caption, another choice by another seed."""
+    names = ["a bird", "A bird", "a cat", "a cat", "a cat", "a dog", "a fox", "a hen", "an owl", "an ox"]
+    pictures = [(f"{i}.png", caption, ["an animal"]) for i, caption in enumerate(names)]
+    lines = [json.dumps({"file_name": name, "text": text, "captions": more}) for name, text, more in pictures]
+    (tmp_path / "metadata.jsonl").write_text("\n".join(lines))
+    for name, _, _ in pictures:
+        save_grid(tmp_path / name, numbered(1), 1, [])
+    chosen = set()
+    for seed in range(10):
+        source = load(DataConfig(path=str(tmp_path), side=SIDE, held_out=0.3), SIDE, seed)
+        train, held_out = (
+            {c.lower() for c in part.captions} - {"an animal"} for part in (source.train, source.held_out)
+        )
+        assert not train & held_out
+        assert len(source.train) + len(source.held_out) == len(names)
+        assert 3 <= len(source.held_out) <= 5
+        chosen.add(frozenset(held_out))
+    assert len(chosen) > 1
 
 
 def test_the_search_for_wrong_captions_gives_up_late() -> None:

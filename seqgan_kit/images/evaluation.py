@@ -92,10 +92,10 @@ class PictureEvaluation:
         self.features, self.matcher = features, matcher
         self.clip = ClipScores(clip) if clip else None
         held_out = source.held_out
-        pairs = len(held_out.spoken)
+        pairs = len(held_out.caption_ids)
         self.samples = {"": CaptionSample(held_out, min(samples, pairs), seed)}
         if source.unseen is not None:
-            self.samples["unseen_"] = CaptionSample(source.unseen, min(samples, len(source.unseen.spoken)), seed)
+            self.samples["unseen_"] = CaptionSample(source.unseen, min(samples, len(source.unseen.caption_ids)), seed)
         self.conditions = {name: embedded(encoder, asked.captions, conditional) for name, asked in self.samples.items()}
         self._real: Extracted | None = None
 
@@ -216,7 +216,7 @@ def features_of(kind: str, steps: int, data: Captioned, side: int, seed: int, fo
     told = words.encode(list(data.captions)) > 0
     owner = torch.from_numpy(np.repeat(np.arange(len(data)), np.diff(data.first)))
     targets = torch.zeros(len(data), words.dim)
-    targets.index_put_((owner,), told[torch.from_numpy(data.spoken)].float(), accumulate=True)
+    targets.index_put_((owner,), told[torch.from_numpy(data.caption_ids)].float(), accumulate=True)
     found = LearnedFeatures(steps=steps).prepare(centred(data.pixels, side), (targets > 0).float(), seed)
     with replacing(folder) as unfinished:
         found.network.save_pretrained(unfinished)

@@ -103,7 +103,7 @@ def _nearest(
     """Samples and real held-out pictures of the same captions, each beside the training picture nearest to it."""
     held_out, train = source.held_out, source.train
     chosen = rng.permutation(len(held_out))[:COMPARED]
-    captions = [held_out.captions[i] for i in held_out.spoken[held_out.first[chosen]]]
+    captions = [held_out.captions[i] for i in held_out.caption_ids[held_out.first[chosen]]]
     samples = make(network, embedded(encoder, captions, conditional))
     real = _at(held_out, chosen, side)
     compared = min(side, FINEST)
