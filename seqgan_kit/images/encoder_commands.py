@@ -49,8 +49,8 @@ COMMANDS = {"evaluate": (evaluate_options, evaluate)}
 
 def summarise(run: Path) -> None:
     """How well it matches held-out captions and pictures, and what to do with it."""
-    (found,) = last_scores(run).values()
-    print(f"\n{scores_table('', {'held-out': found})}\n")
+    for found in last_scores(run).values():
+        print(f"\n{scores_table('', {'held-out': found})}\n")
     data = yaml.safe_load((run / "config.yaml").read_text())["data"]
     path = f"--data.path {shlex.quote(data['path'])} " if data["path"] else ""
     model = shlex.quote(str(run / "model"))
