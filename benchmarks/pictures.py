@@ -42,7 +42,7 @@ from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import OptimizerConfig
 from seqgan_kit.engine.run_config import RunConfig
 from seqgan_kit.game.trainer import Turns, play
-from seqgan_kit.images.config import AdversarialConfig, DiscriminatorConfig, GeneratorConfig, SecondStageConfig
+from seqgan_kit.images.config import AdversarialConfig, DiscriminatorConfig, PictureGeneratorConfig, SecondStageConfig
 from seqgan_kit.images.data import PictureBatches, captioned
 from seqgan_kit.images.game import Game
 from seqgan_kit.networks.pictures.discriminator import PictureDiscriminator
@@ -64,7 +64,7 @@ class Case:
     condition: width of a caption's embedding. second: of StackGAN's second stage; its side 0 has none.
     """
 
-    generator: GeneratorConfig
+    generator: PictureGeneratorConfig
     discriminator: DiscriminatorConfig
     batch: int = 64
     side: int = 64
@@ -93,9 +93,11 @@ class Case:
 ADAM = OptimizerConfig(lr=2e-4, betas=(0.5, 0.999), clip=0.0)
 
 
-def players(generator: dict[str, Any], discriminator: dict[str, Any]) -> tuple[GeneratorConfig, DiscriminatorConfig]:
+def players(
+    generator: dict[str, Any], discriminator: dict[str, Any]
+) -> tuple[PictureGeneratorConfig, DiscriminatorConfig]:
     """Those of the papers, whatever our defaults are."""
-    made = GeneratorConfig(
+    made = PictureGeneratorConfig(
         noise=100, text=128, modulation=False, average=0.999, norm="batch", optimizer=ADAM, **generator
     )
     critic = partial(PictureDiscriminator, width=64, text=128, modulation=False, norm="batch", **discriminator)

@@ -158,9 +158,9 @@ def _train_seeds(task: str, words: list[str]) -> None:
             raise
         gc.collect()  # what a run held lies in cycles
     if _main_process():
-        from seqgan_kit.report.spread import told
+        from seqgan_kit.report.spread import comparison
 
-        print(f"\n{told([runs])}")
+        print(f"\n{comparison([runs])}")
 
 
 def _begun(task: str, run: Path, plan: list[str]) -> tuple[bool, bool]:
@@ -202,7 +202,7 @@ def _compare(words: list[str]) -> None:
             raise UserError("compare needs runs: seqgan-kit compare runs/a-0 runs/a-1 [-- runs/b-0 runs/b-1]")
         print(COMPARE)
         return
-    from seqgan_kit.report.spread import told
+    from seqgan_kit.report.spread import comparison
 
     groups: list[list[Path]] = [[]]
     for word in words:
@@ -215,7 +215,7 @@ def _compare(words: list[str]) -> None:
     tasks = {_task(run): run for group in groups for run in group}
     if len(tasks) > 1:
         raise UserError(f"compare: {' and '.join(f'{run} is of {task}' for task, run in tasks.items())}: give one task")
-    print(told(groups))
+    print(comparison(groups))
 
 
 def _resume(words: list[str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TypeVar
 
@@ -218,6 +218,11 @@ def trimmed(sample: S) -> S:
         start = sample.history.shape[1] - _longest(sample.told.flip(1))
         cut |= {"history": sample.history[:, start:], "turns": sample.turns[:, start:]}
     return replace(sample, **cut) if cut else sample
+
+
+def chunks(sample: S, count: int) -> Iterator[S]:
+    """The rows, at most so many at a time, each part `trimmed`."""
+    return (trimmed(rows(sample, slice(start, start + count))) for start in range(0, size(sample), count))
 
 
 def _longest(mask: Tensor) -> int:

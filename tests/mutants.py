@@ -49,7 +49,7 @@ HIERARCHICAL, TOKEN_JUDGES = "networks/text/hierarchical.py", "tokens/discrimina
 HISTORIES, RECURRENT = "networks/text/histories.py", "networks/text/recurrent.py"
 F_GAN, LEARNING, MINIBATCH = "algorithms/f_gan.py", "engine/learning.py", "networks/text/minibatch.py"
 GRAMS, MAUVE, EVALUATED = "language/metrics.py", "language/mauve.py", "text/evaluation.py"
-SPREAD, TRADE_OFF = "report/spread.py", "report/tradeoff.py"
+STATISTICS, TRADE_OFF = "report/statistics.py", "report/tradeoff.py"
 SOFT, SOFT_TEXT, ROUTES = "networks/text/soft.py", "tokens/soft.py", "text/routes.py"
 CLASS_HEAD, CLASSES, SOURCES = "networks/text/class_head.py", "text/classes.py", "text/sources.py"
 IMPROVEMENT, FEATURES, GAME = "imitation/improvement.py", "imitation/discriminator.py", "imitation/game.py"
@@ -1611,10 +1611,10 @@ MUTANTS = [
         ".float()",
         "test_sweep.py::test_the_likelihood_is_that_of_what_is_drawn_at_the_temperature",
     ),
-    Mutant(SPREAD, "student_t(count - 1)", "student_t(count)", "test_spread.py::test_spread_by_hand", True),
-    Mutant(SPREAD, "ddof=1", "ddof=0", "test_spread.py::test_spread_by_hand"),
-    Mutant(SPREAD, "other.mean - one.mean", "one.mean - other.mean", "test_spread.py::test_welch_is_scipy_s"),
-    Mutant(SPREAD, "part**2 / (group.runs - 1)", "part**2 / group.runs", "test_spread.py::test_welch_is_scipy_s"),
+    Mutant(STATISTICS, "student_t(count - 1)", "student_t(count)", "test_spread.py::test_spread_by_hand", True),
+    Mutant(STATISTICS, "ddof=1", "ddof=0", "test_spread.py::test_spread_by_hand"),
+    Mutant(STATISTICS, "other.mean - one.mean", "one.mean - other.mean", "test_spread.py::test_welch_is_scipy_s"),
+    Mutant(STATISTICS, "part**2 / (group.runs - 1)", "part**2 / group.runs", "test_spread.py::test_welch_is_scipy_s"),
     Mutant(
         TRADE_OFF,
         "key=lambda quality: better * quality",
@@ -1626,6 +1626,26 @@ MUTANTS = [
         "max(map(min, ranges)), min(map(max, ranges))",
         "min(map(min, ranges)), max(map(max, ranges))",
         "test_spread.py::test_levels_are_what_all_curves_reach",
+    ),
+    # files, and what messages are made of
+    Mutant(
+        "imitation/evaluation.py",
+        "spread(self.returns.tolist()).half",
+        "spread(self.returns.tolist()).deviation",
+        "test_spread.py::test_the_interval_of_returns_is_scipy_s",
+    ),
+    Mutant("errors.py", "[:most]", "", "test_files.py::test_an_error_in_one_line", True),
+    Mutant(
+        "files.py",
+        "        unfinished.unlink(missing_ok=True)",
+        "        pass",
+        "test_files.py::test_what_fails_leaves_what_was_there",
+    ),
+    Mutant(
+        "images/sources.py",
+        "chosen.update(groups[names[i]])",
+        "chosen.add(int(i))",
+        "test_picture_data.py::test_pictures_of_one_caption_are_held_out_together",
     ),
 ]
 

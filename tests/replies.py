@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from seqgan_kit.dialogue.template import Told, to_replies
+from seqgan_kit.dialogue.template import EncodedHistory, to_replies
 from seqgan_kit.samples import Replies, Tokens, rows, size, trimmed
 
 M = TypeVar("M", bound=nn.Module)
@@ -30,7 +30,7 @@ def some_replies(seed: int = 0) -> Replies:
     for turns, count in SHAPES:
         history = [token for turn in turns for token in words(turn)]
         numbers = [number for number, turn in enumerate(turns) for _ in range(turn)]
-        found.append((Told(history, numbers, cut=False), words(count)))
+        found.append((EncodedHistory(history, numbers, cut=False), words(count)))
     return to_replies(found, END)
 
 

@@ -19,8 +19,8 @@ import torch
 
 import runs
 from seqgan_kit.engine import checkpoints
-from seqgan_kit.engine.provenance import write_whole
 from seqgan_kit.errors import UserError
+from seqgan_kit.files import write_whole
 
 STATE: dict[Any, Any] = {
     "tensors": [torch.arange(6).reshape(2, 3), torch.tensor([True, False]), torch.tensor(0.1, dtype=torch.float64)],

@@ -18,10 +18,10 @@ from transformers import PreTrainedTokenizerFast
 
 from seqgan_kit.dialogue.conversations import Conversation, exchanges, read_conversations
 from seqgan_kit.dialogue.sources import DataConfig, Source, load
-from seqgan_kit.dialogue.template import Template, Told, end_of, plain_ids, to_replies
+from seqgan_kit.dialogue.template import EncodedHistory, Template, end_of, plain_ids, to_replies
 from seqgan_kit.errors import UserError
 from seqgan_kit.language.tokenizers import Kind, train_tokenizer
-from seqgan_kit.worlds.dialogues import Message, read, right
+from seqgan_kit.worlds.dialogues import Message, answer_shares, read
 from seqgan_kit.worlds.shapes import draw_scene
 
 DATA = os.environ.get("SEQGAN_KIT_DATA")
@@ -254,7 +254,7 @@ def words(max_history: int = 100, more: Sequence[str] = ()) -> Template:
     return Template(tokenizer, end_of(tokenizer), max_history)
 
 
-def split(template: Template, told: Told) -> list[str]:
+def split(template: Template, told: EncodedHistory) -> list[str]:
     """The tokens of each turn, as they are."""
     tokens: Any = template.tokenizer.convert_ids_to_tokens(told.ids)
     assert told.turns == sorted(told.turns)
@@ -465,7 +465,7 @@ def test_replies_are_what_was_told() -> None:
     rows = []
     for _ in range(200):
         turns = sorted(rng.choices(range(4), k=rng.randint(1, 12)))
-        told = Told([rng.randint(1, 50) for _ in turns], turns, cut=False)
+        told = EncodedHistory([rng.randint(1, 50) for _ in turns], turns, cut=False)
         rows.append((told, [rng.randint(1, 50) for _ in range(rng.randint(0, 7))]))
     replies = to_replies(rows, end=0)
     longest = max(len(told.ids) for told, _ in rows), max(len(reply) for _, reply in rows)
@@ -497,7 +497,7 @@ def test_replies_come_back_as_text(kind: Kind) -> None:
     """Decoding gives back the very reply, whatever the padding."""
     tokenizer = train_tokenizer(kind, SENTENCES, 60 if kind == "sentencepiece" else None)
     template = Template(tokenizer, end_of(tokenizer), 10)
-    rows = [(Told([1], [0], cut=False), reply) for reply in template.replies(SENTENCES)]
+    rows = [(EncodedHistory([1], [0], cut=False), reply) for reply in template.replies(SENTENCES)]
     assert template.decode(to_replies(rows, template.end)) == SENTENCES
     assert template.decode(to_replies([(told, reply[:-1]) for told, reply in rows], template.end)) == SENTENCES
 
@@ -505,7 +505,9 @@ def test_replies_come_back_as_text(kind: Kind) -> None:
 def test_special_tokens_are_not_shown() -> None:
     """But what is unknown is, so that no reply looks better than it is."""
     template = chats()
-    rows = [(Told([1], [0], cut=False), template.reply(text)) for text in ("<think> a0 <user> a1", "zebra a0", "")]
+    rows = [
+        (EncodedHistory([1], [0], cut=False), template.reply(text)) for text in ("<think> a0 <user> a1", "zebra a0", "")
+    ]
     assert template.decode(to_replies(rows, template.end)) == ["a0 a1", "<unk> a0", ""]
 
 
@@ -748,7 +750,7 @@ def test_held_out_scenes_are_unseen() -> None:
     assert found.conversations == (400, 100)
     assert not scenes(found.train_exchanges) & scenes(found.held_out_exchanges)
     for part, said_by in ((found.train, found.train_exchanges), (found.held_out, found.held_out_exchanges)):
-        assert right([one.history for one in said_by], found.decode(part)) == (1.0, 1.0)
+        assert answer_shares([one.history for one in said_by], found.decode(part)) == (1.0, 1.0)
     assert (found.kind, found.name, found.cut) == ("shapes", "shapes world", 0)
 
 

@@ -23,7 +23,7 @@ from transformers import (
 
 from replies import END, LENGTH, REPLIES, VOCABULARY, alone, far_from_uniform, with_other_padding
 from seqgan_kit.dialogue.discriminator import compare, exchanged
-from seqgan_kit.dialogue.template import Told, to_replies
+from seqgan_kit.dialogue.template import EncodedHistory, to_replies
 from seqgan_kit.language.tokenizers import train_tokenizer
 from seqgan_kit.networks.text.hierarchical import HierarchicalDiscriminator
 from seqgan_kit.networks.text.judge import Judge
@@ -210,7 +210,7 @@ PAST, SAID = [["who", "is", "there"], ["is", "it"]], ["it", "is", "me"]
 def spoken(vocabulary: list[str], past: list[list[str]], said: list[str]) -> Replies:
     """A reply, and its first word alone; ids are places in `vocabulary`."""
     ids = [vocabulary.index(word) for words in past for word in words]
-    told = Told(ids, [turn for turn, words in enumerate(past) for _ in words], cut=False)
+    told = EncodedHistory(ids, [turn for turn, words in enumerate(past) for _ in words], cut=False)
     reply = [vocabulary.index(word) for word in said]
     return to_replies([(told, reply), (told, reply[:1])], 0)
 
@@ -332,7 +332,10 @@ def test_the_nearest_message_s_reply_is_exchanged() -> None:
     # the message before the last is the same for all but one, and does not count
     told = [([6, 7, END] if i == 1 else [4, 4, END]) + [*words, END] for i, words in enumerate(asked)]
     turns = [[0] * 3 + [1] * (len(ids) - 3) for ids in told]
-    rows_of = [(Told(a, b, cut=False), [*reply, END]) for a, b, reply in zip(told, turns, asked.values(), strict=True)]
+    rows_of = [
+        (EncodedHistory(a, b, cut=False), [*reply, END])
+        for a, b, reply in zip(told, turns, asked.values(), strict=True)
+    ]
     replies = to_replies(rows_of, END)
     drawn = [exchanged(replies) for _ in range(40)]
     said = [{int(one.ids[row, 0]) for one in drawn} for row in range(6)]

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqgan_kit.dialogue import evaluators, metrics
-from seqgan_kit.dialogue.evaluation import Evaluation, draw, perplexity, table_of_replies
+from seqgan_kit.dialogue.evaluation import DialogueEvaluation, Drawing, draw, perplexity, table_of_replies
 from seqgan_kit.dialogue.evaluators import (
     EvaluatorConfig,
+    Split,
     accuracy,
     adversarial_success,
     evaluator_reliability_error,
@@ -72,9 +73,8 @@ def noise(rng: random.Random, count: int, words: Sequence[int] = WORDS) -> Repli
 def test_what_differs_is_told_apart() -> None:
     """Replies of some words and of others: nearly every one is told; machines that differ so have no success."""
     rng = random.Random(0)
-    human = noise(rng, 400, WORDS[:5]), noise(rng, 200, WORDS[:5])
-    machine = noise(rng, 400, WORDS[3:]), noise(rng, 200, WORDS[3:])
-    sides, config = (human[0], machine[0], human[1], machine[1]), replace(TINY, steps=100)
+    sides = [Split(noise(rng, 400, words), noise(rng, 200, words)) for words in (WORDS[:5], WORDS[3:])]
+    config = replace(TINY, steps=100)
     found = accuracy(*sides, config, 0, VOCABULARY)
     assert found > 0.9
     assert adversarial_success(*sides, config, 0, VOCABULARY) == pytest.approx(1 - found, abs=1e-9)
@@ -84,10 +84,9 @@ def test_noise_has_no_success_against_templates() -> None:
     """A machine that says anything, where humans say the same few things."""
     rng = random.Random(1)
     templates = [[3, 4, 5], [6, 7], [8, 9, 10, 3]]
-    human = [replies_to(asked(rng, count), rng.choices(templates, k=count)) for count in (300, 200)]
-    machine = [noise(rng, count) for count in (300, 200)]
-    sides = human[0], machine[0], human[1], machine[1]
-    assert adversarial_success(*sides, replace(TINY, steps=100), 0, VOCABULARY) < 0.1
+    human = Split(*(replies_to(asked(rng, count), rng.choices(templates, k=count)) for count in (300, 200)))
+    machine = Split(*(noise(rng, count) for count in (300, 200)))
+    assert adversarial_success(human, machine, replace(TINY, steps=100), 0, VOCABULARY) < 0.1
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -95,7 +94,8 @@ def test_what_is_alike_is_not_told_apart(seed: int) -> None:
     """Two samples of one source: half is right, 5 standard errors around; memory of those trained on does not help."""
     rng = random.Random(seed)
     trained, tested = ((fitting(rng, count), fitting(rng, count)) for count in (300, 500))
-    assert accuracy(*trained, *tested, TINY, seed, VOCABULARY) == pytest.approx(0.5, abs=0.08)
+    sides = map(Split, trained, tested)
+    assert accuracy(*sides, TINY, seed, VOCABULARY) == pytest.approx(0.5, abs=0.08)
 
 
 @pytest.mark.learns
@@ -103,14 +103,11 @@ def test_what_is_alike_is_not_told_apart(seed: int) -> None:
 def test_replies_that_fit_are_told_from_random_ones() -> None:
     """Where the replies fit their histories; where they are the humans' shuffled, nothing tells them apart."""
     rng = random.Random(0)
-    human, machine = ([fitting(rng, 3000), fitting(rng, 400)] for _ in range(2))
-    sides = human[0], machine[0], human[1], machine[1]
-    assert machine_versus_random(*sides, TINY, 0, VOCABULARY) > 0.8
+    human, machine = (Split(fitting(rng, 3000), fitting(rng, 400)) for _ in range(2))
+    assert machine_versus_random(human, machine, TINY, 0, VOCABULARY) > 0.8
     generator = torch.Generator().manual_seed(1)
-    unfit = [shuffled(side, generator) for side in machine]
-    assert machine_versus_random(human[0], unfit[0], human[1], unfit[1], TINY, 0, VOCABULARY) == pytest.approx(
-        0.5, abs=0.08
-    )
+    unfit = Split(*(shuffled(side, generator) for side in machine))
+    assert machine_versus_random(human, unfit, TINY, 0, VOCABULARY) == pytest.approx(0.5, abs=0.08)
 
 
 @pytest.mark.learns
@@ -118,8 +115,8 @@ def test_replies_that_fit_are_told_from_random_ones() -> None:
 def test_reliability_is_the_distance_from_what_is_known() -> None:
     """The mean over the four scenarios; small where each can be told."""
     rng = random.Random(0)
-    human, machine = ([fitting(rng, 3000), fitting(rng, 400)] for _ in range(2))
-    found = evaluator_reliability_error(human[0], machine[0], human[1], machine[1], TINY, 0, VOCABULARY)
+    human, machine = (Split(fitting(rng, 3000), fitting(rng, 400)) for _ in range(2))
+    found = evaluator_reliability_error(human, machine, TINY, 0, VOCABULARY)
     distances = [abs(found.human_versus_human - 0.5), abs(found.machine_versus_machine - 0.5)]
     distances += [1 - found.human_versus_random, 1 - found.machine_versus_random]
     assert found.error == pytest.approx(sum(distances) / 4, abs=1e-9)
@@ -136,9 +133,10 @@ def test_evaluators_are_deterministic_and_disturb_nothing() -> None:
     torch.manual_seed(3)
     first = evaluators.train(*trained, config, 0, VOCABULARY).state_dict()
     torch.manual_seed(3)
-    once = accuracy(*trained, *tested, config, 0, VOCABULARY)
+    sides = list(map(Split, trained, tested))
+    once = accuracy(*sides, config, 0, VOCABULARY)
     assert torch.equal(torch.rand(4), expected)
-    assert accuracy(*trained, *tested, config, 0, VOCABULARY) == once
+    assert accuracy(*sides, config, 0, VOCABULARY) == once
     other = evaluators.train(*trained, config, 1, VOCABULARY).state_dict()
     assert not all(torch.equal(first[name], other[name]) for name in first)
 
@@ -154,8 +152,10 @@ def test_accuracy_is_balanced_and_of_the_whole_reply() -> None:
     wide = replace(found, ids=F.pad(found.ids, (0, 3), value=5), mask=F.pad(found.mask, (0, 3)))
     torch.testing.assert_close(evaluators.judge(network, wide), torch.stack(expected))
     many, few = noise(rng, 90, WORDS[:4]), noise(rng, 10, WORDS[4:])
-    assert accuracy(many, few, many, few, replace(TINY, steps=60), 0, VOCABULARY) > 0.95
-    assert accuracy(many, few, many, many, replace(TINY, steps=60), 0, VOCABULARY) == pytest.approx(0.5, abs=1e-6)
+    assert accuracy(Split(many, many), Split(few, few), replace(TINY, steps=60), 0, VOCABULARY) > 0.95
+    assert accuracy(Split(many, many), Split(few, many), replace(TINY, steps=60), 0, VOCABULARY) == pytest.approx(
+        0.5, abs=1e-6
+    )
 
 
 def test_what_is_best_is_kept() -> None:
@@ -224,7 +224,7 @@ def test_too_few_replies_are_refused() -> None:
     with pytest.raises(ValueError, match="at least 2"):
         halves(one, torch.Generator())
     with pytest.raises(ValueError, match="at least two training replies"):
-        accuracy(one, one, one, one, TINY, 0, VOCABULARY)
+        accuracy(Split(one, one), Split(one, one), TINY, 0, VOCABULARY)
 
 
 # -- metrics -------------------------------------------------------------------------------------------------------
@@ -347,7 +347,7 @@ def test_who_answers_as_humans_do_has_the_best_of_all(chunk: int) -> None:
     """Each reply is judged beside its own history and reference, whatever the chunks."""
     source = shapes_source()
     parrot: Any = Parrot(source.held_out, source.vocabulary)
-    found, texts = Evaluation(source)(parrot, 40, chunk=chunk)
+    found, texts = DialogueEvaluation(source)(parrot, 40, chunk=chunk)
     assert texts == [exchange.reply for exchange in source.held_out_exchanges[:40]]
     best = {"right": 1.0, "said": 1.0, "bleu2": 1.0, "bleu4": 1.0, "perplexity": 1.0}
     assert {name: found[name] for name in best} == pytest.approx(best)
@@ -363,7 +363,7 @@ def test_what_others_would_hear_is_seldom_right() -> None:
     """Replies to other histories still answer some question."""
     source = shapes_source()
     parrot: Any = Parrot(shuffled(source.held_out, torch.Generator().manual_seed(0)), source.vocabulary)
-    found, _ = Evaluation(source)(parrot, 100)
+    found, _ = DialogueEvaluation(source)(parrot, 100)
     assert found["said"] == 1
     assert found["right"] < 0.6
     assert found["bleu2"] < 0.6
@@ -375,16 +375,16 @@ def test_who_knows_nothing_scores_as_chance() -> None:
     source = replace(shapes_source(), kind="messages")
     torch.manual_seed(0)
     network = Seq2SeqGenerator(Seq2SeqConfig(source.vocabulary, 8, 8, start=source.end, end=source.end))
-    found, texts = Evaluation(source)(network, 30)
+    found, texts = DialogueEvaluation(source)(network, 30)
     assert len(texts) == 30
     assert found["perplexity"] == pytest.approx(source.vocabulary, rel=0.2)
     assert set(found) == {
         "perplexity", "bleu2", "bleu4", "distinct1", "distinct2", "length", "repetition", "most_frequent",
     }  # fmt: skip
     assert all(about(name)[2] for name in found)
-    greedy, said = Evaluation(source)(network, 30, top_k=1)
+    greedy, said = DialogueEvaluation(source)(network, 30, Drawing(top_k=1))
     assert greedy["length"] > 0
-    assert said == Evaluation(source)(network, 30, top_k=1)[1]
+    assert said == DialogueEvaluation(source)(network, 30, Drawing(top_k=1))[1]
 
 
 @pytest.mark.slow
@@ -393,7 +393,7 @@ def test_evaluators_judge_a_network() -> None:
     source = shapes_source()
     torch.manual_seed(0)
     network = Seq2SeqGenerator(Seq2SeqConfig(source.vocabulary, 8, 8, start=source.end, end=source.end))
-    found = Evaluation(source).thorough(network, 60, replace(TINY, steps=60, batch_size=32, looks=3), 0)
+    found = DialogueEvaluation(source).thorough(network, 60, replace(TINY, steps=60, batch_size=32, looks=3), 0)
     assert set(found) == {
         "adversarial_success", "machine_versus_random", "human_versus_random", "human_versus_human",
         "machine_versus_machine", "ere",

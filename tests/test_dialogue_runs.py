@@ -21,7 +21,7 @@ from seqgan_kit.cli import main
 from seqgan_kit.dialogue import train as dialogue
 from seqgan_kit.dialogue.models import load_generator, load_template
 from seqgan_kit.dialogue.template import to_replies
-from seqgan_kit.worlds.dialogues import right
+from seqgan_kit.worlds.dialogues import answer_shares
 from tiny_models import BERT, GPT2, T5
 
 SHORT = (
@@ -194,7 +194,7 @@ def brief(completions, completion_ids):
         assert len(completions) == len(prompts) == len(references) == len(ids) == 8
         assert topic == ["shapes"] * 8
         histories = [[message for message in one if message["role"] != "system"] for one in prompts]
-        assert right(histories, references) == (1, 1)
+        assert answer_shares(histories, references) == (1, 1)
         assert all(prompts[i] == prompts[i - i % repeats] for i in range(8))
         assert len({json.dumps(one) for one in prompts}) > 8 / repeats / 2
     # whole replies through their credit; and with Prefixes, the default, also without a discriminator's prefixes

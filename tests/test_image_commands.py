@@ -24,15 +24,15 @@ from seqgan_kit.images.data import unit
 from seqgan_kit.images.encoders import Words, save_encoder
 from seqgan_kit.images.grids import GAP, SHOWN, save_grid
 from seqgan_kit.images.sources import DataConfig
-from seqgan_kit.images.text import TextConfig
+from seqgan_kit.images.text import CaptionEncoderConfig
 from seqgan_kit.networks.pictures.generator import PictureConfig, PictureGenerator, StackedGenerator
-from seqgan_kit.networks.pictures.style import StyleConfig, StyleEncoder
+from seqgan_kit.networks.pictures.style import StyleEncoder, StyleEncoderConfig
 
 SIDE, NOISE = 16, 6
 ENCODER = Words(["a red circle .", "a blue star .", "two large green squares ."], least=1)
 CONFIG = ImagesConfig(
     data=DataConfig(side=SIDE, scenes=200, captions=2, unseen=2),
-    text=TextConfig(standardise=False),
+    text=CaptionEncoderConfig(standardise=False),
     evaluation=EvaluationConfig(samples=20, features="none"),
 )
 
@@ -195,7 +195,7 @@ def test_captions_become_harmless_names(caption: str, slug: str) -> None:
 
 def test_an_unconditional_run_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Its pictures depend on the noise alone; it needs no caption."""
-    config = replace(CONFIG, text=TextConfig(standardise=False, conditional=False))
+    config = replace(CONFIG, text=CaptionEncoderConfig(standardise=False, conditional=False))
     run = make_run(tmp_path / "run", generator(), config)
     lines = said(capsys, "sample", run, "--text", "a red circle", "--text", "a blue star", "--count", 1)
     assert lines[0].endswith("conditional false: its pictures have nothing to do with captions")
@@ -213,7 +213,7 @@ def test_pictures_like_another(run: Path, capsys: pytest.CaptureFixture[str], tm
     words = ("sample", run, "--text", "a red circle", "--text", "a blue star", "--like")
     assert "no style encoder; train a run with --style.steps" in refused(capsys, *words, picture)
     torch.manual_seed(3)
-    style = StyleEncoder(StyleConfig(NOISE, 8)).eval()
+    style = StyleEncoder(StyleEncoderConfig(NOISE, 8)).eval()
     style.save_pretrained(run / "model" / "style")
     said(capsys, *words, picture)
     with torch.no_grad():
@@ -226,7 +226,7 @@ def test_pictures_like_another(run: Path, capsys: pytest.CaptureFixture[str], tm
     assert "nowhere.png can't be read" in refused(capsys, *words, tmp_path / "nowhere.png")
     picture.write_text("no picture")
     assert "like.png is none of PNG, JPEG" in refused(capsys, *words, picture)
-    StyleEncoder(StyleConfig(NOISE + 1, 8)).save_pretrained(run / "model" / "style")
+    StyleEncoder(StyleEncoderConfig(NOISE + 1, 8)).save_pretrained(run / "model" / "style")
     Image.fromarray(pixels).save(picture)
     assert f"gives {NOISE + 1} numbers, but the generator reads {NOISE}" in refused(capsys, *words, picture)
 
@@ -265,7 +265,9 @@ def test_mistakes_in_the_run(run: Path, capsys: pytest.CaptureFixture[str], tmp_
     assert "holds no model" in told(shutil.rmtree)
     weights = "model.safetensors"
     assert "can't be loaded" in told(lambda model: (model / weights).write_bytes((model / weights).read_bytes()[:999]))
-    assert "holds StyleEncoder, no generator" in told(lambda model: StyleEncoder(StyleConfig()).save_pretrained(model))
+    assert "holds StyleEncoder, no generator" in told(
+        lambda model: StyleEncoder(StyleEncoderConfig()).save_pretrained(model)
+    )
     other = Words(["a b c"], "pairs", least=1)
     assert f"{ENCODER.dim} numbers, but 5 words and pairs of words gives 5" in told(
         lambda model: save_encoder(other, model / "text")

@@ -39,19 +39,19 @@ from transformers import (
 from seqgan_kit.algorithms.distances import frechet_distance
 from seqgan_kit.engine.provenance import config_yaml
 from seqgan_kit.errors import UserError
+from seqgan_kit.images.clip import ClipScores
 from seqgan_kit.images.features import (
+    FeatureBatch,
     Features,
     HuggingFaceFeatures,
     LearnedFeatures,
     NetworkFeatures,
-    Seen,
     as_floats,
-    clip_scores,
     extract,
     learn,
-    read_preprocessing,
 )
 from seqgan_kit.images.metrics import inception_score
+from seqgan_kit.images.vision_models import read_preprocessing
 from seqgan_kit.networks.pictures.features import PictureFeatures, PictureFeaturesConfig
 
 TINY: dict[str, Any] = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 12}
@@ -371,8 +371,8 @@ def pickled(folder: Path) -> None:
 
 WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     "no config": (lambda folder: (folder / "config.json").unlink(), "has no config.json"),
-    "broken config": (replaced("{"), "cannot be loaded"),
-    "unknown model": (replaced('{"model_type": "nonesuch"}'), "cannot be loaded .*nonesuch"),
+    "broken config": (replaced("{"), "can't read config.json"),
+    "unknown model": (replaced('{"model_type": "nonesuch"}'), "can't read config.json .*nonesuch"),
     "no preprocessor": (lambda folder: (folder / "preprocessor_config.json").unlink(), "no preprocessor_config.json"),
     "broken preprocessor": (
         lambda folder: (folder / "preprocessor_config.json").write_text("[]", "utf-8"),
@@ -386,9 +386,9 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda folder: (folder / "preprocessor_config.json").write_text(json.dumps(PREPROCESSOR | {"resample": 1})),
         "resample 1 is none of 0, 2, 3",
     ),
-    "no weights": (lambda folder: (folder / "model.safetensors").unlink(), "cannot be loaded .*model.safetensors"),
-    "broken weights": (lambda folder: (folder / "model.safetensors").write_bytes(b"hello"), "cannot be loaded"),
-    "pickled weights": (pickled, "cannot be loaded .*model.safetensors"),
+    "no weights": (lambda folder: (folder / "model.safetensors").unlink(), "can't load a model .*model.safetensors"),
+    "broken weights": (lambda folder: (folder / "model.safetensors").write_bytes(b"hello"), "can't load a model"),
+    "pickled weights": (pickled, "can't load a model .*model.safetensors"),
     "missing weight": (without_weight, "has no weights for .*layernorm.weight"),
 }
 
@@ -412,7 +412,7 @@ def test_what_sees_nothing_is_refused(tmp_path: Path, learned: PictureFeatures) 
     with pytest.raises(UserError, match="holds a bert model, which sees no pictures"):
         HuggingFaceFeatures(str(text)).prepare(torch.zeros(0), torch.zeros(0), 0)
     with pytest.raises(UserError, match="holds a bert model, but only clip"):
-        clip_scores(str(text))
+        ClipScores(text)
     with pytest.raises(UserError, match="holds a bert model, not features learned here"):
         NetworkFeatures.load(text)
     with pytest.raises(UserError, match="batch of at least 1"):
@@ -452,7 +452,7 @@ def test_clip_scores_are_cosines(clip: Path) -> None:
             picture = model.visual_projection(model.vision_model(pixel.unsqueeze(0)).pooler_output)
             expected.append(100 * float(F.cosine_similarity(text, picture)))
     assert min(expected) < 0 < max(expected)
-    scores = clip_scores(str(clip))
+    scores = ClipScores(clip)
     found = scores(as_floats(pixels), captions)
     np.testing.assert_allclose(found, np.maximum(expected, 0), rtol=1e-4, atol=1e-3)
     assert scores.pictures(as_floats(pixels)).shape == scores.captions(captions).shape == (8, 10)
@@ -460,7 +460,7 @@ def test_clip_scores_are_cosines(clip: Path) -> None:
 
 def test_long_captions_are_cut(clip: Path) -> None:
     """Words beyond the model's length, four here, change nothing."""
-    scores = clip_scores(str(clip))
+    scores = ClipScores(clip)
     long, short = scores.captions(["red green square circle " + "red " * 20, "red green square circle"])
     torch.testing.assert_close(long, short)
     with pytest.raises(ValueError, match="2 pictures and 1 captions"):
@@ -468,25 +468,26 @@ def test_long_captions_are_cut(clip: Path) -> None:
 
 
 def test_clip_without_tokenizer(clip: Path) -> None:
-    """No tokenizer, another model's, or one that cannot pad, is said in one line."""
+    """No tokenizer, or another model's, is said in one line; one without padding pads with its end token."""
+    pixels, captions = as_floats(bytes_of_noise(2, 3, 16, 16)), ["red", "green square circle"]
+    expected = ClipScores(clip)(pixels, captions)
     content = (clip / "tokenizer.json").read_text("utf-8")
     larger = PreTrainedTokenizerFast.from_pretrained(clip)
     larger.add_tokens(["blue"])
     larger.save_pretrained(clip)
     with pytest.raises(UserError, match="the tokenizer has 9 entries, the model 8"):
-        clip_scores(str(clip))
+        ClipScores(clip)
     (clip / "tokenizer.json").write_text(content, "utf-8")
     config = json.loads((clip / "tokenizer_config.json").read_text("utf-8"))
     (clip / "tokenizer_config.json").write_text(json.dumps(config | {"pad_token": None}), "utf-8")
-    with pytest.raises(UserError, match="no pad_token"):
-        clip_scores(str(clip))
+    torch.testing.assert_close(ClipScores(clip)(pixels, captions), expected)
     (clip / "tokenizer.json").write_text("{", "utf-8")
-    with pytest.raises(UserError, match="no tokenizer that loads"):
-        clip_scores(str(clip))
+    with pytest.raises(UserError, match="can't load a tokenizer"):
+        ClipScores(clip)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (clip / name).unlink()
-    with pytest.raises(UserError, match=r"has no tokenizer.json and no vocab.json") as caught:
-        clip_scores(str(clip))
+    with pytest.raises(UserError, match=r"has no tokenizer.json") as caught:
+        ClipScores(clip)
     assert "\n" not in str(caught.value)
 
 
@@ -501,12 +502,12 @@ class Counting(Features):
     def __init__(self) -> None:
         self.seen: list[int] = []
 
-    def __call__(self, pixels: Tensor) -> Seen:
+    def __call__(self, pixels: Tensor) -> FeatureBatch:
         assert pixels.dtype == torch.float32
         assert pixels.abs().max() <= 1
         self.seen.append(len(pixels))
         vectors = pixels.mean((2, 3))
-        return Seen(vectors, vectors.softmax(1))
+        return FeatureBatch(vectors, vectors.softmax(1))
 
 
 def test_extract_streams() -> None:

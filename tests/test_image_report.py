@@ -270,7 +270,7 @@ def test_what_is_drawn_says_how_to_read_it(tmp_path: Path) -> None:
     assert re.findall(r"<b>(.*?)</b>", part) == ["interpolation", "walk", "nearest", "more to see"]
     assert "Median distance: samples 0.1250, real held-out pictures 0.5000." in part
     for name in ("interpolation", "walk", "nearest"):
-        assert pictures.TOLD[name] in part
+        assert pictures.EXPLAINED[name] in part
         for line in (run / "pictures" / f"{name}.txt").read_text().splitlines():
             assert f"<li>{line}</li>" in part
     for wrong in ("{", "[1]", '{"nearest_train_sample": 1}'):

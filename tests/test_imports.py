@@ -18,7 +18,7 @@ PACKAGE = "seqgan_kit"
 # without any use. A new room goes after everything that it imports, as early as that lets it; CONTRIBUTING.md says the
 # same list.
 ROOMS = (
-    *("errors", "samples"),
+    *("errors", "files", "samples"),
     "algorithms",  # pure functions of tensors
     "networks",  # models only
     "report",  # curves, grids, tables, the page of a run; knows nothing of training
@@ -34,7 +34,13 @@ USES = {"text", "dialogue", "imitation", "images"}
 
 MATHEMATICS = {"errors", "samples", "algorithms"}
 NOT_IN_MATHEMATICS = {"accelerate", "transformers"}
-LIGHT = {"errors", "report", "options", "cli"}  # import seqgan_kit.report, or seqgan-kit --help, takes no second
+LIGHT = {
+    "errors",
+    "files",
+    "report",
+    "options",
+    "cli",
+}  # import seqgan_kit.report, or seqgan-kit --help, takes no second
 HEAVY = {"accelerate", "matplotlib", "tensorboard", "tokenizers", "torch", "transformers"}
 
 

@@ -33,8 +33,8 @@ from seqgan_kit.networks.text.language_models import LanguageModel, Unprompted
 from seqgan_kit.networks.text.lstm import LSTMConfig, LSTMGenerator
 from seqgan_kit.networks.text.recurrent import TextLSTM
 from seqgan_kit.samples import LabelledTokens, Tokens, concatenate, repeated, rows, size, trimmed
-from seqgan_kit.text.classes import Judge, JudgeConfig
-from seqgan_kit.text.evaluation import Evaluation, draw, evenly
+from seqgan_kit.text.classes import LabelClassifier, LabelClassifierConfig
+from seqgan_kit.text.evaluation import TextEvaluation, draw, evenly
 from seqgan_kit.text.models import load_generator
 from seqgan_kit.text.sources import DataConfig, load
 from seqgan_kit.tokens import sampling
@@ -461,8 +461,8 @@ def test_the_judge_tells_classes_of_real_text_and_disturbs_nothing(tmp_path: Pat
     assert isinstance(source.train, LabelledTokens)
     assert isinstance(source.held_out, LabelledTokens)
     state = torch.get_rng_state()
-    config = JudgeConfig(steps=60, filters=16)
-    first, second = (Judge(source.train, source.vocabulary, source.labels, config) for _ in range(2))
+    config = LabelClassifierConfig(steps=60, filters=16)
+    first, second = (LabelClassifier(source.train, source.vocabulary, source.labels, config) for _ in range(2))
     assert torch.get_rng_state().equal(state)
     found = first(source.held_out)
     assert found == second(source.held_out)
@@ -490,7 +490,7 @@ def test_samples_are_of_every_class_whatever_the_order_of_the_file(tmp_path: Pat
     path = tmp_path / "alternating.txt"
     path.write_text("".join(f"{i % 2} word{i % 2} again\n" for i in range(80)))
     source = load(DataConfig(path=str(path), held_out_path=str(path), labelled=True), 0)
-    evaluation = Evaluation(source, judge=JudgeConfig(steps=1, filters=2))
+    evaluation = TextEvaluation(source, judge=LabelClassifierConfig(steps=1, filters=2))
     network = LSTMGenerator(
         LSTMConfig(source.vocabulary, 4, 4, source.vocabulary, source.end, source.length, classes=2)
     )
@@ -591,7 +591,7 @@ def test_a_run_keeps_its_labels(made: Path) -> None:
     real = json.loads((made / "baselines.json").read_text())["real data"]["metrics"]
     source = load(DataConfig(path=str(made.parent / "toy.txt"), labelled=True), 0)
     assert isinstance(source.train, LabelledTokens)
-    judge = Judge(source.train, source.vocabulary, source.labels, JudgeConfig(steps=30, filters=8))
+    judge = LabelClassifier(source.train, source.vocabulary, source.labels, LabelClassifierConfig(steps=30, filters=8))
     assert isinstance(source.held_out, LabelledTokens)
     assert real["class_accuracy"] == pytest.approx(judge(source.held_out)["class_accuracy"])
 

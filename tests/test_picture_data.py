@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,8 +15,8 @@ from torch import Tensor
 
 from seqgan_kit.errors import UserError
 from seqgan_kit.images import data as data_module
-from seqgan_kit.images.data import Captioned, PictureBatches, captioned, centred, chosen, cut, unit
-from seqgan_kit.images.grids import to_bytes
+from seqgan_kit.images.data import Captioned, PictureBatches, captioned, centred, cut, unit
+from seqgan_kit.images.grids import save_grid, to_bytes
 from seqgan_kit.images.sources import DataConfig, load
 from seqgan_kit.images.train import shrunk
 from seqgan_kit.samples import Images, size
@@ -264,24 +266,6 @@ def test_the_middle_of_pictures() -> None:
     assert torch.equal(centred(pixels, 10), pixels)
 
 
-def test_some_of_the_pictures_keep_what_is_theirs() -> None:
-    """Captions, classes and what is true of them move with the pictures."""
-    source = load(DataConfig(side=16, scenes=20, captions=3), 16, 0)
-    data = replace(source.train, labels=np.arange(20))
-    index = np.array([7, 3, 11])
-    some = chosen(data, index)
-    assert data.holds is not None
-    assert some.holds is not None
-    assert some.labels is not None
-    assert some.labels.tolist() == index.tolist()
-    for i, was in enumerate(index):
-        assert torch.equal(some.pixels[i], data.pixels[was])
-        own = [some.captions[j] for j in some.spoken[some.first[i] : some.first[i + 1]]]
-        assert own == [data.captions[j] for j in data.spoken[data.first[was] : data.first[was + 1]]]
-        for j, caption in enumerate(some.captions):
-            assert some.holds(i, j) == data.holds(int(was), list(data.captions).index(caption))
-
-
 def test_shrunk_pictures_are_means_of_areas() -> None:
     """Each pixel of the smaller one is the mean of the four that it stands for, rounded; captions stay."""
     data = replace(made(), pixels=torch.randint(0, 256, (COUNT, 3, SIDE, SIDE), dtype=torch.uint8))
@@ -301,6 +285,27 @@ def test_sources_hold_out_captions_and_combinations() -> None:
     again = load(DataConfig(side=16, scenes=60, captions=3, unseen=4), 16, 1)
     assert torch.equal(source.train.pixels, again.train.pixels)
     assert list(source.train.captions) == list(again.train.captions)
+
+
+def test_pictures_of_one_caption_are_held_out_together(tmp_path: Path) -> None:
+    """At least the share that was asked for, whole groups of the same first caption, another choice by another seed."""
+    names = ["a bird", "A bird", "a cat", "a cat", "a cat", "a dog", "a fox", "a hen", "an owl", "an ox"]
+    pictures = [(f"{i}.png", caption, ["an animal"]) for i, caption in enumerate(names)]
+    lines = [json.dumps({"file_name": name, "text": text, "captions": more}) for name, text, more in pictures]
+    (tmp_path / "metadata.jsonl").write_text("\n".join(lines))
+    for name, _, _ in pictures:
+        save_grid(tmp_path / name, numbered(1), 1, [])
+    chosen = set()
+    for seed in range(10):
+        source = load(DataConfig(path=str(tmp_path), side=SIDE, held_out=0.3), SIDE, seed)
+        train, held_out = (
+            {c.lower() for c in part.captions} - {"an animal"} for part in (source.train, source.held_out)
+        )
+        assert not train & held_out
+        assert len(source.train) + len(source.held_out) == len(names)
+        assert 3 <= len(source.held_out) <= 5
+        chosen.add(frozenset(held_out))
+    assert len(chosen) > 1
 
 
 def test_the_search_for_wrong_captions_gives_up_late() -> None:

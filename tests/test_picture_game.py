@@ -21,7 +21,7 @@ from seqgan_kit.errors import UserError
 from seqgan_kit.game.rewards import PictureReward
 from seqgan_kit.game.trainer import Turns, play
 from seqgan_kit.images.augmentation import FUNCTIONS, augmented, colour, cutout, translation
-from seqgan_kit.images.config import AdversarialConfig, DiscriminatorConfig, GeneratorConfig
+from seqgan_kit.images.config import AdversarialConfig, DiscriminatorConfig, PictureGeneratorConfig
 from seqgan_kit.images.data import PictureBatches, captioned
 from seqgan_kit.images.evaluation import make
 from seqgan_kit.images.game import Game, between
@@ -36,7 +36,7 @@ OBJECTIVES = [
     objectives.hinge, objectives.least_squares,
 ]  # fmt: skip
 PLAIN = DiscriminatorConfig(gradient_square=0.0, penalised=1.0)
-GAME, AVERAGED = AdversarialConfig(), GeneratorConfig()
+GAME, AVERAGED = AdversarialConfig(), PictureGeneratorConfig()
 Seen = list[tuple[Tensor, list[Tensor]]]
 
 
@@ -85,7 +85,7 @@ def game(
     engine: Engine,
     discriminator: DiscriminatorConfig = PLAIN,
     adversarial: AdversarialConfig = GAME,
-    generator: GeneratorConfig = AVERAGED,
+    generator: PictureGeneratorConfig = AVERAGED,
     accumulate: int = 1,
     network: Callable[[], nn.Module] = Painter,
     critic: Callable[[], nn.Module] = Critic,
@@ -294,7 +294,7 @@ def test_captions_in_between(beta: float) -> None:
 @pytest.mark.parametrize("augmentation", [True, False])
 def test_what_drawing_a_caption_costs_is_added(engine: Engine, augmentation: bool) -> None:
     """Its mean over the batch times its weight, with its gradient; nothing without augmentation."""
-    generator = GeneratorConfig(augmentation=augmentation, divergence=3.0)
+    generator = PictureGeneratorConfig(augmentation=augmentation, divergence=3.0)
     found = game(engine, generator=generator, adversarial=AdversarialConfig(discriminator_weight=0.0))
     batch, player = real(), found.generator
     fake = player.sample(batch)
@@ -313,7 +313,7 @@ def test_what_drawing_a_caption_costs_is_added(engine: Engine, augmentation: boo
 def test_accumulated_gradients_equal_the_batch_s(engine: Engine, parts: int) -> None:
     """Pictures are made again, part by part, from the noise that they were made of; with unequal parts, too."""
     adversarial = AdversarialConfig(interpolation=0.5, rewards=[PictureReward(bright, 0.5)])
-    config, found = GeneratorConfig(augmentation=True), []
+    config, found = PictureGeneratorConfig(augmentation=True), []
     batch = real()
     for count in (1, parts):
         one = game(engine, PLAIN, adversarial, config, accumulate=count, name=f"{count}")
@@ -588,7 +588,7 @@ def test_a_resumed_optimiser_makes_the_same_step(tmp_path: Path) -> None:
     def run(folder: str, resume: bool, steps: int, save: bool) -> list[Tensor]:
         config = RunConfig(folder=str(tmp_path / folder), device="cpu", threads=1)
         with Engine(config, "test", resume=resume) as engine:
-            found = game(engine, network=painter, generator=GeneratorConfig(average=0.0))
+            found = game(engine, network=painter, generator=PictureGeneratorConfig(average=0.0))
             engine.restore()
             learner = found.generator.learner
 
@@ -653,7 +653,7 @@ def test_combinations_can_be_played(
         engine,
         DiscriminatorConfig(**discriminator),
         AdversarialConfig(**adversarial),
-        GeneratorConfig(**generator),
+        PictureGeneratorConfig(**generator),
         accumulate=2,
         network=lambda: painter(augmentation=generator.get("augmentation", False), upsampling="nearest"),
         critic=lambda: PictureDiscriminator(SIDE, DIM, 4, text=4, **critic),
@@ -679,7 +679,7 @@ def test_combinations_can_be_played(
 
 def test_evaluated_pictures_are_of_the_average_and_of_no_batch(engine: Engine) -> None:
     """`shown` follows and is no player; a picture depends on its own noise and caption alone, and training goes on."""
-    found = game(engine, network=painter, generator=GeneratorConfig(average=0.9))
+    found = game(engine, network=painter, generator=PictureGeneratorConfig(average=0.9))
     batch = toy().take(ROWS)
     assert found.shown is not found.network
     (hook,) = found.follow()
@@ -694,13 +694,13 @@ def test_evaluated_pictures_are_of_the_average_and_of_no_batch(engine: Engine) -
         whole = make(network, condition, noise)
         assert torch.equal(whole[:2], make(network, condition[:2], noise[:2]))
         assert torch.equal(whole[149:], make(network, condition[149:], noise[149:]))
-    assert game(engine, generator=GeneratorConfig(average=0.0), name="other").shown is not None
+    assert game(engine, generator=PictureGeneratorConfig(average=0.0), name="other").shown is not None
 
 
 @pytest.mark.parametrize("average", [0.0, 0.9])
 def test_training_goes_on_after_an_evaluation(engine: Engine, average: float) -> None:
     """Batch normalisation takes the batch's statistics again, also where what was evaluated is what learns."""
-    found = game(engine, network=painter, generator=GeneratorConfig(average=average))
+    found = game(engine, network=painter, generator=PictureGeneratorConfig(average=average))
     make(found.shown, torch.eye(2, DIM))
     batch = toy().take(ROWS)
     before = [buffer.clone() for buffer in found.network.buffers()]

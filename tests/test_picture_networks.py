@@ -17,7 +17,7 @@ from seqgan_kit.networks.average import Averaged
 from seqgan_kit.networks.pictures.discriminator import PictureDiscriminator
 from seqgan_kit.networks.pictures.generator import PictureConfig, PictureGenerator, StackedGenerator, doublings
 from seqgan_kit.networks.pictures.layers import Augmented, Modulated, Projected, SelfAttention, divergence, spread
-from seqgan_kit.networks.pictures.style import StyleConfig, StyleEncoder
+from seqgan_kit.networks.pictures.style import StyleEncoder, StyleEncoderConfig
 from seqgan_kit.networks.synchronised import SynchronisedBatchNorm, synchronised
 
 NOISE, CONDITION = 3, 5
@@ -343,7 +343,7 @@ def test_from_pretrained_gives_the_network_back(kind: str, tmp_path: Path) -> No
     made: dict[str, Any] = {
         "first": lambda: PictureGenerator(config(norm="batch", attention=8, upsampling="nearest", residual=False)),
         "second": lambda: StackedGenerator(config(**STACKED | {"modulation": True})),
-        "style": lambda: StyleEncoder(StyleConfig(NOISE, 8)),
+        "style": lambda: StyleEncoder(StyleEncoderConfig(NOISE, 8)),
     }
     network = made[kind]()
     restless(network)

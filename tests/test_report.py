@@ -324,10 +324,10 @@ def test_interrupted_write_leaves_the_old_page(tmp_path: Path, monkeypatch: pyte
     run = make_run(tmp_path / "run", entries())
     path = write_report(run)
     old, files = path.read_bytes(), sorted(run.iterdir())
-    whole = Path.write_text
+    whole = Path.write_bytes
 
-    def half(self: Path, data: str, **options: str) -> int:
-        whole(self, data[: len(data) // 2], encoding="utf-8")
+    def half(self: Path, data: bytes) -> int:
+        whole(self, data[: len(data) // 2])
         raise KeyboardInterrupt
 
     def refuse(source: Path, target: Path) -> None:
@@ -340,7 +340,7 @@ def test_interrupted_write_leaves_the_old_page(tmp_path: Path, monkeypatch: pyte
         with pytest.raises(KeyboardInterrupt):
             write_report(run)
     assert path.read_bytes() == old
-    monkeypatch.setattr(Path, "write_text", half)
+    monkeypatch.setattr(Path, "write_bytes", half)
     with pytest.raises(KeyboardInterrupt):
         write_report(run)
     assert path.read_bytes() == old

@@ -14,10 +14,12 @@ from scipy import stats
 
 from seqgan_kit.cli import main
 from seqgan_kit.errors import UserError
+from seqgan_kit.imitation.evaluation import Returns
 from seqgan_kit.report import write_report
-from seqgan_kit.report.spread import read_group, spread, student_t, told, welch
+from seqgan_kit.report.spread import comparison, read_group
+from seqgan_kit.report.statistics import spread, student_t, welch
 from seqgan_kit.report.tradeoff import Point, Sweep, at_equal_diversity, common_levels, quality_at, read_sweep
-from seqgan_kit.report.tradeoff import told as table
+from seqgan_kit.report.tradeoff import sweep_table as table
 
 
 def make(
@@ -62,6 +64,15 @@ def test_student_t_is_scipy_s(freedom: float, level: float) -> None:
     assert student_t(freedom, level) == pytest.approx(stats.t.ppf((1 + level) / 2, freedom), rel=1e-5)
 
 
+@pytest.mark.parametrize("episodes", [2, 7, 50])
+def test_the_interval_of_returns_is_scipy_s(episodes: int) -> None:
+    """That of imitation, by the same t as everywhere; a single episode has none."""
+    returns = np.random.default_rng(0).normal(size=episodes)
+    low, high = stats.t.interval(0.95, episodes - 1, returns.mean(), stats.sem(returns))
+    assert Returns(returns, returns).interval == pytest.approx((high - low) / 2, rel=1e-5)
+    assert math.isnan(Returns(returns[:1], returns[:1]).interval)
+
+
 def test_spread_by_hand() -> None:
     """Of 1, 2, 3: mean 2, deviation 1, and t of 2 degrees of freedom, 4.303, over the root of 3."""
     found = spread([1.0, 2.0, 3.0])
@@ -96,7 +107,7 @@ def test_a_group_has_the_last_values_of_all_its_runs(tmp_path: Path) -> None:
     group = read_group(runs)
     assert dict(group.scores) == {("adversarial", "bleu2"): [0.2, 0.4], ("control", "bleu2"): [0.1, 0.1]}
     assert list(group.seeds) == [0, 1]
-    text = told([runs])
+    text = comparison([runs])
     low, high = 0.3 - 12.7062 * 0.1, 0.3 + 12.7062 * 0.1
     assert f"0.3000 ± 0.1414 [{low:.4f}, {high:.4f}]" in text
     assert "self_bleu is leave-one-out" in text
@@ -114,7 +125,7 @@ def test_groups_side_by_side_with_the_difference(tmp_path: Path) -> None:
         ]
 
     first, second = group("a", [1.0, 1.1, 0.9]), group("b", [2.0, 2.2])
-    text = told([first, second])
+    text = comparison([first, second])
     difference, half = welch([1.0, 1.1, 0.9], [2.0, 2.2])
     assert f"{difference:+.4f} [{difference - half:+.4f}, {difference + half:+.4f}]*" in text
     assert f"{tmp_path / 'b'} beside {tmp_path / 'a'}" in text
@@ -125,7 +136,7 @@ def test_the_command_compares_groups_between_dashes(tmp_path: Path, capsys: pyte
     a = [make(tmp_path / f"a-{seed}", seed, {"adversarial": {"x": seed}}) for seed in (0, 1)]
     b = [make(tmp_path / f"b-{seed}", seed, {"adversarial": {"x": seed + 3}}, other=1) for seed in (0, 1)]
     assert main(["compare", *map(str, a), "--", *map(str, b)]) == 0
-    assert capsys.readouterr().out == told([a, b]) + "\n"
+    assert capsys.readouterr().out == comparison([a, b]) + "\n"
 
 
 @pytest.mark.parametrize(
@@ -260,7 +271,7 @@ def test_groups_are_compared_at_equal_diversity_from_their_sweeps(tmp_path: Path
         ]
 
     first, second = group("a", 0.0), group("b", 0.3)
-    text = told([first, second])
+    text = comparison([first, second])
     assert "consistent at equal self_bleu5, 10 samples a temperature" in text
     assert str(spread([0.7, 0.71, 0.72])) in text, "maximum likelihood at 0.7, half-way"
     paired = spread([0.3, 0.31, 0.32])
@@ -268,6 +279,6 @@ def test_groups_are_compared_at_equal_diversity_from_their_sweeps(tmp_path: Path
     difference, half = welch([0.7, 0.72, 0.74], [1.0, 1.02, 1.04])
     assert f"{difference:+.4f} [{difference - half:+.4f}, {difference + half:+.4f}]*" in text
     (second[1] / "sweep.json").unlink()
-    assert f"not compared at equal diversity: no sweep of {second[1]}" in told([first, second])
+    assert f"not compared at equal diversity: no sweep of {second[1]}" in comparison([first, second])
     swept(second[1], {"adversarial": [(0.5, 1, 0.9), (1.5, 1, 0.5)]}, samples=11)
-    assert "the sweeps differ" in told([first, second])
+    assert "the sweeps differ" in comparison([first, second])

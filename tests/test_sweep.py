@@ -18,7 +18,7 @@ from seqgan_kit.cli import main
 from seqgan_kit.language.recipe import ADVERSARIAL, CONTROL, MLE
 from seqgan_kit.networks.text.lstm import LSTMConfig, LSTMGenerator
 from seqgan_kit.report.spread import told
-from seqgan_kit.text.evaluation import Evaluation
+from seqgan_kit.text.evaluation import TextEvaluation
 from seqgan_kit.text.sources import DataConfig, load
 from seqgan_kit.tokens.sampling import sample
 from seqgan_kit.worlds.oracle import negative_log_likelihood
@@ -139,7 +139,7 @@ def test_the_likelihood_is_that_of_what_is_drawn_at_the_temperature(temperature:
 def test_real_data_are_the_reference() -> None:
     """Training sentences are consistent; what is novel is so of the held-out ones; distances are from those."""
     source = load(DataConfig(sentences=200), 0)
-    evaluation = Evaluation(source)
+    evaluation = TextEvaluation(source)
     real = evaluation.real(100, 1)
     assert (real["grammatical"], real["consistent"]) == (1.0, 1.0)
     training = {tuple(row) for row in source.ids(source.train)}

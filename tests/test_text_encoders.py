@@ -561,8 +561,8 @@ def test_a_saved_encoder_gives_the_same_vectors(kind: str, standardised: bool, t
     ("name", "content", "message"),
     [
         ("encoder.json", None, "holds no text encoder"),
-        ("encoder.json", "{", "can't be read"),
-        ("encoder.json", "[]", "can't be read"),
+        ("encoder.json", "{", "not a JSON object"),
+        ("encoder.json", "[]", "not a JSON object"),
         ("encoder.json", '{"kind": "os.system"}', "unknown kind 'os.system'"),
         ("encoder.json", '{"kind": ["words"]}', "unknown kind"),
         ("encoder.json", '{"kind": "huggingface", "pooling": "most"}', "unknown pooling 'most'"),

@@ -22,7 +22,7 @@ from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Learner, OptimizerConfig
 from seqgan_kit.engine.run_config import RunConfig
 from seqgan_kit.images import train as images
-from seqgan_kit.images.config import AdversarialConfig, DiscriminatorConfig, GeneratorConfig
+from seqgan_kit.images.config import AdversarialConfig, DiscriminatorConfig, PictureGeneratorConfig
 from seqgan_kit.images.data import PictureBatches
 from seqgan_kit.images.evaluation import make
 from seqgan_kit.images.game import Game
@@ -85,7 +85,7 @@ def steps(engine: Engine, name: str) -> Iterator[tuple[str, Tensor]]:
     config = OptimizerConfig(lr=1e-6, clip=0.0)  # Adam makes whole steps of rounding errors, too
     game = Game(
         engine, f"{name} ", network, critic,
-        GeneratorConfig(noise=NOISE, average=0.0, synchronised=case.get("synchronised", False)),
+        PictureGeneratorConfig(noise=NOISE, average=0.0, synchronised=case.get("synchronised", False)),
         DiscriminatorConfig(**(WHOLE | case.get("critic", {}))),
         AdversarialConfig(batch_size=ROWS, interpolation=case.get("interpolation", 0.0)), (config, config),
     )  # fmt: skip

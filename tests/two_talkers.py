@@ -25,7 +25,7 @@ from policies import token_policy
 from seqgan_kit.algorithms import credit, estimators, objectives
 from seqgan_kit.dialogue import train as dialogue
 from seqgan_kit.dialogue.discriminator import compare
-from seqgan_kit.dialogue.template import Told, to_replies
+from seqgan_kit.dialogue.template import EncodedHistory, to_replies
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Learner, OptimizerConfig
 from seqgan_kit.engine.run_config import RunConfig
@@ -53,7 +53,7 @@ def batch(seed: int) -> Replies:
     for _ in range(ROWS // REPEATS):
         told = [[*rng.choices(range(2, VOCABULARY), k=rng.randint(1, 3)), END] for _ in range(rng.randint(1, 3))]
         turns = [turn for turn, utterance in enumerate(told) for _ in utterance]
-        history = Told([token for utterance in told for token in utterance], turns, cut=False)
+        history = EncodedHistory([token for utterance in told for token in utterance], turns, cut=False)
         for _ in range(REPEATS):
             found.append((history, [*rng.choices(range(2, VOCABULARY), k=rng.randint(0, LENGTH - 1)), END]))
     return to_replies(found, END)

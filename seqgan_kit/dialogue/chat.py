@@ -70,7 +70,7 @@ class Chat:
     messages: list[Message] = field(default_factory=list)
     unknown: Callable[[str], list[str]] = lambda text: []
     errors: TextIO = field(default_factory=lambda: sys.stderr)
-    told: set[str] = field(default_factory=set)
+    announced: set[str] = field(default_factory=set)
 
     def run(self) -> None:
         """Until /quit, the end of the input, or Ctrl-C twice at the prompt."""
@@ -109,9 +109,9 @@ class Chat:
         return " "
 
     def _tell_unknown(self, text: str) -> None:
-        words = [word for word in self.unknown(text) if word not in self.told]
+        words = [word for word in self.unknown(text) if word not in self.announced]
         if words:
-            self.told.update(words)
+            self.announced.update(words)
             self.errors.write(f"(the model does not know {', '.join(words)})\n")
             self.errors.flush()
 

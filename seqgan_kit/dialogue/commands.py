@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seqgan_kit.errors import UserError
-from seqgan_kit.text.commands import print_phases
+from seqgan_kit.files import write_json
+from seqgan_kit.report.terminal import print_phases, print_places, print_samples, scores_table
 
 if TYPE_CHECKING:
     from seqgan_kit.dialogue.config import DialogueConfig
@@ -113,10 +114,10 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
         raise UserError("evaluate: --samples must be at least 2")
     import torch
 
-    from seqgan_kit.dialogue.evaluation import Evaluation, check_evaluators
+    from seqgan_kit.dialogue.evaluation import DialogueEvaluation, Drawing, check_evaluators
     from seqgan_kit.dialogue.models import load_generator
     from seqgan_kit.dialogue.sources import load
-    from seqgan_kit.engine.provenance import check_data, write_json
+    from seqgan_kit.engine.provenance import check_data
     from seqgan_kit.language.pretrained import limits_of, tokenizer_of
     from seqgan_kit.samples import size
 
@@ -127,15 +128,14 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
     check_data(run, source.fingerprint())
     check_evaluators("--evaluators", options.evaluators, source)
     samples = min(samples, size(source.held_out))
-    evaluation = Evaluation(source)
-    drawing = (options.temperature, options.top_k, options.top_p)
+    evaluation = DialogueEvaluation(source)
+    drawing = Drawing(options.temperature, options.top_k, options.top_p)
     torch.manual_seed(options.seed)
-    found, _ = evaluation(network, samples, *drawing)
+    found, _ = evaluation(network, samples, drawing)
     if options.evaluators:
-        found |= evaluation.thorough(network, options.evaluators, config.evaluation.evaluator, options.seed, *drawing)
+        found |= evaluation.thorough(network, options.evaluators, config.evaluation.evaluator, options.seed, drawing)
     print(f"on {samples} replies, seed {options.seed}, temperature {options.temperature:g}")
-    for name, value in found.items():
-        print(f"{name:<24}{value:>10.4f}")
+    print(scores_table("", {"model": found}))
     words = {"samples": samples, "seed": options.seed, "temperature": options.temperature}
     write_json(run / "evaluation.json", {**words, "top_k": options.top_k, "top_p": options.top_p, "metrics": found})
 
@@ -146,11 +146,8 @@ COMMANDS = {"sample": (sample_options, sample), "chat": (chat_options, chat), "e
 def summarise(run: Path) -> None:
     """What the phases did to each held metric, replies, and where everything is."""
     print_phases(run)
-    newest = max((run / "samples").glob("adversarial-*.txt"), default=None) or max((run / "samples").glob("*.txt"))
-    print(f"\nreplies ({newest}):")
-    print("".join(f"  {line}\n" for line in newest.read_text("utf-8").splitlines()[:8]))
-    print(f"model   {run / 'model'}    talk with it: seqgan-kit chat {run}")
-    print(f"report  {run / 'report.html'}")
+    print_samples(run, "replies")
+    print_places(run, f"chat {run}")
 
 
 def _check(options: Namespace) -> None:

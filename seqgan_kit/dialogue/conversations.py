@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from seqgan_kit.errors import UserError
-from seqgan_kit.language.data import HALF_PAIR, Record, csv_records, json_records, listed, names_there, read_text, short
+from seqgan_kit.files import (
+    HALF_PAIR,
+    Record,
+    csv_records,
+    data_set,
+    json_records,
+    library,
+    listed,
+    names_there,
+    read_text,
+    short,
+    told_as_data_set,
+)
 from seqgan_kit.worlds.dialogues import ASSISTANT, USER, Message
 
 SYSTEM = "system"
@@ -79,7 +89,7 @@ Found = Iterator[tuple[str, Sequence[object], Record]]
 
 def _records(path: Path) -> Found:
     if any((path / name).is_file() for name in ("state.json", "dataset_dict.json")):
-        return _rows(path, _data_set(path))
+        return _rows(path, data_set(path).with_format(None))
     suffix = path.suffix.lower()
     if suffix == ".parquet" and not path.is_dir():
         return _rows(path, _parquet(path))
@@ -179,40 +189,10 @@ def _rows(path: Path, rows: Iterable[Record]) -> Found:
     return _with_messages((f"{path} row {number}", row) for number, row in enumerate(rows, start=1))
 
 
-def _data_set(folder: Path) -> Iterable[Record]:
-    library = _library("datasets")
-    try:
-        found = library.load_from_disk(str(folder))
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise _unreadable(folder, error) from None
-    if isinstance(found, library.DatasetDict):
-        raise UserError(f"{folder} has several splits: give {' or '.join(str(folder / split) for split in found)}")
-    rows: Iterable[Record] = found.with_format(None)
-    return rows
-
-
 def _parquet(path: Path) -> Iterable[Record]:
     if not path.exists():
         raise UserError(f"{path} does not exist: {names_there(path)}")
-    library = _library("pyarrow.parquet")  # `datasets` itself would copy the file into its cache
-    try:
-        rows: list[Record] = library.read_table(str(path)).to_pylist()
-    except (OSError, ValueError) as error:
-        raise _unreadable(path, error) from None
+    reader = library("pyarrow.parquet", "datasets")  # `datasets` itself would copy the file into its cache
+    with told_as_data_set(path):
+        rows: list[Record] = reader.read_table(str(path)).to_pylist()
     return rows
-
-
-def _library(package: str) -> Any:
-    """An optional package; imported by name, since the kit must load and type-check without it."""
-    try:
-        return importlib.import_module(package)
-    except ImportError as error:
-        raise UserError(f"{package} cannot be imported ({_line(error)}): pip install 'seqgan_kit[datasets]'") from None
-
-
-def _unreadable(path: Path, error: Exception) -> UserError:
-    return UserError(f"{path} cannot be read as a data set of `datasets` ({_line(error)}): save it again")
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
 from seqgan_kit.dialogue import evaluators, metrics
-from seqgan_kit.dialogue.evaluators import EvaluatorConfig
+from seqgan_kit.dialogue.evaluators import EvaluatorConfig, Split
 from seqgan_kit.engine.learning import Metrics
 from seqgan_kit.errors import UserError
 from seqgan_kit.language.metrics import distinct
 from seqgan_kit.networks.text.language_models import LanguageModel
 from seqgan_kit.networks.text.seq2seq import Seq2SeqGenerator
-from seqgan_kit.samples import Replies, concatenate, map_tensors, rows, size, to, trimmed
+from seqgan_kit.samples import Replies, chunks, concatenate, map_tensors, rows, size, to
 from seqgan_kit.tokens import sampling
-from seqgan_kit.worlds.dialogues import Message, right
+from seqgan_kit.worlds.dialogues import Message, answer_shares
 
 if TYPE_CHECKING:
     from seqgan_kit.dialogue.sources import Source
@@ -27,7 +27,18 @@ CHUNK = 256  # histories read at a time
 Generator = Seq2SeqGenerator | LanguageModel
 
 
-class Evaluation:
+class Drawing(NamedTuple):
+    """How a reply is drawn, as `sampling.sample` takes it."""
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+
+
+AS_LEARNED = Drawing()
+
+
+class DialogueEvaluation:
     """Scores generators on one source."""
 
     def __init__(self, source: Source) -> None:
@@ -35,13 +46,7 @@ class Evaluation:
         self.wanted = [tuple(row) for row in source.ids(source.held_out)]
 
     def __call__(
-        self,
-        network: Generator,
-        samples: int,
-        temperature: float = 1.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
-        chunk: int = CHUNK,
+        self, network: Generator, samples: int, drawing: Drawing = AS_LEARNED, chunk: int = CHUNK
     ) -> tuple[Metrics, list[str]]:
         """The metrics of replies to the first `samples` held-out histories, and these replies as strings.
 
@@ -50,7 +55,7 @@ class Evaluation:
         """
         source = self.source
         asked = rows(source.held_out, slice(samples))
-        drawn = draw(network, asked, source.length, source.end, temperature, top_k, top_p, chunk)
+        drawn = draw(network, asked, source.length, source.end, drawing, chunk)
         ids = [tuple(row) for row in source.ids(drawn)]
         texts = source.decode(drawn)
         found: Metrics = {"perplexity": perplexity(network, source.held_out, chunk)}
@@ -61,7 +66,7 @@ class Evaluation:
         found["most_frequent"] = metrics.most_frequent(ids)
         if source.kind == "shapes":
             histories = [exchange.history for exchange in source.held_out_exchanges[: len(texts)]]
-            found["said"], found["right"] = right(histories, texts)
+            found["said"], found["right"] = answer_shares(histories, texts)
         return found, texts
 
     def thorough(
@@ -70,21 +75,18 @@ class Evaluation:
         samples: int,
         config: EvaluatorConfig,
         seed: int,
-        temperature: float = 1.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
+        drawing: Drawing = AS_LEARNED,
         chunk: int = CHUNK,
     ) -> Metrics:
         """What evaluators say of replies to `samples` training histories, drawn by lot, and to the first `samples`
         held-out ones: adversarial success, and reliability with its four accuracies. Five evaluators are trained."""
         source = self.source
         lot = torch.randperm(size(source.train), generator=torch.Generator().manual_seed(seed))[:samples]
-        human = rows(source.train, lot), rows(source.held_out, slice(samples))
-        machine = [draw(network, some, source.length, source.end, temperature, top_k, top_p, chunk) for some in human]
-        sides = human[0], machine[0], human[1], machine[1]
-        found = evaluators.evaluator_reliability_error(*sides, config, seed, source.vocabulary)
+        human = Split(rows(source.train, lot), rows(source.held_out, slice(samples)))
+        machine = Split(*(draw(network, some, source.length, source.end, drawing, chunk) for some in human))
+        found = evaluators.evaluator_reliability_error(human, machine, config, seed, source.vocabulary)
         return {
-            "adversarial_success": evaluators.adversarial_success(*sides, config, seed, source.vocabulary),
+            "adversarial_success": evaluators.adversarial_success(human, machine, config, seed, source.vocabulary),
             "machine_versus_random": found.machine_versus_random,
             "human_versus_random": found.human_versus_random,
             "human_versus_human": found.human_versus_human,
@@ -105,17 +107,14 @@ def draw(
     asked: Replies,
     length: int,
     end: int,
-    temperature: float = 1.0,
-    top_k: int = 0,
-    top_p: float = 1.0,
+    drawing: Drawing = AS_LEARNED,
     chunk: int = CHUNK,
 ) -> Replies:
     """A reply of the network to each history of `asked`, `chunk` at a time; on the CPU."""
     device = _ready(network)
     parts = []
-    for start in range(0, size(asked), chunk):
-        part = to(trimmed(rows(asked, slice(start, start + chunk))), device)
-        drawn = sampling.sample(sampling.under(network, part), size(part), length, end, temperature, top_k, top_p)
+    for part in (to(part, device) for part in chunks(asked, chunk)):
+        drawn = sampling.sample(sampling.under(network, part), size(part), length, end, *drawing)
         parts.append(map_tensors(replace(part, ids=drawn.ids, mask=drawn.mask), Tensor.cpu))
     return concatenate(parts)
 
@@ -125,8 +124,7 @@ def perplexity(network: Generator, replies: Replies, chunk: int = CHUNK) -> floa
     """exp of the mean negative log-likelihood of a token of these replies, their end tokens among them."""
     device = _ready(network)
     total = torch.zeros((), dtype=torch.float64)
-    for start in range(0, size(replies), chunk):
-        part = to(trimmed(rows(replies, slice(start, start + chunk))), device)
+    for part in (to(part, device) for part in chunks(replies, chunk)):
         log_probs = network(part.ids, *part.context, mask=part.mask)
         total -= log_probs[part.mask].double().sum().cpu()
     return float((total / replies.mask.sum()).exp())

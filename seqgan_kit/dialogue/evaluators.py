@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqgan_kit.networks.text.hierarchical import HierarchicalDiscriminator
-from seqgan_kit.samples import Replies, concatenate, rows, size, trimmed
+from seqgan_kit.samples import Replies, chunks, concatenate, rows, size, trimmed
 from seqgan_kit.tokens.discriminator import call
 
 CHUNK = 256  # replies judged at a time
@@ -45,6 +45,13 @@ class EvaluatorConfig:
     looks: int = 20
 
 
+class Split(NamedTuple):
+    """Replies of one kind: to train an evaluator on, to training histories, and to test it on, to held-out ones."""
+
+    train: Replies
+    test: Replies
+
+
 class Reliability(NamedTuple):
     """error: mean distance of the four accuracies from what they should be, which `SHOULD_BE` says."""
 
@@ -58,31 +65,15 @@ class Reliability(NamedTuple):
 SHOULD_BE = (0.5, 0.5, 1.0, 1.0)
 
 
-def adversarial_success(
-    human_train: Replies,
-    machine_train: Replies,
-    human_test: Replies,
-    machine_test: Replies,
-    config: EvaluatorConfig,
-    seed: int,
-    vocabulary: int,
-) -> float:
+def adversarial_success(human: Split, machine: Split, config: EvaluatorConfig, seed: int, vocabulary: int) -> float:
     """AdverSuc: 1 - the accuracy of telling a machine's replies from human ones (Li et al. 2017, sec. 4.1).
 
     Higher is better; 0.5 is the best that there is, but for chance.
     """
-    return 1 - accuracy(human_train, machine_train, human_test, machine_test, config, seed, vocabulary)
+    return 1 - accuracy(human, machine, config, seed, vocabulary)
 
 
-def machine_versus_random(
-    human_train: Replies,
-    machine_train: Replies,
-    human_test: Replies,
-    machine_test: Replies,
-    config: EvaluatorConfig,
-    seed: int,
-    vocabulary: int,
-) -> float:
+def machine_versus_random(human: Split, machine: Split, config: EvaluatorConfig, seed: int, vocabulary: int) -> float:
     """The accuracy of telling a machine's replies from human replies to other histories (Li et al. 2017, table 3).
 
     Higher is better: the replies fit their histories, where random ones do not. But whatever else tells the machine
@@ -90,18 +81,12 @@ def machine_versus_random(
     or give the machine's own replies as the human ones, which leaves nothing but how they fit their histories.
     """
     generator = torch.Generator().manual_seed(seed)
-    random_train, random_test = shuffled(human_train, generator), shuffled(human_test, generator)
-    return accuracy(machine_train, random_train, machine_test, random_test, config, seed, vocabulary)
+    random = Split(shuffled(human.train, generator), shuffled(human.test, generator))
+    return accuracy(machine, random, config, seed, vocabulary)
 
 
 def evaluator_reliability_error(
-    human_train: Replies,
-    machine_train: Replies,
-    human_test: Replies,
-    machine_test: Replies,
-    config: EvaluatorConfig,
-    seed: int,
-    vocabulary: int,
+    human: Split, machine: Split, config: EvaluatorConfig, seed: int, vocabulary: int
 ) -> Reliability:
     """ERE: how far evaluators are from the right answer where it is known (Li et al. 2017, sec. 4.2); lower is better.
 
@@ -112,42 +97,32 @@ def evaluator_reliability_error(
     """
     generator = torch.Generator().manual_seed(seed)
 
-    def apart(train: Replies, test: Replies) -> float:
-        first, second = halves(train, generator)
-        first_test, second_test = halves(test, generator)
-        return accuracy(first, second, first_test, second_test, config, seed, vocabulary)
+    def apart(kind: Split) -> float:
+        train, test = halves(kind.train, generator), halves(kind.test, generator)
+        return accuracy(Split(train[0], test[0]), Split(train[1], test[1]), config, seed, vocabulary)
 
-    sides = human_train, machine_train, human_test, machine_test
     found = (
-        apart(human_train, human_test),
-        apart(machine_train, machine_test),
-        machine_versus_random(human_train, human_train, human_test, human_test, config, seed, vocabulary),
-        machine_versus_random(*sides, config, seed, vocabulary),
+        apart(human),
+        apart(machine),
+        machine_versus_random(human, human, config, seed, vocabulary),
+        machine_versus_random(human, machine, config, seed, vocabulary),
     )
     return Reliability(sum(abs(a - b) for a, b in zip(found, SHOULD_BE, strict=True)) / len(found), *found)
 
 
-def accuracy(
-    positive_train: Replies,
-    negative_train: Replies,
-    positive_test: Replies,
-    negative_test: Replies,
-    config: EvaluatorConfig,
-    seed: int,
-    vocabulary: int,
-) -> float:
+def accuracy(positive: Split, negative: Split, config: EvaluatorConfig, seed: int, vocabulary: int) -> float:
     """The test accuracy of a new evaluator, the mean of its shares right on either kind.
 
     It is trained where the replies are. Deterministic in the seed on a CPU, whose global generator stays as it is; on a
     GPU dropout draws from that one's. Raises ValueError where there are not two training replies and one to be tested
     on, of either kind.
     """
-    if min(size(positive_train), size(negative_train)) < 2 or not (size(positive_test) and size(negative_test)):
+    if min(size(positive.train), size(negative.train)) < 2 or not (size(positive.test) and size(negative.test)):
         raise ValueError("an evaluator needs at least two training replies and one to be tested on, of either kind")
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the GPUs too
-        network = train(positive_train, negative_train, config, seed, vocabulary)
-    right = judge(network, positive_test) > 0, judge(network, negative_test) <= 0
+        network = train(positive.train, negative.train, config, seed, vocabulary)
+    right = judge(network, positive.test) > 0, judge(network, negative.test) <= 0
     return sum(float(kind.float().mean()) for kind in right) / 2
 
 
@@ -185,9 +160,7 @@ def train(
 def judge(network: HierarchicalDiscriminator, replies: Replies) -> Tensor:
     """The logit of each whole reply: (batch,)."""
     network.eval()
-    return torch.cat(
-        [call(network, trimmed(rows(replies, slice(i, i + CHUNK)))) for i in range(0, size(replies), CHUNK)]
-    )
+    return torch.cat([call(network, part) for part in chunks(replies, CHUNK)])
 
 
 def shuffled(replies: Replies, generator: torch.Generator) -> Replies:

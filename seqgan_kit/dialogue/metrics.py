@@ -1,6 +1,6 @@
 """What replies look like beside their references, and beside each other: pure functions of tokenised replies.
 
-`distinct` of `text.metrics` belongs to them; its `bleu` does not, which takes all sentences as references of each.
+`distinct` of `language.metrics` belongs to them; its `bleu` does not, which takes all sentences as references of each.
 """
 
 from __future__ import annotations

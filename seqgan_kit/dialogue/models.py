@@ -13,8 +13,9 @@ from transformers import AutoTokenizer
 from seqgan_kit.dialogue.config import DialogueGeneratorConfig, DiscriminatorConfig
 from seqgan_kit.dialogue.sources import Source
 from seqgan_kit.dialogue.template import Template
-from seqgan_kit.engine.provenance import write_json
+from seqgan_kit.files import write_json
 from seqgan_kit.language import pretrained
+from seqgan_kit.networks.saved import unloadable
 from seqgan_kit.networks.text.judge import Judge
 from seqgan_kit.networks.text.language_models import LanguageModel
 from seqgan_kit.networks.text.seq2seq import Seq2SeqConfig, Seq2SeqGenerator
@@ -77,7 +78,7 @@ def load_template(run: Path) -> tuple[Template, int]:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         return Template(tokenizer, int(known["end"]), int(known["max_history"])), int(known["length"])
     except Exception as error:
-        raise pretrained.unloadable(folder, error) from error
+        raise unloadable(folder, folder.parent, error) from error
 
 
 def width_of(generator: Seq2SeqGenerator | LanguageModel, source: Source) -> int:

@@ -13,10 +13,10 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from seqgan_kit.dialogue.conversations import Conversation, Exchange, exchanges, read_conversations
-from seqgan_kit.dialogue.template import Template, Told, end_of, plain_ids, to_replies
+from seqgan_kit.dialogue.template import EncodedHistory, Template, end_of, plain_ids, to_replies
 from seqgan_kit.engine.provenance import fingerprint
 from seqgan_kit.errors import UserError
-from seqgan_kit.language.data import TooLong, split, told_unknown
+from seqgan_kit.language.data import TooLong, split, unknown_share
 from seqgan_kit.language.tokenizers import Kind, train_tokenizer
 from seqgan_kit.samples import Replies, Tokens
 from seqgan_kit.worlds.dialogues import ASSISTANT, USER, dialogue
@@ -100,7 +100,7 @@ class Source:
         shortened = f"{self.shortened} longer replies were CUT (--data.too_long cut)"
         told = ((self.cut, left_out), (self.dropped, dropped), (self.shortened, shortened))
         parts = (self.train, self.held_out)
-        unknown = told_unknown(
+        unknown = unknown_share(
             [*(part.ids[part.mask] for part in parts), *(part.history[part.told] for part in parts)], self.tokenizer
         )
         return "; ".join([text, *(words for count, words in told if count), *([unknown] if unknown else [])])
@@ -314,6 +314,6 @@ def _room(config: DataConfig, context: int, length: int) -> int:
     return context - length
 
 
-def _numbered(histories: Sequence[Told], replies: Sequence[list[int]], end: int) -> Replies:
+def _numbered(histories: Sequence[EncodedHistory], replies: Sequence[list[int]], end: int) -> Replies:
     rows = to_replies(list(zip(histories, replies, strict=True)), end)
     return replace(rows, origin=torch.arange(len(rows.ids)))

@@ -10,9 +10,8 @@ from functools import cached_property
 from itertools import chain
 from typing import Any
 
-import numpy as np
-import torch
 from jinja2 import TemplateError
+from torch import Tensor
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 from seqgan_kit.dialogue.conversations import SYSTEM
@@ -32,7 +31,7 @@ PLAIN: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
-class Told:
+class EncodedHistory:
     """A history as tokens.
 
     ids: the tokens.
@@ -60,11 +59,11 @@ class Template:
     end: int
     max_history: int
 
-    def history(self, messages: Sequence[Message]) -> Told:
+    def history(self, messages: Sequence[Message]) -> EncodedHistory:
         """One history. Raises UserError where the chat template refuses it."""
         return self.histories([messages])[0]
 
-    def histories(self, many: Sequence[Sequence[Message]], places: Sequence[str] | None = None) -> list[Told]:
+    def histories(self, many: Sequence[Sequence[Message]], places: Sequence[str] | None = None) -> list[EncodedHistory]:
         """Histories, tokenised together; `places` say where each stands, should the chat template refuse it."""
         texts = list(dict.fromkeys(message["content"] for messages in many for message in messages))
         contents = dict(zip(texts, self._encoded(texts), strict=True))
@@ -118,24 +117,24 @@ class Template:
         ids = (self.tokenizer.convert_tokens_to_ids(name) for name in _names(self.tokenizer))
         return {token for token in ids if isinstance(token, int)} - {self.tokenizer.unk_token_id}
 
-    def _joined(self, messages: Sequence[Message], contents: dict[str, list[int]]) -> Told:
+    def _joined(self, messages: Sequence[Message], contents: dict[str, list[int]]) -> EncodedHistory:
         """contents: the tokens of each message."""
         for kept in self._ever_shorter(messages, contents):
             parts = [contents[message["content"]] for message in kept]
             if sum(map(len, parts)) <= self.max_history:
                 turns = chain.from_iterable([turn] * len(part) for turn, part in enumerate(parts))
-                return Told(list(chain.from_iterable(parts)), list(turns), cut=len(kept) < len(messages))
+                return EncodedHistory(list(chain.from_iterable(parts)), list(turns), cut=len(kept) < len(messages))
         return self._end_of(contents[messages[-1]["content"]])
 
     def _as_chats(
         self, many: Sequence[Sequence[Message]], contents: dict[str, list[int]], places: Sequence[str]
-    ) -> list[Told]:
+    ) -> list[EncodedHistory]:
         """contents: the tokens of each message without what the template adds."""
         render = _Renderer(self.tokenizer)
         for messages, place in zip(many, places, strict=True):
             render.check(messages, place)
         waiting = {row: self._renderings(render, messages, contents) for row, messages in enumerate(many)}
-        found: dict[int, Told] = {}
+        found: dict[int, EncodedHistory] = {}
         while waiting:
             for rows in _chunks(list(waiting)):
                 tried = [next(waiting[row]) for row in rows]
@@ -148,7 +147,7 @@ class Template:
                         found[row] = self._end_of(ids)
                     else:
                         turns = _turns(encoded, i, render.starts(kept, text))
-                        found[row] = Told(ids, turns, cut=len(kept) < len(many[row]))
+                        found[row] = EncodedHistory(ids, turns, cut=len(kept) < len(many[row]))
                     del waiting[row]
         return [found[row] for row in range(len(many))]
 
@@ -175,10 +174,10 @@ class Template:
         if system:
             yield messages[-1:]
 
-    def _end_of(self, ids: list[int]) -> Told:
+    def _end_of(self, ids: list[int]) -> EncodedHistory:
         """The last tokens of one message, which is too long."""
         kept = ids[-self.max_history :]
-        return Told(kept, [0] * len(kept), cut=True)
+        return EncodedHistory(kept, [0] * len(kept), cut=True)
 
     def _encoded(self, texts: Sequence[str]) -> list[list[int]]:
         if not texts:
@@ -242,12 +241,12 @@ def _chunks(rows: Sequence[int]) -> Iterator[Sequence[int]]:
         yield rows[start : start + CHUNK]
 
 
-def to_replies(rows: Sequence[tuple[Told, Sequence[int]]], end: int) -> Replies:
+def to_replies(rows: Sequence[tuple[EncodedHistory, Sequence[int]]], end: int) -> Replies:
     """Histories and the tokens of their replies, padded with `end`. No row makes (0, 0)."""
     tokens = to_tokens([reply for _, reply in rows], end=None, pad=end)
     history = _padded_left([told.ids for told, _ in rows], end)
     turns = _padded_left([told.turns for told, _ in rows], -1)
-    return Replies(tokens.ids, tokens.mask, torch.from_numpy(history), torch.from_numpy(turns))
+    return Replies(tokens.ids, tokens.mask, history, turns)
 
 
 def plain_ids(tokens: Tokens, end: int) -> list[list[int]]:
@@ -284,11 +283,5 @@ def _names(tokenizer: PreTrainedTokenizerBase) -> list[str]:
     return list(dict.fromkeys([*tokenizer.all_special_tokens, *marked]))
 
 
-def _padded_left(sequences: Sequence[Sequence[int]], fill: int) -> np.ndarray:
-    lengths = np.fromiter(map(len, sequences), np.int64, len(sequences))
-    longest = int(lengths.max(initial=0))
-    padded = np.full((len(sequences), longest), fill, np.int64)
-    padded[np.arange(longest) >= longest - lengths[:, None]] = np.fromiter(
-        chain.from_iterable(sequences), np.int64, lengths.sum()
-    )
-    return padded
+def _padded_left(sequences: Sequence[list[int]], fill: int) -> Tensor:
+    return to_tokens([ids[::-1] for ids in sequences], end=None, pad=fill).ids.flip(1)

@@ -14,7 +14,7 @@ from seqgan_kit.algorithms import credit as credits
 from seqgan_kit.dialogue.checks import check_numbers
 from seqgan_kit.dialogue.config import DialogueConfig
 from seqgan_kit.dialogue.discriminator import compare
-from seqgan_kit.dialogue.evaluation import Evaluation, Generator, table_of_replies
+from seqgan_kit.dialogue.evaluation import DialogueEvaluation, Generator, table_of_replies
 from seqgan_kit.dialogue.models import build_discriminator, build_generator, save_generator, width_of
 from seqgan_kit.dialogue.sources import load
 from seqgan_kit.engine.engine import Engine
@@ -62,7 +62,7 @@ class DialogueTask:
     def build(self, engine: Engine) -> None:
         self.engine = engine
         config, source, adversarial = self.config, self.source, self.config.adversarial
-        self.evaluation = Evaluation(source)
+        self.evaluation = DialogueEvaluation(source)
         save = lambda network, folder: save_generator(network, source, folder)  # noqa: E731
         self.recipe = Recipe(engine, config, self.network, save, source.train, source.name, "replies", self._hooks)
         self.anchor = Anchor(deepcopy(self.network).requires_grad_(False), adversarial.kl) if adversarial.kl else None
@@ -84,7 +84,7 @@ class DialogueTask:
         recipe.control()
 
     def _hooks(self, every: int, network: Generator) -> list[Hook]:
-        """Evaluation as the phase goes on; and at its end by evaluators, where they are asked for."""
+        """DialogueEvaluation as the phase goes on; and at its end by evaluators, where they are asked for."""
         settings = self.config.evaluation
 
         def measure(phase: str, done: int) -> Metrics:

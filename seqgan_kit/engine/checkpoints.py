@@ -21,7 +21,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from seqgan_kit.engine.processes import Processes
-from seqgan_kit.errors import UserError
+from seqgan_kit.errors import UserError, one_line
 
 VERSION = 1
 MANIFEST = "manifest.json"
@@ -102,7 +102,7 @@ class Checkpointer:
                     part.load_state_dict(states[name])
                 except (RuntimeError, ValueError, KeyError) as error:
                     raise UserError(
-                        f"{name} in {found} does not fit this run ({' '.join(str(error).split())[:200]}): resume with "
+                        f"{name} in {found} does not fit this run ({one_line(error)}): resume with "
                         f"the options that it was trained with, as {self.root.parent / 'config.yaml'} has them, and "
                         "with the same data"
                     ) from error

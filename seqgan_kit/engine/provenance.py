@@ -79,21 +79,6 @@ def check_data(run: Path, data: str | None) -> None:
         )
 
 
-def write_json(path: Path, content: Any) -> None:
-    write_whole(path, json.dumps(content, indent=1) + "\n")
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Whole or not at all: a process killed while it writes leaves the file as it was."""
-    unfinished = path.with_name(f".{path.name}")
-    try:
-        unfinished.write_text(text, "utf-8")
-        os.replace(unfinished, path)
-    except OSError:
-        unfinished.unlink(missing_ok=True)
-        raise
-
-
 def config_yaml(config: Any) -> str:
     """A configuration that was built in Python as the YAML that the command line reads: parts by import path."""
     return yaml.safe_dump(_plain(config), sort_keys=False)

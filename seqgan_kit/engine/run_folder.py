@@ -14,9 +14,10 @@ from typing import Any
 import torch
 
 from seqgan_kit.engine import checkpoints
-from seqgan_kit.engine.provenance import check_data, provenance, write_json, write_whole
+from seqgan_kit.engine.provenance import check_data, provenance
 from seqgan_kit.engine.run_config import RunConfig
 from seqgan_kit.errors import UserError
+from seqgan_kit.files import write_json, write_whole
 
 MODEL = "model"  # what users load
 Exports = Mapping[str, Callable[[Path], None]]

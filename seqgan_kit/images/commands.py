@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import re
 import shlex
 from argparse import ArgumentParser, Namespace
@@ -12,14 +10,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seqgan_kit.errors import UserError
+from seqgan_kit.errors import UserError, check_seed
+from seqgan_kit.files import read_json, write_json
+from seqgan_kit.report.metrics import phase_title
+from seqgan_kit.report.terminal import last_scores, print_places, scored_baselines, scores_table
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from seqgan_kit.images.config import ImagesConfig
     from seqgan_kit.images.encoders import TextEncoder
-    from seqgan_kit.images.evaluation import Evaluation
+    from seqgan_kit.images.evaluation import PictureEvaluation
 
 Read = Callable[..., "tuple[ImagesConfig, str]"]
 """Further options -> the run's configuration with them, and its YAML."""
@@ -48,7 +49,7 @@ def sample(run: Path, options: Namespace, read: Read) -> None:
     """Writes pictures of captions as PNG files."""
     config, _ = read()
     captions = _captions(options, config.text.conditional)
-    _check_seed(options.seed)
+    check_seed(options.seed)
     import torch
     from PIL import Image
 
@@ -111,10 +112,9 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
     asked = replace(config, evaluation=replace(config.evaluation, **given))
     if asked.evaluation.samples < LEAST:
         raise UserError(f"evaluate --samples {asked.evaluation.samples}: give at least {LEAST}")
-    _check_seed(asked.evaluation.seed)
+    check_seed(asked.evaluation.seed)
     from accelerate.utils import set_seed
 
-    from seqgan_kit.engine.provenance import write_json
     from seqgan_kit.networks.pictures.generator import StackedGenerator
 
     network = _load_model(run)
@@ -126,9 +126,9 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
     baselines = evaluation.baselines()
     if stacked:
         baselines["first stage, enlarged"] = evaluation.enlarged(network.stage_one)
-    count, seed = len(evaluation.asked[""].captions), asked.evaluation.seed
+    count, seed = len(evaluation.samples[""].captions), asked.evaluation.seed
     print(f"{evaluation.source.name}: pictures of {count} held-out captions, side {evaluation.side}, seed {seed}")
-    print(_table("", {"this model": found, **baselines}))
+    print(scores_table("", {"this model": found, **baselines}))
     write_json(
         run / "evaluation.json",
         {"samples": count, "seed": seed, "side": evaluation.side, "metrics": found, "baselines": baselines},
@@ -140,30 +140,21 @@ COMMANDS = {"sample": (sample_options, sample), "evaluate": (evaluate_options, e
 
 def summarise(run: Path) -> None:
     """What each phase scored beside real pictures, where everything is, and what to do with the run."""
-    from seqgan_kit.images.train import ADVERSARIAL, BASELINES
+    from seqgan_kit.images.train import ADVERSARIAL
     from seqgan_kit.images.train import SECOND as SECOND_STAGE
-    from seqgan_kit.report import read_metrics
 
-    path = run / BASELINES
-    known = {name: found["metrics"] for name, found in _read_json(path).items()} if path.is_file() else {}
-    beside: dict[str, dict[str, Scores]] = {ADVERSARIAL: {}, SECOND_STAGE: {}}
-    for name, values in known.items():
-        second = name.startswith(SECOND)
-        beside[SECOND_STAGE if second else ADVERSARIAL][name.removeprefix(SECOND)] = values
-    phases = read_metrics(run / "metrics.jsonl")
-    for phase, baselines in beside.items():
-        found = {name: value for row in phases.get(phase, []) for name, value in row.values.items()}
-        last = {name.removeprefix("eval/"): value for name, value in found.items() if name.startswith("eval/")}
-        if last:
-            title = phase.replace("_", " ")
-            print(f"\n{_table('on held-out captions', {title: last, **baselines})}")
+    known = scored_baselines(run)
+    last = last_scores(run)
+    for phase in (ADVERSARIAL, SECOND_STAGE):
+        second = phase == SECOND_STAGE
+        beside = {name.removeprefix(SECOND): known[name] for name in known if name.startswith(SECOND) == second}
+        if phase in last:
+            columns = {phase_title(phase): last[phase], **beside}
+            print(f"\n{scores_table('on held-out captions', columns)}")
     grid = _newest_grid(run, [SECOND_STAGE, ADVERSARIAL])
     print(f"\nsamples {grid}" if grid else "")
-    print(f"model   {run / 'model'}")
-    print(f"report  {run / 'report.html'}")
     caption = _first_line(grid.with_suffix(".txt")) if grid else ""
-    print(f"next    seqgan-kit sample {run} --text {shlex.quote(caption or EXAMPLE)}")
-    print(f"next    seqgan-kit evaluate {run}")
+    print_places(run, f"sample {run} --text {shlex.quote(caption or EXAMPLE)}", f"evaluate {run}")
 
 
 # Captions and names
@@ -220,40 +211,21 @@ def _count(options: Namespace, network: Any) -> int:
     return count
 
 
-def _check_seed(seed: int) -> None:
-    if not 0 <= seed < 2**32:
-        raise UserError(f"--seed {seed}: give a number from 0 to {2**32 - 1}")
-
-
 # What a run holds
 
 
 def _load_model(run: Path) -> Any:
     """The generator of RUN/model, for inference."""
     from seqgan_kit.networks.pictures.generator import PictureGenerator, StackedGenerator
+    from seqgan_kit.networks.saved import load_network
 
-    folder, advice = run / "model", f"resume {run} to write it anew"
-    if not (folder / "config.json").is_file():
-        raise UserError(f"{folder} holds no model: it is written at the end of each phase; train on, or resume {run}")
+    folder = run / "model"
     # both kinds have one configuration: what was saved is what `architectures` says
-    (told,) = (_read_json(folder / "config.json").get("architectures") or [""])[:1]
+    named = read_json(folder / "config.json").get("architectures") if (folder / "config.json").is_file() else None
     known = {kind.__name__: kind for kind in (PictureGenerator, StackedGenerator)}
-    if told not in known:
-        raise UserError(f"{folder} holds {told or 'an unknown model'}, no generator of pictures; {advice}")
-    return _loaded(known[told], folder, advice)
-
-
-def _loaded(kind: Any, folder: Path, advice: str) -> Any:
-    """For inference, with all of its weights; nothing pickled is loaded."""
-    try:
-        network, found = kind.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, output_loading_info=True
-        )
-        if missing := sorted(found["missing_keys"]):
-            raise ValueError(f"it lacks {missing[0]}")
-    except Exception as error:  # as many kinds as there are ways to damage it
-        raise UserError(f"{folder} can't be loaded ({' '.join(str(error).split())[:200]}); {advice}") from error
-    return network.eval()
+    if named and named[0] not in known:
+        raise UserError(f"{folder} holds {named[0]}, no generator of pictures; resume {run} to write it anew")
+    return load_network(known[named[0]] if named else PictureGenerator, folder, run)
 
 
 def _load_encoder(run: Path, network: Any) -> TextEncoder:
@@ -273,11 +245,12 @@ def _style(run: Path, picture: Path, network: Any) -> Tensor:
     from seqgan_kit.images.folders import Record
     from seqgan_kit.networks.pictures.generator import StackedGenerator
     from seqgan_kit.networks.pictures.style import StyleEncoder
+    from seqgan_kit.networks.saved import load_network
 
     folder = run / "model" / "style"
     if not (folder / "config.json").is_file():
         raise UserError(f"sample --like: {run} has no style encoder; train a run with --style.steps 2000")
-    encoder = _loaded(StyleEncoder, folder, f"resume {run} to write it anew")
+    encoder = load_network(StyleEncoder, folder, run)
     if encoder.config.noise != network.config.noise:
         raise UserError(
             f"{folder} gives {encoder.config.noise} numbers, but the generator reads {network.config.noise}: it is of "
@@ -289,23 +262,16 @@ def _style(run: Path, picture: Path, network: Any) -> Tensor:
         return encoder(unit(pixels))
 
 
-def _evaluation(run: Path, config: ImagesConfig, encoder: TextEncoder, stacked: bool) -> Evaluation:
+def _evaluation(run: Path, config: ImagesConfig, encoder: TextEncoder, stacked: bool) -> PictureEvaluation:
     """As training builds it, for the model that the run has."""
     from seqgan_kit.images.encoders import Joint
-    from seqgan_kit.images.evaluation import of_run
+    from seqgan_kit.images.evaluation import evaluation_of_run
     from seqgan_kit.images.sources import load
 
     source = load(config.data, config.data.kept(max(config.data.side, config.second.side)), config.run.seed)
     given = config.evaluation.matcher
     matcher = Joint(given).model if given else None
-    return of_run(config, source, encoder, matcher, config.second.side if stacked else config.data.side, run)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(path.read_bytes()))
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{path}: not a JSON object; correct or delete that file") from error
+    return evaluation_of_run(config, source, encoder, matcher, config.second.side if stacked else config.data.side, run)
 
 
 def _newest_grid(run: Path, phases: Sequence[str]) -> Path | None:
@@ -321,17 +287,3 @@ def _newest_grid(run: Path, phases: Sequence[str]) -> Path | None:
 
 def _first_line(path: Path) -> str:
     return next(iter(path.read_text("utf-8").splitlines()), "") if path.is_file() else ""
-
-
-def _table(corner: str, columns: Mapping[str, Scores]) -> str:
-    """Metrics of the first column as rows, in the order of the report, beside what the others have of them."""
-    from seqgan_kit.report.metrics import about
-
-    names = list(columns)
-    widths = [max(14, len(name) + 3) for name in names]
-    lines = [f"{corner:<24}" + "".join(f"{name:>{width}}" for name, width in zip(names, widths, strict=True))]
-    for metric in sorted(columns[names[0]], key=lambda name: (about(name)[0], name)):
-        cells = [columns[name].get(metric, math.nan) for name in names]
-        shown = ["-" if math.isnan(value) else f"{value:.4f}" for value in cells]
-        lines.append(f"{metric:<24}" + "".join(f"{cell:>{width}}" for cell, width in zip(shown, widths, strict=True)))
-    return "\n".join(lines)

@@ -15,7 +15,7 @@ from seqgan_kit.game.rewards import PictureReward
 from seqgan_kit.game.trainer import Turns
 from seqgan_kit.images.augmentation import Kind
 from seqgan_kit.images.sources import DataConfig
-from seqgan_kit.images.text import JointConfig, TextConfig
+from seqgan_kit.images.text import CaptionEncoderConfig, JointConfig
 from seqgan_kit.networks.pictures.discriminator import PictureDiscriminator
 from seqgan_kit.networks.pictures.layers import Norm
 
@@ -25,7 +25,7 @@ def _adam() -> OptimizerConfig:
 
 
 @dataclass(frozen=True)
-class GeneratorConfig:
+class PictureGeneratorConfig:
     """The generator: GAN-CLS's, by default with StackGAN's upsampling and with modulation.
 
     Args:
@@ -198,9 +198,9 @@ class ImagesConfig:
 
     run: RunConfig = field(default_factory=RunConfig)
     data: DataConfig = field(default_factory=DataConfig)
-    text: TextConfig = field(default_factory=TextConfig)
+    text: CaptionEncoderConfig = field(default_factory=CaptionEncoderConfig)
     joint: JointConfig = field(default_factory=JointConfig)
-    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
+    generator: PictureGeneratorConfig = field(default_factory=PictureGeneratorConfig)
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     adversarial: AdversarialConfig = field(default_factory=AdversarialConfig)
     second: SecondStageConfig = field(default_factory=SecondStageConfig)

@@ -26,8 +26,8 @@ class Captioned:
 
     pixels: (pictures, 3, side, side) uint8, which may lie on disk.
     captions: (captions), all different.
-    first: (pictures + 1,); picture i has the captions spoken[first[i] : first[i + 1]].
-    spoken: (pairs,), rows of `captions`.
+    first: (pictures + 1,); picture i has the captions caption_ids[first[i] : first[i + 1]].
+    caption_ids: (pairs,), rows of `captions`.
     labels: (pictures,), a class of each, if mismatched captions shall be of another class.
     holds: (picture, caption) -> whether any caption is true of a picture, where that is known; else its own ones are.
     """
@@ -35,7 +35,7 @@ class Captioned:
     pixels: Tensor
     captions: Sequence[str]
     first: Ints
-    spoken: Ints
+    caption_ids: Ints
     labels: Ints | None = None
     holds: Callable[[int, int], bool] | None = None
     _keys: Ints = field(init=False)  # of the pairs that fit: picture * captions + caption
@@ -43,8 +43,8 @@ class Captioned:
 
     def __post_init__(self) -> None:
         owner = np.repeat(np.arange(len(self.pixels)), np.diff(self.first))
-        classes = None if self.labels is None else np.sort(self.labels[owner] * len(self.captions) + self.spoken)
-        object.__setattr__(self, "_keys", np.sort(owner * len(self.captions) + self.spoken))
+        classes = None if self.labels is None else np.sort(self.labels[owner] * len(self.captions) + self.caption_ids)
+        object.__setattr__(self, "_keys", np.sort(owner * len(self.captions) + self.caption_ids))
         object.__setattr__(self, "_classes", classes)
 
     def __len__(self) -> int:
@@ -53,22 +53,22 @@ class Captioned:
     def draw(self, pictures: Ints, rng: np.random.Generator) -> Ints:
         """A caption of each picture: (n,) -> (n,)."""
         counts = self.first[pictures + 1] - self.first[pictures]
-        return self.spoken[self.first[pictures] + rng.integers(0, counts)]
+        return self.caption_ids[self.first[pictures] + rng.integers(0, counts)]
 
     def draw_wrong(self, pictures: Ints, rng: np.random.Generator) -> Ints:
         """A caption of another picture for each that does not fit it: (n,) -> (n,). Raises UserError if all fit."""
         found = np.full(len(pictures), -1)
         left = np.arange(len(pictures))
         for _ in range(TRIES):
-            pairs = rng.integers(0, len(self.spoken), len(left))
-            captions = self.spoken[pairs]
+            pairs = rng.integers(0, len(self.caption_ids), len(left))
+            captions = self.caption_ids[pairs]
             fit = self._fit(pictures[left], captions)
             found[left[~fit]] = captions[~fit]
             left = left[fit]
             if not len(left):
                 return found
         picture = pictures[left[0]]
-        own = self.captions[self.spoken[self.first[picture]]]
+        own = self.captions[self.caption_ids[self.first[picture]]]
         raise UserError(
             f"no caption was found that does not fit the picture of {own[:60]!r}: all pictures seem to have the same "
             "captions or class; give --discriminator.mismatched 0"
@@ -115,22 +115,12 @@ def captioned(
     known = {caption: i for i, caption in enumerate(dict.fromkeys(c for some in captions for c in some))}
     words = list(known)
     first = np.cumsum([0, *map(len, captions)])
-    spoken = np.array([known[caption] for some in captions for caption in some], dtype=np.int64)
+    caption_ids = np.array([known[caption] for some in captions for caption in some], dtype=np.int64)
     classes = None
     if labels is not None and all(label is not None for label in labels):
         classes = np.unique(np.array(labels, dtype=object).astype(str), return_inverse=True)[1]
     told = None if holds is None else lambda i, j: holds(i, words[j])
-    return Captioned(pixels, words, first, spoken, classes, told)
-
-
-def chosen(data: Captioned, index: Ints) -> Captioned:
-    """Some of the pictures, with all captions of theirs."""
-    captions = [[data.captions[j] for j in data.spoken[data.first[i] : data.first[i + 1]]] for i in index]
-    found = captioned(data.pixels[torch.from_numpy(index)], captions)
-    holds, known = data.holds, {caption: j for j, caption in enumerate(data.captions)}
-    told = None if holds is None else lambda i, j: holds(int(index[i]), known[found.captions[j]])
-    labels = None if data.labels is None else data.labels[index]
-    return Captioned(found.pixels, found.captions, found.first, found.spoken, labels, told)
+    return Captioned(pixels, words, first, caption_ids, classes, told)
 
 
 class PictureBatches:
@@ -195,7 +185,7 @@ class PictureBatches:
     def _nearest(self, pictures: Ints, condition: Tensor, rng: np.random.Generator) -> list[Ints]:
         """`near` captions of each picture that do not fit it but are near to its own: a list of (n,)."""
         data = self.data
-        pool = np.unique(data.spoken[rng.integers(0, len(data.spoken), POOL)])
+        pool = np.unique(data.caption_ids[rng.integers(0, len(data.caption_ids), POOL)])
         likeness = F.normalize(condition, dim=1) @ F.normalize(self.embeddings[torch.from_numpy(pool)], dim=1).T
         order = pool[likeness.argsort(dim=1, descending=True).numpy()]
         return data.first_wrong(pictures, order, self.near, rng)

@@ -29,7 +29,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
-from seqgan_kit.errors import UserError
+from seqgan_kit.errors import UserError, one_line
+from seqgan_kit.files import replacing
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -194,17 +195,11 @@ def _kept(path: Path, shape: tuple[int, ...]) -> Pixels | None:
 
 def _keep(path: Path, shape: tuple[int, ...], decoded: Callable[[Callable[[int, Pixels], object]], None]) -> None:
     """Whole or not at all, and without ever having all in memory."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(unfinished, "wb") as file:
-            file.write(_header(shape))
-            decoded(lambda start, some: file.write(some.data))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with replacing(path) as unfinished, open(unfinished, "wb") as file:
+        file.write(_header(shape))
+        decoded(lambda start, some: file.write(some.data))
+        file.flush()
+        os.fsync(file.fileno())
 
 
 # One picture
@@ -225,8 +220,7 @@ def _pictures(work: Sequence[tuple[str, Box | None]], side: int) -> tuple[Pixels
         except Image.UnidentifiedImageError:
             problems.append(f"{path} is none of {', '.join(FORMATS)} or damaged")
         except Exception as error:  # for damaged files Pillow raises nearly anything
-            why = " ".join(str(error).split())[:200] or type(error).__name__
-            problems.append(f"{path} can't be decoded ({why})")
+            problems.append(f"{path} can't be decoded ({one_line(error)})")
     return pixels, problems
 
 

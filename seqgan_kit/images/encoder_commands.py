@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import yaml
 
 from seqgan_kit.errors import UserError
+from seqgan_kit.files import write_json
+from seqgan_kit.report.terminal import last_scores, print_places, scores_table
 
 if TYPE_CHECKING:
     from seqgan_kit.images.train_encoder import EncoderConfig
@@ -31,7 +33,6 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
     seed = config.evaluation.seed if options.seed is None else options.seed
     if samples < 2:
         raise UserError("evaluate: --samples must be at least 2")
-    from seqgan_kit.engine.provenance import write_json
     from seqgan_kit.images import train_encoder
     from seqgan_kit.images.encoders import Joint
     from seqgan_kit.images.sources import load
@@ -39,7 +40,7 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
     network = Joint(run / "model").model
     source = load(config.data, config.data.kept(config.data.side), config.run.seed)
     found = train_encoder.evaluate(network, source, config, samples, seed)
-    _print(found)
+    print(scores_table("", {"held-out": found}))
     write_json(run / "evaluation.json", {"samples": samples, "seed": seed, "metrics": found})
 
 
@@ -48,23 +49,10 @@ COMMANDS = {"evaluate": (evaluate_options, evaluate)}
 
 def summarise(run: Path) -> None:
     """How well it matches held-out captions and pictures, and what to do with it."""
-    from seqgan_kit.report import read_metrics
-
-    found: dict[str, float] = {}
-    for lines in read_metrics(run / "metrics.jsonl").values():
-        for line in lines:
-            found |= {k.removeprefix("eval/"): v for k, v in line.values.items() if k.startswith("eval/")}
-    print()
-    _print(found)
-    print(f"\nmodel   {run / 'model'}")
-    print(f"report  {run / 'report.html'}")
+    for found in last_scores(run).values():
+        print(f"\n{scores_table('', {'held-out': found})}\n")
     data = yaml.safe_load((run / "config.yaml").read_text())["data"]
     path = f"--data.path {shlex.quote(data['path'])} " if data["path"] else ""
     model = shlex.quote(str(run / "model"))
     options = f"{path}--data.side {data['side']} --text.encoder {model} --evaluation.matcher {model}"
-    print(f"next    seqgan-kit train images {options}")
-
-
-def _print(found: dict[str, float]) -> None:
-    for name, value in found.items():
-        print(f"{name:<28}{value:>10.4f}")
+    print_places(run, f"train images {options}")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -22,8 +21,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from seqgan_kit.engine.provenance import write_json
-from seqgan_kit.errors import UserError
+from seqgan_kit.errors import UserError, one_line
+from seqgan_kit.files import read_json, write_json, write_whole
 from seqgan_kit.language.encoders import (
     AGAIN,
     KIND,
@@ -32,12 +31,9 @@ from seqgan_kit.language.encoders import (
     TextEncoder,
     digest,
     folder_sum,
-    line,
-    loaded,
-    model_folder,
-    read_json,
 )
 from seqgan_kit.networks.pictures.joint_embedding import JointEmbedding, plain
+from seqgan_kit.networks.saved import load_frozen, model_folder
 
 Order = Literal["none", "clauses", "pairs"]
 
@@ -115,7 +111,7 @@ class Words(TextEncoder):
     def load(folder: Path) -> Words:
         """What `save` wrote; raises UserError for a file that is missing or not like this."""
         path = folder / WORDS
-        content = read_json(path)
+        content = read_json(path, AGAIN)
         try:
             entries, scale, order = list(content["entries"]), float(content["scale"]), content["order"]
             if not (entries and all(isinstance(entry, str) for entry in entries) and len(set(entries)) == len(entries)):
@@ -127,7 +123,7 @@ class Words(TextEncoder):
             words = Words.__new__(Words)
             words.order, words.least, words.most = order, int(content["least"]), int(content["most"])
         except (LookupError, TypeError, ValueError) as error:
-            raise UserError(f"{path} does not hold an encoder's words ({line(error)}): {AGAIN}") from None
+            raise UserError(f"{path} does not hold an encoder's words ({one_line(error)}): {AGAIN}") from None
         words._take(entries, scale)
         return words
 
@@ -146,7 +142,7 @@ class Joint(TextEncoder):
 
     def __init__(self, path: str | Path, device: str = "cpu") -> None:
         folder = model_folder(path)
-        self.model, missing = loaded(JointEmbedding, folder)
+        self.model, missing = load_frozen(JointEmbedding, folder)
         if missing:
             raise UserError(f"{path} is no joint embedding, it has no weights {missing[0]}: give another folder")
         self.model.to(device)
@@ -216,7 +212,7 @@ class Standardised(TextEncoder):
 
     def save(self, folder: Path) -> dict[str, Any]:
         tensors = {"mean": self.standardiser.mean.float(), "scale": torch.tensor(self.standardiser.scale).double()}
-        _write(folder / STANDARDISER, save(tensors))
+        write_whole(folder / STANDARDISER, save(tensors))
         return self.encoder.save(folder) | {"standardised": True}
 
 
@@ -240,10 +236,9 @@ def embed(encoder: TextEncoder, captions: Sequence[str], cache: Path | None = No
             raise UserError(f"{encoder.name} gives numbers that are not finite for {caption!r}: train or copy it again")
         if path is not None:
             try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                _write(path, save({"vectors": vectors.contiguous()}, {"sum": _content_sum(vectors)}))
+                write_whole(path, save({"vectors": vectors.contiguous()}, {"sum": _content_sum(vectors)}))
             except OSError as error:
-                raise UserError(f"{path.parent} can't be written ({line(error)}): give another cache") from None
+                raise UserError(f"{path.parent} can't be written ({one_line(error)}): give another cache") from None
     return vectors[torch.tensor([different[caption] for caption in captions], dtype=torch.int64)]
 
 
@@ -262,7 +257,7 @@ def load_encoder(folder: Path) -> TextEncoder:
     """What `save_encoder` wrote, alone from that folder; raises UserError where it is missing or damaged."""
     if not (folder / KIND).is_file():
         raise UserError(f"{folder} holds no text encoder, {KIND} is missing: {AGAIN}")
-    content = read_json(folder / KIND)
+    content = read_json(folder / KIND, AGAIN)
     kind = content.get("kind")
     if not isinstance(kind, str) or kind not in KINDS:
         raise UserError(f"{folder / KIND}: unknown kind {kind!r}, it is one of {', '.join(KINDS)}: {AGAIN}")
@@ -303,7 +298,7 @@ def _standardiser(folder: Path, dim: int) -> Standardiser:
         if mean.shape != (dim,) or not mean.isfinite().all() or not (math.isfinite(scale) and scale > 0):
             raise ValueError(f"not {dim} means and a positive scale")
     except (OSError, SafetensorError, ValueError, RuntimeError) as error:
-        raise UserError(f"{path} can't be read ({line(error)}): {AGAIN}") from None
+        raise UserError(f"{path} can't be read ({one_line(error)}): {AGAIN}") from None
     return Standardiser(mean, scale)
 
 
@@ -320,12 +315,3 @@ def _cached(path: Path, shape: tuple[int, int]) -> Tensor | None:
 
 def _content_sum(vectors: Tensor) -> str:
     return hashlib.sha256(vectors.contiguous().numpy().data).hexdigest()
-
-
-def _write(path: Path, content: bytes) -> None:
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        unfinished.write_bytes(content)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)

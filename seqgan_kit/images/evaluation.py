@@ -13,7 +13,9 @@ from torch.nn import functional as F
 
 from seqgan_kit.algorithms import distances
 from seqgan_kit.engine.learning import Metrics
+from seqgan_kit.files import replacing
 from seqgan_kit.images import metrics
+from seqgan_kit.images.clip import ClipScores
 from seqgan_kit.images.config import ImagesConfig
 from seqgan_kit.images.data import Captioned, Ints, centred
 from seqgan_kit.images.encoders import Joint, TextEncoder, Words, embed
@@ -23,7 +25,7 @@ from seqgan_kit.images.features import (
     HuggingFaceFeatures,
     LearnedFeatures,
     NetworkFeatures,
-    clip_scores,
+    as_floats,
     extract,
 )
 from seqgan_kit.images.grids import to_bytes
@@ -54,7 +56,7 @@ def make(generator: Any, conditions: Tensor, noise: Tensor | None = None) -> Ten
     return made
 
 
-class Asked:
+class CaptionSample:
     """Captions to make pictures of, and the real pictures that they belong to."""
 
     def __init__(self, data: Captioned, count: int, seed: int) -> None:
@@ -65,7 +67,7 @@ class Asked:
         self.wrong = [self.captions[(i + 1) % len(pictures)] for i in range(len(pictures))]
 
 
-class Evaluation:
+class PictureEvaluation:
     """The metrics of one run; what they need of the real pictures is computed once.
 
     source: data, at the side `kept`. side: of the pictures that are evaluated. features: None leaves the distances out.
@@ -88,21 +90,21 @@ class Evaluation:
         self.source, self.side, self.seed = source, side, seed
         self.matched = matched or side
         self.features, self.matcher = features, matcher
-        self.clip = clip_scores(clip) if clip else None
+        self.clip = ClipScores(clip) if clip else None
         held_out = source.held_out
-        pairs = len(held_out.spoken)
-        self.asked = {"": Asked(held_out, min(samples, pairs), seed)}
+        pairs = len(held_out.caption_ids)
+        self.samples = {"": CaptionSample(held_out, min(samples, pairs), seed)}
         if source.unseen is not None:
-            self.asked["unseen_"] = Asked(source.unseen, min(samples, len(source.unseen.spoken)), seed)
-        self.conditions = {name: _embedded(encoder, asked.captions, conditional) for name, asked in self.asked.items()}
+            self.samples["unseen_"] = CaptionSample(source.unseen, min(samples, len(source.unseen.caption_ids)), seed)
+        self.conditions = {name: embedded(encoder, asked.captions, conditional) for name, asked in self.samples.items()}
         self._real: Extracted | None = None
 
     def __call__(self, generator: nn.Module) -> tuple[Metrics, Tensor]:
         """Metrics, and the pictures of the held-out captions, uint8."""
         made = {name: make(generator, conditions) for name, conditions in self.conditions.items()}
-        found = self.scores(made[""], self.asked[""].captions)
+        found = self.scores(made[""], self.samples[""].captions)
         if self.source.shapes and "unseen_" in made:
-            scores = caption_scores(self.asked["unseen_"].captions, made["unseen_"])
+            scores = caption_scores(self.samples["unseen_"].captions, made["unseen_"])
             found |= {f"unseen_{name}": value for name, value in scores.items()}
         first = self.conditions[""][:GROUPS].repeat_interleave(EACH, 0)
         again = make(generator, first).flatten(1).float() / 255
@@ -114,7 +116,7 @@ class Evaluation:
         found: Metrics = {}
         if self.source.shapes:
             found |= caption_scores(captions, pictures)
-        floats = pictures.float() / 127.5 - 1
+        floats = as_floats(pictures)
         if self.matcher is not None:
             seen = floats if self.matched == self.side else F.interpolate(floats, (self.matched,) * 2, mode="area")
             found["r_precision"] = matches(self.matcher, seen, list(captions), self.source.train, self.seed)
@@ -142,12 +144,12 @@ class Evaluation:
         """Scores of another generator's smaller pictures, enlarged by bilinear interpolation."""
         small = make(generator, self.conditions[""]).float()
         pictures = F.interpolate(small, size=(self.side, self.side), mode="bilinear", align_corners=False)
-        return self.scores(pictures.round().clamp(0, 255).to(torch.uint8), self.asked[""].captions)
+        return self.scores(pictures.round().clamp(0, 255).to(torch.uint8), self.samples[""].captions)
 
     def baselines(self) -> dict[str, Metrics]:
         """What other real pictures score, with the captions that are theirs and with those of the next picture."""
         train = self.source.train
-        asked = Asked(train, min(len(self.asked[""].captions), len(train)), self.seed)
+        asked = CaptionSample(train, min(len(self.samples[""].captions), len(train)), self.seed)
         real = centred(train.pixels[torch.from_numpy(asked.pictures)], self.side)
         chance = {name: value for name, value in self.scores(real, asked.wrong).items() if name not in OF_PICTURES}
         if self.matcher is not None:
@@ -155,7 +157,7 @@ class Evaluation:
         return {"real pictures": self.scores(real, asked.captions), "their captions shuffled": chance}
 
 
-def of_run(
+def evaluation_of_run(
     config: ImagesConfig,
     source: Source,
     encoder: TextEncoder,
@@ -163,7 +165,7 @@ def of_run(
     side: int,
     folder: Path,
     say: Callable[[str], object] = print,
-) -> Evaluation:
+) -> PictureEvaluation:
     """That of a run in `folder`, for pictures of this side, which may be those of its first stage.
 
     say: told what takes a while.
@@ -178,7 +180,7 @@ def of_run(
     features = features_of(asked.features, asked.feature_steps, sized.train, side, asked.seed, kept)
     if matcher is None and isinstance(inner := getattr(encoder, "encoder", encoder), Joint):
         matcher = inner.model
-    return Evaluation(
+    return PictureEvaluation(
         sized,
         encoder,
         config.text.conditional,
@@ -196,7 +198,8 @@ OF_PICTURES = ("frechet_distance", "kernel_distance", "precision", "recall", "in
 """Metrics that do not look at captions."""
 
 
-def _embedded(encoder: TextEncoder, captions: Sequence[str], conditional: bool) -> Tensor:
+def embedded(encoder: TextEncoder, captions: Sequence[str], conditional: bool) -> Tensor:
+    """(captions, dim); zeros where pictures are made without captions."""
     vectors = embed(encoder, captions)
     return vectors if conditional else torch.zeros_like(vectors)
 
@@ -213,9 +216,8 @@ def features_of(kind: str, steps: int, data: Captioned, side: int, seed: int, fo
     told = words.encode(list(data.captions)) > 0
     owner = torch.from_numpy(np.repeat(np.arange(len(data)), np.diff(data.first)))
     targets = torch.zeros(len(data), words.dim)
-    targets.index_put_((owner,), told[torch.from_numpy(data.spoken)].float(), accumulate=True)
+    targets.index_put_((owner,), told[torch.from_numpy(data.caption_ids)].float(), accumulate=True)
     found = LearnedFeatures(steps=steps).prepare(centred(data.pixels, side), (targets > 0).float(), seed)
-    unfinished = folder.with_name(f".{folder.name}")
-    found.network.save_pretrained(unfinished)
-    unfinished.replace(folder)
+    with replacing(folder) as unfinished:
+        found.network.save_pretrained(unfinished)
     return found

@@ -5,9 +5,6 @@ Nothing is decoded here. Every mistake is told with its file and line.
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import math
 import os
 from collections.abc import Iterator
@@ -17,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from seqgan_kit.errors import UserError
-from seqgan_kit.language.data import HALF_PAIR, read_text
+from seqgan_kit.files import HALF_PAIR, csv_records, json_records, json_value, numbered_lines, read_text, short
 
 Box = tuple[float, float, float, float]
 
@@ -114,54 +111,18 @@ def _imagefolder(root: Path) -> list[Record]:
 
 def _rows(path: Path) -> Iterator[tuple[_Line, dict[str, Any]]]:
     text = read_text(path) if path.stat().st_size else ""
-    return _csv_rows(path, text) if path.suffix == ".csv" else _json_rows(path, text)
-
-
-def _json_rows(path: Path, text: str) -> Iterator[tuple[_Line, dict[str, Any]]]:
-    for line, content in _lines(path, text):
-        row = _json(line, content)
-        if not isinstance(row, dict):
-            raise UserError(f"{line}: {_short(row)} is not a JSON object: give one a line as {EXAMPLE}")
-        yield line, row
-
-
-def _csv_rows(path: Path, text: str) -> Iterator[tuple[_Line, dict[str, Any]]]:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    header: list[str] = []
-    line = _Line(path, 1)  # where the row starts, which may go over several lines
-    try:
-        for fields in reader:
-            if not any(map(str.strip, fields)):
-                pass
-            elif not header:
-                header = [field.strip() for field in fields]
-            elif len(fields) != len(header):
-                raise UserError(
-                    f"{line}: {len(fields)} fields under a header of {len(header)}: "
-                    f'put fields that contain a comma in "..."'
-                )
-            else:
-                row: dict[str, Any] = dict(zip(header, fields, strict=True))
-                more = row.get("captions", "").strip()
-                yield line, row | {"captions": _json(line, more) if more else None}
-            line = _Line(path, reader.line_num + 1)
-    except csv.Error as error:
-        raise UserError(f'{line}: {error}: quote fields with "..." and double the quotes inside') from None
-
-
-def _json(line: _Line, content: str) -> Any:
-    try:
-        return json.loads(content)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{line}: not JSON ({error.msg} at column {error.colno}): correct it as {EXAMPLE}") from None
-    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, lists in lists in lists
-        raise UserError(f"{line}: JSON that cannot be read ({_short(error)}): correct it as {EXAMPLE}") from None
+    if path.suffix != ".csv":
+        yield from ((_Line(path, number), row) for number, row in json_records(path, text, EXAMPLE))
+        return
+    for number, row in csv_records(path, text, ","):
+        line, more = _Line(path, number), str(row.get("captions", "")).strip()
+        yield line, row | {"captions": json_value(str(line), more) if more else None}
 
 
 def _captions(line: _Line, row: dict[str, Any]) -> tuple[str, ...]:
     more = row.get("captions")
     if more is not None and not isinstance(more, list):
-        raise UserError(f"{line}: captions is {_short(more)}, not a list: give a list of strings or leave it out")
+        raise UserError(f"{line}: captions is {short(more)}, not a list: give a list of strings or leave it out")
     numbered = {f"captions[{place}]": caption for place, caption in enumerate(more or [])}
     texts = [_text(line, "text", row), *(_text(line, key, numbered) for key in numbered)]
     return tuple(dict.fromkeys(" ".join(text.split()) for text in texts))
@@ -173,7 +134,7 @@ def _label(line: _Line, row: dict[str, Any]) -> str | None:
         if isinstance(value, int) and not isinstance(value, bool):
             return str(value)
         if value is not None and not isinstance(value, str):
-            raise UserError(f"{line}: {key} is {_short(value)}: give the name of the class, a string")
+            raise UserError(f"{line}: {key} is {short(value)}: give the name of the class, a string")
         if value and value.strip():
             return " ".join(_text(line, key, row).split())
     return None
@@ -185,7 +146,7 @@ def _text(line: _Line, key: str, row: dict[str, Any]) -> str:
         raise UserError(f"{line}: no {key}, only {', '.join(row) or 'an empty object'}: give it as in {EXAMPLE}")
     value = row[key]
     if not isinstance(value, str):
-        raise UserError(f"{line}: {key} is {_short(value)}, not a string: put it in quotes")
+        raise UserError(f"{line}: {key} is {short(value)}, not a string: put it in quotes")
     if not value.strip():
         raise UserError(f"{line}: {key} is empty: fill it in or remove the picture")
     if HALF_PAIR.search(value) or "\0" in value:
@@ -300,7 +261,7 @@ def _table(path: Path) -> dict[str, tuple[_Line, str]]:
     for line, content in _lines(path, read_text(path)):
         key, *values = content.split(maxsplit=1)
         if not values:
-            raise UserError(f"{line}: {_short(content)} has no value: give the number of the picture and a value")
+            raise UserError(f"{line}: {short(content)} has no value: give the number of the picture and a value")
         if key in table:
             raise UserError(f"{line}: picture {key} is on line {table[key][0].number} too: remove one of the lines")
         table[key] = line, values[0]
@@ -315,7 +276,7 @@ def _of(table: dict[str, tuple[_Line, Any]], key: str, line: _Line, name: str) -
 
 def _half(line: _Line, value: str) -> str:
     if value not in ("0", "1"):
-        raise UserError(f"{line}: {_short(value)} says nothing: give 1 for a picture to train on, 0 for one to test on")
+        raise UserError(f"{line}: {short(value)} says nothing: give 1 for a picture to train on, 0 for one to test on")
     return "train" if value == "1" else "test"
 
 
@@ -323,9 +284,9 @@ def _box(line: _Line, value: str) -> Box:
     try:
         x, y, width, height = map(float, value.split())
     except ValueError:
-        raise UserError(f"{line}: {_short(value)} is no box: give x, y, width and height in pixels") from None
+        raise UserError(f"{line}: {short(value)} is no box: give x, y, width and height in pixels") from None
     if not all(map(math.isfinite, (x, y, width, height))) or width <= 0 or height <= 0:
-        raise UserError(f"{line}: the box {_short(value)} is empty or endless: give x, y, width and height in pixels")
+        raise UserError(f"{line}: the box {short(value)} is empty or endless: give x, y, width and height in pixels")
     return x, y, width, height
 
 
@@ -364,16 +325,8 @@ def _found(root: Path, name: str) -> list[Path]:
 
 
 def _lines(path: Path, text: str) -> Iterator[tuple[_Line, str]]:
-    """The stripped lines, but the blank ones. Unicode's other separators stay inside, as in an editor."""
-    for number, content in enumerate(text.split("\n"), start=1):
-        if stripped := content.strip():
-            yield _Line(path, number), stripped
+    return ((_Line(path, number), content) for number, content in numbered_lines(text))
 
 
 def _wanted() -> str:
     return f"put the pictures there and a metadata.jsonl with one line for each as {EXAMPLE}"
-
-
-def _short(value: object) -> str:
-    text = " ".join((repr(value) if not isinstance(value, Exception) else str(value)).split())
-    return text if len(text) <= 40 else f"{text[:40]}..."

@@ -17,7 +17,7 @@ from seqgan_kit.game.players import Comparison, Differentiable, Discriminator
 from seqgan_kit.game.replay import Replay
 from seqgan_kit.game.trainer import Hook
 from seqgan_kit.images.augmentation import augmented
-from seqgan_kit.images.config import AdversarialConfig, DiscriminatorConfig, GeneratorConfig
+from seqgan_kit.images.config import AdversarialConfig, DiscriminatorConfig, PictureGeneratorConfig
 from seqgan_kit.networks.average import Averaged
 from seqgan_kit.networks.synchronised import synchronised
 from seqgan_kit.samples import Images, map_tensors, rows, size
@@ -38,7 +38,7 @@ class Game:
         name: str,
         network: nn.Module,
         critic: nn.Module,
-        generator: GeneratorConfig,
+        generator: PictureGeneratorConfig,
         discriminator: DiscriminatorConfig,
         adversarial: AdversarialConfig,
         optimizers: tuple[OptimizerConfig, OptimizerConfig],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +9,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
+
+from seqgan_kit.files import replacing
 
 GAP = 2  # pixels between two pictures
 SHOWN = 96  # side that small pictures are enlarged to, at least
@@ -33,13 +34,8 @@ def grid(pixels: Tensor, columns: int) -> Image.Image:
 
 def save_picture(picture: Image.Image, path: Path) -> None:
     """As PNG, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with replacing(path) as unfinished:
         picture.save(unfinished, format="PNG")
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def save_grid(path: Path, pixels: Tensor, columns: int, captions: Sequence[str]) -> None:

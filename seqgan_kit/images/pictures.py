@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from seqgan_kit.engine.provenance import write_json
+from seqgan_kit.files import write_json
 from seqgan_kit.images.data import Captioned, Ints, centred
-from seqgan_kit.images.encoders import TextEncoder, embed
-from seqgan_kit.images.evaluation import make
+from seqgan_kit.images.encoders import TextEncoder
+from seqgan_kit.images.evaluation import embedded, make
 from seqgan_kit.images.grids import save_grid
 from seqgan_kit.images.metrics import nearest
 from seqgan_kit.images.sources import Source
@@ -35,7 +35,7 @@ def draw_all(folder: Path, network: Any, encoder: TextEncoder, source: Source, c
     """
     rng = np.random.default_rng(0)
     captions = [source.held_out.captions[i] for i in rng.permutation(len(source.held_out.captions))[: 2 * ROWS]]
-    vectors = _embedded(encoder, captions, conditional)
+    vectors = embedded(encoder, captions, conditional)
     if conditional and len(captions) > 1:
         _interpolation(folder, network, captions, vectors)
     _walk(folder, network, captions if conditional else [NO_CAPTION], vectors)
@@ -103,8 +103,8 @@ def _nearest(
     """Samples and real held-out pictures of the same captions, each beside the training picture nearest to it."""
     held_out, train = source.held_out, source.train
     chosen = rng.permutation(len(held_out))[:COMPARED]
-    captions = [held_out.captions[i] for i in held_out.spoken[held_out.first[chosen]]]
-    samples = make(network, _embedded(encoder, captions, conditional))
+    captions = [held_out.captions[i] for i in held_out.caption_ids[held_out.first[chosen]]]
+    samples = make(network, embedded(encoder, captions, conditional))
     real = _at(held_out, chosen, side)
     compared = min(side, FINEST)
     per_number = 255 * (3 * compared**2) ** 0.5
@@ -136,8 +136,3 @@ def _small(pixels: Tensor, side: int) -> Tensor:
     if pixels.shape[-1] == side:
         return pixels
     return F.interpolate(pixels.float(), (side, side), mode="area")
-
-
-def _embedded(encoder: TextEncoder, captions: list[str], conditional: bool) -> Tensor:
-    vectors = embed(encoder, captions)
-    return vectors if conditional else torch.zeros_like(vectors)

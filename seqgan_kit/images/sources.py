@@ -112,33 +112,17 @@ def _split(records: Sequence[Record], share: float, seed: int) -> tuple[list[Rec
     told = [[r for r in records if r.split == name] for name in ("train", "test")]
     if all(told):
         return told[0], told[1]
-    groups: dict[str, int] = {}
-    owner = list(range(len(records)))
-
-    def root(i: int) -> int:
-        while owner[i] != i:
-            owner[i] = i = owner[owner[i]]
-        return i
-
-    for i, record in enumerate(records):
-        # further captions are often keywords that many share; the first one names the picture
-        first = record.captions[0].lower()
-        owner[root(i)] = root(groups.setdefault(first, i))
-    order = np.random.default_rng([seed, 1]).permutation(len(records))
+    # further captions are often keywords that many share; the first one names the picture
+    names = [record.captions[0].lower() for record in records]
+    groups: dict[str, list[int]] = {}
+    for i, name in enumerate(names):
+        groups.setdefault(name, []).append(i)
     wanted = max(1, round(share * len(records)))
-    held: list[int] = []
-    taken: set[int] = set()
-    members: dict[int, list[int]] = {}
-    for i in range(len(records)):
-        members.setdefault(root(i), []).append(i)
-    for i in order:
-        if len(held) >= wanted:
-            break
-        if root(i) not in taken:
-            taken.add(root(i))
-            held += members[root(i)]
-    chosen = set(held)
-    if len(chosen) >= len(records):
+    chosen: set[int] = set()
+    for i in np.random.default_rng([seed, 1]).permutation(len(records)):
+        if len(chosen) < wanted:
+            chosen.update(groups[names[i]])
+    if len(chosen) == len(records):
         raise UserError("all pictures have the same caption: nothing can be held out; give different captions")
     return [r for i, r in enumerate(records) if i not in chosen], [records[i] for i in sorted(chosen)]
 

@@ -60,7 +60,7 @@ class JointConfig:
 
 
 @dataclass(frozen=True)
-class TextConfig:
+class CaptionEncoderConfig:
     """From captions to the vectors that both players read.
 
     Args:
@@ -84,7 +84,7 @@ class TextConfig:
     cache: str | None = None
 
 
-def encoder_of(config: TextConfig, captions: list[str]) -> TextEncoder:
+def encoder_of(config: CaptionEncoderConfig, captions: list[str]) -> TextEncoder:
     """As configured, for a training set with these captions. Raises UserError where there is no such encoder."""
     if config.encoder == "words":
         return Words(captions, config.order)
@@ -153,5 +153,5 @@ def matches(network: JointEmbedding, pixels: Tensor, captions: list[str], data: 
 def real_pictures(data: Captioned, side: int, count: int) -> tuple[Tensor, list[str]]:
     """The first `count` pictures, floats in [-1, 1], each with its first caption."""
     some = slice(0, min(count, len(data)))
-    captions = [data.captions[j] for j in data.spoken[data.first[:-1][some]]]
+    captions = [data.captions[j] for j in data.caption_ids[data.first[:-1][some]]]
     return unit(centred(data.pixels[some], side)), captions

@@ -15,18 +15,19 @@ from torch.nn import functional as F
 
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Metrics
-from seqgan_kit.engine.provenance import write_json
 from seqgan_kit.engine.run import run
 from seqgan_kit.engine.run_folder import MODEL
 from seqgan_kit.errors import UserError
+from seqgan_kit.files import write_json
 from seqgan_kit.game.rewards import evaluate_pictures
 from seqgan_kit.game.trainer import Hook, evaluated, fit, play
 from seqgan_kit.images.checks import check_batches, check_numbers
+from seqgan_kit.images.clip import ClipScores
 from seqgan_kit.images.config import ImagesConfig
 from seqgan_kit.images.data import Captioned, PictureBatches, shrunk
 from seqgan_kit.images.encoders import Joint, Standardised, Standardiser, TextEncoder, embed, save_encoder
-from seqgan_kit.images.evaluation import Evaluation, of_run
-from seqgan_kit.images.features import HuggingFaceFeatures, clip_scores
+from seqgan_kit.images.evaluation import PictureEvaluation, evaluation_of_run
+from seqgan_kit.images.features import HuggingFaceFeatures
 from seqgan_kit.images.game import Game
 from seqgan_kit.images.grids import save_grid
 from seqgan_kit.images.pictures import draw_all
@@ -34,7 +35,7 @@ from seqgan_kit.images.sources import Source, load
 from seqgan_kit.images.text import encoder_of, joint_batches, joint_loss, joint_network, matches, real_pictures
 from seqgan_kit.networks.pictures.generator import PictureConfig, PictureGenerator, StackedGenerator
 from seqgan_kit.networks.pictures.joint_embedding import JointEmbedding
-from seqgan_kit.networks.pictures.style import StyleConfig, StyleEncoder
+from seqgan_kit.networks.pictures.style import StyleEncoder, StyleEncoderConfig
 from seqgan_kit.samples import Images
 
 TEXT, MATCHING, ADVERSARIAL = "text_encoder", "matching", "adversarial"
@@ -69,7 +70,7 @@ class ImagesTask:
         if settings.features not in ("learned", "none"):
             HuggingFaceFeatures(settings.features).prepare(self.source.train.pixels[:1], torch.zeros(1, 1), 0)
         if settings.clip:
-            clip_scores(settings.clip)
+            ClipScores(settings.clip)
 
     def first_lines(self) -> list[str]:
         return [self.source.summary()]
@@ -96,7 +97,7 @@ class ImagesTask:
         )
         self.batches = self._batches("real", small, config.data.side, config.run.seed)
         self.second = self._second_game() if config.second.side else None
-        self.style = StyleEncoder(StyleConfig(config.generator.noise)) if config.style.steps else None
+        self.style = StyleEncoder(StyleEncoderConfig(config.generator.noise)) if config.style.steps else None
         if self.style is not None:
             self.style_learner = engine.learner("style", self.style, config.style.optimizer)
         self.shown = self.first.shown
@@ -141,18 +142,18 @@ class ImagesTask:
             config.discriminator, adversarial, optimizers,
         )  # fmt: skip
 
-    def _evaluation(self, side: int) -> Evaluation | None:
+    def _evaluation(self, side: int) -> PictureEvaluation | None:
         """The main process's; the others have none, and wait for it where they next meet."""
         engine = self.engine
         if not engine.is_main:
             return None
-        return of_run(self.config, self.source, self.encoder, self.matcher, side, engine.folder, engine.say)
+        return evaluation_of_run(self.config, self.source, self.encoder, self.matcher, side, engine.folder, engine.say)
 
-    def _hook(self, evaluation: Evaluation | None, network: nn.Module) -> Hook:
+    def _hook(self, evaluation: PictureEvaluation | None, network: nn.Module) -> Hook:
         def measure(phase: str, done: int) -> Metrics:
             assert evaluation is not None
             found, pictures = evaluation(network)
-            captions = evaluation.asked[""].captions[:SHOWN]
+            captions = evaluation.samples[""].captions[:SHOWN]
             save_grid(self.engine.folder / "samples" / f"{phase}-{done:06d}", pictures[:SHOWN], 8, captions)
             return found
 
@@ -224,7 +225,7 @@ class ImagesTask:
         rounds: int,
         game: Game,
         batches: PictureBatches,
-        evaluation: Evaluation | None,
+        evaluation: PictureEvaluation | None,
     ) -> None:
         """The discriminator's warm-up on real pictures alone, then the game."""
         engine, settings, critic = self.engine, self.config.discriminator, game.discriminator
@@ -306,7 +307,9 @@ def _standardised(config: ImagesConfig, encoder: TextEncoder, source: Source) ->
     return Standardised(encoder, Standardiser.of(embed(encoder, source.train.captions, cache)))
 
 
-def _baselines(engine: Engine, name: str, evaluation: Evaluation | None, enlarge: nn.Module | None = None) -> None:
+def _baselines(
+    engine: Engine, name: str, evaluation: PictureEvaluation | None, enlarge: nn.Module | None = None
+) -> None:
     """What real pictures score, with their captions and with others', in a file: every result stands between them."""
     path = engine.folder / BASELINES
     found = json.loads(path.read_bytes()) if path.is_file() else {}

@@ -109,6 +109,6 @@ def evaluate(network: JointEmbedding, source: Source, config: EncoderConfig, sam
 
 
 def _retrieval(network: JointEmbedding, data: Captioned, pixels: torch.Tensor) -> Metrics:
-    first = [data.captions[j] for j in data.spoken[data.first[: len(pixels)]]]
+    first = [data.captions[j] for j in data.caption_ids[data.first[: len(pixels)]]]
     owner = torch.arange(len(first))
     return metrics.retrieval(network.embed_pictures(pixels), network.embed_text(first), owner, among=(1, 10))

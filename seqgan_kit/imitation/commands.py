@@ -11,7 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seqgan_kit.errors import UserError
+from seqgan_kit.errors import UserError, check_seed
+from seqgan_kit.files import read_json, write_json
+from seqgan_kit.report.metrics import read_baselines, read_metrics
+from seqgan_kit.report.terminal import aligned, print_places
 
 if TYPE_CHECKING:
     from seqgan_kit.imitation.config import ImitationConfig
@@ -54,8 +57,6 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
         measured = measure(config.environment, network, kind == "greedy", options.episodes, seed)
         found |= {f"return_{kind}": measured.mean, f"return_{kind}_interval": measured.interval}
         found |= {f"episode_length_{kind}": float(measured.lengths.mean())}
-    from seqgan_kit.engine.provenance import write_json
-
     cells: list[Cell | None] = [(found[f"return_{kind}"], found[f"return_{kind}_interval"]) for kind in KINDS]
     print(
         f"{config.environment.id}: mean return ± 95 % interval; this policy on {options.episodes} episodes of each kind"
@@ -71,7 +72,7 @@ def _train_control(run: Path, config: ImitationConfig, read: Read) -> None:
 
     if config.reward == "environment":
         raise UserError(f"evaluate --frozen: {run} learnt from the environment's own reward, without a discriminator")
-    if not _read_json(run / "run.json").get("finished"):
+    if not read_json(run / "run.json").get("finished"):
         raise UserError(f"evaluate --frozen: {run} has not come to its end: first seqgan-kit resume {run}")
     train(*read("--control.frozen", "true"), resume=True)
 
@@ -189,19 +190,15 @@ COMMANDS = {
 def summarise(run: Path) -> None:
     """What random actions, each phase and the expert earn, and what to do with the run."""
     print(f"\n{_table(_rows(run))}\n")
-    print(f"model   {run / 'model'}")
-    print(f"report  {run / 'report.html'}")
-    for line in (f"watch {run}", f"evaluate {run}", f"record {run} --out demos.npz"):
-        print(f"next    seqgan-kit {line}")
+    print_places(run, f"watch {run}", f"evaluate {run}", f"record {run} --out demos.npz")
 
 
 def _rows(run: Path) -> dict[str, list[Cell | None]]:
     """The baselines, and each phase as it was last evaluated: (greedy, sampled)."""
     from seqgan_kit.imitation.train import ADVERSARIAL, BASELINES, CLONING, FROZEN, REINFORCEMENT
 
-    known = _read_json(run / BASELINES) if (run / BASELINES).is_file() else {}
     base: dict[str, list[Cell | None]] = {
-        name: [(found["mean"], found["interval"])] * 2 for name, found in known.items()
+        name: [found] * 2 for name, found in read_baselines(run / BASELINES).items() if isinstance(found, tuple)
     }
     evaluated = _evaluated(run)
     titles = {
@@ -217,24 +214,18 @@ def _rows(run: Path) -> dict[str, list[Cell | None]]:
 
 
 def _evaluated(run: Path) -> dict[str, list[Cell | None]]:
-    """The last evaluation of each phase that has one."""
-    from seqgan_kit.report import read_metrics
-
+    """What each phase was last evaluated to, where it was."""
     found: dict[str, list[Cell | None]] = {}
-    for phase, lines in read_metrics(run / "metrics.jsonl").items():
-        for line in lines:
-            values = [line.values.get(f"eval/return_{kind}") for kind in KINDS]
-            widths = [line.values.get(f"eval/return_{kind}_interval", math.nan) for kind in KINDS]
-            if any(value is not None for value in values):
-                pairs = zip(values, widths, strict=True)
-                found[phase] = [None if value is None else (value, width) for value, width in pairs]
+    for phase, rows in read_metrics(run / "metrics.jsonl").items():
+        last = {name: value for row in rows for name, value in row.values.items()}
+        names = [f"eval/return_{kind}" for kind in KINDS]
+        if any(name in last for name in names):
+            found[phase] = [(last[n], last.get(f"{n}_interval", math.nan)) if n in last else None for n in names]
     return found
 
 
 def _table(rows: dict[str, list[Cell | None]]) -> str:
-    lines = [f"{'mean return':<22}" + "".join(f"{kind:>22}" for kind in KINDS)]
-    lines += [f"{name:<22}" + "".join(f"{_cell(cell):>22}" for cell in cells) for name, cells in rows.items()]
-    return "\n".join(lines)
+    return "\n".join(aligned(["mean return", *KINDS], [[name, *map(_cell, cells)] for name, cells in rows.items()]))
 
 
 def _cell(cell: Cell | None) -> str:
@@ -246,8 +237,7 @@ def _cell(cell: Cell | None) -> str:
 
 def _seed(seed: int) -> None:
     """As the evaluations while training do, so that the same seed gives the same numbers."""
-    if not 0 <= seed < 2**32:
-        raise UserError(f"--seed {seed}: give a number from 0 to {2**32 - 1}")
+    check_seed(seed)
     from accelerate.utils import set_seed
 
     set_seed(seed)
@@ -255,23 +245,9 @@ def _seed(seed: int) -> None:
 
 def _load_model(run: Path) -> Actor:
     from seqgan_kit.networks.policies.actor import Actor
+    from seqgan_kit.networks.saved import load_network
 
-    folder = run / "model"
-    if not (folder / "config.json").is_file():
-        raise UserError(f"{folder} holds no model: it is written at the end of each phase; train on, or resume {run}")
-    try:
-        return Actor.from_pretrained(folder, local_files_only=True).eval()
-    except Exception as error:
-        raise UserError(
-            f"{folder} can't be loaded ({' '.join(str(error).split())[:200]}); resume {run} to write it anew"
-        ) from error
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(path.read_bytes()))
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{path}: not a JSON object; correct or delete that file") from error
+    return load_network(Actor, run / "model", run)
 
 
 def _main_process() -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
-from seqgan_kit.errors import UserError
+from seqgan_kit.errors import UserError, check_seed
 from seqgan_kit.samples import Transitions, size
 
 OUTSIDE = 1e-4  # of a Box: rounding, where actions were clipped in another precision
@@ -143,8 +143,7 @@ def transitions(demonstrations: Demonstrations, config: DemonstrationConfig) -> 
     if not 1 <= stride <= min(lengths):
         shortest = f"{demonstrations.name} episode {int(np.argmin(lengths))} has {min(lengths)} steps"
         raise UserError(f"--demonstrations.subsample {stride}: {shortest}, give 1 (keeps all) to {min(lengths)}")
-    if not 0 <= config.seed < 2**32:
-        raise UserError(f"--demonstrations.seed {config.seed}: give a number from 0 to {2**32 - 1}")
+    check_seed(config.seed, "--demonstrations.seed")
     starts = np.random.RandomState(config.seed).randint(0, stride, len(episodes))  # old generator: the paper's draws
     kept = [(e, np.arange(start, len(e.actions), stride)) for e, start in zip(episodes, starts, strict=True)]
 

@@ -12,7 +12,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from seqgan_kit.errors import UserError
+from seqgan_kit.errors import UserError, one_line
 from seqgan_kit.worlds import cartpole  # noqa: F401  it registers an environment
 
 BROKEN = 20  # episodes in a row that an environment may break before the run stops
@@ -76,7 +76,7 @@ def make(config: EnvironmentConfig, render: bool = False) -> gym.Env[Any, Any]:
     try:
         made = gym.make(config.id, disable_env_checker=True, **options)
     except gym.error.DependencyNotInstalled as error:
-        raise UserError(f"{config.id} misses a package ({line(error)}): pip install '{_extra(error)}'") from error
+        raise UserError(f"{config.id} misses a package ({one_line(error)}): pip install '{_extra(error)}'") from error
     except (gym.error.Error, ModuleNotFoundError, TypeError) as error:
         raise UserError(_explain(config.id, error)) from error
     if not isinstance(made.observation_space, gym.spaces.Box):
@@ -88,15 +88,15 @@ def make(config: EnvironmentConfig, render: bool = False) -> gym.Env[Any, Any]:
 def _explain(name: str, error: Exception) -> str:
     module, _, _ = name.rpartition(":")
     if isinstance(error, TypeError):
-        return f"--environment.arguments: {name} can't be made with them ({line(error)})"
+        return f"--environment.arguments: {name} can't be made with them ({one_line(error)})"
     if isinstance(error, ModuleNotFoundError):
         if module and importlib.util.find_spec(module.split(".")[0]) is None:
             return f"--environment.id {name}: there is no module {module!r} here, nor is it installed"
-        return f"{name} misses a package ({line(error)}): pip install '{_extra(error)}'"
+        return f"{name} misses a package ({one_line(error)}): pip install '{_extra(error)}'"
     known = [spec for spec in gym.registry if not spec.startswith(("phys2d/", "tabular/", "GymV"))]
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     if name in known:
-        return f"--environment.id {name}: {line(error)}"
+        return f"--environment.id {name}: {one_line(error)}"
     meant = f" (did you mean {' or '.join(close)}?)" if close else ""
     return (
         f"--environment.id {name}: Gymnasium knows none of this name{meant}; "
@@ -109,10 +109,6 @@ def _extra(error: Exception) -> str:
     if "mujoco" in words:
         return "seqgan_kit[mujoco]"
     return "gymnasium[box2d]" if "box2d" in words else "seqgan_kit[video]" if "pygame" in words else "gymnasium[all]"
-
-
-def line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
 
 
 class Copies:
@@ -154,7 +150,7 @@ class Copies:
         try:
             self.observations[i] = self._environments[i].reset(seed=seed)[0]
         except Exception as error:  # whatever a user's environment raises
-            return f"raised {type(error).__name__}: {line(error)}"
+            return f"raised {type(error).__name__}: {one_line(error)}"
         return None if np.isfinite(self.observations[i].sum()) else "returned an observation that is not finite"
 
     def step(self, actions: np.ndarray) -> Step:
@@ -172,7 +168,7 @@ class Copies:
             try:
                 following[i], rewards[i], terminal, truncated, _ = environment.step(given[i])
             except Exception as error:  # whatever a user's environment raises
-                problems[i] = f"raised {type(error).__name__}: {line(error)}"
+                problems[i] = f"raised {type(error).__name__}: {one_line(error)}"
                 following[i] = rewards[i] = 0
                 continue
             terminated[i], ended[i] = terminal, terminal or truncated
@@ -257,7 +253,7 @@ class Vectorised:
                 config.id, config.copies, vectorization_mode="vector_entry_point", **config.arguments
             )
         except (gym.error.Error, TypeError) as error:
-            raise UserError(f"--environment.vectorised: {config.id} can't ({line(error)})") from error
+            raise UserError(f"--environment.vectorised: {config.id} can't ({one_line(error)})") from error
         self._core = self._environment.unwrapped
         mode = self._core.metadata.get("autoreset_mode")
         if mode is not gym.vector.AutoresetMode.NEXT_STEP:

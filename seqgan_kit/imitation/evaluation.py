@@ -10,25 +10,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from seqgan_kit.errors import UserError
+from seqgan_kit.errors import UserError, one_line
 from seqgan_kit.imitation.demonstrations import Episode
-from seqgan_kit.imitation.environments import BROKEN, MEND, EnvironmentConfig, line, make
+from seqgan_kit.imitation.environments import BROKEN, MEND, EnvironmentConfig, make
 from seqgan_kit.networks.policies.actor import Actor
+from seqgan_kit.report.statistics import spread
 
 Act = Callable[[np.ndarray, Any], tuple[np.ndarray, Any]]
 """observations (rows, ...) and what was remembered -> actions (rows, ...) and what is remembered."""
-TIMES = (
-    (1, 12.71),
-    (2, 4.30),
-    (3, 3.18),
-    (4, 2.78),
-    (5, 2.57),
-    (7, 2.36),
-    (9, 2.26),
-    (14, 2.14),
-    (29, 2.05),
-    (60, 2.0),
-)
 
 
 def _print(message: str) -> None:
@@ -48,9 +37,7 @@ class Returns(NamedTuple):
     @property
     def interval(self) -> float:
         """Half the width of the mean's 95 % confidence interval (Student's t)."""
-        count = len(self.returns)
-        factor = next((t for freedom, t in reversed(TIMES) if count - 1 >= freedom), 12.71)
-        return float(factor * self.returns.std(ddof=1) / count**0.5) if count > 1 else float("nan")
+        return spread(self.returns.tolist()).half if len(self.returns) > 1 else float("nan")
 
 
 def acts(network: Actor, greedy: bool) -> Act:
@@ -129,7 +116,7 @@ def _side_by_side(name: str, environments: list[Any], act: Act, seeds: list[int]
             finite = np.isfinite(np.sum(found[0]) + (float(found[1]) if actions[i] else 0.0))
             problem = None if finite else "returned numbers that are not finite"
         except Exception as error:  # whatever a user's environment raises
-            problem = f"raised {type(error).__name__}: {line(error)}"
+            problem = f"raised {type(error).__name__}: {one_line(error)}"
         if problem:
             problems[i] = f"{name} (seed {seeds[i]}, step {len(actions[i])} of its episode) {problem}"
             return None

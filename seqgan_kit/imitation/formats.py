@@ -6,11 +6,9 @@ Messages count episodes and steps from 0, as the arrays do.
 from __future__ import annotations
 
 import difflib
-import importlib
 import json
 import os
 import re
-import shutil
 import warnings
 import zipfile
 import zlib
@@ -21,7 +19,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from seqgan_kit.errors import UserError
+from seqgan_kit.errors import UserError, one_line
+from seqgan_kit.files import data_set, library, replacing, told_as_data_set
 from seqgan_kit.imitation.demonstrations import (
     DemonstrationConfig,
     Demonstrations,
@@ -107,16 +106,10 @@ def write_npz(path: Path, demonstrations: Demonstrations) -> None:
         arrays |= {"rews": np.concatenate([episode.rewards for episode in episodes]), "returns": returns}
     if demonstrations.environment is not None:
         arrays["env_id"] = np.array(demonstrations.environment)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(unfinished, "wb") as file:
-            np.savez_compressed(file, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with replacing(path) as unfinished, open(unfinished, "wb") as file:
+        np.savez_compressed(file, **arrays)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
@@ -134,7 +127,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
     except IsADirectoryError:
         raise UserError(f"{path} is a folder: {_npz_names(path)}") from None
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
-        what = f"cannot be read, cut off or damaged ({_line(error)}): copy it again"
+        what = f"cannot be read, cut off or damaged ({one_line(error)}): copy it again"
         if "allow_pickle" in str(error):
             what = f"has pickled objects, and nothing pickled is loaded: give arrays of numbers, {HOW}"
         raise UserError(f"{path} {what}") from None
@@ -173,11 +166,8 @@ def read_datasets(folder: Path) -> Demonstrations:
     Columns: obs, acts and, optional, rews and terminal. `infos` is not decoded: jsonpickle can run code in it.
     Raises UserError where `datasets` is not installed and for data that cannot be used.
     """
-    library, name = _library("datasets"), str(folder)
-    try:
-        dataset = library.load_from_disk(name)
-        if isinstance(dataset, library.DatasetDict):
-            raise UserError(f"{name} has several splits: give {' or '.join(f'{name}/{split}' for split in dataset)}")
+    dataset, name = data_set(Path(folder)), str(folder)
+    with told_as_data_set(folder):
         if missing := {"obs", "acts"} - set(dataset.column_names):
             raise UserError(f"{name} has no column {' and no '.join(sorted(missing))}, only {dataset.column_names}")
         columns = [key for key in ("obs", "acts", "rews", "terminal") if key in dataset.column_names]
@@ -187,8 +177,6 @@ def read_datasets(folder: Path) -> Demonstrations:
             (np.asarray(row["obs"], kind), row["acts"], row.get("rews"), row.get("terminal", False), None)
             for row in dataset.select_columns(columns).with_format("numpy")
         ]
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise UserError(f"{name} cannot be read as a data set of `datasets` ({_line(error)}): save it again") from None
     return checked(name, None, rows)
 
 
@@ -208,13 +196,9 @@ def write_datasets(folder: Path, demonstrations: Demonstrations) -> None:
     }
     if demonstrations.returns() is not None:
         columns["rews"] = [episode.rewards for episode in episodes]
-    dataset = _library("datasets").Dataset.from_dict(columns)
-    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}")
-    try:
+    dataset = library("datasets").Dataset.from_dict(columns)
+    with replacing(folder) as unfinished:
         dataset.save_to_disk(str(unfinished))
-        os.replace(unfinished, folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 # Minari
@@ -225,10 +209,10 @@ def read_minari(source: str | Path) -> Demonstrations:
 
     Raises UserError where `minari` is not installed, the id is not there or the spaces are not arrays.
     """
-    library, name = _library("minari"), str(source)
+    minari, name = library("minari"), str(source)
     try:
         folder = isinstance(source, Path)
-        dataset = library.MinariDataset(_minari_data(Path(source))) if folder else library.load_dataset(source)
+        dataset = minari.MinariDataset(_minari_data(Path(source))) if folder else minari.load_dataset(source)
         if problem := unusable(dataset.observation_space, dataset.action_space):
             raise UserError(f"{name} has {problem}")
         metadata = dataset.storage.get_episode_metadata(dataset.episode_indices)
@@ -237,10 +221,10 @@ def read_minari(source: str | Path) -> Demonstrations:
             for data, about in zip(dataset.iterate_episodes(), metadata, strict=True)
         ]
     except FileNotFoundError:
-        there = _offer(name, list(library.list_local_datasets()))
+        there = _offer(name, list(minari.list_local_datasets()))
         raise UserError(f"no Minari data set {name} here: {there}, or fetch it, `minari download {name}`") from None
     except (ImportError, OSError, ValueError, KeyError, AssertionError) as error:
-        raise UserError(f"{name} cannot be read as a Minari data set: {_line(error)}") from None
+        raise UserError(f"{name} cannot be read as a Minari data set: {one_line(error)}") from None
     return checked(name, dataset.env_spec.id if dataset.env_spec else None, rows)
 
 
@@ -249,7 +233,7 @@ def write_minari(dataset_id: str, demonstrations: Demonstrations, environment: g
 
     Raises UserError where `minari` is not installed, the id is taken, or rewards are unknown, which Minari must have.
     """
-    library = _library("minari")
+    minari = library("minari")
     if not re.fullmatch(r".+-v\d+", dataset_id):
         raise UserError(f"{dataset_id} is no id for a Minari data set: give NAMESPACE/NAME-v0")
     if demonstrations.returns() is None:
@@ -260,27 +244,19 @@ def write_minari(dataset_id: str, demonstrations: Demonstrations, environment: g
         last = np.arange(len(episode.actions)) == len(episode.actions) - 1
         content = {"observations": episode.observations, "actions": episode.actions, "rewards": episode.rewards}
         ends = {"terminations": last & episode.terminated, "truncations": last & (not episode.terminated)}
-        buffers.append(library.data_collector.EpisodeBuffer(seed=episode.seed, **content, **ends))
+        buffers.append(minari.data_collector.EpisodeBuffer(seed=episode.seed, **content, **ends))
     options = {"env": environment, "description": demonstrations.name, "jpeg_encoding": False}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # that author, algorithm and so on are not given
-            library.create_dataset_from_buffers(dataset_id, buffers, **options)
+            minari.create_dataset_from_buffers(dataset_id, buffers, **options)
     except (ImportError, OSError, ValueError) as error:
-        raise UserError(f"the Minari data set {dataset_id} cannot be written: {_line(error)}") from None
+        raise UserError(f"the Minari data set {dataset_id} cannot be written: {one_line(error)}") from None
 
 
 def _minari_data(folder: Path) -> Path:
     """Where its metadata is: users name the folder of the data set, Minari's own class wants the one inside."""
     return folder / "data" if (folder / "data").is_dir() else folder
-
-
-def _library(package: str) -> Any:
-    """An optional package; imported by name, since the kit must load and type-check without it."""
-    try:
-        return importlib.import_module(package)
-    except ImportError as error:
-        raise UserError(f"{package} cannot be imported ({_line(error)}): pip install 'seqgan_kit[{package}]'") from None
 
 
 def _npz_names(folder: Path, name: str = "") -> str:
@@ -293,7 +269,3 @@ def _offer(name: str, names: Sequence[str]) -> str:
     if close := difflib.get_close_matches(name, names):
         return f"did you mean {' or '.join(close)}?"
     return f"there is {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}" if names else "there is none"
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -42,27 +42,11 @@ class Game:
         scorer = _built(critic.network, self.features.layout)
         if self.normaliser is not None and pairs is not None:
             self.normaliser.update(self.normaliser.moments(pairs.observations.flatten(0, 1)))
-        environments = build(config.environment, config.run.seed, engine.rank, engine.say)
-        limit = getattr(example.spec, "max_episode_steps", None)
-        self.policy = EnvironmentPolicy(
-            engine,
-            self.actor,
-            valuer,
-            self.normaliser if policy.normalise == "running" or pairs is None else None,
-            environments,
-            policy.steps,
-            critic.objective().reward,
-            policy.improvement,
-            policy.discount,
-            policy.decay,
-            config.adversarial.rewards,
-            0.0 if config.reward == "environment" else config.adversarial.discriminator_weight,
-            1.0 if config.reward == "environment" else 0.0,
-            (limit or 1000) if critic.absorbing else None,
-            prefix,
-        )
+        limit = getattr(example.spec, "max_episode_steps", None) or 1000
+        running = policy.normalise == "running" or pairs is None
+        self.policy = self._policy(engine, config, valuer, running, limit, prefix)
         engine.keep(f"{prefix}policy", self.policy)
-        whole = policy.steps * environments.copies * engine.processes
+        whole = policy.steps * self.policy.environments.copies * engine.processes
         batch = min(critic.batch_size or whole, whole)
         self.discriminator = Discriminator(
             engine,
@@ -80,6 +64,29 @@ class Game:
             engine.device,
         )
         engine.keep(f"{prefix}replay", self.replay)
+
+    def _policy(
+        self, engine: Engine, config: ImitationConfig, valuer: Valuer, running: bool, limit: int, prefix: str
+    ) -> EnvironmentPolicy:
+        """running: the normaliser goes on with what the policy sees. limit: of an episode, in steps."""
+        policy, alone = config.policy, config.reward == "environment"
+        return EnvironmentPolicy(
+            engine,
+            self.actor,
+            valuer,
+            self.normaliser if running else None,
+            build(config.environment, config.run.seed, engine.rank, engine.say),
+            policy.steps,
+            config.discriminator.objective().reward,
+            policy.improvement,
+            policy.discount,
+            policy.decay,
+            user_rewards=config.adversarial.rewards,
+            discriminator_weight=0.0 if alone else config.adversarial.discriminator_weight,
+            environment_weight=1.0 if alone else 0.0,
+            absorbing=limit if config.discriminator.absorbing else None,
+            prefix=prefix,
+        )
 
     def _plain(self, module: nn.Module, sample: Transitions) -> Tensor:
         return module(self.features(sample))

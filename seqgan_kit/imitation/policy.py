@@ -15,11 +15,52 @@ from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Metrics
 from seqgan_kit.game.players import Score
 from seqgan_kit.game.rewards import StepReward, evaluate_steps
-from seqgan_kit.imitation.environments import Environments
+from seqgan_kit.imitation.environments import Environments, Step
 from seqgan_kit.imitation.improvement import Experience, Improvement, whiten
 from seqgan_kit.networks.policies.actor import Actor, Valuer
 from seqgan_kit.networks.policies.normaliser import Normaliser
 from seqgan_kit.samples import Rollout, Transitions, rows
+
+
+class _Record:
+    """What happened in a rollout: arrays (steps, copies, ...), filled step by step."""
+
+    def __init__(self, steps: int, environments: Environments) -> None:
+        shape, seen = (steps, environments.copies), environments.observations
+        self.observations = np.empty((*shape, *seen.shape[1:]), seen.dtype)
+        self.following = np.empty_like(self.observations)
+        self.rewards, self.elapsed = np.empty(shape, np.float32), np.empty(shape, np.int64)
+        self.terminated, self.ended, self.counts = np.empty((3, *shape), bool)
+        self._tensors: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+
+    def acted(self, executed: Tensor, drawn: Tensor, memory: Tensor, after: Tensor) -> None:
+        """Each (copies, ...): the actions as they were executed and as drawn, the memory before them and after."""
+        self._tensors.append((executed, drawn, memory, after))
+
+    def saw(self, t: int, step: Step) -> None:
+        self.following[t], self.rewards[t], self.elapsed[t] = step.observations, step.rewards, step.elapsed
+        self.terminated[t], self.ended[t], self.counts[t] = step.terminated, step.ended, step.counts
+
+    def rollout(self, device: torch.device) -> Rollout:
+        """(copies, steps, ...)."""
+
+        def turned(values: np.ndarray) -> Tensor:
+            return torch.from_numpy(values).to(device).transpose(0, 1).contiguous()
+
+        executed, drawn, memory, after = (torch.stack(tensors, dim=1) for tensors in zip(*self._tensors, strict=True))
+        return Rollout(
+            observations=turned(self.observations),
+            actions=executed,
+            next_observations=turned(self.following),
+            rewards=turned(self.rewards),
+            terminated=turned(self.terminated),
+            ended=turned(self.ended),
+            mask=turned(self.counts),
+            drawn=drawn,
+            memory=memory,
+            next_memory=after,
+            elapsed=turned(self.elapsed),
+        )
 
 
 @dataclass
@@ -73,63 +114,37 @@ class EnvironmentPolicy:
         return rollout
 
     def _rollout(self) -> Rollout:
-        environments, network, device = self.environments, self.actor.eval(), self.engine.device
-        copies, shape = environments.copies, (self.steps, environments.copies)
-        observed = np.empty((*shape, *environments.observations.shape[1:]), environments.observations.dtype)
-        following = np.empty_like(observed)
-        earned, elapsed = np.empty(shape, np.float32), np.empty(shape, np.int64)
-        terminated, ended, counts = np.empty((3, *shape), bool)
-        drawn, executed, memories, next_memories = [], [], [], []
-        memory = self._memory
-        begun = time.perf_counter()
-        acting = 0.0
-        starts = np.zeros(copies, np.int64)
-        noise = network.actions.noise(*shape).to(device)
+        environments, device = self.environments, self.engine.device
+        network, memory = self.actor.eval(), self._memory
+        record = _Record(self.steps, environments)
+        starts = np.zeros(environments.copies, np.int64)  # of the episode that each copy is in
+        noise = network.actions.noise(self.steps, environments.copies).to(device)
+        begun, acting = time.perf_counter(), 0.0
         for t in range(self.steps):
             before = time.perf_counter()
-            observed[t] = environments.observations
+            record.observations[t] = environments.observations
             with torch.inference_mode():  # not around the environments, which may differentiate something themselves
-                parameters, after = network.step(torch.from_numpy(observed[t]).to(device), memory)
-                action = network.actions.draw(parameters, noise[t])
-                done = network.actions.execute(action)
-            drawn.append(action)
-            executed.append(done)
-            memories.append(memory)
-            next_memories.append(after)
-            steps = done.cpu().numpy()
+                parameters, after = network.step(torch.from_numpy(record.observations[t]).to(device), memory)
+                drawn = network.actions.draw(parameters, noise[t])
+                executed = network.actions.execute(drawn)
+            record.acted(executed, drawn, memory, after)
+            actions = executed.cpu().numpy()
             acting += time.perf_counter() - before
-            step = environments.step(steps)
-            following[t], earned[t], elapsed[t] = step.observations, step.rewards, step.elapsed
-            terminated[t], ended[t], counts[t] = step.terminated, step.ended, step.counts
+            step = environments.step(actions)
+            record.saw(t, step)
             memory = after
             over = step.ended | ~step.counts  # what does not count is of no episode
             if over.any():
                 if memory.shape[1]:
                     memory = after * torch.from_numpy(~over).to(device).unsqueeze(1)
                 for i in np.flatnonzero(step.broken):
-                    counts[starts[i] : t + 1, i] = False
+                    record.counts[starts[i] : t + 1, i] = False
                     self.engine.save_soon()
                 starts[step.ended] = t + 1
         self._memory = memory.clone()
         self._spent("environment", time.perf_counter() - begun - acting)
         self._spent("policy", acting)
-
-        def turned(values: np.ndarray) -> Tensor:
-            return torch.from_numpy(values).to(device).transpose(0, 1).contiguous()
-
-        return Rollout(
-            turned(observed),
-            torch.stack(executed, dim=1),
-            turned(following),
-            turned(earned),
-            turned(terminated),
-            turned(ended),
-            turned(counts),
-            torch.stack(drawn, dim=1),
-            torch.stack(memories, dim=1),
-            torch.stack(next_memories, dim=1),
-            turned(elapsed),
-        )
+        return record.rollout(device)
 
     def update(self, real: Transitions, fake: Transitions, score: Score[Transitions]) -> Metrics:
         if not isinstance(fake, Rollout):

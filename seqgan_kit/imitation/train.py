@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Metrics
-from seqgan_kit.engine.provenance import write_json
 from seqgan_kit.engine.run import run
 from seqgan_kit.engine.run_folder import MODEL
+from seqgan_kit.files import write_json
 from seqgan_kit.game.replay import Replay
 from seqgan_kit.game.trainer import Hook, Turns, evaluated, fit, play
 from seqgan_kit.imitation import demonstrations as demos

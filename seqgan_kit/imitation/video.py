@@ -16,7 +16,8 @@ import gymnasium as gym
 import numpy as np
 from PIL import Image
 
-from seqgan_kit.errors import UserError
+from seqgan_kit.errors import UserError, one_line
+from seqgan_kit.files import write_whole
 from seqgan_kit.imitation.environments import EnvironmentConfig, make
 from seqgan_kit.imitation.evaluation import Act, acts
 from seqgan_kit.networks.policies.actor import Actor
@@ -132,15 +133,10 @@ def write_gif(path: Path, film: Film) -> Path:
         else:  # as long, with half as many pictures
             times = [sum(film.durations[i : i + 2]) for i in range(0, len(film.durations), 2)]
             film = Film(film.pictures[::2], times, film.returns)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_bytes(content)
-        os.replace(unfinished, path)
+        write_whole(path, content)
     except OSError as error:
         raise UserError(f"can't write {path}: {error.strerror or error}") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
     return path
 
 
@@ -168,7 +164,7 @@ def _prepare() -> None:
 
 
 def _advice(name: str, error: Exception) -> str:
-    words = " ".join(str(error).split())[:200] or type(error).__name__
+    words = one_line(error)
     what = f"{name} can't be rendered ({words})"
     if "pygame" in words:
         return f"{what}: pip install 'seqgan_kit[video]'"

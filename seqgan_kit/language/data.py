@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import difflib
-import io
-import json
 import random
 import re
-import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -21,15 +16,14 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from seqgan_kit.errors import UserError
+from seqgan_kit.files import HALF_PAIR, Record, csv_records, json_records, listed, numbered_lines, read_text, short
 from seqgan_kit.samples import Tokens
 
 T = TypeVar("T")
 TooLong = Literal["error", "drop", "cut"]
-Record = dict[str, object]
 
 INTEGER = re.compile(r"-?[0-9]{1,18}")  # that fits int64
 LABEL = "label"  # the column of a table that holds a sentence's class
-HALF_PAIR = re.compile("[\ud800-\udfff]")  # JSON can hold half a surrogate pair, which is no character
 
 
 @dataclass(frozen=True)
@@ -68,9 +62,9 @@ def read_sentences(path: str | Path, column: str | None = None, labelled: bool =
         case _ if column is not None:
             raise UserError(f"--data.column {column} needs a .jsonl, .csv or .tsv file: {path} has one sentence a line")
         case _ if labelled:
-            records = ((line, _labelled(path, line, sentence)) for line, sentence in _lines(text))
+            records = ((line, _labelled(path, line, sentence)) for line, sentence in numbered_lines(text))
         case _:
-            records = ((line, {"text": sentence}) for line, sentence in _lines(text))
+            records = ((line, {"text": sentence}) for line, sentence in numbered_lines(text))
     return _corpus(path, records, column or "text")
 
 
@@ -78,7 +72,7 @@ def read_token_ids(path: str | Path, vocabulary: int | None = None) -> tuple[lis
     """The sequences of a file of integers, one sequence a line, and the vocabulary size (given, or largest id + 1)."""
     path = Path(path)
     sequences = []
-    for line, text in _lines(read_text(path)):
+    for line, text in numbered_lines(read_text(path)):
         ids = _integers(path, line, text)
         if min(ids) < 0:
             raise UserError(f"{path} line {line}: the token id {min(ids)} is negative: correct it, ids start at 0")
@@ -167,7 +161,7 @@ def unknown_words(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str]) -> l
     return [word for word, found in zip(words, ids, strict=True) if tokenizer.unk_token_id in found]
 
 
-def told_unknown(tokens: Iterable[Tensor], tokenizer: PreTrainedTokenizerBase) -> str | None:
+def unknown_share(tokens: Iterable[Tensor], tokenizer: PreTrainedTokenizerBase) -> str | None:
     """How much of a text its tokenizer does not know, in a few words; None where it knows all.
 
     tokens: ids that count, without padding.
@@ -206,61 +200,6 @@ def split(items: Sequence[T], held_out: float, seed: int) -> tuple[list[T], list
     return train, [items[place] for place in sorted(chosen)]
 
 
-def read_text(path: Path) -> str:
-    """The contents of a UTF-8 text file, without a byte order mark."""
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist: {names_there(path)}") from None
-    except IsADirectoryError:
-        raise UserError(f"{path} is a folder: give one of the files in it{_some(path)}") from None
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}): check the path and its permissions") from None
-    if not data:
-        raise UserError(f"{path} is empty: give a file with one sentence a line")
-    _refuse_binary(path, data)
-    try:
-        return data.decode("utf-8").removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise UserError(
-            f"{path} line {line}: not UTF-8 (byte 0x{data[error.start]:02x} at offset {error.start}): convert it, "
-            f"`{_convert(path, 'latin1')}` if it is latin-1"
-        ) from None
-
-
-def _refuse_binary(path: Path, data: bytes) -> None:
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise UserError(f"{path} is UTF-16, not UTF-8: convert it, `{_convert(path, 'utf-16')}`")
-    if (offset := data.find(b"\0")) >= 0:
-        raise UserError(f"{path} is a binary file (NUL byte at offset {offset}): give a UTF-8 text file")
-
-
-def _convert(path: Path, encoding: str) -> str:
-    target = path.with_name(f"{path.stem}.utf8{path.suffix}")
-    return f"iconv -f {encoding} -t utf-8 {shlex.quote(str(path))} > {shlex.quote(str(target))}"
-
-
-def names_there(path: Path) -> str:
-    """What may have been meant by a path that does not exist."""
-    if not path.parent.is_dir():
-        return f"neither does the folder {path.parent}, check the path"
-    close = difflib.get_close_matches(path.name, [item.name for item in path.parent.iterdir()])
-    return f"did you mean {' or '.join(close)}?" if close else f"check the path{_some(path.parent)}"
-
-
-def _some(folder: Path) -> str:
-    names = sorted(item.name for item in folder.iterdir())
-    return f" ({folder} has {', '.join(names[:5])}{', ...' if len(names) > 5 else ''})" if names else ""
-
-
-def _lines(text: str) -> Iterator[tuple[int, str]]:
-    """Line numbers and stripped lines, but the blank ones."""
-    for number, line in enumerate(text.split("\n"), start=1):
-        if stripped := line.strip():
-            yield number, stripped
-
-
 def _labelled(path: Path, line: int, text: str) -> Record:
     label, *rest = text.split(None, 1)
     if not rest:
@@ -269,46 +208,6 @@ def _labelled(path: Path, line: int, text: str) -> Record:
             "as in `1 a good film`"
         )
     return {LABEL: label, "text": rest[0]}
-
-
-def json_records(path: Path, text: str, example: str = '{"text": "..."}') -> Iterator[tuple[int, Record]]:
-    """Line numbers and the objects of JSON lines; `example` is shown where a line is none."""
-    for number, line in _lines(text):
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise UserError(
-                f"{path} line {number}: not JSON ({error.msg} at column {error.colno}): give one JSON object a line"
-            ) from None
-        if not isinstance(record, dict):
-            raise UserError(f"{path} line {number}: {short(record)} is not a JSON object as {example}")
-        yield number, record
-
-
-def csv_records(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, Record]]:
-    """Line numbers, from 1, where records start, and the records, whose names are in the first."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    header: list[str] = []
-    start = 1  # of the record, which may go over several lines
-    try:
-        for row in reader:
-            fields = [field.strip() for field in row]
-            if any(fields) and not header:
-                header = fields
-            elif any(fields):
-                yield start, dict(zip(header, _whole(path, start, row, header), strict=True))
-            start = reader.line_num + 1
-    except csv.Error as error:
-        raise UserError(f'{path} line {start}: {error}: quote fields with "..." and double the quotes inside') from None
-
-
-def _whole(path: Path, line: int, row: list[str], header: list[str]) -> list[str]:
-    if len(row) == len(header):
-        return row
-    raise UserError(
-        f"{path} line {line}: {len(row)} fields under a header of {len(header)} ({listed(header)}): "
-        f"put fields that contain the separator in quotes"
-    )
 
 
 def _corpus(path: Path, records: Iterable[tuple[int, Record]], column: str) -> Corpus:
@@ -355,14 +254,3 @@ def _too_long(corpus: Corpus, lengths: list[int], limit: int) -> UserError:
         f"({count} of {len(lengths)} sentences are): give --data.max_length {max(lengths)}, "
         f"or --data.too_long drop or cut"
     )
-
-
-def listed(names: Iterable[str]) -> str:
-    """Quoted, for a message."""
-    return ", ".join(map(repr, names))
-
-
-def short(value: object) -> str:
-    """What stands in a file, for a message."""
-    text = repr(value)
-    return text if len(text) <= 40 else f"{text[:40]}..."

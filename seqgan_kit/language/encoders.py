@@ -15,16 +15,17 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 from tqdm import tqdm
-from transformers import AutoConfig, AutoModel, AutoTokenizer, CLIPTextModelWithProjection
+from transformers import AutoModel, CLIPTextModelWithProjection
 
-from seqgan_kit.errors import UserError
+from seqgan_kit.errors import UserError, one_line
+from seqgan_kit.files import read_json
+from seqgan_kit.networks.saved import load_frozen, load_tokenizer, model_folder, read_config
 
 Pooling = Literal["mean", "first", "own"]
 
 KIND = "encoder.json"  # written last: a folder without it is no encoder
 STANDARDISER = "standardiser.safetensors"
 READ = ("*.json", "*.safetensors", "*.txt", "*.model")  # what a model folder is read from
-VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model")
 UNLIMITED = 10**9  # tokens: what a tokenizer without a limit says is more
 LONGEST = 512  # tokens of a caption where neither the tokenizer nor the model has a limit
 BATCH = 64
@@ -78,7 +79,7 @@ class HuggingFaceEncoder(TextEncoder):
     ) -> None:
         folder = model_folder(path)
         self.batch, self.device, self.name, self._identity = batch, device, str(path), folder_sum(folder)
-        self.model, missing = loaded(_model_class(folder), folder)
+        self.model, missing = load_frozen(_model_class(folder), folder)
         self.pooling: Pooling = _pooling(folder, self.model) if pooling == "auto" else pooling
         unused = () if self.pooling == "own" else ("pooler.", "projection.")
         missing = [key for key in missing if not any(part in key for part in unused)]
@@ -88,7 +89,7 @@ class HuggingFaceEncoder(TextEncoder):
                 f"folder, or another pooling"
             )
         self.model.to(device)
-        self.tokenizer = _tokenizer(folder)
+        self.tokenizer = load_tokenizer(folder)
         limit = self.tokenizer.model_max_length
         if limit > UNLIMITED:
             limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", LONGEST)
@@ -99,7 +100,7 @@ class HuggingFaceEncoder(TextEncoder):
         except Exception as error:  # a model of something else may fail in any way
             raise UserError(
                 f"{path} holds a {type(self.model).__name__}, which gives no vectors of texts with pooling "
-                f"{self.pooling} ({line(error)}): give a text encoder, or another pooling"
+                f"{self.pooling} ({one_line(error)}): give a text encoder, or another pooling"
             ) from None
 
     def encode(self, captions: Sequence[str]) -> Tensor:
@@ -183,73 +184,14 @@ def _file_sum(path: Path) -> str:
     return found.hexdigest()
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text("utf-8"))
-        if not isinstance(content, dict):
-            raise ValueError("no object")
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} can't be read ({line(error)}): {AGAIN}") from None
-    return content
-
-
-# Folders of transformers
-
-
-def model_folder(path: str | Path) -> Path:
-    folder = Path(path)
-    if not folder.is_dir():
-        raise UserError(f"{path} is no folder: give a local one that save_pretrained wrote (nothing is downloaded)")
-    if not (folder / "config.json").is_file():
-        raise UserError(f"{path} has no config.json: give a folder that save_pretrained wrote")
-    return folder
-
-
 def _model_class(folder: Path) -> Any:
     """AutoModel takes a CLIP text model without its projection, whatever the folder holds."""
-    try:
-        architectures = AutoConfig.from_pretrained(folder, local_files_only=True).architectures or []
-    except Exception as error:  # as many kinds as there are models
-        raise UserError(f"{folder}: transformers can't read config.json ({line(error)}): copy it again") from None
+    architectures = read_config(folder).architectures or []
     return CLIPTextModelWithProjection if "CLIPTextModelWithProjection" in architectures else AutoModel
-
-
-def loaded(model_class: Any, folder: Path) -> tuple[Any, list[str]]:
-    """The model, for inference, and the weights that the folder lacks; nothing pickled is loaded."""
-    try:
-        model, found = model_class.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
-        )
-    except Exception as error:  # as many kinds as there are models
-        raise UserError(
-            f"{folder}: transformers can't load a model from it ({line(error)}): copy it again, with config.json and "
-            f"model.safetensors"
-        ) from None
-    return model.eval().requires_grad_(False), sorted(found["missing_keys"])
-
-
-def _tokenizer(folder: Path) -> Any:
-    # without any of these, transformers makes a tokenizer that knows no word
-    if not any(path for pattern in VOCABULARIES for path in folder.glob(pattern)):
-        raise UserError(f"{folder} has no tokenizer.json: copy the model's tokenizer there")
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # tokenizers raises bare ones
-        raise UserError(f"{folder}: transformers can't load a tokenizer ({line(error)}): copy it there") from None
-    if tokenizer.pad_token is None and tokenizer.eos_token is None:
-        raise UserError(f"{folder}: the tokenizer has no padding token: copy the model's whole folder again")
-    if tokenizer.pad_token is None:  # it is masked, so any will do
-        tokenizer.pad_token = tokenizer.eos_token
-    tokenizer.padding_side = tokenizer.truncation_side = "right"
-    return tokenizer
 
 
 def _pooling(folder: Path, model: Any) -> Pooling:
     if callable(getattr(model, "get_text_features", None)) or model.config.model_type == "clip_text_model":
         return "own"
     path = folder / "1_Pooling" / "config.json"
-    return "first" if path.is_file() and read_json(path).get("pooling_mode_cls_token") else "mean"
-
-
-def line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0] or type(error).__name__
+    return "first" if path.is_file() and read_json(path, AGAIN).get("pooling_mode_cls_token") else "mean"

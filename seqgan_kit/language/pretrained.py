@@ -29,7 +29,8 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from seqgan_kit.errors import UserError
+from seqgan_kit.errors import UserError, one_line
+from seqgan_kit.networks.saved import check_saved, unloadable
 from seqgan_kit.networks.text.language_models import LanguageModel
 from seqgan_kit.networks.text.lstm import LSTMGenerator
 from seqgan_kit.networks.text.reply_encoder import ReplyEncoder, RetokenisedEncoder
@@ -123,7 +124,7 @@ def language_model(
         network = LanguageModel(found)
         _check_draws(network.eval())
     except Exception as error:  # whatever models make of being asked in a way that is not theirs
-        raise UserError(f"{option}: {line(error)}: {wanted}") from error
+        raise UserError(f"{option}: {one_line(error, 300)}: {wanted}") from error
     if lora:
         _adapt(network, lora)
     return network
@@ -176,7 +177,7 @@ def checked_discriminator(
     except Exception as error:  # whatever a model or a user's class makes of being asked in a way that is not its own
         option = set_ones[0] if set_ones else f"{DISCRIMINATOR}.network"
         other = "an encoder, such as a BERT" if set_ones else f"a class whose forward takes {wanted}"
-        raise UserError(f"{option}: {line(error)}: give {other}") from error
+        raise UserError(f"{option}: {one_line(error, 300)}: give {other}") from error
     return found.train()
 
 
@@ -192,10 +193,7 @@ def save(network: LanguageModel, tokenizer: PreTrainedTokenizerBase, folder: Pat
 
 def load(folder: Path, *own: type[PreTrainedModel]) -> PreTrainedModel | LanguageModel:
     """What a run saved, one of our `own` models or another one, to draw from. Raises UserError where it can't be."""
-    if not (folder / "config.json").is_file():
-        raise UserError(
-            f"{folder} holds no model: it is written at the end of each phase; train on, or resume {folder.parent}"
-        )
+    check_saved(folder, folder.parent)
     try:
         found = AutoConfig.from_pretrained(folder, local_files_only=True)
         for ours in own:
@@ -204,11 +202,7 @@ def load(folder: Path, *own: type[PreTrainedModel]) -> PreTrainedModel | Languag
         kind = AutoModelForSeq2SeqLM if found.is_encoder_decoder else AutoModelForCausalLM
         return LanguageModel(kind.from_pretrained(folder, local_files_only=True)).eval()
     except Exception as error:
-        raise unloadable(folder, error) from error
-
-
-def unloadable(folder: Path, error: BaseException) -> UserError:
-    return UserError(f"{folder} can't be loaded ({line(error)}); resume {folder.parent} to write it anew")
+        raise unloadable(folder, folder.parent, error) from error
 
 
 @torch.no_grad()
@@ -234,7 +228,8 @@ def _adapt(network: LanguageModel, rank: int) -> None:
         import peft  # type: ignore[import-not-found]
     except ImportError as error:
         raise UserError(
-            f"{GENERATOR}.lora {rank}: peft can't be imported ({line(error)}): pip install -U 'seqgan_kit[lora]'"
+            f"{GENERATOR}.lora {rank}: peft can't be imported ({one_line(error, 300)}): "
+            "pip install -U 'seqgan_kit[lora]'"
         ) from error
 
     network.adapted = peft.get_peft_model(network.model, peft.LoraConfig(r=rank, target_modules="all-linear"))
@@ -277,7 +272,7 @@ def _loaded(option: str, name: str, kind: Any, **options: Any) -> Any:
                 "be reached: give the path of a folder"
             ) from error
         here = "" if folder else ", which is no folder here"
-        raise UserError(f"{option} {name}{here}: {line(error)}") from error
+        raise UserError(f"{option} {name}{here}: {one_line(error, 300)}") from error
 
 
 @cache
@@ -300,7 +295,7 @@ def _configured(option: str, given: dict[str, Any], filled: dict[str, Any]) -> P
     try:
         made = AutoConfig.for_model(**{**filled, **given})
     except Exception as error:
-        raise UserError(f"{option}.config {given}: {line(error)}") from error
+        raise UserError(f"{option}.config {given}: {one_line(error, 300)}") from error
     _check_keys(option, given, made)
     return made
 
@@ -319,7 +314,7 @@ def _built(option: str, kind: Any, config: PretrainedConfig) -> PreTrainedModel:
     try:
         model: PreTrainedModel = kind.from_config(config)
     except Exception as error:
-        raise UserError(f"{option}.config of {config.model_type}: {line(error)}") from error
+        raise UserError(f"{option}.config of {config.model_type}: {one_line(error, 300)}") from error
     return model
 
 
@@ -330,8 +325,3 @@ def _context(config: PretrainedConfig) -> int | None:
         return None
     # counted from after the padding's own place, where there is one
     return min(known) - (2 if config.model_type in ("roberta", "xlm-roberta", "camembert") else 0)
-
-
-def line(error: BaseException) -> str:
-    """An error in one line."""
-    return " ".join(str(error).split())[:300]

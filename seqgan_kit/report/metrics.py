@@ -85,6 +85,7 @@ CONTROLS = {
     "frozen_control": "control: discriminator never trained",
 }
 TITLES = CONTROLS | {"style": "style encoder"}
+CONVENTION = "self_bleu is leave-one-out: each sample against all others of it; compare equal numbers of samples only"
 RETURNS = ("return_greedy", "return_sampled", "return")  # what the returns of baselines.json compare with
 
 
@@ -190,6 +191,11 @@ def metrics_of(phases: Phases) -> list[str]:
 def title(name: str) -> str:
     """A phase or metric as a reader would write it."""
     return TITLES.get(name) or name.removeprefix(PREFIX).replace("_", " ")
+
+
+def phase_title(phase: str) -> str:
+    """A phase in a column's head."""
+    return {"control": "likelihood for as long"}.get(phase, title(phase))
 
 
 def number(value: float) -> str:

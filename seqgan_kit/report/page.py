@@ -1,9 +1,7 @@
 """The page: summary, curves, samples over time, the run's facts, configuration."""
 
 import base64
-import json
 import math
-import os
 import re
 from collections.abc import Collection, Sequence
 from html import escape
@@ -14,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from seqgan_kit.errors import UserError
+from seqgan_kit.files import read_json, write_whole
 from seqgan_kit.report import pictures
 from seqgan_kit.report.curves import ARROW, curves
 from seqgan_kit.report.metrics import (
@@ -188,12 +187,8 @@ def page(run: Path) -> str:
     if not (run / "metrics.jsonl").is_file():
         advice = "name a folder that a training run wrote, such as runs/<name>."
         raise UserError(f"{run} is not a run folder, it has no metrics.jsonl: {advice}")
-    phases, record, config = read_metrics(run / "metrics.jsonl"), {}, run / "config.yaml"
-    try:
-        if (run / "run.json").exists():
-            record = dict(json.loads((run / "run.json").read_bytes()))
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{run / 'run.json'}: not a JSON object; correct or delete that file.") from error
+    phases, config = read_metrics(run / "metrics.jsonl"), run / "config.yaml"
+    record = read_json(run / "run.json") if (run / "run.json").exists() else {}
     status = "finished" if record.get("finished") else "not finished (running or stopped)"
     for phase, rows in [] if record.get("finished") else list(phases.items())[-1:]:
         status += f" at {title(phase)}, step {rows[-1].step:.0f} of {length(rows):.0f}"
@@ -226,11 +221,6 @@ def page(run: Path) -> str:
 
 def write_report(run: Path) -> Path:
     """Write `run/report.html`, whole or not at all, and return its path."""
-    content = page(run)
-    path, temporary = run / "report.html", run / f".report.html.{os.getpid()}"
-    try:
-        temporary.write_text(content, encoding="utf-8", errors="replace")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    path = run / "report.html"
+    write_whole(path, page(run).encode("utf-8", errors="replace"))
     return path

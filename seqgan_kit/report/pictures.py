@@ -14,7 +14,7 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 LIMIT = 12_000_000  # Bytes of base64 that the pictures of a page may take.
 CAPTIONS, COLUMNS, LENGTH = 16, 8, 400  # At most so many of a grid are listed; pictures in a row; characters of one.
 FOLDER, NEAREST = "pictures", "nearest"
-TOLD = {
+EXPLAINED = {
     "interpolation": "Each row goes in even steps from one held-out caption to another, with the same noise. Pictures "
     "that change gradually: what lies between captions was learnt, too; a jump: only the captions were.",
     "walk": "Each row shows one caption, while the noise goes from one draw to another. What the caption says should "
@@ -37,9 +37,9 @@ def is_png(path: Path) -> bool:
 
 
 def drawn(run: Path) -> list[Path]:
-    """The PNGs of RUN/pictures: those that `TOLD` explains, then others by name."""
+    """The PNGs of RUN/pictures: those that `EXPLAINED` explains, then others by name."""
     found = [path for path in sorted((run / FOLDER).glob("*.png")) if is_png(path)]
-    order = list(TOLD)
+    order = list(EXPLAINED)
     return sorted(found, key=lambda path: order.index(path.stem) if path.stem in order else len(order))
 
 
@@ -60,9 +60,11 @@ def fitting(run: Path, samples: Mapping[str, Saved], limit: int | None = None) -
     return found
 
 
-def image(path: Path, told: str) -> str:
-    """The picture within the page. told: its text alternative."""
-    return f'<img alt="{escape(told)}" src="data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}">'
+def image(path: Path, alternative: str) -> str:
+    """The picture within the page. alternative: the text for who does not see it."""
+    return (
+        f'<img alt="{escape(alternative)}" src="data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}">'
+    )
 
 
 def listed(lines: Sequence[str]) -> str:
@@ -89,7 +91,7 @@ def figures(run: Path, shown: Collection[Path]) -> str:
         if path not in shown:
             continue
         name, rows = title(path.stem), path.with_suffix(".txt")
-        told = TOLD.get(path.stem, "")
+        told = EXPLAINED.get(path.stem, "")
         measured = f" {_nearest(run)}".rstrip() if path.stem == NEAREST else ""
         lines = rows.read_text("utf-8", errors="replace").splitlines() if rows.is_file() else []
         text += (

@@ -5,19 +5,18 @@ Works on the evaluated metrics of metrics.jsonl, whatever the task.
 """
 
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import yaml
 
 from seqgan_kit.errors import UserError
-from seqgan_kit.report.metrics import ADVERSARIAL, INTERVAL, PREFIX, about, read_metrics
-from seqgan_kit.report.tradeoff import Sweep, at_equal_diversity, common_levels, reach, read_sweep, short
+from seqgan_kit.report.metrics import ADVERSARIAL, phase_title
+from seqgan_kit.report.statistics import spread, welch
+from seqgan_kit.report.terminal import aligned, last_scores
+from seqgan_kit.report.tradeoff import Sweep, at_equal_diversity, common_levels, reach, read_sweep
 
-LEVEL = 0.95
 # options of --run that change nothing that is learned
 NOT_LEARNT_FROM = (
     *("threads", "device", "log_every", "checkpoint_steps"),
@@ -29,19 +28,6 @@ Scores = Mapping[tuple[str, str], Sequence[float]]
 """(Phase, metric) -> its last value in each run."""
 
 
-class Spread(NamedTuple):
-    """Of some values: their number, mean, standard deviation (n - 1), and half of the mean's 95 % interval."""
-
-    runs: int
-    mean: float
-    deviation: float
-    half: float
-
-    def __str__(self) -> str:
-        low, high = self.mean - self.half, self.mean + self.half
-        return f"{self.mean:.4f} ± {self.deviation:.4f} [{low:.4f}, {high:.4f}]"
-
-
 class Group(NamedTuple):
     """name: of a table's column. runs: folders. scores: what all of them have. left_out: what only some have."""
 
@@ -50,50 +36,6 @@ class Group(NamedTuple):
     seeds: Sequence[int]
     scores: Scores
     left_out: Sequence[str]
-
-
-def student_t(freedom: float, level: float = LEVEL) -> float:
-    """t with P(-t < T < t) = level, for Student's T of that many degrees of freedom, which need not be whole.
-
-    With T = sqrt(f) tan(a), P(|T| < t) is the integral of cos^(f - 1) from 0 to a over that from 0 to pi / 2.
-    Raises ValueError for less than 1 degree of freedom and for levels not between 0 and 1.
-    """
-    if not (freedom >= 1 and 0 < level < 1):
-        raise ValueError(f"{freedom} degrees of freedom, level {level}: give at least 1, and a level between 0 and 1")
-    whole = math.sqrt(math.pi) / 2 * math.exp(math.lgamma(freedom / 2) - math.lgamma((freedom + 1) / 2))
-    places, weights = np.polynomial.legendre.leggauss(200)
-
-    def inside(angle: float) -> float:
-        return float(angle / 2 * (weights * np.cos(angle / 2 * (places + 1)) ** (freedom - 1)).sum()) / whole
-
-    low, high = 0.0, math.pi / 2
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if inside(middle) < level else (low, middle)
-    return math.sqrt(freedom) * math.tan((low + high) / 2)
-
-
-def spread(values: Sequence[float]) -> Spread:
-    """Mean, standard deviation and Student's interval. Raises ValueError for fewer than 2 values."""
-    count = len(values)
-    if count < 2:
-        raise ValueError(f"{count} values have no interval: give at least 2")
-    mean, deviation = float(np.mean(values)), float(np.std(values, ddof=1))
-    return Spread(count, mean, deviation, student_t(count - 1) * deviation / math.sqrt(count))
-
-
-def welch(first: Sequence[float], second: Sequence[float]) -> tuple[float, float]:
-    """The difference of the means, second - first, and half of its 95 % interval (Welch 1947).
-
-    The variances need not be equal; degrees of freedom after Satterthwaite. Raises ValueError for fewer than 2 values.
-    """
-    one, other = spread(first), spread(second)
-    parts = [group.deviation**2 / group.runs for group in (one, other)]
-    error, difference = sum(parts), other.mean - one.mean
-    if error == 0 or not math.isfinite(error):
-        return difference, error
-    freedom = error**2 / sum(part**2 / (group.runs - 1) for part, group in zip(parts, (one, other), strict=True))
-    return difference, student_t(max(1.0, freedom)) * math.sqrt(error)
 
 
 def read_group(runs: Sequence[Path]) -> Group:
@@ -125,7 +67,10 @@ def read_group(runs: Sequence[Path]) -> Group:
                 "between groups of runs that repeat one another, as in compare A-0 A-1 -- B-0 B-1"
             )
         seeds.append(int(record.get("seed", 0)))
-    found = [_last(run) for run in runs]
+    found = [
+        {(phase, name): value for phase, scores in last_scores(run).items() for name, value in scores.items()}
+        for run in runs
+    ]
     everywhere = [key for key in found[0] if all(key in one for one in found)]
     every = dict.fromkeys(key for one in found for key in one)
     scores = {key: [one[key] for one in found] for key in everywhere}
@@ -150,7 +95,7 @@ def _flat(plan: Any, name: str = "") -> Iterator[tuple[str, Any]]:
         yield from _flat(value, f"{name}.{key}" if name else str(key))
 
 
-def told(groups: Sequence[Sequence[Path]]) -> str:
+def comparison(groups: Sequence[Sequence[Path]]) -> str:
     """Tables for a terminal: each group's spread, then the others beside the first. Raises as `read_group` does."""
     known = [read_group(runs) for runs in groups]
     lines = [
@@ -168,35 +113,11 @@ def told(groups: Sequence[Sequence[Path]]) -> str:
     return "\n".join([*lines, *_equal_diversity(known)])
 
 
-def _last(run: Path) -> dict[tuple[str, str], float]:
-    """The last value of each evaluated metric in each phase."""
-    found: dict[tuple[str, str], float] = {}
-    for phase, rows in read_metrics(run / "metrics.jsonl").items():
-        for row in rows:
-            for name, value in row.values.items():
-                if name.startswith(PREFIX) and not name.endswith(INTERVAL):
-                    found[phase, name.removeprefix(PREFIX)] = value
-    return dict(sorted(found.items(), key=lambda item: about(item[0][1])[0]))
-
-
 def _name(runs: Sequence[Path]) -> str:
     """What the runs' names have in common, without the seeds."""
     names = [str(run) for run in runs]
     stems = {name.rpartition("-")[0] for name in names}
     return stems.pop() if len(stems) == 1 and "" not in stems else ", ".join(names)
-
-
-def _rows(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
-    """Aligned columns, the first to the left."""
-    every = [head, *body]
-    widths = [max(len(row[i]) for row in every) for i in range(len(head))]
-    return [
-        "  ".join(
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in every
-    ]
 
 
 def _spreads(group: Group) -> list[str]:
@@ -208,7 +129,9 @@ def _spreads(group: Group) -> list[str]:
     def cell(phase: str, name: str) -> str:
         return str(spread(group.scores[phase, name])) if (phase, name) in group.scores else "-"
 
-    return _rows(["", *map(short, phases)], [[name, *(cell(phase, name) for phase in phases)] for name in names])
+    return aligned(
+        ["", *map(phase_title, phases)], [[name, *(cell(phase, name) for phase in phases)] for name in names]
+    )
 
 
 def _paired(group: Group) -> list[str]:
@@ -223,8 +146,8 @@ def _paired(group: Group) -> list[str]:
             return "-"
         return _signed(*_less(group.scores[ADVERSARIAL, name], group.scores[phase, name]))
 
-    head = ["adversarial less ...", *map(short, others)]
-    return ["", *_rows(head, [[name, *(cell(phase, name) for phase in others)] for name in names])]
+    head = ["adversarial less ...", *map(phase_title, others)]
+    return ["", *aligned(head, [[name, *(cell(phase, name) for phase in others)] for name in names])]
 
 
 def _less(first: Sequence[float], second: Sequence[float]) -> tuple[float, float]:
@@ -246,9 +169,9 @@ def _beside(first: Group, other: Group) -> list[str]:
     body = []
     for key in shared:
         one, two = first.scores[key], other.scores[key]
-        body.append([f"{short(key[0])}: {key[1]}", str(spread(one)), str(spread(two)), _signed(*welch(one, two))])
+        body.append([f"{phase_title(key[0])}: {key[1]}", str(spread(one)), str(spread(two)), _signed(*welch(one, two))])
     head = ["", first.name, other.name, "second less first (Welch)"]
-    return [*_rows(head, body), "*: the interval leaves out 0"]
+    return [*aligned(head, body), "*: the interval leaves out 0"]
 
 
 def _equal_diversity(groups: Sequence[Group]) -> list[str]:
@@ -267,7 +190,7 @@ def _equal_diversity(groups: Sequence[Group]) -> list[str]:
     levels = common_levels([one.curves[model] for one in every for model in models]) if models else []
     if not levels:
         everyone = [(run, one) for some in swept for run, one in some if one is not None]
-        reached = reach({f"{run} {short(model)}": one.curves[model] for run, one in everyone for model in models})
+        reached = reach({f"{run} {phase_title(model)}": one.curves[model] for run, one in everyone for model in models})
         return [f"\nnot compared at equal diversity: no {every[0].diversity} is reached by all ({reached})"]
     lines = [f"\n{every[0].quality} at equal {every[0].diversity}, {every[0].samples} samples a temperature"]
     found = [_qualities(some, models, levels) for some in sweeps]
@@ -277,18 +200,18 @@ def _equal_diversity(groups: Sequence[Group]) -> list[str]:
             [f"{level:.4f}", *(str(spread(at[model])) for model in models)]
             for level, at in zip(levels, one, strict=True)
         ]
-        lines += _rows([group.name, *map(short, models)], body)
+        lines += aligned([group.name, *map(phase_title, models)], body)
         body = [
             [f"{level:.4f}", *(_signed(*_less(at[ADVERSARIAL], at[model])) for model in others)]
             for level, at in zip(levels, one, strict=True)
         ]
-        lines += _rows(["adversarial less ...", *map(short, others)], body) if others else []
+        lines += aligned(["adversarial less ...", *map(phase_title, others)], body) if others else []
     for group, one in zip(groups[1:], found[1:], strict=True):
         body = [
             [f"{level:.4f}", *(_signed(*welch(first[model], at[model])) for model in models)]
             for level, first, at in zip(levels, found[0], one, strict=True)
         ]
-        lines += _rows([f"{group.name} less {groups[0].name} (Welch)", *map(short, models)], body)
+        lines += aligned([f"{group.name} less {groups[0].name} (Welch)", *map(phase_title, models)], body)
     return lines
 
 

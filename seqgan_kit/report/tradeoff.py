@@ -16,7 +16,7 @@ import numpy as np
 
 from seqgan_kit.errors import UserError
 from seqgan_kit.report.curves import ARROW, COLOUR, INK, OTHER_COLOUR, svg
-from seqgan_kit.report.metrics import CONTROLS, about, number, read_metrics, title
+from seqgan_kit.report.metrics import CONTROLS, about, number, phase_title, read_metrics, title
 
 FILE = "sweep.json"
 LEVELS = 5
@@ -112,8 +112,8 @@ def reach(curves: Mapping[str, Curve]) -> str:
     highest = max(curves, key=lambda model: min(point.diversity for point in curves[model]))
     low, high = (f(point.diversity for point in curves[m]) for f, m in ((max, lowest), (min, highest)))
     return (
-        f"{short(lowest)} reaches {low:.3f} at most, {short(highest)} {high:.3f} at least: give --temperatures that "
-        "are lower and higher, such as 0.4 to 1.8"
+        f"{phase_title(lowest)} reaches {low:.3f} at most, {phase_title(highest)} {high:.3f} at least: "
+        "give --temperatures that are lower and higher, such as 0.4 to 1.8"
     )
 
 
@@ -128,15 +128,10 @@ def at_equal_diversity(sweep: Sweep, levels: Sequence[float] | None = None) -> l
 
 def best(row: Mapping[str, float], better: int) -> str:
     """The model of the best quality, by name."""
-    return short(max(row, key=lambda model: better * row[model]))
+    return phase_title(max(row, key=lambda model: better * row[model]))
 
 
-def short(model: str) -> str:
-    """A model by the phase that made it."""
-    return {"control": "likelihood for as long"}.get(model, title(model))
-
-
-def told(sweep: Sweep) -> str:
+def sweep_table(sweep: Sweep) -> str:
     """The points, and the qualities at equal diversity, as tables for a terminal."""
     quality, diversity = sweep.quality, sweep.diversity
     width = max(24, len(quality) + len(diversity) + 5)
@@ -145,7 +140,7 @@ def told(sweep: Sweep) -> str:
         values = (f"{value:.4f}" if math.isfinite(value) else "-" for value in (point.quality, point.diversity))
         return f"{next(values)}  {next(values):>{len(diversity)}}".rjust(width)
 
-    lines = [f"{'':<14}" + "".join(f"{short(model):>{width}}" for model in sweep.curves)]
+    lines = [f"{'':<14}" + "".join(f"{phase_title(model):>{width}}" for model in sweep.curves)]
     lines.append(f"{'temperature':<14}" + f"{quality}  {diversity}".rjust(width) * len(sweep.curves))
     for row in zip(*sweep.curves.values(), strict=True):
         lines.append(f"{row[0].temperature:<14g}" + "".join(map(pair, row)))
@@ -159,7 +154,7 @@ def told(sweep: Sweep) -> str:
     if not rows:
         return "\n".join([*lines, f"\nno {diversity} is reached by all models ({reach(sweep.curves)})"])
     lines.append(f"\n{quality} at equal diversity, between temperatures on straight lines")
-    lines.append(f"{diversity:<14}" + "".join(f"{short(model):>{width}}" for model in sweep.curves) + "  best")
+    lines.append(f"{diversity:<14}" + "".join(f"{phase_title(model):>{width}}" for model in sweep.curves) + "  best")
     for level, found in rows:
         cells = "".join(f"{value:>{width}.4f}" for value in found.values())
         lines.append(f"{level:<14.4f}{cells}  {best(found, better)}")
@@ -176,12 +171,12 @@ def tradeoff(run: Path) -> str:
     ways = f"{quality} {ARROW[better]} is better, {diversity} {ARROW[more_diverse]} is more diverse"
     convention = "; Self-BLEU leaves one out" if "self_bleu" in sweep.diversity else ""
     models = ", ".join(
-        f"{short(model)} {number(curve[0].quality)} to {number(curve[-1].quality)}"
+        f"{phase_title(model)} {number(curve[0].quality)} to {number(curve[-1].quality)}"
         for model, curve in sweep.curves.items()
     )
     legend = "".join(
         f'<li><i style="border-top:3px {"dashed" if model in CONTROLS else "solid"} {COLOUR.get(model, OTHER_COLOUR)}">'
-        f"</i>{escape(short(model))}</li>"
+        f"</i>{escape(phase_title(model))}</li>"
         for model in sweep.curves
     )
     panel = (
@@ -199,12 +194,12 @@ def _table(sweep: Sweep) -> str:
     rows = at_equal_diversity(sweep)
     if not rows:
         return "<p>No diversity is reached by all models: give more temperatures.</p>"
-    head = "".join(f'<th scope="col">{escape(short(model))}</th>' for model in sweep.curves)
+    head = "".join(f'<th scope="col">{escape(phase_title(model))}</th>' for model in sweep.curves)
     body = ""
     for level, found in rows:
         top = best(found, about(sweep.quality)[1])
         cells = "".join(
-            f"<td>{f'<b>{number(value)}</b>' if short(model) == top else number(value)}</td>"
+            f"<td>{f'<b>{number(value)}</b>' if phase_title(model) == top else number(value)}</td>"
             for model, value in found.items()
         )
         body += f'<tr><th scope="row">{number(level)}</th>{cells}</tr>'

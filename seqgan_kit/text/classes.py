@@ -11,14 +11,14 @@ from torch.nn import functional as F
 from seqgan_kit.engine.learning import Metrics
 from seqgan_kit.engine.stream import Stream
 from seqgan_kit.networks.text.cnn import TextCNN
-from seqgan_kit.samples import LabelledTokens, rows, size, trimmed
+from seqgan_kit.samples import LabelledTokens, chunks, size
 
 CHUNK = 256  # texts classified at a time
 SEED = 20_140_825  # its own: the same judge for all seeds of a run
 
 
 @dataclass(frozen=True)
-class JudgeConfig:
+class LabelClassifierConfig:
     """The classifier that says of which class a text is, after Kim 2014 (CNN-rand), and its training by Adam.
 
     Its windows are narrower than the paper's 3, 4, 5, and its embeddings begin smaller than TextCNN's: with few and
@@ -39,13 +39,15 @@ class JudgeConfig:
     dropout: float = 0.5
 
 
-class Judge:
+class LabelClassifier:
     """Trained as it is made, on the CPU; the global random numbers stay as they are.
 
     train: real texts. vocabulary: number of token ids. labels: the names of their classes.
     """
 
-    def __init__(self, train: LabelledTokens, vocabulary: int, labels: tuple[str, ...], config: JudgeConfig) -> None:
+    def __init__(
+        self, train: LabelledTokens, vocabulary: int, labels: tuple[str, ...], config: LabelClassifierConfig
+    ) -> None:
         self.labels = labels
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(SEED)  # of the CPU alone: a GPU's would not come back
@@ -68,18 +70,17 @@ class Judge:
     @torch.no_grad()
     def classes(self, texts: LabelledTokens) -> Tensor:
         """The likeliest class of each, (batch,)."""
-        parts = (trimmed(rows(texts, slice(i, i + CHUNK))) for i in range(0, size(texts), CHUNK))
-        return torch.cat([self.network(some.ids, some.mask).argmax(1) for some in parts])
+        return torch.cat([self.network(part.ids, part.mask).argmax(1) for part in chunks(texts, CHUNK)])
 
 
-def _classifier(vocabulary: int, classes: int, config: JudgeConfig) -> nn.Module:
+def _classifier(vocabulary: int, classes: int, config: LabelClassifierConfig) -> nn.Module:
     network = TextCNN(vocabulary, windows=(1, 2, 3), filters=(config.filters,) * 3, dropout=config.dropout)
     nn.init.normal_(network.embedding.weight, std=0.1)
     network.output = nn.Linear(network.output.in_features, classes)
     return network
 
 
-def _learn(network: nn.Module, train: LabelledTokens, config: JudgeConfig) -> None:
+def _learn(network: nn.Module, train: LabelledTokens, config: LabelClassifierConfig) -> None:
     optimizer = torch.optim.Adam(network.parameters(), config.lr)
     batches = Stream(train, SEED)
     for _ in range(config.steps):

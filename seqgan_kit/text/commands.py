@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
@@ -11,6 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seqgan_kit.errors import UserError
+from seqgan_kit.files import read_json, write_json
+from seqgan_kit.report.metrics import CONVENTION
+from seqgan_kit.report.terminal import print_phases, print_places, print_samples, scores_table
 
 if TYPE_CHECKING:
     from seqgan_kit.text.config import TextConfig
@@ -73,22 +75,18 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
         raise UserError("evaluate: --samples must be at least 2 and --temperature above 0")
     import torch
 
-    from seqgan_kit.engine.provenance import write_json
-    from seqgan_kit.text.evaluation import Evaluation
+    from seqgan_kit.text.evaluation import TextEvaluation
     from seqgan_kit.text.models import load_generator
     from seqgan_kit.text.train import REAL
 
     network = load_generator(run / "model").network
     source = _source(run, config)
-    evaluation = Evaluation(source, _embed(options.embedder, source), config.evaluation.judge)
+    evaluation = TextEvaluation(source, _embed(options.embedder, source), config.evaluation.judge)
     torch.manual_seed(seed)
     found, _ = evaluation(network, samples, options.temperature)
     real = evaluation.real(samples, seed)
     print(f"on {samples} samples, seed {seed}, temperature {options.temperature:g}; {_real_is(source, samples)}")
-    width = max([20, *(len(name) + 1 for name in found)])
-    print(f"{'':<{width}}{'model':>10}{REAL:>12}")
-    for name, value in found.items():
-        print(f"{name:<{width}}{value:>10.4f}{f'{real[name]:.4f}' if name in real else '-':>12}")
+    print(scores_table("", {"model": found, REAL: real}))
     print(_convention(source))
     content: dict[str, Any] = {"samples": samples, "seed": seed, "temperature": options.temperature}
     write_json(run / "evaluation.json", {**content, "embedder": options.embedder, "metrics": found, "real": real})
@@ -112,8 +110,6 @@ def _source(run: Path, config: TextConfig) -> Source:
 
 
 def _convention(source: Source) -> str:
-    from seqgan_kit.text.evaluation import CONVENTION
-
     return CONVENTION if source.kind != "oracle" else "nll_gen is NLL-test: of held-out data under the generator"
 
 
@@ -170,11 +166,10 @@ def sweep(run: Path, options: Namespace, read: Read) -> None:
         raise UserError("sweep: --samples must be at least 2")
     folders = _folders(run)
 
-    from seqgan_kit.engine.provenance import write_json
     from seqgan_kit.networks.text.residual_text import NoiseToText
     from seqgan_kit.report import write_report
-    from seqgan_kit.report.tradeoff import FILE, read_sweep, steps_made, told
-    from seqgan_kit.text.evaluation import Evaluation
+    from seqgan_kit.report.tradeoff import FILE, read_sweep, steps_made, sweep_table
+    from seqgan_kit.text.evaluation import TextEvaluation
     from seqgan_kit.text.models import load_generator
     from seqgan_kit.text.sweep import axes
     from seqgan_kit.text.sweep import sweep as measure
@@ -183,7 +178,7 @@ def sweep(run: Path, options: Namespace, read: Read) -> None:
     if any(isinstance(model, NoiseToText) for model in models.values()):
         raise UserError(f"sweep: the generator of {run} takes no temperature and has no likelihood: evaluate it")
     source = _source(run, config)
-    evaluation = Evaluation(source, _embed(options.embedder, source), config.evaluation.judge)
+    evaluation = TextEvaluation(source, _embed(options.embedder, source), config.evaluation.judge)
     quality, diversity = axes(source, options.order)
     found = measure(evaluation, models, temperatures, samples, seed)
     real = evaluation.real(samples, seed)
@@ -193,7 +188,7 @@ def sweep(run: Path, options: Namespace, read: Read) -> None:
     kept = read_sweep(run)
     assert kept is not None
     print(f"\n{run}: {samples} samples a point, seed {seed}; {_real_is(source, samples)}")
-    print(told(kept))
+    print(sweep_table(kept))
     print(_convention(source))
     print(f"all metrics  {run / FILE}\ncurves       {write_report(run)}")
 
@@ -203,7 +198,7 @@ def _folders(run: Path) -> dict[str, str]:
     from seqgan_kit.language.recipe import ADVERSARIAL, CONTROL, MLE
     from seqgan_kit.report import read_metrics
 
-    if not json.loads((run / "run.json").read_bytes()).get("finished"):
+    if not read_json(run / "run.json").get("finished"):
         raise UserError(f"sweep: {run} is not finished: seqgan-kit resume {run}")
     made = read_metrics(run / "metrics.jsonl")
     folders = {MLE: MLE, ADVERSARIAL: "model", CONTROL: CONTROL}
@@ -229,36 +224,5 @@ COMMANDS = {
 def summarise(run: Path) -> None:
     """What the phases did to each held metric, samples, and where everything is."""
     print_phases(run)
-    newest = max((run / "samples").glob("adversarial-*.txt"), default=None) or max((run / "samples").glob("*.txt"))
-    print(f"\nsamples ({newest}):")
-    print("".join(f"  {line}\n" for line in newest.read_text("utf-8").splitlines()[:8]))
-    print(f"model   {run / 'model'}    more samples: seqgan-kit sample {run}")
-    print(f"report  {run / 'report.html'}")
-
-
-def print_phases(run: Path) -> None:
-    """A table of what the phases did to each held metric, beside real data where that was measured."""
-    from seqgan_kit.language.recipe import ADVERSARIAL, CONTROL, MLE
-    from seqgan_kit.report import read_metrics
-    from seqgan_kit.report.metrics import read_baselines
-    from seqgan_kit.text.evaluation import CONVENTION
-
-    last: dict[str, dict[str, float]] = {}
-    for phase, lines in read_metrics(run / "metrics.jsonl").items():
-        for line in lines:
-            found = {k.removeprefix("eval/"): v for k, v in line.values.items() if k.startswith("eval/")}
-            last.setdefault(phase, {}).update(found)
-    phases = [phase for phase in (MLE, ADVERSARIAL, CONTROL) if last.get(phase)]
-    titles = {MLE: "max. likelihood", ADVERSARIAL: "adversarial", CONTROL: "likelihood for as long"}
-    columns = {titles[phase]: last[phase] for phase in phases}
-    columns |= {
-        name: found for name, found in read_baselines(run / "baselines.json").items() if isinstance(found, dict)
-    }
-    names = list(dict.fromkeys(name for phase in phases for name in last[phase]))
-    width = max([16, *(len(name) + 1 for name in names)])
-    print(f"\n{'held metric':<{width}}" + "".join(f"{title:>24}" for title in columns))
-    for name in names:
-        cells = (f"{found[name]:>24.4f}" if name in found else f"{'-':>24}" for found in columns.values())
-        print(f"{name:<{width}}" + "".join(cells))
-    if any(name.startswith("self_bleu") for name in names):
-        print(CONVENTION)
+    print_samples(run, "samples")
+    print_places(run, f"sample {run}")

@@ -22,7 +22,7 @@ from seqgan_kit.language.config import (
     learning_rates,
     open_rates,
 )
-from seqgan_kit.text.classes import JudgeConfig
+from seqgan_kit.text.classes import LabelClassifierConfig
 from seqgan_kit.text.parts import DiscriminatorConfig, TextGeneratorConfig
 from seqgan_kit.text.routes import Route
 from seqgan_kit.text.sources import DataConfig
@@ -85,7 +85,7 @@ class EvaluationConfig:
     every: int = 500
     rounds: int = 10
     seed: int = 1234
-    judge: JudgeConfig = field(default_factory=JudgeConfig)
+    judge: LabelClassifierConfig = field(default_factory=LabelClassifierConfig)
 
 
 @dataclass(frozen=True)

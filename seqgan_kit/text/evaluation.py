@@ -15,7 +15,7 @@ from seqgan_kit.language import metrics
 from seqgan_kit.language.mauve import mauve
 from seqgan_kit.networks.text.residual_text import NoiseToText
 from seqgan_kit.samples import LabelledTokens, Tokens, concatenate, map_tensors, rows
-from seqgan_kit.text.classes import Judge, JudgeConfig
+from seqgan_kit.text.classes import LabelClassifier, LabelClassifierConfig
 from seqgan_kit.text.models import Generator
 from seqgan_kit.text.sources import Source
 from seqgan_kit.tokens import sampling
@@ -26,26 +26,27 @@ ORDERS = (2, 3, 4, 5)
 NOVEL = (2, 3, 4)
 DIVERGENCES = (1, 2, 3)
 BLOCK = 2048  # sequences drawn at a time
-CONVENTION = "self_bleu is leave-one-out: each sample against all others of it; compare equal numbers of samples only"
 
 Embed = Callable[[list[str]], Tensor]
 """Sentences -> their vectors, (sentences, width)."""
 
 
-class Evaluation:
+class TextEvaluation:
     """Scores generators on one source, with reference counts computed once.
 
     embed: of sentences, for the metrics that compare vectors. judge: how the judge of classes learns, which it does as
     this is made.
     """
 
-    def __init__(self, source: Source, embed: Embed | None = None, judge: JudgeConfig | None = None) -> None:
+    def __init__(self, source: Source, embed: Embed | None = None, judge: LabelClassifierConfig | None = None) -> None:
         self.source, self.embed = source, embed
         self.references: metrics.References | None = None
         self._embedded: dict[int, Tensor] = {}
-        self.judge: Judge | None = None
+        self.judge: LabelClassifier | None = None
         if isinstance(source.train, LabelledTokens):
-            self.judge = Judge(source.train, source.vocabulary, source.labels, judge or JudgeConfig())
+            self.judge = LabelClassifier(
+                source.train, source.vocabulary, source.labels, judge or LabelClassifierConfig()
+            )
         held_out = _tuples(source, source.held_out)
         if source.kind in ("text", "tokens"):
             self.references = metrics.References(held_out, max(ORDERS))

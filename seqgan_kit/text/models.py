@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from seqgan_kit.engine.provenance import write_json
 from seqgan_kit.errors import UserError
+from seqgan_kit.files import write_json
 from seqgan_kit.language import pretrained
+from seqgan_kit.networks.saved import unloadable
 from seqgan_kit.networks.text.class_head import ClassHead
 from seqgan_kit.networks.text.language_models import LanguageModel, Unprompted
 from seqgan_kit.networks.text.lstm import LSTMConfig, LSTMGenerator
@@ -141,7 +142,7 @@ def load_generator(folder: Path) -> Loaded:
         network = Unprompted(found, int(known["start"])).eval()
         return Loaded(network, tokenizer, int(known["length"]), known["end"], labels)
     except Exception as error:
-        raise pretrained.unloadable(folder, error) from error
+        raise unloadable(folder, folder.parent, error) from error
 
 
 def build_discriminator(config: DiscriminatorConfig, source: Source) -> nn.Module:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import OptimizerConfig
-from seqgan_kit.errors import UserError
+from seqgan_kit.errors import UserError, one_line
 from seqgan_kit.game.players import Discriminator
 from seqgan_kit.networks.text.residual_text import NoiseToText, NoiseToTextConfig
 from seqgan_kit.samples import SoftTokens, Tokens, rows, soft
@@ -199,7 +199,7 @@ def _check_reads(judge: nn.Module, real: SoftTokens) -> None:
     except Exception as error:  # whatever a user's class makes of weights in place of ids
         raise UserError(
             f"--discriminator.network: {type(judge).__name__} can't read soft text, (batch, time, vocabulary) weights "
-            f"in place of ids ({' '.join(str(error).split())[:200]}): give seqgan_kit.networks.text.cnn.TextCNN, "
+            f"in place of ids ({one_line(error)}): give seqgan_kit.networks.text.cnn.TextCNN, "
             "seqgan_kit.networks.text.recurrent.TextLSTM or, with texts of one length, "
             "seqgan_kit.networks.text.residual_text.ResidualCritic"
         ) from error

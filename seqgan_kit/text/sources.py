@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from seqgan_kit.engine.provenance import fingerprint
 from seqgan_kit.errors import UserError
+from seqgan_kit.files import listed
 from seqgan_kit.language import data as files
 from seqgan_kit.language.tokenizers import Kind, token_id_tokenizer, train_tokenizer
 from seqgan_kit.networks.text.lstm import LSTMGenerator
@@ -91,7 +92,7 @@ class Source:
             counts = Counter(self.labels[i] for i in self.train.labels.tolist())
             text += f"; labels {', '.join(f'{label} ({counts[label]})' for label in self.labels)}"
         dropped = f"{self.dropped} longer ones were DROPPED (--data.too_long drop)" if self.dropped else None
-        unknown = files.told_unknown([part.ids[part.mask] for part in (self.train, self.held_out)], self.tokenizer)
+        unknown = files.unknown_share([part.ids[part.mask] for part in (self.train, self.held_out)], self.tokenizer)
         return "; ".join(filter(None, (text, dropped, unknown)))
 
     def fingerprint(self) -> str:
@@ -252,7 +253,7 @@ def _labelled(corpus: files.Corpus, tokens: Tokens, labels: tuple[str, ...]) -> 
         if label not in number:
             raise UserError(
                 f"{corpus.path} line {line}: the label {label!r} is that of no sentence to train on, which have "
-                f"{files.listed(labels[:8])}{', ...' if len(labels) > 8 else ''}"
+                f"{listed(labels[:8])}{', ...' if len(labels) > 8 else ''}"
             )
     return LabelledTokens(tokens.ids, tokens.mask, torch.tensor([number[label] for label in found]))
 

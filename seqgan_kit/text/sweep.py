@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from seqgan_kit.text.evaluation import Evaluation
+from seqgan_kit.text.evaluation import TextEvaluation
 from seqgan_kit.text.models import Generator
 from seqgan_kit.text.sources import Source
 
@@ -31,7 +31,7 @@ def axes(source: Source, order: int = ORDER) -> tuple[str, str]:
 
 
 def sweep(
-    evaluation: Evaluation,
+    evaluation: TextEvaluation,
     models: Mapping[str, Generator],
     temperatures: Sequence[float],
     samples: int,

@@ -8,15 +8,15 @@ import torch
 
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Metrics
-from seqgan_kit.engine.provenance import write_json
 from seqgan_kit.engine.run import run
+from seqgan_kit.files import write_json
 from seqgan_kit.game.trainer import Hook, evaluated
 from seqgan_kit.language.config import rates_told, settled
 from seqgan_kit.language.pretrained import tokenizer_of
 from seqgan_kit.language.recipe import Recipe
 from seqgan_kit.text import checks
 from seqgan_kit.text.config import TextConfig
-from seqgan_kit.text.evaluation import Evaluation
+from seqgan_kit.text.evaluation import TextEvaluation
 from seqgan_kit.text.models import (
     Generator,
     build_discriminator,
@@ -65,7 +65,7 @@ class TextTask:
         config, source = self.config, self.source
         if source.oracle is not None:
             source.oracle.to(engine.device)
-        self.evaluation = Evaluation(source, judge=config.evaluation.judge)
+        self.evaluation = TextEvaluation(source, judge=config.evaluation.judge)
         save = lambda network, folder: save_generator(network, source, folder)  # noqa: E731
         self.recipe = Recipe(engine, config, self.network, save, source.train, source.name, "sentences", self._hooks)
         self.policy, self.discriminator = players(engine, config, source, self.network, self.judge)

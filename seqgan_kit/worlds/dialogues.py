@@ -214,7 +214,7 @@ def dialogues(count: int, seed: int) -> list[list[Message]]:
     return [dialogue(draw_scene(rng), rng) for _ in range(count)]
 
 
-def right(histories: Sequence[Sequence[Message]], replies: Sequence[str]) -> tuple[float, float]:
+def answer_shares(histories: Sequence[Sequence[Message]], replies: Sequence[str]) -> tuple[float, float]:
     """The share of replies that answer some question, and the share that answer this one rightly.
 
     histories: messages up to and with the question. Raises ValueError for one that is not of this world.

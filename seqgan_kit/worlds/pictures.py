@@ -21,9 +21,19 @@ from torch.nn import functional as F
 
 from seqgan_kit.errors import UserError
 from seqgan_kit.worlds.captions import describe, parse
-from seqgan_kit.worlds.shapes import CELLS, COLOURS, KINDS, MOST, SIZES, VALUES, Description, Scene, Shape, holds
-
-Combination = tuple[str, str]  # colour, kind
+from seqgan_kit.worlds.shapes import (
+    CELLS,
+    COLOURS,
+    KINDS,
+    MOST,
+    SIZES,
+    Combination,
+    Description,
+    Scene,
+    Shape,
+    draw_scene,
+    holds,
+)
 
 SIDES = (16, 256)  # the least and the most
 RADII = {"small": 0.54, "large": 0.84}  # of half a cell; what is drawn stays within its cell under every jitter
@@ -309,22 +319,7 @@ def draw(count: int, seed: int, most: int = 1, without: AbstractSet[Combination]
     if without >= set(product(COLOURS, KINDS)):
         raise UserError("every combination of colour and kind is held out: leave one to draw")
     rng = random.Random(seed)
-    return [_draw_one(rng, most, without) for _ in range(count)]
-
-
-def _draw_one(rng: random.Random, most: int, without: AbstractSet[Combination]) -> Scene:
-    number = rng.choices(range(1, most + 1), (2, 4, 5)[:most])[0]
-    first = [rng.choice(values) for values in VALUES]
-    shapes: list[Shape] = []
-    for row, column in sorted(rng.sample(CELLS, number)):
-        while True:
-            size, colour, kind = (
-                f if rng.random() < 0.4 else rng.choice(v) for f, v in zip(first, VALUES, strict=True)
-            )
-            if (colour, kind) not in without:
-                break
-        shapes.append(Shape(kind, colour, size, row, column))
-    return Scene(tuple(shapes))
+    return [draw_scene(rng, most, without) for _ in range(count)]
 
 
 def captions_of(scene: Scene, number: int, rng: random.Random) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import permutations, product
@@ -45,6 +45,7 @@ RELATIONS: dict[str, Callable[[Cell, Cell], bool]] = {
 }
 MOST = 3  # shapes in a scene
 
+Combination = tuple[str, str]  # colour, kind
 Look = tuple[str | None, str | None, str | None]  # size, colour, kind; None is left open
 Who = int | Look  # the shape of that mention, or the only shape of that look ("the red one")
 
@@ -182,12 +183,20 @@ def consistent(description: Description) -> bool:
     return False
 
 
-def draw_scene(rng: random.Random) -> Scene:
-    """One to three shapes in distinct cells; later ones take after the first, so that there is something to count."""
-    number = rng.choices((1, 2, 3), (2, 4, 5))[0]
+def draw_scene(rng: random.Random, most: int = MOST, without: Set[Combination] = frozenset()) -> Scene:
+    """One to `most` shapes in distinct cells, none in a colour and kind of `without`.
+
+    Later ones take after the first, so that there is something to count.
+    """
+    number = rng.choices(range(1, most + 1), (2, 4, 5)[:most])[0]
     first = [rng.choice(values) for values in VALUES]
-    shapes = []
+    shapes: list[Shape] = []
     for row, column in sorted(rng.sample(CELLS, number)):
-        size, colour, kind = (f if rng.random() < 0.4 else rng.choice(v) for f, v in zip(first, VALUES, strict=True))
+        while True:
+            size, colour, kind = (
+                f if rng.random() < 0.4 else rng.choice(v) for f, v in zip(first, VALUES, strict=True)
+            )
+            if (colour, kind) not in without:
+                break
         shapes.append(Shape(kind, colour, size, row, column))
     return Scene(tuple(shapes))

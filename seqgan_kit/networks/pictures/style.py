@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedMode
 from seqgan_kit.networks.pictures.joint_embedding import PictureEncoder
 
 
-class StyleConfig(PretrainedConfig):
+class StyleEncoderConfig(PretrainedConfig):
     """noise: width of the noise. width: channels of the first convolution, a multiple of 4."""
 
     model_type = "seqgan_picture_style"
@@ -23,10 +23,10 @@ class StyleConfig(PretrainedConfig):
 class StyleEncoder(PreTrainedModel):
     """S(picture) = noise, trained by E |z - S(G(z, caption))|^2 (Reed et al. 2016, sec. 4.4, eq. 6)."""
 
-    config_class = StyleConfig
+    config_class = StyleEncoderConfig
     base_model_prefix = "style"
 
-    def __init__(self, config: StyleConfig) -> None:
+    def __init__(self, config: StyleEncoderConfig) -> None:
         super().__init__(config)
         self.encoder = PictureEncoder(config.noise, config.width)
         self.post_init()
@@ -40,5 +40,5 @@ class StyleEncoder(PreTrainedModel):
 
 
 # so that AutoModel knows a saved folder once this module is imported
-AutoConfig.register(StyleConfig.model_type, StyleConfig, exist_ok=True)
-AutoModel.register(StyleConfig, StyleEncoder, exist_ok=True)
+AutoConfig.register(StyleEncoderConfig.model_type, StyleEncoderConfig, exist_ok=True)
+AutoModel.register(StyleEncoderConfig, StyleEncoder, exist_ok=True)

@@ -1,0 +1,215 @@
+"""Files: read with every mistake told with its place, and written whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import importlib
+import io
+import json
+import os
+import re
+import shlex
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from seqgan_kit.errors import UserError, one_line
+
+Record = dict[str, object]
+
+HALF_PAIR = re.compile("[\ud800-\udfff]")  # JSON can hold half a surrogate pair, which is no character
+
+
+# Written whole
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Where to write a file or folder that takes the place of `path` at the end; what fails leaves `path` as it was."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield unfinished
+        os.replace(unfinished, path)
+    finally:
+        if unfinished.is_dir():
+            shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Whole or not at all: a process killed while it writes leaves the file as it was."""
+    with replacing(path) as unfinished:
+        unfinished.write_bytes(content if isinstance(content, bytes) else content.encode())
+
+
+def write_json(path: Path, content: Any) -> None:
+    write_whole(path, json.dumps(content, indent=1) + "\n")
+
+
+# Read
+
+
+def read_json(path: Path, advice: str = "correct or delete that file") -> dict[str, Any]:
+    """The object that a JSON file holds. Raises UserError, which ends with the advice, where there is none."""
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path} can't be read ({error.strerror}); {advice}") from error
+    except ValueError as error:
+        raise UserError(f"{path}: not a JSON object ({one_line(error)}); {advice}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: not a JSON object, but {short(content)}; {advice}")
+    return content
+
+
+def read_text(path: Path) -> str:
+    """The contents of a UTF-8 text file, without a byte order mark."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist: {names_there(path)}") from None
+    except IsADirectoryError:
+        raise UserError(f"{path} is a folder: give one of the files in it{_some(path)}") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}): check the path and its permissions") from None
+    if not data:
+        raise UserError(f"{path} is empty: give a file with one sentence a line")
+    _refuse_binary(path, data)
+    try:
+        return data.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise UserError(
+            f"{path} line {line}: not UTF-8 (byte 0x{data[error.start]:02x} at offset {error.start}): convert it, "
+            f"`{_convert(path, 'latin1')}` if it is latin-1"
+        ) from None
+
+
+def _refuse_binary(path: Path, data: bytes) -> None:
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise UserError(f"{path} is UTF-16, not UTF-8: convert it, `{_convert(path, 'utf-16')}`")
+    if (offset := data.find(b"\0")) >= 0:
+        raise UserError(f"{path} is a binary file (NUL byte at offset {offset}): give a UTF-8 text file")
+
+
+def _convert(path: Path, encoding: str) -> str:
+    target = path.with_name(f"{path.stem}.utf8{path.suffix}")
+    return f"iconv -f {encoding} -t utf-8 {shlex.quote(str(path))} > {shlex.quote(str(target))}"
+
+
+def names_there(path: Path) -> str:
+    """What may have been meant by a path that does not exist."""
+    if not path.parent.is_dir():
+        return f"neither does the folder {path.parent}, check the path"
+    close = difflib.get_close_matches(path.name, [item.name for item in path.parent.iterdir()])
+    return f"did you mean {' or '.join(close)}?" if close else f"check the path{_some(path.parent)}"
+
+
+def _some(folder: Path) -> str:
+    names = sorted(item.name for item in folder.iterdir())
+    return f" ({folder} has {', '.join(names[:5])}{', ...' if len(names) > 5 else ''})" if names else ""
+
+
+def numbered_lines(text: str) -> Iterator[tuple[int, str]]:
+    """Line numbers and stripped lines, but the blank ones. Unicode's other separators stay inside, as in an editor."""
+    for number, line in enumerate(text.split("\n"), start=1):
+        if stripped := line.strip():
+            yield number, stripped
+
+
+def json_records(path: Path, text: str, example: str = '{"text": "..."}') -> Iterator[tuple[int, Record]]:
+    """Line numbers and the objects of JSON lines; `example` is shown where a line is none."""
+    for number, line in numbered_lines(text):
+        record = json_value(f"{path} line {number}", line)
+        if not isinstance(record, dict):
+            raise UserError(f"{path} line {number}: {short(record)} is not a JSON object as {example}")
+        yield number, record
+
+
+def json_value(place: str, text: str) -> Any:
+    """What a line of JSON, or a field, holds. place: of it, for the message."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"{place}: not JSON ({error.msg} at column {error.colno}): give one JSON object a line"
+        ) from None
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, lists in lists in lists
+        raise UserError(f"{place}: JSON that cannot be read ({one_line(error)}): write it in a simpler way") from None
+
+
+def csv_records(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, Record]]:
+    """Line numbers, from 1, where records start, and the records, whose names are in the first."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    header: list[str] = []
+    start = 1  # of the record, which may go over several lines
+    try:
+        for row in reader:
+            fields = [field.strip() for field in row]
+            if any(fields) and not header:
+                header = fields
+            elif any(fields):
+                yield start, dict(zip(header, _whole(path, start, row, header), strict=True))
+            start = reader.line_num + 1
+    except csv.Error as error:
+        raise UserError(f'{path} line {start}: {error}: quote fields with "..." and double the quotes inside') from None
+
+
+def _whole(path: Path, line: int, row: list[str], header: list[str]) -> list[str]:
+    if len(row) == len(header):
+        return row
+    raise UserError(
+        f"{path} line {line}: {len(row)} fields under a header of {len(header)} ({listed(header)}): "
+        f"put fields that contain the separator in quotes"
+    )
+
+
+def listed(names: Iterable[str]) -> str:
+    """Quoted, for a message."""
+    return ", ".join(map(repr, names))
+
+
+def short(value: object) -> str:
+    """What stands in a file, for a message."""
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:40]}..."
+
+
+# Packages that read files
+
+
+def library(package: str, extra: str | None = None) -> Any:
+    """An optional package; imported by name, since the kit must load and type-check without it.
+
+    extra: of seqgan_kit, that brings it.
+    """
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        brings = f"pip install 'seqgan_kit[{extra or package}]'"
+        raise UserError(f"{package} cannot be imported ({one_line(error)}): {brings}") from None
+
+
+def data_set(folder: Path) -> Any:
+    """The data set of Hugging Face in a folder that `save_to_disk` wrote. Raises UserError where there is not one."""
+    datasets = library("datasets")
+    with told_as_data_set(folder):
+        found = datasets.load_from_disk(str(folder))
+    if isinstance(found, datasets.DatasetDict):
+        raise UserError(f"{folder} has several splits: give {' or '.join(str(folder / split) for split in found)}")
+    return found
+
+
+@contextmanager
+def told_as_data_set(path: Path) -> Iterator[None]:
+    """What goes wrong while a data set is read is told as a UserError."""
+    try:
+        yield
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise UserError(
+            f"{path} cannot be read as a data set of `datasets` ({one_line(error)}): save it again"
+        ) from None

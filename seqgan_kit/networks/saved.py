@@ -1,0 +1,97 @@
+"""Networks and tokenizers in local folders, as `save_pretrained` wrote them: nothing pickled is loaded or downloaded.
+
+Every mistake is a UserError that names the folder.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoTokenizer
+
+from seqgan_kit.errors import UserError, one_line
+
+VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model")
+LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+
+
+# Of a run
+
+
+def load_network(kind: Any, folder: Path, run: Path) -> Any:
+    """For inference, with all of its weights. kind: the class of the network. run: whose it is."""
+    check_saved(folder, run)
+    try:
+        network, missing = _weights(kind, folder)
+        if missing:
+            raise ValueError(f"it lacks {missing[0]}")
+    except Exception as error:  # as many kinds as there are ways to damage it
+        raise unloadable(folder, run, error) from error
+    return network
+
+
+def check_saved(folder: Path, run: Path) -> None:
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{folder} holds no model: it is written at the end of each phase; train on, or resume {run}")
+
+
+def unloadable(folder: Path, run: Path, error: BaseException) -> UserError:
+    return UserError(f"{folder} can't be loaded ({one_line(error, 300)}); resume {run} to write it anew")
+
+
+# Of a user
+
+
+def model_folder(path: str | Path) -> Path:
+    """The folder, which must be one with a model."""
+    folder = Path(path)
+    if not folder.is_dir():
+        raise UserError(f"{path} is no folder: give a local one that save_pretrained wrote (nothing is downloaded)")
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{path} has no config.json: give a folder that save_pretrained wrote")
+    return folder
+
+
+def read_config(folder: Path) -> Any:
+    try:
+        return AutoConfig.from_pretrained(folder, **LOCAL)
+    except Exception as error:  # as many kinds as there are models
+        raise UserError(f"{folder}: transformers can't read config.json ({one_line(error)}): copy it again") from None
+
+
+def load_frozen(kind: Any, folder: Path) -> tuple[Any, list[str]]:
+    """A network in float32 that is not trained, and the names of the weights that the folder lacks."""
+    try:
+        network, missing = _weights(kind, folder, dtype=torch.float32)
+    except Exception as error:  # as many kinds as there are models
+        raise UserError(
+            f"{folder}: transformers can't load a model from it ({one_line(error)}): copy it again, with config.json "
+            f"and model.safetensors"
+        ) from None
+    return network.requires_grad_(False), missing
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """Its padding is on the right, and is the end token where it has no other."""
+    # without any of these, transformers makes a tokenizer that knows no word
+    if not any(path for pattern in VOCABULARIES for path in folder.glob(pattern)):
+        raise UserError(f"{folder} has no tokenizer.json: copy the model's tokenizer there")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, **LOCAL)
+    except Exception as error:  # tokenizers raises bare ones
+        raise UserError(f"{folder}: transformers can't load a tokenizer ({one_line(error)}): copy it there") from None
+    if tokenizer.pad_token is None and tokenizer.eos_token is None:
+        raise UserError(f"{folder}: the tokenizer has no padding token: copy the model's whole folder again")
+    if tokenizer.pad_token is None:  # it is masked, so any will do
+        tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.padding_side = tokenizer.truncation_side = "right"
+    return tokenizer
+
+
+def _weights(kind: Any, folder: Path, **options: Any) -> tuple[Any, list[str]]:
+    network, found = kind.from_pretrained(
+        folder, local_files_only=True, use_safetensors=True, output_loading_info=True, **options
+    )
+    return network.eval(), sorted(found["missing_keys"])

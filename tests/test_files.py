@@ -1,0 +1,86 @@
+"""Files are written whole or not at all, and what can't be read is said in one line with its place."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from seqgan_kit.errors import UserError, check_seed, one_line
+from seqgan_kit.files import library, read_json, replacing, write_json
+
+
+def test_an_error_in_one_line() -> None:
+    """White space is folded, what is long is cut, and what says nothing is named by its class."""
+    assert one_line(ValueError(" a\n\n  b\tc ")) == "a b c"
+    assert one_line(ValueError("x" * 500)) == "x" * 200
+    assert one_line(ValueError("x" * 500), 3) == "xxx"
+    assert one_line(KeyboardInterrupt()) == "KeyboardInterrupt"
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_seeds_that_numpy_takes(seed: int) -> None:
+    check_seed(0)
+    check_seed(2**32 - 1)
+    with pytest.raises(UserError, match=f"--demonstrations.seed {seed}: give a number from 0 to 4294967295"):
+        check_seed(seed, "--demonstrations.seed")
+
+
+def written(path: Path, kind: str, text: str, fails: bool) -> Path:
+    """A file with the text, or a folder with such a file. -> The file. fails: only half of it, then Ctrl-C."""
+    with replacing(path) as unfinished:
+        if kind == "folder":
+            unfinished.mkdir()
+        (unfinished / "a" if kind == "folder" else unfinished).write_text(text)
+        if fails:
+            raise KeyboardInterrupt
+    return path / "a" if kind == "folder" else path
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_what_fails_leaves_what_was_there(kind: str, tmp_path: Path) -> None:
+    """A file, and nothing beside it; a folder, which is there only once it is whole."""
+    path = tmp_path / "new" / "x"
+    found = written(path, kind, "first", False)
+    assert found.read_text() == "first"
+    with pytest.raises(KeyboardInterrupt):
+        written(path if kind == "file" else path.with_name("y"), kind, "second", True)
+    assert found.read_text() == "first"
+    assert [one.name for one in path.parent.iterdir()] == ["x"]
+
+
+def test_json_goes_round(tmp_path: Path) -> None:
+    content = {"a": [1, 2.5, None], "é": "b"}
+    write_json(tmp_path / "x.json", content)
+    assert read_json(tmp_path / "x.json") == content == json.loads((tmp_path / "x.json").read_text("utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"{", "not a JSON object (Expecting property name"),
+        (b"[1]", "not a JSON object, but [1]"),
+        (b"\xff\xfe\x00", "not a JSON object"),
+        (None, "can't be read (No such file or directory)"),
+    ],
+)
+def test_a_file_that_holds_no_object(content: bytes | None, message: str, tmp_path: Path) -> None:
+    """One line, with the file and the advice."""
+    path = tmp_path / "x.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError) as error:
+        read_json(path, "bring it back")
+    told = str(error.value)
+    assert told.startswith(str(path))
+    assert message in told
+    assert told.endswith("; bring it back")
+    assert "\n" not in told
+
+
+def test_a_package_that_is_missing() -> None:
+    with pytest.raises(
+        UserError, match=r"no_such_package cannot be imported \(.*\): pip install 'seqgan_kit\[extra\]'"
+    ):
+        library("no_such_package", "extra")
