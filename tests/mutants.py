@@ -29,7 +29,7 @@ OBJECTIVES, CREDIT, ESTIMATORS, SAMPLING = (
     "tokens/sampling.py",
 )
 REWARDS, PLAYERS, LSTM, CNN = "game/rewards.py", "game/players.py", "networks/text/lstm.py", "networks/text/cnn.py"
-OUTPUT, ORACLE, CNN = "networks/text/output.py", "worlds/oracle.py", "networks/text/cnn.py"
+OUTPUT, ORACLE, CNN_TABLES = "networks/text/output.py", "worlds/oracle.py", "networks/text/cnn_tables.py"
 DRAW, TRUST_REGION, REPLAY = "networks/draw.py", "algorithms/trust_region.py", "game/replay.py"
 ACTIONS, NORMALISER, ACTOR = (
     "networks/policies/actions.py",
@@ -503,7 +503,7 @@ MUTANTS = [
     Mutant(
         DRAW,
         "if whole < vocabulary:",
-        "if whole < vocabulary - BLOCK:",
+        "if whole < vocabulary - block:",
         "test_sampling.py::test_draw_matches_the_softmax",
     ),
     Mutant(
@@ -693,9 +693,11 @@ MUTANTS = [
         "self._worth(tokens)",
         "test_token_policy.py::test_completions_have_their_sample_s_history",
     ),
-    Mutant(CNN, "clamp_max_(nothing)", "clamp_max_(never)", "test_networks.py::test_cnn_scores_as_it_is_trained"),
     Mutant(
-        CNN,
+        CNN_TABLES, "clamp_max_(nothing)", "clamp_max_(never)", "test_networks.py::test_cnn_scores_as_it_is_trained"
+    ),
+    Mutant(
+        CNN_TABLES,
         "value=never)",
         "value=nothing)",
         "test_networks.py::test_cnn_scores_as_it_is_trained",

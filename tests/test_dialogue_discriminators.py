@@ -25,8 +25,8 @@ from replies import END, LENGTH, REPLIES, VOCABULARY, alone, far_from_uniform, w
 from seqgan_kit.dialogue.discriminator import compare, exchanged
 from seqgan_kit.dialogue.template import Told, to_replies
 from seqgan_kit.language.tokenizers import train_tokenizer
+from seqgan_kit.networks.text.generator_discriminator import GeneratorDiscriminator
 from seqgan_kit.networks.text.hierarchical import HierarchicalDiscriminator
-from seqgan_kit.networks.text.judge import Judge
 from seqgan_kit.networks.text.language_models import LanguageModel
 from seqgan_kit.networks.text.reply_encoder import ReplyEncoder, RetokenisedEncoder
 from seqgan_kit.networks.text.seq2seq import Seq2SeqConfig, Seq2SeqGenerator
@@ -52,14 +52,14 @@ def encoder(kind: str) -> ReplyEncoder:
     return far_from_uniform(ReplyEncoder(ENCODERS[kind]())).eval()
 
 
-def from_generator(kind: str) -> Judge:
+def from_generator(kind: str) -> GeneratorDiscriminator:
     if kind == "lstm":
         sizes = {"vocabulary": VOCABULARY, "embedding": 8, "hidden": 16, "start": END, "end": END}
         generator: Any = Seq2SeqGenerator(Seq2SeqConfig(**sizes))
     else:
         sizes = {"vocab_size": VOCABULARY, "n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 40}
         generator = LanguageModel(GPT2LMHeadModel(GPT2Config(**sizes, bos_token_id=END, eos_token_id=END)))
-    return far_from_uniform(Judge(generator, 16)).eval()
+    return far_from_uniform(GeneratorDiscriminator(generator, 16)).eval()
 
 
 OTHERS: dict[str, Callable[[], nn.Module]] = {
@@ -351,5 +351,5 @@ def test_a_judge_follows_its_generator(kind: str) -> None:
     call(judge, REPLIES).square().sum().backward()
     trained = {name: p.grad is not None for name, p in judge.named_parameters() if p.requires_grad}
     assert all(trained.values()), trained
-    fresh = Judge(other.generator, 16)
+    fresh = GeneratorDiscriminator(other.generator, 16)
     assert not call(fresh, REPLIES).any()

@@ -145,7 +145,7 @@ def greedy(generator: Any, one: Replies, prefix: list[int]) -> list[int]:
 def test_completions_are_those_of_a_naive_loop(generator: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the likeliest token in place of a draw, each prefix is completed under its own history."""
     monkeypatch.setattr(sampling, "draw", lambda logits: logits.argmax(1))
-    done = sampling.roll_out(sampling.under(generator, REPLIES), REPLIES, 1, LENGTH, END)
+    done = sampling.roll_out(sampling.with_context(generator, REPLIES), REPLIES, 1, LENGTH, END)
     rest = set()
     for ids, cell in zip(done.tokens.ids.tolist(), done.cells.tolist(), strict=True):
         row, t = divmod(cell, LENGTH)

@@ -115,7 +115,9 @@ def draw(
     parts = []
     for start in range(0, size(asked), chunk):
         part = to(trimmed(rows(asked, slice(start, start + chunk))), device)
-        drawn = sampling.sample(sampling.under(network, part), size(part), length, end, temperature, top_k, top_p)
+        drawn = sampling.sample(
+            sampling.with_context(network, part), size(part), length, end, temperature, top_k, top_p
+        )
         parts.append(map_tensors(replace(part, ids=drawn.ids, mask=drawn.mask), Tensor.cpu))
     return concatenate(parts)
 

@@ -30,7 +30,7 @@ from seqgan_kit.errors import UserError
 from seqgan_kit.game.players import Discriminator
 from seqgan_kit.game.trainer import Hook, Turns, fit, play
 from seqgan_kit.language.pretrained import limits_of, tokenizer_of
-from seqgan_kit.networks.text.judge import Judge
+from seqgan_kit.networks.text.generator_discriminator import GeneratorDiscriminator
 from seqgan_kit.networks.text.value_head import ValueHead
 from seqgan_kit.report import write_report
 from seqgan_kit.samples import Replies, Tokens, concatenate, rows, size
@@ -49,7 +49,7 @@ from seqgan_kit.tokens.credit import Prefixes
 from seqgan_kit.tokens.decoding import beam_search
 from seqgan_kit.tokens.discriminator import call, prefixes_at_once
 from seqgan_kit.tokens.policy import Anchor, Critic, TokenPolicy, likelihood_loss
-from seqgan_kit.tokens.sampling import under
+from seqgan_kit.tokens.sampling import with_context
 
 
 def train(config: DialogueConfig, config_text: str = "", resume: bool = False) -> Path:
@@ -93,7 +93,7 @@ class _HalfDecoded:
     def sample(self, real: Tokens) -> Tokens:
         half = size(real) // 2
         given = rows(real, slice(half, None))
-        network = under(self.policy.learner.network.eval(), given)
+        network = with_context(self.policy.learner.network.eval(), given)
         found = beam_search(network, size(given), self.policy.length, self.policy.end, width=self.width).tokens
         best = rows(found, torch.arange(0, size(found), self.width, device=found.ids.device))
         sampled = self.policy.sample(rows(real, slice(half)))
@@ -220,7 +220,11 @@ def _run(engine: Engine, config: DialogueConfig, parts: _Parts) -> None:
         continue_from(parts.mle, parts.control)
         if parts.anchor is not None:
             parts.anchor.network.load_state_dict(parts.network.state_dict())
-    if isinstance(parts.judge, Judge) and not engine.started(WARM_UP) and not engine.started(ADVERSARIAL):
+    if (
+        isinstance(parts.judge, GeneratorDiscriminator)
+        and not engine.started(WARM_UP)
+        and not engine.started(ADVERSARIAL)
+    ):
         parts.judge.follow(parts.network)
     policy: Any = _HalfDecoded(parts.policy, warm_up.beams) if warm_up.beams else parts.policy
     steps = warm_up_steps(engine, warm_up.steps, adversarial.rounds)

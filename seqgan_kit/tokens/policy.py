@@ -15,12 +15,11 @@ from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Learner, Metrics
 from seqgan_kit.game import rewards
 from seqgan_kit.game.players import Baseline, Estimator, Score
+from seqgan_kit.networks import tuning
 from seqgan_kit.samples import Tokens, rows, size
 from seqgan_kit.tokens import sampling
 from seqgan_kit.tokens.credit import Credit
 from seqgan_kit.tokens.discriminator import AT_ONCE
-
-ASKED = 512  # completions that users' rewards are given at a time
 
 
 @dataclass
@@ -108,7 +107,7 @@ class TokenPolicy:
     scored_at_once: int = AT_ONCE
 
     def sample(self, real: Tokens) -> Tokens:
-        network = sampling.under(self.learner.network.eval(), real)
+        network = sampling.with_context(self.learner.network.eval(), real)
         given = None if self.given is None else real.ids[:, : self.given()]
         drawn = sampling.sample(network, size(real), self.length, self.end, given=given)
         return replace(real, ids=drawn.ids, mask=drawn.mask)
@@ -216,7 +215,8 @@ class _Earned:
         if self.policy.discriminator_weight:
             earned += self.policy.discriminator_weight * self._worth(tokens)
         if self.policy.user_rewards:
-            earned += sampling.in_chunks(lambda some: self._users(some)[0], tokens, ASKED)
+            at_once = tuning.sizes(tokens.ids.device).rewarded_rows
+            earned += sampling.in_chunks(lambda some: self._users(some)[0], tokens, at_once)
         return earned
 
     def whole(self, tokens: Tokens) -> tuple[Tensor, Tensor]:

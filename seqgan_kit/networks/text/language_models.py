@@ -66,9 +66,9 @@ class LanguageModel(nn.Module):
         hidden = self.read(read, mask, use_cache=False).last_hidden_state
         return hidden[:, -ids.shape[1] :]
 
-    def given(self, history: Tensor, turns: Tensor) -> Read:
+    def given(self, history: Tensor, turns: Tensor) -> LanguageModelAfterHistory:
         """The model after these histories, to be drawn from."""
-        return Read(self, history, turns >= 0)
+        return LanguageModelAfterHistory(self, history, turns >= 0)
 
     @property
     def head(self) -> Any:
@@ -136,7 +136,7 @@ class LanguageModel(nn.Module):
         return (1.0 if abs(scale - 1) < 1e-4 else scale), cap
 
 
-class Read:
+class LanguageModelAfterHistory:
     """A `LanguageModel` that has read histories: what `sampling` draws from.
 
     Its state is a tuple of tensors, batch first: the mask of what was read, keys and values of each layer, and for an
@@ -207,7 +207,7 @@ class Unprompted(nn.Module):
         """What is known before each token: (batch, time) -> (batch, time, width)."""
         return self.language.features(ids, *self._before(len(ids), labels))
 
-    def given(self, labels: Tensor) -> Read:
+    def given(self, labels: Tensor) -> LanguageModelAfterHistory:
         """The model of texts of these classes, (batch,), to be drawn from."""
         return self.language.given(*self._before(len(labels), labels))
 

@@ -102,9 +102,9 @@ class Seq2SeqGenerator(PreTrainedModel):
         known = torch.arange(encoded.shape[1], device=history.device) < count.unsqueeze(1)
         return hidden.transpose(0, 1), cell.transpose(0, 1), encoded, known
 
-    def given(self, history: Tensor, turns: Tensor) -> Given:
+    def given(self, history: Tensor, turns: Tensor) -> Seq2SeqAfterHistory:
         """The generator after these histories, to be drawn from."""
-        return Given(self, history, turns >= 0)
+        return Seq2SeqAfterHistory(self, history, turns >= 0)
 
     def step(self, tokens: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
         """One more token of each reply, (batch,) -> features (batch, width)."""
@@ -125,7 +125,7 @@ class Seq2SeqGenerator(PreTrainedModel):
         return torch.tanh(self.join(torch.cat([context, written], dim=2)))
 
 
-class Given:
+class Seq2SeqAfterHistory:
     """A `Seq2SeqGenerator` that has read histories: what `sampling` draws from."""
 
     def __init__(self, network: Seq2SeqGenerator, history: Tensor, told: Tensor) -> None:
