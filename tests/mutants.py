@@ -671,8 +671,8 @@ MUTANTS = [
     ),
     Mutant(
         TOKEN_CREDIT,
-        "others = earned - last(found, sampled.mask)",
-        "others = earned",
+        "of_users = earned - last(of_prefixes, sampled.mask)",
+        "of_users = earned",
         "test_token_policy.py::test_prefixes_earn_what_the_discriminator_makes_of_them",
     ),
     Mutant(
@@ -742,8 +742,8 @@ MUTANTS = [
     ),
     Mutant(
         HISTORIES,
-        "tensor[own]",
-        "tensor[own.sort().values]",
+        "tensor[index]",
+        "tensor[index.sort().values]",
         "test_dialogue_networks.py::test_a_history_is_read_once",
     ),
     Mutant(
@@ -772,8 +772,8 @@ MUTANTS = [
     ),
     Mutant(
         LANGUAGE_MODELS,
-        "torch.cat([told, torch.ones_like(ids[:, :-1], dtype=torch.bool)], dim=1)",
-        "torch.cat([torch.ones_like(ids[:, :-1], dtype=torch.bool), told], dim=1)",
+        "torch.cat([history_mask, torch.ones_like(ids[:, :-1], dtype=torch.bool)], dim=1)",
+        "torch.cat([torch.ones_like(ids[:, :-1], dtype=torch.bool), history_mask], dim=1)",
         "test_dialogue_networks.py::test_padding_changes_no_log_probability",
     ),
     Mutant(
@@ -802,7 +802,7 @@ MUTANTS = [
     ),
     Mutant(
         SEQ2SEQ,
-        ".masked_fill(~told.unsqueeze(1), -torch.inf)",
+        ".masked_fill(~history_mask.unsqueeze(1), -torch.inf)",
         "",
         "test_dialogue_networks.py::test_padding_changes_no_log_probability",
     ),
@@ -1313,8 +1313,8 @@ MUTANTS = [
     ),
     Mutant(
         JOINED,
-        "own.unsqueeze(1) != own",
-        "own.unsqueeze(1) == own",
+        "matched.unsqueeze(1) != matched",
+        "matched.unsqueeze(1) == matched",
         "test_joint_embedding.py::test_contrastive_loss_equals_a_double_loop",
     ),
     Mutant(
@@ -1529,7 +1529,10 @@ MUTANTS = [
         "test_picture_networks.py::test_captions_beside_each_other_do_not_mix",
     ),
     Mutant(
-        AVERAGE, "(own, new, 1 - decay)", "(own, new, decay)", "test_picture_networks.py::test_the_average_is_its_sum"
+        AVERAGE,
+        "(averaged, current, 1 - decay)",
+        "(averaged, current, decay)",
+        "test_picture_networks.py::test_the_average_is_its_sum",
     ),
     Mutant(
         AVERAGE,
@@ -1537,7 +1540,7 @@ MUTANTS = [
         "self.decay",
         "test_picture_networks.py::test_the_average_is_its_sum",
     ),
-    Mutant(AVERAGE, "mine.copy_(other)", "pass", "test_picture_networks.py::test_the_average_is_its_sum"),
+    Mutant(AVERAGE, "averaged_buffer.copy_(buffer)", "pass", "test_picture_networks.py::test_the_average_is_its_sum"),
     Mutant(
         AUGMENTATION,
         "+ down).clamp(0, height - 1)",

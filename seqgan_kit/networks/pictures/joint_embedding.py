@@ -85,9 +85,9 @@ def contrastive(pictures: Tensor, texts: Tensor, same: Tensor, temperature: floa
     `structured_joint_embedding`; pairs that are the same are left out. log(batch) is chance.
     """
     scores = F.normalize(pictures, dim=1) @ F.normalize(texts, dim=1).T / temperature
-    own = torch.arange(len(scores), device=scores.device)
-    scores = scores.masked_fill(same & (own.unsqueeze(1) != own), -torch.inf)
-    return (F.cross_entropy(scores, own) + F.cross_entropy(scores.T, own)) / 2
+    matched = torch.arange(len(scores), device=scores.device)
+    scores = scores.masked_fill(same & (matched.unsqueeze(1) != matched), -torch.inf)
+    return (F.cross_entropy(scores, matched) + F.cross_entropy(scores.T, matched)) / 2
 
 
 class CharCNNRNN(nn.Module):

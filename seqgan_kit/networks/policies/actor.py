@@ -147,9 +147,9 @@ class Actor(PreTrainedModel):
         observations: (batch, time, ...). memory: (batch, dim) before the first step. ended: (batch, time) bool, the
         episode ended with this step, so nothing of it is remembered at the next.
         """
-        return self.remember(self.reader(observations), memory, ended)
+        return self.from_features(self.reader(observations), memory, ended)
 
-    def remember(self, features: Tensor, memory: Tensor, ended: Tensor, fused: bool = False) -> Tensor:
+    def from_features(self, features: Tensor, memory: Tensor, ended: Tensor, fused: bool = False) -> Tensor:
         """`forward` on what the reader has read; fused: see `Layers.fused`."""
         if self.memory is not None:
             found = []
@@ -198,9 +198,9 @@ class Valuer(nn.Module):
 
     def forward(self, observations: Tensor, memory: Tensor) -> Tensor:
         """(batch, time, ...), (batch, time, dim) -> (batch, time), normalised."""
-        return self.judge(self.reader(observations), memory)
+        return self.from_features(self.reader(observations), memory)
 
-    def judge(self, read: Tensor, memory: Tensor, fused: bool = False) -> Tensor:
+    def from_features(self, read: Tensor, memory: Tensor, fused: bool = False) -> Tensor:
         """`forward` on what the reader has read; fused: see `Layers.fused`."""
         features = torch.cat([read, memory], dim=-1) if memory.shape[-1] else read
         found = self.body.fused(features, self.output) if fused else self.output(self.body(features))
@@ -223,7 +223,8 @@ class ActorCritic(nn.Module):
         if self.actor.reader.normaliser is not self.valuer.reader.normaliser or self.actor.reader.pictures is not None:
             return self.actor(observations, memory, ended), self.valuer(observations, memories)
         read = self.actor.reader(observations)  # vectors are read alike by both
-        return self.actor.remember(read, memory, ended, fused=True), self.valuer.judge(read, memories, fused=True)
+        parameters = self.actor.from_features(read, memory, ended, fused=True)
+        return parameters, self.valuer.from_features(read, memories, fused=True)
 
 
 # so that AutoModel knows a saved folder once this module is imported

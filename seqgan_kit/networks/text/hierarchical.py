@@ -56,15 +56,15 @@ class HierarchicalDiscriminator(nn.Module):
         """The second LSTM's state after the history, (batch, hidden) twice."""
         ids, lengths = utterances(history, turns)
         batch, count, _ = ids.shape
-        flat, told = ids.flatten(0, 1), lengths.flatten() > 0
+        flat, spoken = ids.flatten(0, 1), lengths.flatten() > 0
         packed = pack_padded_sequence(
-            self.dropout(self.embedding(flat[told])), lengths.flatten()[told].cpu(), batch_first=True,
+            self.dropout(self.embedding(flat[spoken])), lengths.flatten()[spoken].cpu(), batch_first=True,
             enforce_sorted=False,
         )  # fmt: skip
         _, (last, _) = self.words(packed)
         read = last.new_zeros(batch * count, last.shape[2])
-        read[told] = self.dropout(last[0])
-        number = told.view(batch, count).sum(1)
+        read[spoken] = self.dropout(last[0])
+        number = spoken.view(batch, count).sum(1)
         packed = pack_padded_sequence(read.view(batch, count, -1), number.cpu(), batch_first=True, enforce_sorted=False)
         _, (hidden, cell) = self.utterances(packed)
         return hidden[0], cell[0]
@@ -75,11 +75,11 @@ def utterances(history: Tensor, turns: Tensor) -> tuple[Tensor, Tensor]:
     utterances). history, turns: (batch, past); turns count up from 0, and are -1 on padding."""
     batch = len(history)
     count = int(turns.max()) + 1
-    own = turns.unsqueeze(1) == torch.arange(count, device=turns.device)[:, None]  # batch, utterances, past
-    lengths = own.sum(2)
+    belongs = turns.unsqueeze(1) == torch.arange(count, device=turns.device)[:, None]  # batch, utterances, past
+    lengths = belongs.sum(2)
     rows, columns = (turns >= 0).nonzero(as_tuple=True)
     which = turns[rows, columns]
-    place = (own.cumsum(2) - 1)[rows, which, columns]
+    place = (belongs.cumsum(2) - 1)[rows, which, columns]
     ids = history.new_zeros(batch, count, int(lengths.max()))
     ids[rows, which, place] = history[rows, columns]
     return ids, lengths
