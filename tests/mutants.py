@@ -36,7 +36,8 @@ ACTIONS, NORMALISER, ACTOR = (
     "networks/policies/normaliser.py",
     "networks/policies/actor.py",
 )
-TRANSITION, SAMPLES, CARTPOLE = "networks/policies/transition.py", "samples.py", "worlds/cartpole.py"
+TRANSITION, FUSED = "networks/policies/transition.py", "networks/policies/fused.py"
+SAMPLES, CARTPOLE = "samples.py", "worlds/cartpole.py"
 ENVIRONMENTS, POLICY = "imitation/environments.py", "imitation/policy.py"
 PICTURES, PAINTING, LAYERS = "images/data.py", "images/game.py", "networks/pictures/layers.py"
 WORDS, JOINED = "images/encoders.py", "networks/pictures/joint_embedding.py"
@@ -557,6 +558,12 @@ MUTANTS = [
         "new[:, : t - 1] = sampled.ids[owner, : t - 1]",
         "test_sampling.py::test_roll_out_completes_exactly_the_open_prefixes",
     ),
+    Mutant(
+        SAMPLING,
+        "features[:few]), features[few:]",
+        "features[:few]), features[few + 1 :]",
+        "test_sampling.py::test_draw_from_does_not_depend_on_blocks",
+    ),
     Mutant(SAMPLING, "repeat(repeats)", "repeat(1)", "test_sampling.py"),
     Mutant(
         SAMPLING,
@@ -1019,6 +1026,13 @@ MUTANTS = [
         "memory = memory",
         "test_environment_policy.py::test_memory_of_a_recurrent_policy",
     ),
+    Mutant(
+        FUSED,
+        "slope.sum(0)]",
+        "slope.mean(0)]",
+        "test_fused.py::test_fused_layers_equal_the_plain_ones",
+    ),
+    Mutant(FUSED, "mul_(2).sub_(1)", "mul_(2)", "test_fused.py::test_tanh_is_torch_s"),
     Mutant(
         TRANSITION,
         "* (1 - features[..., layout.ended].squeeze(-1))",

@@ -135,16 +135,16 @@ def test_the_history_is_read(judge: nn.Module) -> None:
 # the hierarchical one
 
 
-@torch.no_grad()
 def test_hierarchical_equals_a_loop() -> None:
-    """Each utterance of the history and each prefix of the reply is read by one LSTM, and they in turn by another."""
+    """Each utterance of the history and each prefix of the reply is read by one LSTM, and they in turn by another: the
+    logits, and their gradient."""
     torch.manual_seed(0)
     network = hierarchical()
 
     def read(ids: Tensor) -> Tensor:
         return network.words(network.embedding(ids).unsqueeze(0))[1][0][0, 0]
 
-    found = call_prefixes(network, REPLIES)
+    found, slow = call_prefixes(network, REPLIES), []
     for row in range(size(REPLIES)):
         history, turns, reply = REPLIES.history[row], REPLIES.turns[row], REPLIES.ids[row, REPLIES.mask[row]]
         said = [read(history[turns == turn]) for turn in range(int(turns.max()) + 1)]
@@ -152,6 +152,11 @@ def test_hierarchical_equals_a_loop() -> None:
             conversation = torch.stack([*said, read(reply[: t + 1])]).unsqueeze(0)
             expected = network.output(network.utterances(conversation)[0][0, -1])
             torch.testing.assert_close(found[row, t], expected[0], rtol=1e-5, atol=1e-5)
+            slow.append(expected[0])
+    totals = found[REPLIES.mask].square().sum(), torch.stack(slow).square().sum()
+    slopes = (torch.autograd.grad(total, list(network.parameters())) for total in totals)
+    for slope, reference in zip(*slopes, strict=True):
+        torch.testing.assert_close(slope, reference, rtol=1e-4, atol=1e-5 * reference.abs().max().item())
 
 
 def test_turns_matter() -> None:
@@ -248,7 +253,7 @@ def shown_to(judge: RetokenisedEncoder, replies: Replies, monkeypatch: pytest.Mo
             assert not kind[~keep].any()
         return torch.zeros(len(ids))
 
-    monkeypatch.setattr(judge.judge, "judge", spy)
+    monkeypatch.setattr(judge.judge, "score", spy)
     judge(replies.ids, replies.mask, *replies.context)
     return seen
 

@@ -43,14 +43,21 @@ class HierarchicalDiscriminator(nn.Module):
         read, _ = self.words(self.dropout(self.embedding(ids)))
         if not prefixes:
             read = last(read, mask).unsqueeze(1)
+        logits: Tensor = self.output(self.dropout(self._steps(self.dropout(read), hidden, cell)))
+        return (logits.squeeze(-1) if prefixes else logits.flatten()).float()
+
+    def _steps(self, read: Tensor, hidden: Tensor, cell: Tensor) -> Tensor:
+        """States of the second LSTM after one more utterance, of several that it may be: (batch, utterances, hidden).
+
+        read: (batch, utterances, hidden), what they become. hidden, cell: (batch, hidden), the state before them, whose
+        part in the gates is computed once for all; the LSTM itself would be called for each.
+        """
         lstm: Any = self.utterances
-        # a step of it for each prefix; what comes from the history is the same for all of them
         known = F.linear(hidden, lstm.weight_hh_l0, lstm.bias_hh_l0).unsqueeze(1)
-        gates = F.linear(self.dropout(read), lstm.weight_ih_l0, lstm.bias_ih_l0) + known
+        gates = F.linear(read, lstm.weight_ih_l0, lstm.bias_ih_l0) + known
         enter, forget, new, leave = gates.chunk(4, dim=-1)
         cells = forget.sigmoid() * cell.unsqueeze(1) + enter.sigmoid() * new.tanh()
-        logits: Tensor = self.output(self.dropout(leave.sigmoid() * cells.tanh()))
-        return (logits.squeeze(-1) if prefixes else logits.flatten()).float()
+        return leave.sigmoid() * cells.tanh()
 
     def _after(self, history: Tensor, turns: Tensor) -> tuple[Tensor, Tensor]:
         """The second LSTM's state after the history, (batch, hidden) twice."""
