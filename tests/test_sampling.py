@@ -59,6 +59,13 @@ def test_draw_matches_the_softmax(vocabulary: int) -> None:
     assert_distributed(counts, logits.double().softmax(0) * len(draws))
 
 
+@pytest.mark.parametrize("block", [3, 5, 100])
+def test_draw_matches_the_softmax_by_any_blocks(block: int, tune: Callable[..., None]) -> None:
+    """Of 50 tokens: in two steps, the last block of 2 tokens or whole, and in one."""
+    tune(cdf_block=block)
+    test_draw_matches_the_softmax(50)
+
+
 @pytest.mark.parametrize("vocabulary", [5, 512, 600])
 def test_draw_treats_each_row_by_itself(vocabulary: int) -> None:
     """Rows with one possible token each give that token."""

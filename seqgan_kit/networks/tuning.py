@@ -15,9 +15,9 @@ import torch
 class Sizes:
     """What pays on a kind of device.
 
-    A CPU's sizes keep in its caches what is computed at once. They were measured on two cores of a server, one thread,
-    float32, with networks of the papers' sizes (benchmarks/text.py, gail.py and pictures.py show what they give). A
-    GPU's make few large launches; they are NOT measured.
+    A CPU's sizes keep in its caches what is computed at once. They were measured on two cores of an AMD EPYC with
+    AVX-512, one thread, float32, networks of the papers' sizes; benchmarks/ shows what they give. A GPU's make few
+    large launches; they are NOT measured.
 
     logit_block: floats of the largest block of logits held at once.
     kept_probabilities: floats. So many are kept for the output layer's backward pass, more are made again.
