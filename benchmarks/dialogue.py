@@ -288,7 +288,7 @@ def credit(options: argparse.Namespace) -> dict[str, Any]:
 
 def credit_of(network: Any, opening: Opening, judge: Judge, repeats: int) -> dict[str, Any]:
     asked = replies(*prompted(ROLLED))
-    drawn = sampling.sample(sampling.under(network, asked), ROLLED, LENGTH, None)
+    drawn = sampling.sample(sampling.with_context(network, asked), ROLLED, LENGTH, None)
     sampled = Replies(drawn.ids, drawn.mask, asked.history, asked.turns)
     rollouts = token_credit.MonteCarlo(network, LENGTH, None, ROLLOUTS, lag=0.0)
     regs = token_credit.Prefixes(network, LENGTH, None)

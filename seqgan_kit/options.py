@@ -55,7 +55,8 @@ _MOVED = {
     "tokens": "sampling decoding token_policy:policy token_credit:credit token_discriminator:discriminator "
     "soft_text:soft",
     "language": "text.pretrained text.tokenizers text.data text.encoders text.metrics text.mauve",
-    "networks.text": "networks.cnn networks.class_head networks.hierarchical networks.histories networks.judge "
+    "networks.text": "networks.cnn networks.class_head networks.hierarchical networks.histories "
+    "networks.judge.Judge:generator_discriminator.GeneratorDiscriminator "
     "networks.language_models networks.lstm networks.minibatch networks.output networks.recurrent "
     "networks.reply_encoder networks.residual_text networks.seq2seq networks.soft networks.value_head",
     "networks.pictures": "networks.picture_discriminator:discriminator networks.picture_features:features "

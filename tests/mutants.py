@@ -29,14 +29,15 @@ OBJECTIVES, CREDIT, ESTIMATORS, SAMPLING = (
     "tokens/sampling.py",
 )
 REWARDS, PLAYERS, LSTM, CNN = "game/rewards.py", "game/players.py", "networks/text/lstm.py", "networks/text/cnn.py"
-OUTPUT, ORACLE, CNN = "networks/text/output.py", "worlds/oracle.py", "networks/text/cnn.py"
+OUTPUT, ORACLE, CNN_TABLES = "networks/text/output.py", "worlds/oracle.py", "networks/text/cnn_tables.py"
 DRAW, TRUST_REGION, REPLAY = "networks/draw.py", "algorithms/trust_region.py", "game/replay.py"
 ACTIONS, NORMALISER, ACTOR = (
     "networks/policies/actions.py",
     "networks/policies/normaliser.py",
     "networks/policies/actor.py",
 )
-TRANSITION, SAMPLES, CARTPOLE = "networks/policies/transition.py", "samples.py", "worlds/cartpole.py"
+TRANSITION, FUSED = "networks/policies/transition.py", "networks/policies/fused.py"
+SAMPLES, CARTPOLE = "samples.py", "worlds/cartpole.py"
 ENVIRONMENTS, POLICY = "imitation/environments.py", "imitation/policy.py"
 PICTURES, PAINTING, LAYERS = "images/data.py", "images/game.py", "networks/pictures/layers.py"
 WORDS, JOINED = "images/encoders.py", "networks/pictures/joint_embedding.py"
@@ -509,7 +510,7 @@ MUTANTS = [
     Mutant(
         DRAW,
         "if whole < vocabulary:",
-        "if whole < vocabulary - BLOCK:",
+        "if whole < vocabulary - block:",
         "test_sampling.py::test_draw_matches_the_softmax",
     ),
     Mutant(
@@ -562,6 +563,12 @@ MUTANTS = [
         "new[:, :t] = sampled.ids[owner, :t]",
         "new[:, : t - 1] = sampled.ids[owner, : t - 1]",
         "test_sampling.py::test_roll_out_completes_exactly_the_open_prefixes",
+    ),
+    Mutant(
+        SAMPLING,
+        "features[:few]), features[few:]",
+        "features[:few]), features[few + 1 :]",
+        "test_sampling.py::test_draw_from_does_not_depend_on_blocks",
     ),
     Mutant(SAMPLING, "repeat(repeats)", "repeat(1)", "test_sampling.py"),
     Mutant(
@@ -677,8 +684,8 @@ MUTANTS = [
     ),
     Mutant(
         TOKEN_CREDIT,
-        "others = earned - last(found, sampled.mask)",
-        "others = earned",
+        "of_users = earned - last(of_prefixes, sampled.mask)",
+        "of_users = earned",
         "test_token_policy.py::test_prefixes_earn_what_the_discriminator_makes_of_them",
     ),
     Mutant(
@@ -699,9 +706,11 @@ MUTANTS = [
         "self._worth(tokens)",
         "test_token_policy.py::test_completions_have_their_sample_s_history",
     ),
-    Mutant(CNN, "clamp_max_(nothing)", "clamp_max_(never)", "test_networks.py::test_cnn_scores_as_it_is_trained"),
     Mutant(
-        CNN,
+        CNN_TABLES, "clamp_max_(nothing)", "clamp_max_(never)", "test_networks.py::test_cnn_scores_as_it_is_trained"
+    ),
+    Mutant(
+        CNN_TABLES,
         "value=never)",
         "value=nothing)",
         "test_networks.py::test_cnn_scores_as_it_is_trained",
@@ -746,8 +755,8 @@ MUTANTS = [
     ),
     Mutant(
         HISTORIES,
-        "tensor[own]",
-        "tensor[own.sort().values]",
+        "tensor[index]",
+        "tensor[index.sort().values]",
         "test_dialogue_networks.py::test_a_history_is_read_once",
     ),
     Mutant(
@@ -776,8 +785,8 @@ MUTANTS = [
     ),
     Mutant(
         LANGUAGE_MODELS,
-        "torch.cat([told, torch.ones_like(ids[:, :-1], dtype=torch.bool)], dim=1)",
-        "torch.cat([torch.ones_like(ids[:, :-1], dtype=torch.bool), told], dim=1)",
+        "torch.cat([history_mask, torch.ones_like(ids[:, :-1], dtype=torch.bool)], dim=1)",
+        "torch.cat([torch.ones_like(ids[:, :-1], dtype=torch.bool), history_mask], dim=1)",
         "test_dialogue_networks.py::test_padding_changes_no_log_probability",
     ),
     Mutant(
@@ -806,7 +815,7 @@ MUTANTS = [
     ),
     Mutant(
         SEQ2SEQ,
-        ".masked_fill(~told.unsqueeze(1), -torch.inf)",
+        ".masked_fill(~history_mask.unsqueeze(1), -torch.inf)",
         "",
         "test_dialogue_networks.py::test_padding_changes_no_log_probability",
     ),
@@ -1023,6 +1032,13 @@ MUTANTS = [
         "memory = memory",
         "test_environment_policy.py::test_memory_of_a_recurrent_policy",
     ),
+    Mutant(
+        FUSED,
+        "slope.sum(0)]",
+        "slope.mean(0)]",
+        "test_fused.py::test_fused_layers_equal_the_plain_ones",
+    ),
+    Mutant(FUSED, "mul_(2).sub_(1)", "mul_(2)", "test_fused.py::test_tanh_is_torch_s"),
     Mutant(
         TRANSITION,
         "* (1 - features[..., layout.ended].squeeze(-1))",
@@ -1317,8 +1333,8 @@ MUTANTS = [
     ),
     Mutant(
         JOINED,
-        "own.unsqueeze(1) != own",
-        "own.unsqueeze(1) == own",
+        "matched.unsqueeze(1) != matched",
+        "matched.unsqueeze(1) == matched",
         "test_joint_embedding.py::test_contrastive_loss_equals_a_double_loop",
     ),
     Mutant(
@@ -1533,7 +1549,10 @@ MUTANTS = [
         "test_picture_networks.py::test_captions_beside_each_other_do_not_mix",
     ),
     Mutant(
-        AVERAGE, "(own, new, 1 - decay)", "(own, new, decay)", "test_picture_networks.py::test_the_average_is_its_sum"
+        AVERAGE,
+        "(averaged, current, 1 - decay)",
+        "(averaged, current, decay)",
+        "test_picture_networks.py::test_the_average_is_its_sum",
     ),
     Mutant(
         AVERAGE,
@@ -1541,7 +1560,7 @@ MUTANTS = [
         "self.decay",
         "test_picture_networks.py::test_the_average_is_its_sum",
     ),
-    Mutant(AVERAGE, "mine.copy_(other)", "pass", "test_picture_networks.py::test_the_average_is_its_sum"),
+    Mutant(AVERAGE, "averaged_buffer.copy_(buffer)", "pass", "test_picture_networks.py::test_the_average_is_its_sum"),
     Mutant(
         AUGMENTATION,
         "+ down).clamp(0, height - 1)",

@@ -15,7 +15,7 @@ from enumeration import every_sequence, probabilities, tiny_lstm
 from seqgan_kit.networks.text.language_models import LanguageModel
 from seqgan_kit.networks.text.seq2seq import Seq2SeqConfig, Seq2SeqGenerator
 from seqgan_kit.samples import Tokens, size
-from seqgan_kit.tokens import decoding, sampling
+from seqgan_kit.tokens import sampling
 from seqgan_kit.tokens.decoding import Beams, beam_search, mutual_information, rerank
 from test_sampling import Counting
 
@@ -279,11 +279,11 @@ def test_fewer_sequences_than_places() -> None:
     assert (beams.tokens.ids[~beams.tokens.mask] == 2).all()
 
 
-def test_beams_do_not_depend_on_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_beams_do_not_depend_on_blocks(tune: Callable[..., None]) -> None:
     """Logits made a few rows at a time give the beams of logits made at once."""
     network = tiny_lstm(9, 7, 1)
     whole = beam_search(network, 3, 7, 1, 5)
-    monkeypatch.setattr(decoding, "block_rows", lambda *_: 2)
+    tune(logit_block=2 * 9)
     parts = beam_search(network, 3, 7, 1, 5)
     assert parts.tokens.ids.equal(whole.tokens.ids)
     close(parts.log_probs, whole.log_probs)

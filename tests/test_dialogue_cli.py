@@ -27,7 +27,7 @@ from seqgan_kit.dialogue.template import Template, to_replies
 from seqgan_kit.engine.provenance import config_yaml
 from seqgan_kit.language.tokenizers import train_tokenizer
 from seqgan_kit.tokens.decoding import beam_search
-from seqgan_kit.tokens.sampling import under
+from seqgan_kit.tokens.sampling import with_context
 from seqgan_kit.worlds.dialogues import Message
 from tiny_models import GPT2
 
@@ -135,7 +135,7 @@ def test_the_best_of_a_beam_search(any_run: Path, capsys: pytest.CaptureFixture[
     given = template.ask([[{"role": "user", "content": ASKED}]])
     found = {
         sibling: template.decode(
-            beam_search(under(network, given), 1, length, template.end, width=6, sibling=sibling).tokens
+            beam_search(with_context(network, given), 1, length, template.end, width=6, sibling=sibling).tokens
         )
         for sibling in (0.0, 5.0)
     }

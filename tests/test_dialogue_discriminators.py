@@ -25,8 +25,8 @@ from replies import END, LENGTH, REPLIES, VOCABULARY, alone, far_from_uniform, w
 from seqgan_kit.dialogue.discriminator import compare, exchanged
 from seqgan_kit.dialogue.template import EncodedHistory, to_replies
 from seqgan_kit.language.tokenizers import train_tokenizer
+from seqgan_kit.networks.text.generator_discriminator import GeneratorDiscriminator
 from seqgan_kit.networks.text.hierarchical import HierarchicalDiscriminator
-from seqgan_kit.networks.text.judge import Judge
 from seqgan_kit.networks.text.language_models import LanguageModel
 from seqgan_kit.networks.text.reply_encoder import ReplyEncoder, RetokenisedEncoder
 from seqgan_kit.networks.text.seq2seq import Seq2SeqConfig, Seq2SeqGenerator
@@ -52,14 +52,14 @@ def encoder(kind: str) -> ReplyEncoder:
     return far_from_uniform(ReplyEncoder(ENCODERS[kind]())).eval()
 
 
-def from_generator(kind: str) -> Judge:
+def from_generator(kind: str) -> GeneratorDiscriminator:
     if kind == "lstm":
         sizes = {"vocabulary": VOCABULARY, "embedding": 8, "hidden": 16, "start": END, "end": END}
         generator: Any = Seq2SeqGenerator(Seq2SeqConfig(**sizes))
     else:
         sizes = {"vocab_size": VOCABULARY, "n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 40}
         generator = LanguageModel(GPT2LMHeadModel(GPT2Config(**sizes, bos_token_id=END, eos_token_id=END)))
-    return far_from_uniform(Judge(generator, 16)).eval()
+    return far_from_uniform(GeneratorDiscriminator(generator, 16)).eval()
 
 
 OTHERS: dict[str, Callable[[], nn.Module]] = {
@@ -135,16 +135,16 @@ def test_the_history_is_read(judge: nn.Module) -> None:
 # the hierarchical one
 
 
-@torch.no_grad()
 def test_hierarchical_equals_a_loop() -> None:
-    """Each utterance of the history and each prefix of the reply is read by one LSTM, and they in turn by another."""
+    """Each utterance of the history and each prefix of the reply is read by one LSTM, and they in turn by another: the
+    logits, and their gradient."""
     torch.manual_seed(0)
     network = hierarchical()
 
     def read(ids: Tensor) -> Tensor:
         return network.words(network.embedding(ids).unsqueeze(0))[1][0][0, 0]
 
-    found = call_prefixes(network, REPLIES)
+    found, slow = call_prefixes(network, REPLIES), []
     for row in range(size(REPLIES)):
         history, turns, reply = REPLIES.history[row], REPLIES.turns[row], REPLIES.ids[row, REPLIES.mask[row]]
         said = [read(history[turns == turn]) for turn in range(int(turns.max()) + 1)]
@@ -152,6 +152,11 @@ def test_hierarchical_equals_a_loop() -> None:
             conversation = torch.stack([*said, read(reply[: t + 1])]).unsqueeze(0)
             expected = network.output(network.utterances(conversation)[0][0, -1])
             torch.testing.assert_close(found[row, t], expected[0], rtol=1e-5, atol=1e-5)
+            slow.append(expected[0])
+    totals = found[REPLIES.mask].square().sum(), torch.stack(slow).square().sum()
+    slopes = (torch.autograd.grad(total, list(network.parameters())) for total in totals)
+    for slope, reference in zip(*slopes, strict=True):
+        torch.testing.assert_close(slope, reference, rtol=1e-4, atol=1e-5 * reference.abs().max().item())
 
 
 def test_turns_matter() -> None:
@@ -248,7 +253,7 @@ def shown_to(judge: RetokenisedEncoder, replies: Replies, monkeypatch: pytest.Mo
             assert not kind[~keep].any()
         return torch.zeros(len(ids))
 
-    monkeypatch.setattr(judge.judge, "judge", spy)
+    monkeypatch.setattr(judge.judge, "score", spy)
     judge(replies.ids, replies.mask, *replies.context)
     return seen
 
@@ -354,5 +359,5 @@ def test_a_judge_follows_its_generator(kind: str) -> None:
     call(judge, REPLIES).square().sum().backward()
     trained = {name: p.grad is not None for name, p in judge.named_parameters() if p.requires_grad}
     assert all(trained.values()), trained
-    fresh = Judge(other.generator, 16)
+    fresh = GeneratorDiscriminator(other.generator, 16)
     assert not call(fresh, REPLIES).any()

@@ -145,7 +145,7 @@ def greedy(generator: Any, one: Replies, prefix: list[int]) -> list[int]:
 def test_completions_are_those_of_a_naive_loop(generator: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the likeliest token in place of a draw, each prefix is completed under its own history."""
     monkeypatch.setattr(sampling, "draw", lambda logits: logits.argmax(1))
-    done = sampling.roll_out(sampling.under(generator, REPLIES), REPLIES, 1, LENGTH, END)
+    done = sampling.roll_out(sampling.with_context(generator, REPLIES), REPLIES, 1, LENGTH, END)
     rest = set()
     for ids, cell in zip(done.tokens.ids.tolist(), done.cells.tolist(), strict=True):
         row, t = divmod(cell, LENGTH)
@@ -279,3 +279,17 @@ def test_a_history_is_read_once() -> None:
     assert sums.equal(history.sum(1))
     each_once(read, history[:3], told[:3])
     assert sizes == [3, 3]
+
+
+def test_a_history_that_is_read_once_has_the_gradient_of_all_its_rows() -> None:
+    history, told = torch.tensor([[2, 1], [1, 2], [2, 1], [2, 1]]), torch.ones(4, 2, dtype=torch.bool)
+    table, weights = torch.randn(3, requires_grad=True), torch.randn(4)
+
+    def read(history: Tensor, told: Tensor) -> Tensor:
+        return (table[history] * torch.tensor([1.0, 3.0]) * told).sum(1).square()
+
+    slopes = (
+        torch.autograd.grad((weights * one).sum(), table)[0]
+        for one in (each_once(read, history, told), read(history, told))
+    )
+    torch.testing.assert_close(*slopes)

@@ -469,16 +469,19 @@ def test_normaliser_sees_each_rollout_afterwards(engine: Engine) -> None:
 @pytest.mark.parametrize("shared", [True, False])
 @pytest.mark.parametrize("recurrent", [0, 6])
 def test_actor_and_valuer_as_one(shared: bool, recurrent: int) -> None:
-    """They see the same as each by itself, far observations and no normaliser included."""
+    """They see the same as each by itself, far observations and no normaliser included, and have the same gradient."""
     torch.manual_seed(0)
     normaliser = Normaliser((3,)) if shared else None
     actor = Actor(ActorConfig([3], [4], hidden=[8], recurrent=recurrent), normaliser)
     valuer = Valuer((3,), recurrent, [8], normaliser)
     observations, memories = 30 * torch.randn(4, 5, 3), torch.randn(4, 5, recurrent)
     ended = torch.rand(4, 5) < 0.3
-    parameters, values = ActorCritic(actor, valuer)(observations, memories[:, 0], memories, ended)
-    torch.testing.assert_close(parameters, actor(observations, memories[:, 0], ended))
-    torch.testing.assert_close(values, valuer(observations, memories))
+    both = ActorCritic(actor, valuer)
+    together = both(observations, memories[:, 0], memories, ended)
+    alone = actor(observations, memories[:, 0], ended), valuer(observations, memories)
+    torch.testing.assert_close(together, alone)
+    losses = (parameters.square().sum() + values.square().sum() for parameters, values in (together, alone))
+    torch.testing.assert_close(*(torch.autograd.grad(loss, list(both.parameters())) for loss in losses))
 
 
 def transitions(batch: int = 2, time: int = 3) -> Transitions:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -247,10 +248,10 @@ def test_a_saved_model_is_the_same(tmp_path: Path) -> None:
         assert torch.equal(loaded.embed_pictures(pixels), model.embed_pictures(pixels))
 
 
-def test_embeddings_are_those_of_forward(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_embeddings_are_those_of_forward(tune: Callable[..., None]) -> None:
     """Without a gradient and in blocks, none of them included; `forward` gives pictures first, and gradients."""
     model = small()
-    monkeypatch.setattr("seqgan_kit.networks.pictures.joint_embedding.ROWS", 2)
+    tune(embedded_rows=2)
     captions, pixels = ["a red bird", "a blue one", "x"], torch.rand(3, 3, 16, 20)
     pictures, texts = model(pixels, model.number(captions))
     assert pictures.requires_grad

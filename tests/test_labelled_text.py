@@ -203,7 +203,7 @@ def test_an_unprompted_model_reads_the_class_after_its_start() -> None:
 def test_what_is_drawn_is_what_is_differentiated(make: Callable[[], Any]) -> None:
     """Step by step under each row's label, the log-probabilities are those of the forward; features agree, too."""
     network = make()
-    drawn_from = sampling.under(network, EVERY)
+    drawn_from = sampling.with_context(network, EVERY)
     features, state = drawn_from.start(size(EVERY))
     columns = []
     for token in EVERY.ids.T:

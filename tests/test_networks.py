@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,6 @@ from torch.nn import functional as F
 from transformers import AutoModel
 
 from enumeration import tiny_lstm
-from seqgan_kit.networks.text import cnn as cnn_module
 from seqgan_kit.networks.text import output
 from seqgan_kit.networks.text.cnn import TextCNN
 from seqgan_kit.networks.text.lstm import LSTMConfig, LSTMGenerator
@@ -33,18 +33,17 @@ def problem() -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 @pytest.mark.parametrize("kept", [0, 10**6])
 @pytest.mark.parametrize("block", [1, 7, 3 * 7, 19 * 7, 20 * 7, 10**6])
-def test_log_probs_equal_torch(block: int, kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_log_probs_equal_torch(block: int, kept: int, tune: Callable[..., None]) -> None:
     """Values, and gradients of any weighted sum, are those of log_softmax and gather, whatever the block, and whether
-    probabilities are kept; a second time, too."""
-    monkeypatch.setattr(output, "CPU_BLOCK", block)
-    monkeypatch.setattr(output, "KEPT", kept)
-    monkeypatch.setattr(output, "KEPT_WIDTH", 1)
+    probabilities are kept; a second time, too. So is the plain way."""
+    tune(logit_block=block, kept_probabilities=kept, kept_width=1)
     hidden, weight, bias, targets = problem()
     cotangent = torch.randn(4, 5)
     found = output.log_probs(hidden, weight, bias, targets)
     exact = [tensor.detach().double().requires_grad_() for tensor in (hidden, weight, bias)]
     expected = F.linear(*exact).log_softmax(-1).gather(2, targets.unsqueeze(2)).squeeze(2)
     torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(output.plain_log_probs(*exact, targets), expected)
     total = (found * cotangent).sum()
     references = torch.autograd.grad((expected * cotangent).sum(), exact)
     for _ in range(2):
@@ -180,11 +179,10 @@ def test_padding_does_not_change_the_logit() -> None:
 @pytest.mark.parametrize("added", [-torch.inf, torch.inf], ids=["tables", "products"])
 @pytest.mark.parametrize("time", [3, 5, 30])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_cnn_scores_as_it_is_trained(added: float, time: int, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cnn_scores_as_it_is_trained(added: float, time: int, precision: str, tune: Callable[..., None]) -> None:
     """Where nothing is differentiated rows are judged block by block, and by tables where these pay: the same logits,
     of sentences longer and shorter than the windows, whatever stands on padding."""
-    monkeypatch.setattr(cnn_module, "ADDED", added)
-    monkeypatch.setattr(cnn_module, "ROWS", 7)
+    tune(addition=added, response_rows=7)
     network = cnn()
     ids = torch.randint(9, (60, time), generator=torch.Generator().manual_seed(0)) + 1  # token 0 and 10 do not occur
     mask = torch.arange(time) < torch.arange(60).remainder(time).unsqueeze(1) + 1
@@ -196,7 +194,7 @@ def test_cnn_scores_as_it_is_trained(added: float, time: int, precision: str, mo
     torch.testing.assert_close(found, expected, rtol=0, atol=tolerance)
 
 
-def test_cnn_looks_up_responses_to_many_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cnn_looks_up_responses_to_many_rows(monkeypatch: pytest.MonkeyPatch, tune: Callable[..., None]) -> None:
     """Those of the paper's size to the completions of a batch; not to a batch, to soft text, or by too large tables."""
     network, looked_up, whole = TextCNN(5000), [], F.embedding_bag
 
@@ -212,7 +210,7 @@ def test_cnn_looks_up_responses_to_many_rows(monkeypatch: pytest.MonkeyPatch) ->
         assert not looked_up
         network(ids, mask)
         assert len(looked_up) == 3 * len(network.windows), "three blocks of rows"
-        monkeypatch.setattr(cnn_module, "TABLES", 10**7)
+        tune(table_entries=10**7)
         network(ids, mask)
         assert len(looked_up) == 3 * len(network.windows)
 

@@ -16,7 +16,15 @@ from transformers import AutoModel
 from seqgan_kit.networks.average import Averaged
 from seqgan_kit.networks.pictures.discriminator import PictureDiscriminator
 from seqgan_kit.networks.pictures.generator import PictureConfig, PictureGenerator, StackedGenerator, doublings
-from seqgan_kit.networks.pictures.layers import Augmented, Modulated, Projected, SelfAttention, divergence, spread
+from seqgan_kit.networks.pictures.layers import (
+    SLOPE,
+    Augmented,
+    Modulated,
+    Projected,
+    SelfAttention,
+    divergence,
+    spread,
+)
 from seqgan_kit.networks.pictures.style import StyleEncoder, StyleEncoderConfig
 from seqgan_kit.networks.synchronised import SynchronisedBatchNorm, synchronised
 
@@ -278,6 +286,31 @@ def test_captions_beside_each_other_do_not_mix(options: dict[str, Any]) -> None:
     if alone:
         torch.testing.assert_close(of_real[2], network((real, [wrong]))[0][1])
         assert torch.equal(network((real, [own]))[0][1], network((real, [wrong]))[0][1]), "it sees no caption"
+
+
+@pytest.mark.parametrize("join", [1, 3])
+@pytest.mark.parametrize("modulation", [False, True])
+def test_picture_and_caption_are_joined_as_by_one_convolution(join: int, modulation: bool) -> None:
+    """The sum that shares the picture's part among captions is the convolution of both, value and gradients; what
+    modulates scales the picture's part of it."""
+    torch.manual_seed(0)
+    network = PictureDiscriminator(16, CONDITION, 4, text=4, norm="none", join=join, modulation=modulation)
+    restless(network)
+    pixels, caption = torch.randn(4, 3, 16, 16), inputs(4)[1]
+    features, text = network.trunk(pixels), F.leaky_relu(network.read(caption), SLOPE)
+    convolution, *judged = network.conditional
+    places = spread(text, features)
+    maps = convolution(torch.cat([features, places], dim=1))
+    if network.scale is not None:
+        of_picture = convolution(torch.cat([features, 0 * places], dim=1))
+        maps = maps + network.scale(text)[:, :, None, None] * of_picture
+    expected = nn.Sequential(*judged)(maps).flatten()
+    slopes = []
+    for logits in (network((pixels, [caption]))[0][0], expected):
+        torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
+        slopes.append(torch.autograd.grad(logits.square().sum(), list(network.parameters()), retain_graph=True))
+    for found, reference in zip(*slopes, strict=True):
+        torch.testing.assert_close(found, reference, rtol=1e-3, atol=1e-3 * reference.abs().max().item())
 
 
 def test_batches_are_normalised_by_themselves() -> None:

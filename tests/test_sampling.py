@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -58,6 +59,13 @@ def test_draw_matches_the_softmax(vocabulary: int) -> None:
     assert_distributed(counts, logits.double().softmax(0) * len(draws))
 
 
+@pytest.mark.parametrize("block", [3, 5, 100])
+def test_draw_matches_the_softmax_by_any_blocks(block: int, tune: Callable[..., None]) -> None:
+    """Of 50 tokens: in two steps, the last block of 2 tokens or whole, and in one."""
+    tune(cdf_block=block)
+    test_draw_matches_the_softmax(50)
+
+
 @pytest.mark.parametrize("vocabulary", [5, 512, 600])
 def test_draw_treats_each_row_by_itself(vocabulary: int) -> None:
     """Rows with one possible token each give that token."""
@@ -84,18 +92,26 @@ def test_impossible_tokens_are_never_drawn(
     assert possible.gather(1, drawn.unsqueeze(1)).all()
 
 
-def test_draw_from_does_not_depend_on_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_draw_from_does_not_depend_on_blocks(tune: Callable[..., None]) -> None:
     """Logits made a few rows at a time give the tokens of logits made at once, at any temperature."""
     network = tiny_lstm(7)
     features, _ = network.start(11)
     features = features + torch.arange(11).unsqueeze(1)
+    asked: list[int] = []
+
+    class Asked(Counting):
+        def logits(self, features: Tensor) -> Tensor:
+            asked.append(len(features))
+            return self.network.logits(features)
+
     for temperature in (1.0, 1e-4):
+        tune(first_rows=64, logit_block=10**6)
         torch.manual_seed(0)
-        at_once = sampling.draw_from(network, features, temperature)
+        at_once = sampling.draw_from(Asked(network), features, temperature)
+        tune(first_rows=2, logit_block=3 * 7)
         torch.manual_seed(0)
-        with monkeypatch.context() as patch:
-            patch.setattr(sampling, "block_rows", lambda *_: 3)
-            assert sampling.draw_from(network, features, temperature).equal(at_once)
+        assert sampling.draw_from(Asked(network), features, temperature).equal(at_once)
+    assert asked == 2 * [11, 2, 3, 3, 3]
     assert at_once.equal(network.logits(features).argmax(1))  # nearly cold
 
 

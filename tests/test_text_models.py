@@ -208,7 +208,7 @@ def test_an_encoder_reads_text_by_its_own_tokenizer() -> None:
         read = torch.tensor([[cls, *own(words, add_special_tokens=False)["input_ids"], sep]])
         reply = torch.ones_like(read)
         reply[0, 0] = 0
-        expected = network.judge.judge(read, torch.ones_like(read, dtype=torch.bool), reply)[0]
+        expected = network.judge.score(read, torch.ones_like(read, dtype=torch.bool), reply)[0]
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 

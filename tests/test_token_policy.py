@@ -26,7 +26,6 @@ from seqgan_kit.networks.text.language_models import LanguageModel
 from seqgan_kit.networks.text.seq2seq import Seq2SeqConfig, Seq2SeqGenerator
 from seqgan_kit.networks.text.value_head import ValueHead
 from seqgan_kit.samples import Tokens, last, size
-from seqgan_kit.tokens import credit as token_credit
 from seqgan_kit.tokens.credit import MonteCarlo, Prefixes, Terminal
 from seqgan_kit.tokens.policy import Anchor, Critic, likelihood_loss
 from test_learning import Silent
@@ -309,10 +308,10 @@ def test_prefixes_of_no_discriminator(engine: Engine) -> None:
 
 @pytest.mark.parametrize(("chunk", "rolled"), [(1 << 16, 3000), (1 << 16, 1), (1, 1)])
 def test_completions_have_their_sample_s_history(
-    chunk: int, rolled: int, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    chunk: int, rolled: int, engine: Engine, tune: Callable[..., None]
 ) -> None:
     """Roll-outs of a row are scored under that row's history, few at a time; the batch itself in one call."""
-    monkeypatch.setattr(token_credit, "ROLLED", rolled)
+    tune(rollouts=rolled)
     network, asked = seq2seq(), []
 
     def score(tokens: Any) -> Tensor:

@@ -7,7 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seqgan_kit.networks.pictures.upsampling import SMALL, Doubled, Transposed
+from seqgan_kit.networks import tuning
+from seqgan_kit.networks.pictures.upsampling import Doubled, Transposed
+
+SMALL = tuning.SIZES["cpu"].product_side
 
 
 def usual(layer: Doubled | Transposed, x: Tensor) -> Tensor:
@@ -20,17 +23,18 @@ def usual(layer: Doubled | Transposed, x: Tensor) -> Tensor:
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("side", [1, 3, SMALL, SMALL + 1, 8])
 def test_layers_equal_the_usual_ones(kind: type[Doubled | Transposed], bias: bool, side: int) -> None:
-    """Outputs and all gradients, below and above the side where a product is taken."""
+    """Outputs and all gradients, below and above the side where a product is taken; so is the plain way."""
     torch.manual_seed(side)
     layer = kind(3, 5, bias).double()
     x = torch.randn(2, 3, side, side, dtype=torch.float64, requires_grad=True)
     slope = torch.randn(2, 5, 2 * side, 2 * side, dtype=torch.float64)
     results = []
-    for found in (layer(x), usual(layer, x)):
+    for found in (usual(layer, x), layer(x), layer.plain(x)):
         gradients = torch.autograd.grad(found, [x, *layer.parameters()], slope)
         results.append([found, *gradients])
-    for one, other in zip(*results, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+    for expected, *others in zip(*results, strict=True):
+        for other in others:
+            torch.testing.assert_close(other, expected, rtol=1e-12, atol=1e-12)
 
 
 def test_weights_are_those_of_the_usual_layers() -> None:

@@ -30,8 +30,8 @@ from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Learner, OptimizerConfig
 from seqgan_kit.engine.run_config import RunConfig
 from seqgan_kit.game.players import Discriminator
+from seqgan_kit.networks.text.generator_discriminator import GeneratorDiscriminator
 from seqgan_kit.networks.text.hierarchical import HierarchicalDiscriminator
-from seqgan_kit.networks.text.judge import Judge
 from seqgan_kit.networks.text.language_models import LanguageModel
 from seqgan_kit.networks.text.reply_encoder import ReplyEncoder
 from seqgan_kit.networks.text.seq2seq import Seq2SeqConfig, Seq2SeqGenerator
@@ -76,7 +76,7 @@ def networks(name: str) -> tuple[Any, nn.Module]:
         generator = Seq2SeqGenerator(config)
     judge: Any = HierarchicalDiscriminator(VOCABULARY, 5, 6)
     if name == "judge":
-        judge = Judge(generator, 6)
+        judge = GeneratorDiscriminator(generator, 6)
         nn.init.normal_(judge.output.weight)
     if name == "encoder":
         given = {"vocab_size": VOCABULARY, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}

@@ -84,13 +84,13 @@ def chat(run: Path, options: Namespace, _: Read) -> None:
 
     from seqgan_kit.dialogue.chat import Chat, pieces
     from seqgan_kit.language.data import unknown_words
-    from seqgan_kit.tokens.sampling import stream, under
+    from seqgan_kit.tokens.sampling import stream, with_context
 
     network, template, length = _load(run)
     torch.manual_seed(options.seed)
 
     def reply(messages: Messages, temperature: float) -> Iterator[str]:
-        drawn = under(network, template.ask([messages]))
+        drawn = with_context(network, template.ask([messages]))
         ids = stream(drawn, length, template.end, temperature, options.top_k, options.top_p)
         return pieces(ids, template.text)
 
@@ -198,11 +198,11 @@ def _load(run: Path) -> tuple[Any, Template, int]:
 
 def _drawn(network: Any, template: Template, length: int, messages: Messages, options: Namespace) -> list[str]:
     from seqgan_kit.samples import repeated
-    from seqgan_kit.tokens.sampling import sample, under
+    from seqgan_kit.tokens.sampling import sample, with_context
 
     given = repeated(template.ask([messages]), options.count)
     drawing = (options.temperature, options.top_k, options.top_p)
-    return template.decode(sample(under(network, given), options.count, length, template.end, *drawing))
+    return template.decode(sample(with_context(network, given), options.count, length, template.end, *drawing))
 
 
 def _decoded(
@@ -210,9 +210,9 @@ def _decoded(
 ) -> list[str]:
     """What a beam search finds, the best first; with a backward model, the best by mutual information."""
     from seqgan_kit.tokens.decoding import beam_search, mutual_information, rerank
-    from seqgan_kit.tokens.sampling import under
+    from seqgan_kit.tokens.sampling import with_context
 
-    drawn = under(network, template.ask([messages]))
+    drawn = with_context(network, template.ask([messages]))
     beams = beam_search(drawn, 1, length, template.end, width=options.beams, sibling=options.sibling)
     if backward is not None:
         back = _message_given(*backward, template.decode(beams.tokens), messages[-1]["content"])

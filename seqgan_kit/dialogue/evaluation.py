@@ -114,7 +114,7 @@ def draw(
     device = _ready(network)
     parts = []
     for part in (to(part, device) for part in chunks(asked, chunk)):
-        drawn = sampling.sample(sampling.under(network, part), size(part), length, end, *drawing)
+        drawn = sampling.sample(sampling.with_context(network, part), size(part), length, end, *drawing)
         parts.append(map_tensors(replace(part, ids=drawn.ids, mask=drawn.mask), Tensor.cpu))
     return concatenate(parts)
 

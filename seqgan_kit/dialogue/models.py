@@ -16,7 +16,7 @@ from seqgan_kit.dialogue.template import Template
 from seqgan_kit.files import write_json
 from seqgan_kit.language import pretrained
 from seqgan_kit.networks.saved import unloadable
-from seqgan_kit.networks.text.judge import Judge
+from seqgan_kit.networks.text.generator_discriminator import GeneratorDiscriminator
 from seqgan_kit.networks.text.language_models import LanguageModel
 from seqgan_kit.networks.text.seq2seq import Seq2SeqConfig, Seq2SeqGenerator
 from seqgan_kit.samples import rows
@@ -96,7 +96,7 @@ def build_discriminator(
 
     def build() -> nn.Module:
         if config.from_generator:
-            return Judge(generator, width_of(generator, source))
+            return GeneratorDiscriminator(generator, width_of(generator, source))
         need = source.template.max_history + source.length, "history and reply"
         found = pretrained.encoder(config.model, config.config, source.vocabulary, need, source.template.text)
         return config.network(source.vocabulary) if found is None else found

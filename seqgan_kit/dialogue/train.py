@@ -25,14 +25,14 @@ from seqgan_kit.game.trainer import Hook, evaluated
 from seqgan_kit.language.config import rates_told, settled
 from seqgan_kit.language.pretrained import limits_of, tokenizer_of
 from seqgan_kit.language.recipe import WARM_UP, Recipe, build_credit, build_critic
-from seqgan_kit.networks.text.judge import Judge
+from seqgan_kit.networks.text.generator_discriminator import GeneratorDiscriminator
 from seqgan_kit.samples import Replies, Tokens, concatenate, rows, size
 from seqgan_kit.tokens.credit import Prefixes
 from seqgan_kit.tokens.decoding import beam_search
-from seqgan_kit.tokens.discriminator import call, prefixes_at_once
+from seqgan_kit.tokens.discriminator import call, prefixes_at_once, scored_at_once
 from seqgan_kit.tokens.policy import Anchor, PolicyGradient, TokenPolicy, WithLikelihood
 from seqgan_kit.tokens.rewards import Rewards
-from seqgan_kit.tokens.sampling import under
+from seqgan_kit.tokens.sampling import with_context
 
 
 def train(config: DialogueConfig, config_text: str = "", resume: bool = False) -> Path:
@@ -76,7 +76,11 @@ class DialogueTask:
         recipe.likelihood()
         if self.anchor is not None and not recipe.game_began:
             self.anchor.network.load_state_dict(self.network.state_dict())
-        if isinstance(self.judge, Judge) and not recipe.game_began and not self.engine.started(WARM_UP):
+        if (
+            isinstance(self.judge, GeneratorDiscriminator)
+            and not recipe.game_began
+            and not self.engine.started(WARM_UP)
+        ):
             self.judge.follow(self.network)
         policy: Any = _HalfDecoded(self.policy, warm_up.beams) if warm_up.beams else self.policy
         recipe.warm_up(policy, self.discriminator)
@@ -115,6 +119,7 @@ class DialogueTask:
             decode=source.decode,
             columns=self._columns,
             all_prefixes=prefixes_at_once(self.judge),
+            scored_at_once=scored_at_once(self.judge),
         )
         return TokenPolicy(
             engine,
@@ -165,7 +170,7 @@ class _HalfDecoded:
     def sample(self, real: Tokens) -> Tokens:
         half = size(real) // 2
         given = rows(real, slice(half, None))
-        network = under(self.policy.learner.network.eval(), given)
+        network = with_context(self.policy.learner.network.eval(), given)
         found = beam_search(network, size(given), self.policy.length, self.policy.end, width=self.width).tokens
         best = rows(found, torch.arange(0, size(found), self.width, device=found.ids.device))
         sampled = self.policy.sample(rows(real, slice(half)))

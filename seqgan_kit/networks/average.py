@@ -23,10 +23,10 @@ class Averaged:
     def follow(self) -> None:
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
         self.steps += 1
-        own, new = list(self.network.parameters()), list(self.source.parameters())
-        torch._foreach_lerp_(own, new, 1 - decay)  # type: ignore[arg-type]
-        for mine, other in zip(self.network.buffers(), self.source.buffers(), strict=True):
-            mine.copy_(other)
+        averaged, current = list(self.network.parameters()), list(self.source.parameters())
+        torch._foreach_lerp_(averaged, current, 1 - decay)  # type: ignore[arg-type]
+        for averaged_buffer, buffer in zip(self.network.buffers(), self.source.buffers(), strict=True):
+            averaged_buffer.copy_(buffer)
 
     def restart(self) -> None:
         """Begins anew from the network as it is."""

@@ -13,10 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from seqgan_kit.algorithms import credit as credits
+from seqgan_kit.networks import tuning
 from seqgan_kit.samples import Tokens, last, rows, size
 from seqgan_kit.tokens import sampling
-
-ROLLED = 3000  # completions drawn at a time: more do not stay in a CPU's cache, nor fewer fill its products
 
 
 class SampleReward(Protocol):
@@ -82,11 +81,12 @@ class MonteCarlo(Credit):
 
     def _parts(self, sampled: Tokens, completions: int) -> list[slice]:
         """Of the batch, each of at most so many completions, or of one row."""
-        some = max(1, completions // (self.rollouts * sampled.ids.shape[1]))
-        return [slice(i, i + some) for i in range(0, size(sampled), some)]
+        count = max(1, completions // (self.rollouts * sampled.ids.shape[1]))
+        return [slice(i, i + count) for i in range(0, size(sampled), count)]
 
     def _of(self, sampled: Tokens, earned: Tensor, reward: SampleReward) -> Tensor:
-        ids, masks, cells = zip(*(self._roll_out(sampled, part) for part in self._parts(sampled, ROLLED)), strict=True)
+        parts = self._parts(sampled, tuning.sizes(sampled.ids.device).rollouts)
+        ids, masks, cells = zip(*(self._roll_out(sampled, part) for part in parts), strict=True)
         completed, cell = earned[:0], torch.cat(cells)
         if len(cell):
             # a completion has its sample's context
@@ -96,16 +96,16 @@ class MonteCarlo(Credit):
 
     def _roll_out(self, sampled: Tokens, part: slice) -> tuple[Tensor, Tensor, Tensor]:
         """ids and mask (rows, length) of the completions of some samples, and their cells among all."""
-        some = rows(sampled, part)
-        network = sampling.under(self.lagging.eval(), some)
-        done = sampling.roll_out(network, some, self.rollouts, self.length, self.end)
+        samples = rows(sampled, part)
+        network = sampling.with_context(self.lagging.eval(), samples)
+        done = sampling.roll_out(network, samples, self.rollouts, self.length, self.end)
         return done.tokens.ids, done.tokens.mask, done.cells + part.start * sampled.ids.shape[1]
 
     def _follow(self) -> None:
         """Starts as the generator and then follows it: theta' <- lag * theta' + (1 - lag) * theta."""
         lag = self.lag if self._follows else 0.0
-        for own, other in zip(self.lagging.parameters(), self.network.parameters(), strict=True):
-            own.lerp_(other, 1 - lag)
+        for lagging, current in zip(self.lagging.parameters(), self.network.parameters(), strict=True):
+            lagging.lerp_(current, 1 - lag)
         self._follows = True
 
     def state_dict(self) -> dict[str, Any]:
@@ -156,6 +156,6 @@ class Prefixes(Credit):
         pass
 
     def __call__(self, sampled: Tokens, earned: Tensor, reward: SampleReward) -> Tensor:
-        found = reward.prefixes(sampled)
-        others = earned - last(found, sampled.mask)  # what users give for the whole
-        return found + credits.terminal(others, sampled.mask)
+        of_prefixes = reward.prefixes(sampled)
+        of_users = earned - last(of_prefixes, sampled.mask)  # for the whole
+        return of_prefixes + credits.terminal(of_users, sampled.mask)

@@ -75,44 +75,77 @@ def beam_search(
     log_probs[:, 0] = 0.0
     live = torch.arange(batch, device=device) * width  # which of the batch * width places are in `features` and `state`
     for t in range(length):
-        values, tokens = _children(network, features, width + 1)  # one of them may be the end
-        children = values.shape[1]
-        totals = values.new_full((batch * width, children), -torch.inf)
-        totals[live] = log_probs.flatten()[live].unsqueeze(1) + values
-        names = tokens.new_zeros(batch * width, children)
-        names[live] = tokens
-        costs = sibling * torch.arange(children, device=device)
-        # no more than `width` of these end, so that `width` go on
-        ranks, chosen = (totals - costs).view(batch, -1).topk(min(2 * width, width * children))
-        totals, names = (table.view(batch, -1).gather(1, chosen) for table in (totals, names))
-        parents = chosen // children
+        # one child may be the end, and no more than `width` of a row's children end, so that `width` go on
+        totals, tokens = _children(network, features, log_probs, live, width + 1)
+        ranks, totals, tokens, parents = _likeliest_children(totals, tokens, sibling, 2 * width)
         ids = _taken(ids, parents)
-        ids[:, :, t] = names
+        ids[:, :, t] = tokens
         last = t + 1 == length
-        ended = torch.full_like(names, last, dtype=torch.bool) if last or end is None else names == end
-
-        finished = totals.masked_fill(~ended, -torch.inf)[:, :width]
-        found = _Table(ids[:, :width], finished, finished / _norm(t + 1, length_penalty))
-        done = _Table(*(torch.cat(pair, dim=1) for pair in zip(done, found, strict=True))).best(width)
+        ended = torch.full_like(tokens, last, dtype=torch.bool) if last or end is None else tokens == end
+        done = _best_finished(done, ids, totals.masked_fill(~ended, -torch.inf), _norm(t + 1, length_penalty))
         if last:
             break
-
         going = ranks.masked_fill(ended, -torch.inf).topk(width).indices
         log_probs = totals.masked_fill(ended, -torch.inf).gather(1, going)
-        ids, names, parents = _taken(ids, going), names.gather(1, going), parents.gather(1, going)
-        was = torch.empty(batch * width, dtype=torch.int64, device=device)
-        was[live] = torch.arange(len(live), device=device)
+        ids, tokens, parents = _taken(ids, going), tokens.gather(1, going), parents.gather(1, going)
+        before = live
         # more tokens can't raise a log-probability; -inf, for want of children, is never above
         hopeful = log_probs / _norm(length, length_penalty) > done.scores[:, -1:]
         live = hopeful.flatten().nonzero().squeeze(1)
         if not len(live):
             break
-        parents = parents + torch.arange(batch, device=device).unsqueeze(1) * width
-        features, state = network.step(names.flatten()[live], select(state, was[parents.flatten()[live]]))
+        state = select(state, _rows_of_parents(parents, before)[live])
+        features, state = network.step(tokens.flatten()[live], state)
     return _beams(done, end)
 
 
-def _children(network: TokenNetwork, features: Tensor, count: int) -> tuple[Tensor, Tensor]:
+def _children(
+    network: TokenNetwork, features: Tensor, log_probs: Tensor, live: Tensor, count: int
+) -> tuple[Tensor, Tensor]:
+    """Whole log-probabilities (batch, width, children) of the sequences continued by their likeliest tokens, and these
+    tokens, best first, at most `count` each; -inf where a place of `log_probs`, (batch, width), is not `live`."""
+    values, found = _likeliest_tokens(network, features, count)
+    totals = values.new_full((log_probs.numel(), values.shape[1]), -torch.inf)
+    totals[live] = log_probs.flatten()[live].unsqueeze(1) + values
+    tokens = found.new_zeros(totals.shape)
+    tokens[live] = found
+    return totals.unflatten(0, log_probs.shape), tokens.unflatten(0, log_probs.shape)
+
+
+def _likeliest_children(
+    totals: Tensor, tokens: Tensor, sibling: float, count: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Of each row's children, (batch, width, children), the likeliest, (batch, at most `count`) each: log-probabilities
+    less what better siblings cost, log-probabilities, tokens, and the parents' places in the row."""
+    costs = sibling * torch.arange(totals.shape[2], device=totals.device)
+    ranks = (totals - costs).flatten(1)
+    ranks, chosen = ranks.topk(min(count, ranks.shape[1]))
+    return ranks, totals.flatten(1).gather(1, chosen), tokens.flatten(1).gather(1, chosen), chosen // totals.shape[2]
+
+
+def _best_finished(done: _Table, ids: Tensor, log_probs: Tensor, norm: float) -> _Table:
+    """The best of `done` and of what has just finished, as many as before.
+
+    log_probs: (batch, n), -inf for what has not finished; only a row's `width` likeliest children count.
+    """
+    width = done.scores.shape[1]
+    finished = log_probs[:, :width]
+    both = zip(done, _Table(ids[:, :width], finished, finished / norm), strict=True)
+    return _Table(*(torch.cat(pair, dim=1) for pair in both)).best(width)
+
+
+def _rows_of_parents(parents: Tensor, live: Tensor) -> Tensor:
+    """Which row of the state belongs to each parent, (batch, width) places in their rows -> (batch * width,).
+
+    live: the places, of all rows, that the state's rows stand for; a parent that is none of these has no meaning."""
+    batch, width = parents.shape
+    row = torch.empty(batch * width, dtype=torch.int64, device=live.device)
+    row[live] = torch.arange(len(live), device=live.device)
+    first = torch.arange(batch, device=live.device).unsqueeze(1) * width
+    return row[(parents + first).flatten()]
+
+
+def _likeliest_tokens(network: TokenNetwork, features: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Log-probabilities (rows, children) and ids of the likeliest next tokens, best first, at most `count`."""
     vocabulary = network.logits(features[:1]).shape[-1]
     values, tokens = [], []

@@ -110,7 +110,7 @@ class TokenPolicy:
     likelihood: WithLikelihood = field(default_factory=WithLikelihood)
 
     def sample(self, real: Tokens) -> Tokens:
-        network = sampling.under(self.learner.network.eval(), real)
+        network = sampling.with_context(self.learner.network.eval(), real)
         given = None if self.likelihood.prefix is None else real.ids[:, : self.likelihood.prefix()]
         drawn = sampling.sample(network, size(real), self.length, self.end, given=given)
         return replace(real, ids=drawn.ids, mask=drawn.mask)

@@ -12,11 +12,10 @@ from torch import Tensor
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.game import rewards
 from seqgan_kit.game.players import Score
+from seqgan_kit.networks import tuning
 from seqgan_kit.samples import Tokens, rows, size
 from seqgan_kit.tokens import sampling
 from seqgan_kit.tokens.discriminator import AT_ONCE
-
-ASKED = 512  # completions that users' rewards are given at a time
 
 
 @dataclass
@@ -81,7 +80,8 @@ class Earned:
         if self.rewards.discriminator_weight:
             earned += self.rewards.discriminator_weight * self._of_discriminator(tokens)
         if self.rewards.users:
-            earned += sampling.in_chunks(lambda part: self.rewards.of_users(part)[0], tokens, ASKED)
+            at_once = tuning.sizes(tokens.ids.device).rewarded_rows
+            earned += sampling.in_chunks(lambda part: self.rewards.of_users(part)[0], tokens, at_once)
         return earned
 
     def whole(self, tokens: Tokens) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
+from seqgan_kit.networks import tuning
 from seqgan_kit.networks.draw import draw
 from seqgan_kit.networks.text.output import block_rows
 from seqgan_kit.networks.text.soft import gumbel_softmax
@@ -18,7 +19,6 @@ from seqgan_kit.samples import SoftTokens, Tokens, rows, size
 
 State = Any
 """A network's memory of what it has read: a tuple (of tuples) of tensors whose first dimension is the batch."""
-FIRST = 64  # rows whose logits are computed together, whatever the vocabulary
 
 
 class TokenNetwork(Protocol):
@@ -35,10 +35,10 @@ class TokenNetwork(Protocol):
         """(batch, hidden) -> (batch, vocabulary)."""
 
 
-def under(network: Any, tokens: Tokens) -> TokenNetwork:
+def with_context(network: Any, tokens: Tokens) -> TokenNetwork:
     """What draws tokens under the samples' context, if they have one: `network.given(*context)`, or the network."""
-    drawn: TokenNetwork = network.given(*tokens.context) if tokens.context else network
-    return drawn
+    context_network: TokenNetwork = network.given(*tokens.context) if tokens.context else network
+    return context_network
 
 
 class Completions(NamedTuple):
@@ -57,8 +57,8 @@ def draw_from(
     """
     if not len(features):
         return torch.empty(0, dtype=torch.int64, device=features.device)
-    tokens = []
-    first, rest = network.logits(features[:FIRST]), features[FIRST:]  # it tells how large the vocabulary is
+    tokens, few = [], tuning.sizes(features.device).first_rows
+    first, rest = network.logits(features[:few]), features[few:]  # it tells how large the vocabulary is
     parts = rest.split(block_rows(features.device, first.shape[-1])) if len(rest) else ()
     for block in chain([first], map(network.logits, parts)):
         logits = block.float()
@@ -126,7 +126,7 @@ def sample(
     Padding holds the end token. Rows that have ended leave the batch, so short sentences cost little.
     temperature divides the logits; 0 takes the likeliest token. top_k, top_p: see `likeliest`; whoever differentiates
     the log-probabilities that the network gives leaves all three as they are.
-    given: the sequences' first tokens, (batch, some), which are not drawn.
+    given: the sequences' first tokens, (batch, prefix), which are not drawn.
     Raises ValueError for a temperature below 0, a top_k below 0, and a top_p that is not above 0 and at most 1.
     """
     _check(temperature, top_k, top_p)

@@ -120,7 +120,7 @@ class PictureDiscriminator(nn.Module):
     def _conditional(self, features: Tensor, captions: Sequence[Tensor]) -> list[Tensor]:
         """The convolution over joined picture and text is a sum, whose first part is the same for all captions."""
         join: Any = self.conditional[0]
-        judge = self.conditional[1:]
+        head = self.conditional[1:]
         of_picture, of_text = join.weight.split([features.shape[1], self.read.out_features], dim=1)
         shown = F.conv2d(features, of_picture, join.bias, padding=join.padding)
         found = []
@@ -133,5 +133,5 @@ class PictureDiscriminator(nn.Module):
                 maps = torch.addcmul(maps, shown, 1 + self.scale(text)[:, :, None, None].to(shown.dtype))
             else:
                 maps = maps + shown
-            found.append(judge(maps).flatten().float())
+            found.append(head(maps).flatten().float())
         return found

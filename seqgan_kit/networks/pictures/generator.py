@@ -135,11 +135,11 @@ class PictureGenerator(PreTrainedModel):
     def forward(self, noise: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
         """(batch, noise), (batch, condition) -> pixels (batch, 3, side, side) in [-1, 1], cost (batch,)."""
         text, cost = self.read(condition)
-        told = torch.cat([noise, text.to(noise.dtype)], dim=1)
-        first = self.first(told).unflatten(1, (self.channels, START, START))
+        latent = torch.cat([noise, text.to(noise.dtype)], dim=1)
+        first = self.first(latent).unflatten(1, (self.channels, START, START))
         maps = self.start(first.contiguous(memory_format=torch.channels_last))
         for layer in self.layers:
-            maps = layer(maps, told) if isinstance(layer, Modulated) else layer(maps)
+            maps = layer(maps, latent) if isinstance(layer, Modulated) else layer(maps)
         return maps.float().tanh(), cost.float()
 
 

@@ -18,13 +18,13 @@ from torch.nn import functional as F
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 
 from seqgan_kit.errors import UserError
+from seqgan_kit.networks import tuning
 
 # Reed's 70 characters, of which the hyphen stands there twice, so that one column of his is always zero.
 PAPER_ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789-,;.!?:'\"/\\|_@#$%^&*~`+=<>()[]{} "
 WINDOW, POOL = 4, 3  # characters that a convolution sees, steps that become one
 SHORTEST = 48  # characters that leave one step for the recurrent network
 SMALLEST = 16  # side of a picture, which the four strides of 2 make 1
-ROWS = 256  # captions or pictures at a time where no gradient is kept
 
 
 def plain(caption: str) -> str:
@@ -85,9 +85,9 @@ def contrastive(pictures: Tensor, texts: Tensor, same: Tensor, temperature: floa
     `structured_joint_embedding`; pairs that are the same are left out. log(batch) is chance.
     """
     scores = F.normalize(pictures, dim=1) @ F.normalize(texts, dim=1).T / temperature
-    own = torch.arange(len(scores), device=scores.device)
-    scores = scores.masked_fill(same & (own.unsqueeze(1) != own), -torch.inf)
-    return (F.cross_entropy(scores, own) + F.cross_entropy(scores.T, own)) / 2
+    matched = torch.arange(len(scores), device=scores.device)
+    scores = scores.masked_fill(same & (matched.unsqueeze(1) != matched), -torch.inf)
+    return (F.cross_entropy(scores, matched) + F.cross_entropy(scores.T, matched)) / 2
 
 
 class CharCNNRNN(nn.Module):
@@ -208,14 +208,14 @@ class JointEmbedding(PreTrainedModel):
     @torch.no_grad()
     def embed_text(self, captions: Sequence[str]) -> Tensor:
         """(captions, dim), without a gradient. Raises UserError as `numbered`."""
-        found = [self.text(rows) for rows in self.number(captions).split(ROWS)] if captions else []
-        return torch.cat([self._none(), *found])
+        parts = self.number(captions).split(tuning.sizes(self.device).embedded_rows) if captions else ()
+        return torch.cat([self._none(), *map(self.text, parts)])
 
     @torch.no_grad()
     def embed_pictures(self, pixels: Tensor) -> Tensor:
         """(batch, 3, height, width) in [-1, 1] -> (batch, dim), without a gradient."""
-        found = [self.picture(rows.to(self.device)) for rows in pixels.split(ROWS)] if len(pixels) else []
-        return torch.cat([self._none(), *found])
+        parts = pixels.split(tuning.sizes(self.device).embedded_rows) if len(pixels) else ()
+        return torch.cat([self._none(), *(self.picture(part.to(self.device)) for part in parts)])
 
     def _none(self) -> Tensor:
         return self.picture.output.weight.new_zeros(0, self.config.dim)

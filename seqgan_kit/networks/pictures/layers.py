@@ -146,9 +146,9 @@ class Modulated(nn.Module):
         super().__init__()
         self.linear = nn.Linear(inputs, 2 * channels)
 
-    def forward(self, x: Tensor, told: Tensor) -> Tensor:
+    def forward(self, x: Tensor, latent: Tensor) -> Tensor:
         """(batch, channels, h, w) and (batch, inputs)."""
-        scale, shift = self.linear(told)[..., None, None].to(x.dtype).chunk(2, dim=1)
+        scale, shift = self.linear(latent)[..., None, None].to(x.dtype).chunk(2, dim=1)
         return torch.addcmul(shift, x, 1 + scale)
 
 

@@ -147,10 +147,10 @@ class Actor(PreTrainedModel):
         observations: (batch, time, ...). memory: (batch, dim) before the first step. ended: (batch, time) bool, the
         episode ended with this step, so nothing of it is remembered at the next.
         """
-        return self.remember(self.reader(observations), memory, ended)
+        return self.from_features(self.reader(observations), memory, ended)
 
-    def remember(self, features: Tensor, memory: Tensor, ended: Tensor, once: bool = False) -> Tensor:
-        """`forward` on what the reader has read; once: see `Layers.once`."""
+    def from_features(self, features: Tensor, memory: Tensor, ended: Tensor, fused: bool = False) -> Tensor:
+        """`forward` on what the reader has read; fused: see `Layers.fused`."""
         if self.memory is not None:
             found = []
             for t in range(features.shape[1]):
@@ -158,17 +158,17 @@ class Actor(PreTrainedModel):
                 found.append(memory)
                 memory = memory * ~ended[:, t : t + 1]
             features = torch.stack(found, dim=1)
-        return self._distribution(features, once and self.memory is None and self.reader.pictures is None)
+        return self._distribution(features, fused and self.memory is None and self.reader.pictures is None)
 
     def step(self, observations: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
         """One step without a gradient: (rows, ...), (rows, dim) -> parameters (rows, size), memory (rows, dim)."""
         features = self.reader(observations)
         if self.memory is not None:
             features = memory = self.memory(features, memory)
-        return self._with_deviation(self.body.quick(features, self.output)), memory
+        return self._with_deviation(self.body.inferred(features, self.output)), memory
 
-    def _distribution(self, features: Tensor, once: bool = False) -> Tensor:
-        found = self.body.once(features, self.output) if once else self.output(self.body(features))
+    def _distribution(self, features: Tensor, fused: bool = False) -> Tensor:
+        found = self.body.fused(features, self.output) if fused else self.output(self.body(features))
         return self._with_deviation(found)
 
     def _with_deviation(self, found: Tensor) -> Tensor:
@@ -198,12 +198,12 @@ class Valuer(nn.Module):
 
     def forward(self, observations: Tensor, memory: Tensor) -> Tensor:
         """(batch, time, ...), (batch, time, dim) -> (batch, time), normalised."""
-        return self.judge(self.reader(observations), memory)
+        return self.from_features(self.reader(observations), memory)
 
-    def judge(self, read: Tensor, memory: Tensor, once: bool = False) -> Tensor:
-        """`forward` on what the reader has read; once: see `Layers.once`."""
+    def from_features(self, read: Tensor, memory: Tensor, fused: bool = False) -> Tensor:
+        """`forward` on what the reader has read; fused: see `Layers.fused`."""
         features = torch.cat([read, memory], dim=-1) if memory.shape[-1] else read
-        found = self.body.once(features, self.output) if once else self.output(self.body(features))
+        found = self.body.fused(features, self.output) if fused else self.output(self.body(features))
         return found.squeeze(-1)
 
     def value(self, observations: Tensor, memory: Tensor) -> Tensor:
@@ -223,7 +223,8 @@ class ActorCritic(nn.Module):
         if self.actor.reader.normaliser is not self.valuer.reader.normaliser or self.actor.reader.pictures is not None:
             return self.actor(observations, memory, ended), self.valuer(observations, memories)
         read = self.actor.reader(observations)  # vectors are read alike by both
-        return self.actor.remember(read, memory, ended, True), self.valuer.judge(read, memories, True)
+        parameters = self.actor.from_features(read, memory, ended, fused=True)
+        return parameters, self.valuer.from_features(read, memories, fused=True)
 
 
 # so that AutoModel knows a saved folder once this module is imported

@@ -55,5 +55,5 @@ class ClassHead(nn.Module):
 
 def log_likelihood(logits: Tensor, labels: Tensor) -> Tensor:
     """log p of each row's label: (batch, ..., classes) and (batch,) -> (batch, ...)."""
-    own = labels.view(-1, *[1] * (logits.dim() - 1)).expand(*logits.shape[:-1], 1)
-    return logits.log_softmax(-1).gather(-1, own).squeeze(-1)
+    index = labels.view(-1, *[1] * (logits.dim() - 1)).expand(*logits.shape[:-1], 1)
+    return logits.log_softmax(-1).gather(-1, index).squeeze(-1)

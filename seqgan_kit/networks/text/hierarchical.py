@@ -43,28 +43,35 @@ class HierarchicalDiscriminator(nn.Module):
         read, _ = self.words(self.dropout(self.embedding(ids)))
         if not prefixes:
             read = last(read, mask).unsqueeze(1)
+        logits: Tensor = self.output(self.dropout(self._steps(self.dropout(read), hidden, cell)))
+        return (logits.squeeze(-1) if prefixes else logits.flatten()).float()
+
+    def _steps(self, read: Tensor, hidden: Tensor, cell: Tensor) -> Tensor:
+        """States of the second LSTM after one more utterance, of several that it may be: (batch, utterances, hidden).
+
+        read: (batch, utterances, hidden), what they become. hidden, cell: (batch, hidden), the state before them, whose
+        part in the gates is computed once for all; the LSTM itself would be called for each.
+        """
         lstm: Any = self.utterances
-        # a step of it for each prefix; what comes from the history is the same for all of them
         known = F.linear(hidden, lstm.weight_hh_l0, lstm.bias_hh_l0).unsqueeze(1)
-        gates = F.linear(self.dropout(read), lstm.weight_ih_l0, lstm.bias_ih_l0) + known
+        gates = F.linear(read, lstm.weight_ih_l0, lstm.bias_ih_l0) + known
         enter, forget, new, leave = gates.chunk(4, dim=-1)
         cells = forget.sigmoid() * cell.unsqueeze(1) + enter.sigmoid() * new.tanh()
-        logits: Tensor = self.output(self.dropout(leave.sigmoid() * cells.tanh()))
-        return (logits.squeeze(-1) if prefixes else logits.flatten()).float()
+        return leave.sigmoid() * cells.tanh()
 
     def _after(self, history: Tensor, turns: Tensor) -> tuple[Tensor, Tensor]:
         """The second LSTM's state after the history, (batch, hidden) twice."""
         ids, lengths = utterances(history, turns)
         batch, count, _ = ids.shape
-        flat, told = ids.flatten(0, 1), lengths.flatten() > 0
+        flat, spoken = ids.flatten(0, 1), lengths.flatten() > 0
         packed = pack_padded_sequence(
-            self.dropout(self.embedding(flat[told])), lengths.flatten()[told].cpu(), batch_first=True,
+            self.dropout(self.embedding(flat[spoken])), lengths.flatten()[spoken].cpu(), batch_first=True,
             enforce_sorted=False,
         )  # fmt: skip
         _, (last, _) = self.words(packed)
         read = last.new_zeros(batch * count, last.shape[2])
-        read[told] = self.dropout(last[0])
-        number = told.view(batch, count).sum(1)
+        read[spoken] = self.dropout(last[0])
+        number = spoken.view(batch, count).sum(1)
         packed = pack_padded_sequence(read.view(batch, count, -1), number.cpu(), batch_first=True, enforce_sorted=False)
         _, (hidden, cell) = self.utterances(packed)
         return hidden[0], cell[0]
@@ -75,11 +82,11 @@ def utterances(history: Tensor, turns: Tensor) -> tuple[Tensor, Tensor]:
     utterances). history, turns: (batch, past); turns count up from 0, and are -1 on padding."""
     batch = len(history)
     count = int(turns.max()) + 1
-    own = turns.unsqueeze(1) == torch.arange(count, device=turns.device)[:, None]  # batch, utterances, past
-    lengths = own.sum(2)
+    belongs = turns.unsqueeze(1) == torch.arange(count, device=turns.device)[:, None]  # batch, utterances, past
+    lengths = belongs.sum(2)
     rows, columns = (turns >= 0).nonzero(as_tuple=True)
     which = turns[rows, columns]
-    place = (own.cumsum(2) - 1)[rows, which, columns]
+    place = (belongs.cumsum(2) - 1)[rows, which, columns]
     ids = history.new_zeros(batch, count, int(lengths.max()))
     ids[rows, which, place] = history[rows, columns]
     return ids, lengths

@@ -16,8 +16,8 @@ def each_once(read: Callable[[Tensor, Tensor], T], history: Tensor, other: Tenso
     """`read(history, other)`, a tree of tensors whose first dimension is the batch.
 
     Rows that are alike in both, (batch, past) each, are read once."""
-    both, own = torch.stack([history, other.to(history.dtype)], dim=2).unique(dim=0, return_inverse=True)
+    both, index = torch.stack([history, other.to(history.dtype)], dim=2).unique(dim=0, return_inverse=True)
     if len(both) == len(history):
         return read(history, other)
-    found: T = tree_map(lambda tensor: tensor[own], read(both[..., 0], both[..., 1].to(other.dtype)))
+    found: T = tree_map(lambda tensor: tensor[index], read(both[..., 0], both[..., 1].to(other.dtype)))
     return found

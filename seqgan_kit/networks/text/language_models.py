@@ -56,19 +56,19 @@ class LanguageModel(nn.Module):
 
     def features(self, ids: Tensor, history: Tensor, turns: Tensor) -> Tensor:
         """What is known before each token of the replies: (batch, time, width)."""
-        told = turns >= 0
+        history_mask = turns >= 0
         if self.encodes:
             before = F.pad(ids[:, :-1], (1, 0), value=self.first)
-            hidden: Tensor = self.decode(before, *self.encode(history, told), use_cache=False).last_hidden_state
+            hidden: Tensor = self.decode(before, *self.encode(history, history_mask), use_cache=False).last_hidden_state
             return hidden
         read = torch.cat([history, ids[:, :-1]], dim=1)
-        mask = torch.cat([told, torch.ones_like(ids[:, :-1], dtype=torch.bool)], dim=1)
+        mask = torch.cat([history_mask, torch.ones_like(ids[:, :-1], dtype=torch.bool)], dim=1)
         hidden = self.read(read, mask, use_cache=False).last_hidden_state
         return hidden[:, -ids.shape[1] :]
 
-    def given(self, history: Tensor, turns: Tensor) -> Read:
+    def given(self, history: Tensor, turns: Tensor) -> LanguageModelAfterHistory:
         """The model after these histories, to be drawn from."""
-        return Read(self, history, turns >= 0)
+        return LanguageModelAfterHistory(self, history, turns >= 0)
 
     @property
     def head(self) -> Any:
@@ -94,21 +94,25 @@ class LanguageModel(nn.Module):
             positions = {"position_ids": places[:, -ids.shape[1] :]}
         return self.model.base_model(input_ids=ids, attention_mask=mask, **positions, **others, return_dict=True)
 
-    def encode(self, history: Tensor, told: Tensor) -> tuple[Tensor, Tensor]:
+    def encode(self, history: Tensor, history_mask: Tensor) -> tuple[Tensor, Tensor]:
         """Histories (batch, past) -> (batch, past, width), and which of these tell something, (batch, past)."""
-        return each_once(self._encode, history, told)
+        return each_once(self._encode, history, history_mask)
 
-    def _encode(self, history: Tensor, told: Tensor) -> tuple[Tensor, Tensor]:
+    def _encode(self, history: Tensor, history_mask: Tensor) -> tuple[Tensor, Tensor]:
         # an encoder counts places from the first, padding or not
-        places = torch.arange(history.shape[1], device=history.device) - told.sum(1, keepdim=True)
-        ids, told = history.gather(1, places % history.shape[1]), places < 0
-        found = self.model.get_encoder()(input_ids=ids, attention_mask=told, return_dict=True)
-        return found.last_hidden_state, told
+        places = torch.arange(history.shape[1], device=history.device) - history_mask.sum(1, keepdim=True)
+        ids, history_mask = history.gather(1, places % history.shape[1]), places < 0
+        found = self.model.get_encoder()(input_ids=ids, attention_mask=history_mask, return_dict=True)
+        return found.last_hidden_state, history_mask
 
-    def decode(self, ids: Tensor, encoded: Tensor, told: Tensor, **others: Any) -> Any:
+    def decode(self, ids: Tensor, encoded: Tensor, history_mask: Tensor, **others: Any) -> Any:
         """A decoder without its head."""
         return self.model.get_decoder()(
-            input_ids=ids, encoder_hidden_states=encoded, encoder_attention_mask=told, **others, return_dict=True
+            input_ids=ids,
+            encoder_hidden_states=encoded,
+            encoder_attention_mask=history_mask,
+            **others,
+            return_dict=True,
         )
 
     def logits(self, hidden: Tensor) -> Tensor:
@@ -136,37 +140,37 @@ class LanguageModel(nn.Module):
         return (1.0 if abs(scale - 1) < 1e-4 else scale), cap
 
 
-class Read:
+class LanguageModelAfterHistory:
     """A `LanguageModel` that has read histories: what `sampling` draws from.
 
     Its state is a tuple of tensors, batch first: the mask of what was read, keys and values of each layer, and for an
     encoder-decoder what the encoder made of the histories.
     """
 
-    def __init__(self, network: LanguageModel, history: Tensor, told: Tensor) -> None:
-        self.network, self.history, self.told = network, history, told
+    def __init__(self, network: LanguageModel, history: Tensor, history_mask: Tensor) -> None:
+        self.network, self.history, self.history_mask = network, history, history_mask
 
     def start(self, batch: int) -> tuple[Tensor, Any]:
         if batch != len(self.history):
             raise ValueError(f"{batch} replies to {len(self.history)} histories")
         network = self.network
         if not network.encodes:
-            return each_once(self._begin, self.history, self.told)
+            return each_once(self._begin, self.history, self.history_mask)
         first = torch.full((batch, 1), network.first, device=self.history.device)
-        encoded, told = network.encode(self.history, self.told)
-        return self._decode(first, encoded, told, EncoderDecoderCache(DynamicCache(), DynamicCache()))
+        encoded, history_mask = network.encode(self.history, self.history_mask)
+        return self._decode(first, encoded, history_mask, EncoderDecoderCache(DynamicCache(), DynamicCache()))
 
-    def _begin(self, history: Tensor, told: Tensor) -> tuple[Tensor, Any]:
+    def _begin(self, history: Tensor, history_mask: Tensor) -> tuple[Tensor, Any]:
         # a cache of the model's own would forget what a sliding window has passed, whose length then differs
-        found = self.network.read(history, told, past_key_values=DynamicCache(), use_cache=True)
-        return found.last_hidden_state[:, -1], (told, _pairs(found.past_key_values))
+        found = self.network.read(history, history_mask, past_key_values=DynamicCache(), use_cache=True)
+        return found.last_hidden_state[:, -1], (history_mask, _pairs(found.past_key_values))
 
     def step(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
         network = self.network
         if network.encodes:
-            encoded, told, own, crossed = state
-            cache = EncoderDecoderCache(_cache(own), _cache(crossed))
-            return self._decode(tokens.unsqueeze(1), encoded, told, cache)
+            encoded, history_mask, past, crossed = state
+            cache = EncoderDecoderCache(_cache(past), _cache(crossed))
+            return self._decode(tokens.unsqueeze(1), encoded, history_mask, cache)
         mask, pairs = state
         mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
         found = network.read(tokens.unsqueeze(1), mask, past_key_values=_cache(pairs), use_cache=True)
@@ -175,10 +179,12 @@ class Read:
     def logits(self, features: Tensor) -> Tensor:
         return self.network.logits(features)
 
-    def _decode(self, tokens: Tensor, encoded: Tensor, told: Tensor, cache: EncoderDecoderCache) -> tuple[Tensor, Any]:
-        found = self.network.decode(tokens, encoded, told, past_key_values=cache, use_cache=True)
+    def _decode(
+        self, tokens: Tensor, encoded: Tensor, history_mask: Tensor, cache: EncoderDecoderCache
+    ) -> tuple[Tensor, Any]:
+        found = self.network.decode(tokens, encoded, history_mask, past_key_values=cache, use_cache=True)
         cache = found.past_key_values
-        state = (encoded, told, _pairs(cache.self_attention_cache), _pairs(cache.cross_attention_cache))
+        state = (encoded, history_mask, _pairs(cache.self_attention_cache), _pairs(cache.cross_attention_cache))
         return found.last_hidden_state[:, -1], state
 
 
@@ -207,7 +213,7 @@ class Unprompted(nn.Module):
         """What is known before each token: (batch, time) -> (batch, time, width)."""
         return self.language.features(ids, *self._before(len(ids), labels))
 
-    def given(self, labels: Tensor) -> Read:
+    def given(self, labels: Tensor) -> LanguageModelAfterHistory:
         """The model of texts of these classes, (batch,), to be drawn from."""
         return self.language.given(*self._before(len(labels), labels))
 

@@ -82,9 +82,9 @@ class LSTMGenerator(PreTrainedModel):
         hidden: Tensor = self.lstm(self.embedding(before))[0]
         return hidden
 
-    def given(self, labels: Tensor) -> Given:
+    def given(self, labels: Tensor) -> LabelledLSTM:
         """The generator of texts of these classes, (batch,), to be drawn from."""
-        return Given(self, labels)
+        return LabelledLSTM(self, labels)
 
     def start(self, batch: int, labels: Tensor | None = None) -> tuple[Tensor, LSTMState]:
         zeros = self.output.weight.new_zeros(batch, self.config.hidden)
@@ -107,8 +107,8 @@ class LSTMGenerator(PreTrainedModel):
         return first if labels is None else first + labels
 
 
-class Given:
-    """An `LSTMGenerator` that was told classes: what `sampling` draws from."""
+class LabelledLSTM:
+    """An `LSTMGenerator` whose classes are fixed: what `sampling` draws from."""
 
     def __init__(self, network: LSTMGenerator, labels: Tensor) -> None:
         self.network, self.labels = network, labels

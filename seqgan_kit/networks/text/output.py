@@ -1,4 +1,7 @@
-"""The output layer of a language model, block by block: all rows' logits never exist at once."""
+"""The output layer of a language model: log-probabilities of given tokens, block by block.
+
+`plain_log_probs` says what is computed; `log_probs` computes it so that all rows' logits never exist at once.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +11,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# The largest block of logits held at once, in floats: on a CPU it should stay in the second-level cache.
-CPU_BLOCK, GPU_BLOCK = 1_000_000, 200_000_000
-# Probabilities are kept for the backward pass if they are at most so many floats, and no narrower layer made them.
-KEPT, KEPT_WIDTH = 16_000_000, 64
+from seqgan_kit.networks import tuning
 
 
 def block_rows(device: torch.device, vocabulary: int) -> int:
     """How many rows of logits to hold at once."""
-    return max(1, (CPU_BLOCK if device.type == "cpu" else GPU_BLOCK) // vocabulary)
+    return max(1, tuning.sizes(device).logit_block // vocabulary)
+
+
+def plain_log_probs(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+    """log softmax(hidden @ weight.T + bias) at `targets`: arguments as of `log_probs`, without a mask."""
+    return F.linear(hidden, weight, bias).log_softmax(-1).gather(-1, targets.unsqueeze(-1)).squeeze(-1)
 
 
 def log_probs(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, mask: Tensor | None = None) -> Tensor:
-    """log softmax(hidden @ weight.T + bias) at `targets`, in float32 whatever the precision.
+    """`plain_log_probs` in float32, whatever the precision; its gradient can't be differentiated again.
 
     hidden: (..., width). weight: (vocabulary, width). bias: (vocabulary,). targets: (...) int64. Returns (...).
     mask: (...) bool; where it is False, 0 is returned, and nothing computed.
@@ -35,11 +40,14 @@ def log_probs(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, mas
 
 
 class _LogProbs(torch.autograd.Function):
+    """Its slope is taken by hand, so that only a block of logits is held at once on the way back, too."""
+
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
         ctx.save_for_backward(hidden, weight, bias, targets)
-        rows = block_rows(hidden.device, len(weight))
-        keep = len(hidden) * len(weight) <= KEPT and hidden.shape[1] >= KEPT_WIDTH and any(ctx.needs_input_grad)
+        rows, sizes = block_rows(hidden.device, len(weight)), tuning.sizes(hidden.device)
+        pays = len(hidden) * len(weight) <= sizes.kept_probabilities and hidden.shape[1] >= sizes.kept_width
+        keep = pays and any(ctx.needs_input_grad)
         ctx.kept = []
         found = torch.empty(len(hidden), device=hidden.device)
         with torch.autocast(hidden.device.type, enabled=False):

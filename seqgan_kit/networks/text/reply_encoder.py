@@ -47,9 +47,9 @@ class ReplyEncoder(nn.Module):
         places = torch.arange(read.shape[1], device=ids.device) + (turns < 0).sum(1, keepdim=True)
         read, shown, reply = (part.gather(1, places % read.shape[1]) for part in (read, shown, reply))
         longest = int(shown.sum(1).max())
-        return self.judge(read[:, :longest], shown[:, :longest], reply[:, :longest])
+        return self.score(read[:, :longest], shown[:, :longest], reply[:, :longest])
 
-    def judge(self, ids: Tensor, shown: Tensor, reply: Tensor) -> Tensor:
+    def score(self, ids: Tensor, shown: Tensor, reply: Tensor) -> Tensor:
         """All (batch, time): tokens of history and reply, which of them count, and 1 where one is of the reply."""
         kinds: dict[str, Any] = {"token_type_ids": reply} if self.kinds > 1 else {}
         if self.places:
@@ -100,7 +100,7 @@ class RetokenisedEncoder(nn.Module):
         reply = torch.tensor([part + [0] * (longest - len(part)) for part in parts], device=ids.device)
         count = torch.tensor([len(row) for row in rows], device=ids.device).unsqueeze(1)
         shown = torch.arange(longest, device=ids.device) < count
-        found: Tensor = self.judge.judge(table, shown, reply)
+        found: Tensor = self.judge.score(table, shown, reply)
         return found
 
     def _ids(self, ids: Tensor, mask: Tensor) -> list[list[int]]:
@@ -110,11 +110,9 @@ class RetokenisedEncoder(nn.Module):
 
     def _special(self) -> tuple[list[int], list[int], list[int]]:
         """What the tokenizer puts before, between and after two texts."""
-        own = self.tokenizer
-        start, end = own.cls_token_id, own.sep_token_id
-        some = [] if start is None else [start]
-        after = [] if end is None else [end]
-        return some, after, after
+        start, end = self.tokenizer.cls_token_id, self.tokenizer.sep_token_id
+        before, after = [] if start is None else [start], [] if end is None else [end]
+        return before, after, after
 
 
 def _past(ids: Tensor, history: Tensor | None, turns: Tensor | None) -> tuple[Tensor, Tensor]:

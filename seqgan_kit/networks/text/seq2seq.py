@@ -82,18 +82,18 @@ class Seq2SeqGenerator(PreTrainedModel):
 
     def features(self, ids: Tensor, history: Tensor, turns: Tensor) -> Tensor:
         """What is known before each token of the replies: (batch, time, hidden)."""
-        hidden, cell, encoded, told = self.encode(history, turns >= 0)
+        hidden, cell, encoded, history_mask = self.encode(history, turns >= 0)
         before = F.pad(ids[:, :-1], (1, 0), value=self.config.start)
         state = hidden.transpose(0, 1).contiguous(), cell.transpose(0, 1).contiguous()
         written, _ = self.decoder(self.dropout(self.embedding(before)), state)
-        return self._attended(written, encoded, told)
+        return self._attended(written, encoded, history_mask)
 
-    def encode(self, history: Tensor, told: Tensor) -> Memory:
+    def encode(self, history: Tensor, history_mask: Tensor) -> Memory:
         """(batch, past) twice. A history is read from its first token, whatever padding is before it."""
-        return each_once(self._encode, history, told)
+        return each_once(self._encode, history, history_mask)
 
-    def _encode(self, history: Tensor, told: Tensor) -> Memory:
-        count = told.sum(1)
+    def _encode(self, history: Tensor, history_mask: Tensor) -> Memory:
+        count = history_mask.sum(1)
         places = (torch.arange(history.shape[1], device=history.device) - count.unsqueeze(1)) % history.shape[1]
         read = self.dropout(self.embedding(history.gather(1, places)))
         packed = pack_padded_sequence(read, count.cpu(), batch_first=True, enforce_sorted=False)
@@ -102,40 +102,40 @@ class Seq2SeqGenerator(PreTrainedModel):
         known = torch.arange(encoded.shape[1], device=history.device) < count.unsqueeze(1)
         return hidden.transpose(0, 1), cell.transpose(0, 1), encoded, known
 
-    def given(self, history: Tensor, turns: Tensor) -> Given:
+    def given(self, history: Tensor, turns: Tensor) -> Seq2SeqAfterHistory:
         """The generator after these histories, to be drawn from."""
-        return Given(self, history, turns >= 0)
+        return Seq2SeqAfterHistory(self, history, turns >= 0)
 
     def step(self, tokens: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
         """One more token of each reply, (batch,) -> features (batch, width)."""
-        hidden, cell, encoded, told = memory
+        hidden, cell, encoded, history_mask = memory
         read, states, lstm = self.embedding(tokens), [], self.decoder
         for layer, state in enumerate(zip(hidden.unbind(1), cell.unbind(1), strict=True)):
             weights: Any = [getattr(lstm, f"{kind}_l{layer}") for kind in WEIGHTS]
             states.append(torch.lstm_cell(read, state, *weights))
             read = states[-1][0]
         hidden, cell = (torch.stack(parts, dim=1) for parts in zip(*states, strict=True))
-        features = self._attended(read.unsqueeze(1), encoded, told).squeeze(1)
-        return features, (hidden, cell, encoded, told)
+        features = self._attended(read.unsqueeze(1), encoded, history_mask).squeeze(1)
+        return features, (hidden, cell, encoded, history_mask)
 
-    def _attended(self, written: Tensor, encoded: Tensor, told: Tensor) -> Tensor:
+    def _attended(self, written: Tensor, encoded: Tensor, history_mask: Tensor) -> Tensor:
         """(batch, time, width), (batch, past, width), (batch, past) -> (batch, time, width)."""
-        scores = (self.attend(written) @ encoded.transpose(1, 2)).masked_fill(~told.unsqueeze(1), -torch.inf)
+        scores = (self.attend(written) @ encoded.transpose(1, 2)).masked_fill(~history_mask.unsqueeze(1), -torch.inf)
         context = scores.softmax(-1) @ encoded
         return torch.tanh(self.join(torch.cat([context, written], dim=2)))
 
 
-class Given:
+class Seq2SeqAfterHistory:
     """A `Seq2SeqGenerator` that has read histories: what `sampling` draws from."""
 
-    def __init__(self, network: Seq2SeqGenerator, history: Tensor, told: Tensor) -> None:
-        self.network, self.history, self.told = network, history, told
+    def __init__(self, network: Seq2SeqGenerator, history: Tensor, history_mask: Tensor) -> None:
+        self.network, self.history, self.history_mask = network, history, history_mask
 
     def start(self, batch: int) -> tuple[Tensor, Memory]:
         if batch != len(self.history):
             raise ValueError(f"{batch} replies to {len(self.history)} histories")
         first = torch.full((batch,), self.network.config.start, device=self.history.device)
-        return self.network.step(first, self.network.encode(self.history, self.told))
+        return self.network.step(first, self.network.encode(self.history, self.history_mask))
 
     def step(self, tokens: Tensor, state: Memory) -> tuple[Tensor, Memory]:
         return self.network.step(tokens, state)

@@ -12,7 +12,7 @@ from seqgan_kit.networks.text.seq2seq import Seq2SeqGenerator
 from seqgan_kit.samples import last
 
 
-class Judge(nn.Module):
+class GeneratorDiscriminator(nn.Module):
     """History and reply -> a logit, higher = more human: (batch,); or one of each of the reply's prefixes, in one pass.
 
     A copy of the generator with a linear layer, 0 at first, in the place of its own; as reward models of language

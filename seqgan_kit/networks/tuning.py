@@ -1,0 +1,97 @@
+"""Sizes that are tuned to a kind of device: how much is computed at once, and which of two equal ways is taken.
+
+Results depend on them by rounding alone, and by the order in which random numbers are drawn.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What pays on a kind of device.
+
+    A CPU's sizes keep in its caches what is computed at once. They were measured on two cores of an AMD EPYC with
+    AVX-512, one thread, float32, networks of the papers' sizes; benchmarks/ shows what they give. A GPU's make few
+    large launches; they are NOT measured.
+
+    logit_block: floats of the largest block of logits held at once.
+    kept_probabilities: floats. So many are kept for the output layer's backward pass, more are made again.
+    kept_width: the narrowest output layer, in features, whose probabilities are kept; making a narrower one's again
+        costs less than to write and read them.
+    first_rows: rows whose logits are made before it is known how large the vocabulary is.
+    cdf_block: entries of a vocabulary that are summed first where one is drawn, so that the slow running sum is over
+        few numbers; a vocabulary of less than 8 blocks is drawn in one step.
+    rollouts: completions of a roll-out drawn at a time. A CPU's caches don't hold more, and fewer don't fill its
+        products; on a GPU memory is the bound, that of a transformer's keys and values of so many texts.
+    scored_rows: completions or prefixes that a discriminator is given in one call, if it does not say otherwise.
+    rewarded_rows: completions that users' rewards are given in one call; what their functions bear, on any device.
+    response_rows: rows whose responses `TextCNN` holds at once where nothing is differentiated.
+    table_entries: floats of the largest tables that `TextCNN` looks its responses up in, 512 MiB on a CPU, which is
+        twice what the paper's filters and vocabulary have; 0 has no tables.
+    addition: what it costs to add an entry of such a table, in multiplications of a matrix product.
+    embedded_rows: captions or pictures embedded at a time where nothing is differentiated.
+    sigmoid_entries: numbers from which tanh is made of a sigmoid: three fast calls for one slow one.
+    product_side: side in pixels of the largest map that is doubled by a matrix product in place of PyTorch's transposed
+        convolution; 0 has none.
+    """
+
+    logit_block: int
+    kept_probabilities: int
+    kept_width: int
+    first_rows: int
+    cdf_block: int
+    rollouts: int
+    scored_rows: int
+    rewarded_rows: int
+    response_rows: int
+    table_entries: int
+    addition: float
+    embedded_rows: int
+    sigmoid_entries: float
+    product_side: int
+
+
+SIZES = {
+    "cpu": Sizes(
+        logit_block=1_000_000,
+        kept_probabilities=16_000_000,
+        kept_width=64,
+        first_rows=64,
+        cdf_block=64,
+        rollouts=3000,
+        scored_rows=512,
+        rewarded_rows=512,
+        response_rows=512,
+        table_entries=1 << 27,
+        addition=16,
+        embedded_rows=256,
+        sigmoid_entries=4096,
+        product_side=4,
+    ),
+    "cuda": Sizes(
+        logit_block=200_000_000,
+        kept_probabilities=16_000_000,
+        kept_width=64,
+        first_rows=1024,
+        cdf_block=1024,
+        rollouts=1 << 14,
+        scored_rows=4096,
+        rewarded_rows=512,
+        response_rows=1 << 14,
+        table_entries=0,
+        addition=math.inf,
+        embedded_rows=1024,
+        sigmoid_entries=math.inf,
+        product_side=0,
+    ),
+}
+
+
+def sizes(device: torch.device) -> Sizes:
+    """Those of the device's type; what is no CPU has a GPU's."""
+    return SIZES.get(device.type, SIZES["cuda"])
