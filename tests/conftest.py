@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from seqgan_kit.engine.engine import Engine, RunConfig
+from seqgan_kit.report import curves
+
+os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start, too: everything here is tiny
+torch.set_num_threads(1)
+FIGURE = curves.figure
 
 
 @pytest.fixture
@@ -15,3 +22,17 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
     """One run in an empty folder, on one thread of the CPU; register parts, then `engine.restore()`."""
     with Engine(RunConfig(folder=str(tmp_path / "run"), device="cpu", threads=1), "test") as running:
         yield running
+
+
+@pytest.fixture(scope="session", autouse=True)
+def undrawn() -> Iterator[None]:
+    """Reports have no curves, which take longer than the runs here, but where a test asks for `drawn`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(curves, "figure", lambda *_: "")
+        yield
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports have their curves."""
+    monkeypatch.setattr(curves, "figure", FIGURE)
