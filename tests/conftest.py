@@ -25,14 +25,14 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def undrawn() -> Iterator[None]:
-    """Reports have no curves, which take longer than the runs here, but where a test asks for `drawn`."""
+def without_curves() -> Iterator[None]:
+    """Reports have no curves, which take longer than the runs here, but where a test uses `with_curves`."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(curves, "figure", lambda *_: "")
         yield
 
 
 @pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+def with_curves(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reports have their curves."""
     monkeypatch.setattr(curves, "figure", FIGURE)

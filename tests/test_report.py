@@ -18,6 +18,7 @@ from seqgan_kit.errors import UserError
 from seqgan_kit.report import curves, metrics, read_metrics, write_report
 from seqgan_kit.report.page import SAMPLE_FILES, SAMPLES
 
+pytestmark = pytest.mark.usefixtures("with_curves")
 HOSTILE = "<script>alert('1')</script> & <img src=\"http://example.org/x.png\">"
 PHASES = ("maximum_likelihood", "discriminator", "adversarial", "control")
 VOID = {"meta", "link", "img", "br", "hr", "input"}
