@@ -210,7 +210,23 @@ class Writing:
         sys.addaudithook(audit)
 
 
-Moment = AtStart | InStep | Writing
+@dataclass(frozen=True)
+class Held:
+    """No signal: the process waits before its `step`-th step of a phase until there is a file."""
+
+    phase: str
+    step: int
+    file: Path
+
+    def arm(self) -> None:
+        def before(phase: str, count: int) -> None:
+            while (phase, count) == (self.phase, self.step) and not self.file.exists():
+                time.sleep(0.01)
+
+        _before_each_step(before)
+
+
+Moment = AtStart | InStep | Writing | Held
 """When a process sends a signal to itself: from inside it never comes too late, however fast the machine."""
 
 

@@ -303,13 +303,15 @@ def test_a_full_disk_stops_the_run_and_keeps_the_last_good_checkpoint(
     options = ["--adversarial.rounds", "0", "--discriminator.steps", "0", "--run.checkpoint_steps", "10"]
     straight = tmp_path / "straight" / "run"
     runs.finish(runs.tiny(straight, *options), tmp_path / "log")
-    process = runs.Launched(runs.tiny(run, *options), tmp_path / "log")
+    full = tmp_path / "full"
+    process = runs.Launched(runs.tiny(run, *options), tmp_path / "log", moment=runs.Held(runs.MLE, 15, full))
     assert runs.wait_for(lambda: len(runs.lines(run)) >= 7, process)
     filler = small_disk / "filler"
     with open(filler, "wb", buffering=0) as file, contextlib.suppress(OSError):
         while file.write(b"\0" * 4096) == 4096:
             pass
     os.truncate(filler, filler.stat().st_size - room)
+    full.touch()
     assert process.wait() == 1
     told = runs.errors((tmp_path / "log").read_text())
     kept = checkpoints.all_in(run / "checkpoints")
