@@ -16,7 +16,6 @@ import two_policies
 from test_processes import by_two
 
 
-
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Tensor], list[dict[str, Tensor]]]:
     """What two_policies.py finds: by one process on whole rollouts, and by each of two on halves of them."""
