@@ -283,7 +283,7 @@ def test_folder_that_is_no_run(tmp_path: Path) -> None:
 
 
 def test_long_run_stays_small(tmp_path: Path) -> None:
-    """Thousands of lines, twenty metrics and a hundred sample files make a page below 1.5 MB in seconds of a processor."""
+    """Thousands of lines, twenty metrics and a hundred sample files make a page below 1.5 MB in seconds."""
     draw = np.random.default_rng(0)
     lines = []
     for phase in ("maximum_likelihood", "adversarial", "control"):

@@ -1,4 +1,4 @@
-"""What test_images_processes.py runs in two processes: `two_painters.py steps OUT`, or `two_painters.py train OUT WORDS...`.
+"""What test_images_processes.py runs in pairs: `two_painters.py steps OUT`, `two_painters.py train OUT WORDS...`.
 
 Each process writes what it found to OUT/rank-R-of-N.safetensors or OUT/rank-R.json.
 """

@@ -1,4 +1,4 @@
-"""What test_imitation_processes.py runs in two processes: `two_policies.py steps OUT`, or `two_policies.py train OUT WORDS...`.
+"""What test_imitation_processes.py runs in pairs: `two_policies.py steps OUT`, `two_policies.py train OUT WORDS...`.
 
 Each process writes what it found to OUT/rank-R-of-N.safetensors or OUT/rank-R.json.
 """

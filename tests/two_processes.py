@@ -1,4 +1,4 @@
-"""What test_processes.py runs in two processes: `two_processes.py gradients OUT`, or `two_processes.py train OUT WORDS...`.
+"""What test_processes.py runs in pairs: `two_processes.py gradients OUT`, `two_processes.py train OUT WORDS...`.
 
 Each process writes what it found to OUT/rank-R.safetensors or OUT/rank-R.json.
 """

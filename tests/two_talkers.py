@@ -1,4 +1,4 @@
-"""What test_dialogue_processes.py runs in two processes: `two_talkers.py steps OUT`, or `two_talkers.py train OUT WORDS...`.
+"""What test_dialogue_processes.py runs in pairs: `two_talkers.py steps OUT`, `two_talkers.py train OUT WORDS...`.
 
 Each process writes what it found to OUT/rank-R-of-N.safetensors or OUT/rank-R.json.
 """
