@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import random
 import re
+import resource
 import shutil
 import signal
 import sys
@@ -226,7 +227,18 @@ class Held:
         _before_each_step(before)
 
 
-Moment = AtStart | InStep | Writing | Held
+@dataclass(frozen=True)
+class Limited:
+    """No signal: no file that the process writes may become longer than this many bytes."""
+
+    size: int
+
+    def arm(self) -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (self.size, resource.RLIM_INFINITY))
+
+
+Moment = AtStart | InStep | Writing | Held | Limited
 """When a process sends a signal to itself: from inside it never comes too late, however fast the machine."""
 
 
