@@ -14,8 +14,8 @@ help: ## list the targets
 
 setup: $(READY) ## create .venv with the versions of constraints.txt (the others do it when needed)
 
-test: $(READY) ## run the tests; PYTESTARGS="-k credit -x"
-	$(BIN)/python -m pytest $(PYTESTARGS)
+test: $(READY) ## run the tests, in two processes; PYTESTARGS="-k credit -x"
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTESTARGS)
 
 lint: $(READY) ## ruff (rules and format) and mypy
 	$(BIN)/ruff check .

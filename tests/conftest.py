@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.run_config import RunConfig
 from seqgan_kit.networks import tuning
+from seqgan_kit.report import curves
+
+os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start, too: everything here is tiny
+torch.set_num_threads(1)
+FIGURE = curves.figure
 
 
 @pytest.fixture
@@ -28,3 +35,17 @@ def tune(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         monkeypatch.setitem(tuning.SIZES, "cpu", replace(tuning.SIZES["cpu"], **sizes))  # type: ignore[arg-type]
 
     return tune
+
+
+@pytest.fixture(scope="session", autouse=True)
+def without_curves() -> Iterator[None]:
+    """Reports have no curves, which take longer than the runs here, but where a test uses `with_curves`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(curves, "figure", lambda *_: "")
+        yield
+
+
+@pytest.fixture
+def with_curves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports have their curves."""
+    monkeypatch.setattr(curves, "figure", FIGURE)

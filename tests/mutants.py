@@ -1,6 +1,6 @@
 """Plants likely mistakes in a copy of the package, one at a time, and fails if the tests do not notice one of them.
 
-    python tests/mutants.py            all of them
+    python tests/mutants.py            all of them, in two processes
     python tests/mutants.py credit     those whose file or tests contain "credit"
     python tests/mutants.py --fast     a few, the quickest
 
@@ -9,19 +9,25 @@ A new function in objectives, credit or estimators comes with a mutant here.
 
 from __future__ import annotations
 
+import compileall
 import importlib
+import multiprocessing
 import os
+import py_compile
 import shutil
 import sys
 import tempfile
 import time
 import traceback
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+PROCESSES, FORK = 2, multiprocessing.get_context("fork")  # PyTorch is imported once, before they are forked
 OBJECTIVES, CREDIT, ESTIMATORS, SAMPLING = (
     "algorithms/objectives.py",
     "algorithms/credit.py",
@@ -1712,6 +1718,30 @@ def preload() -> None:
     assert not any(name.split(".")[0] == "seqgan_kit" for name in sys.modules)
 
 
+def broken(folder: Path, tests: str) -> str:
+    """Runs tests without a mutant; what is wrong if they don't pass."""
+    sys.dont_write_bytecode = False  # pytest's of the tests is good for all mutants
+    code, output = run(tests, folder)
+    return f"BROKEN   without a mutant, pytest {tests} ends with {code}:\n{output}" if code else ""
+
+
+def plant(folder: Path, mutant: Mutant) -> tuple[bool, str]:
+    """Whether the tests notice the mutant, and what to say of it."""
+    started = time.monotonic()
+    own = folder.with_name(str(os.getpid()))  # this process's copy
+    if not own.exists():
+        shutil.copytree(folder, own)
+    sys.dont_write_bytecode = True
+    target = own / "seqgan_kit" / mutant.file
+    whole = target.read_text("utf-8")
+    target.write_text(whole.replace(mutant.old, mutant.new), "utf-8")
+    code, output = run(mutant.tests, own)
+    target.write_text(whole, "utf-8")
+    word = {0: "SURVIVED", 1: "killed  "}.get(code, "BROKEN  ")  # other codes: pytest could not run the tests
+    line = f"{word} {time.monotonic() - started:4.1f} s  {mutant.file}: {mutant.old!r} -> {mutant.new!r}"
+    return code == 1, line if code == 1 else f"{line}\n{output}"
+
+
 def main(arguments: list[str]) -> int:
     chosen = [
         mutant
@@ -1724,35 +1754,31 @@ def main(arguments: list[str]) -> int:
         if reason := unplanted(mutant):
             problems.append(reason)
             print("STALE   ", reason)
-    sys.dont_write_bytecode = True
     preload()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory() as name, ProcessPoolExecutor(PROCESSES, FORK) as pool:
+        folder = Path(name) / "whole"
         for part in ("seqgan_kit", "tests"):
             shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "setup.cfg", folder)
-        for tests in sorted({mutant.tests for mutant in chosen}):
-            code, output = run(tests, folder)
-            if code:
-                problems.append(tests)
-                print(f"BROKEN   without a mutant, pytest {tests} ends with {code}:\n{output}")
-        for mutant in chosen:
-            if mutant.tests in problems or unplanted(mutant):
-                continue
-            started = time.monotonic()
-            target = folder / "seqgan_kit" / mutant.file
-            whole = target.read_text("utf-8")
-            target.write_text(whole.replace(mutant.old, mutant.new), "utf-8")
-            code, output = run(mutant.tests, folder)
-            target.write_text(whole, "utf-8")
-            word = {0: "SURVIVED", 1: "killed  "}.get(code, "BROKEN  ")  # other codes: pytest could not run the tests
-            print(
-                f"{word} {time.monotonic() - started:4.1f} s  {mutant.file}: {mutant.old!r} -> {mutant.new!r}",
-                flush=True,
-            )
-            if code != 1:
+        # by content: a mutant may be as long as what it replaces, and planted within the same second
+        compileall.compile_dir(
+            folder / "seqgan_kit", quiet=1, invalidation_mode=py_compile.PycInvalidationMode.CHECKED_HASH
+        )
+        words = {word for mutant in chosen for word in mutant.tests.split()}
+        files = {word.split("::")[0]: "" for word in sorted(words)}
+        for file in files:
+            files[file] = " ".join(sorted(word for word in words if word.split("::")[0] == file))
+        for file, told in zip(files, pool.map(partial(broken, folder), files.values()), strict=True):
+            if told:
+                problems.append(file)
+                print(told)
+        planted = [
+            mutant for mutant in chosen if not unplanted(mutant) and not any(file in mutant.tests for file in problems)
+        ]
+        for mutant, (killed, told) in zip(planted, pool.map(partial(plant, folder), planted), strict=True):
+            print(told, flush=True)
+            if not killed:
                 problems.append(mutant.old)
-                print(output)
     print(f"{len(chosen)} mutants, {len(problems)} problems")
     return bool(problems)
 

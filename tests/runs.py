@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import multiprocessing
 import os
 import random
 import re
+import resource
 import shutil
 import signal
 import sys
@@ -28,6 +30,7 @@ from seqgan_kit.images import train as images
 from seqgan_kit.imitation.train import ADVERSARIAL as GAME
 from seqgan_kit.imitation.train import CLONING, FROZEN
 from seqgan_kit.language.recipe import ADVERSARIAL, CONTROL, MLE, WARM_UP
+from seqgan_kit.report import curves
 
 ROOT = Path(__file__).parents[1]
 PHASES = (MLE, WARM_UP, ADVERSARIAL, CONTROL)
@@ -35,13 +38,13 @@ TINY: dict[str, Any] = {
     "run": {"threads": 1, "log_every": 2, "checkpoint_steps": 3},
     "data": {"sentences": 60},
     "generator": {"embedding": 8, "hidden": 8},
-    "likelihood": {"steps": 40, "batch_size": 8},
+    "likelihood": {"steps": 20, "batch_size": 8},
     "discriminator": {
         "network": {
             "class_path": "seqgan_kit.networks.text.cnn.TextCNN",
             "init_args": {"embedding": 4, "windows": [1, 2], "filters": [4, 4]},
         },
-        "steps": 40,
+        "steps": 20,
         "batch_size": 8,
     },
     "adversarial": {
@@ -50,7 +53,7 @@ TINY: dict[str, Any] = {
         "batch_size": 8,
         "credit": {"class_path": "seqgan_kit.tokens.credit.MonteCarlo", "init_args": {"rollouts": 2}},
     },
-    "control": {"steps": 40},
+    "control": {"steps": 20},
     "evaluation": {"samples": 16, "every": 20, "rounds": 10},
 }
 TINY_DIALOGUE: dict[str, Any] = {
@@ -210,7 +213,34 @@ class Writing:
         sys.addaudithook(audit)
 
 
-Moment = AtStart | InStep | Writing
+@dataclass(frozen=True)
+class Held:
+    """No signal: the process waits before its `step`-th step of a phase until there is a file."""
+
+    phase: str
+    step: int
+    file: Path
+
+    def arm(self) -> None:
+        def before(phase: str, count: int) -> None:
+            while (phase, count) == (self.phase, self.step) and not self.file.exists():
+                time.sleep(0.01)
+
+        _before_each_step(before)
+
+
+@dataclass(frozen=True)
+class Limited:
+    """No signal: no file that the process writes may become longer than this many bytes."""
+
+    size: int
+
+    def arm(self) -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (self.size, resource.RLIM_INFINITY))
+
+
+Moment = AtStart | InStep | Writing | Held | Limited
 """When a process sends a signal to itself: from inside it never comes too late, however fast the machine."""
 
 
@@ -244,14 +274,21 @@ class Launched:
     )
 
     def __init__(
-        self, words: list[str], log: Path, environment: dict[str, str] | None = None, moment: Moment | None = None
+        self,
+        words: list[str],
+        log: Path,
+        environment: dict[str, str] | None = None,
+        moment: Moment | None = None,
+        script: str = "seqgan_kit.cli",
     ) -> None:
+        """script: the module whose `main` gets the words."""
         self.log = log
         log.write_text("")
         with pytest.MonkeyPatch.context() as patch:  # of the process that the server is started from
             patch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{ROOT / 'tests'}")
             patch.setenv("OMP_NUM_THREADS", "1")
-            self._process = self._server.Process(target=_main, args=(words, str(log), environment or {}, moment))
+            arguments = (words, str(log), environment or {}, moment, script)
+            self._process = self._server.Process(target=_main, args=arguments)
             self._process.start()
 
     def alive(self) -> bool:
@@ -268,7 +305,7 @@ class Launched:
         return self._process.exitcode
 
 
-def _main(words: list[str], log: str, environment: dict[str, str], moment: Moment | None) -> None:
+def _main(words: list[str], log: str, environment: dict[str, str], moment: Moment | None, script: str) -> None:
     if moment is not None:
         moment.arm()
     os.environ |= environment
@@ -277,11 +314,11 @@ def _main(words: list[str], log: str, environment: dict[str, str], moment: Momen
     os.dup2(handle, 2)
     from tqdm import tqdm
 
-    from seqgan_kit.cli import main
-
     tqdm.set_lock(threading.RLock())  # its own is a semaphore of the system, which a killed process leaves behind
+    os.fsync = lambda _: None  # for power cuts: what a killed process has written stays
+    curves.figure = lambda *_: ""  # as in conftest
 
-    status = main(words)
+    status = importlib.import_module(script).main(words)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)  # as fast as it started

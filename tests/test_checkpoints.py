@@ -8,7 +8,6 @@ import os
 import random
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -303,13 +302,15 @@ def test_a_full_disk_stops_the_run_and_keeps_the_last_good_checkpoint(
     options = ["--adversarial.rounds", "0", "--discriminator.steps", "0", "--run.checkpoint_steps", "10"]
     straight = tmp_path / "straight" / "run"
     runs.finish(runs.tiny(straight, *options), tmp_path / "log")
-    process = runs.Launched(runs.tiny(run, *options), tmp_path / "log")
+    full = tmp_path / "full"
+    process = runs.Launched(runs.tiny(run, *options), tmp_path / "log", moment=runs.Held(runs.MLE, 15, full))
     assert runs.wait_for(lambda: len(runs.lines(run)) >= 7, process)
     filler = small_disk / "filler"
     with open(filler, "wb", buffering=0) as file, contextlib.suppress(OSError):
         while file.write(b"\0" * 4096) == 4096:
             pass
     os.truncate(filler, filler.stat().st_size - room)
+    full.touch()
     assert process.wait() == 1
     told = runs.errors((tmp_path / "log").read_text())
     kept = checkpoints.all_in(run / "checkpoints")
@@ -325,28 +326,13 @@ def test_a_full_disk_stops_the_run_and_keeps_the_last_good_checkpoint(
     runs.same(straight, run)
 
 
-LIMITED = """
-import resource, signal, sys
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
-from seqgan_kit.cli import main
-sys.exit(main(sys.argv[2:]))
-"""
-
-
 def test_a_checkpoint_that_the_system_cuts_short_is_not_kept(tmp_path: Path) -> None:
     """Under a real limit on a file's size the first save fails: one line, no half checkpoint, and resume works."""
     run = tmp_path / "run"
     options = ["--likelihood.steps", "4", "--adversarial.rounds", "0", "--discriminator.steps", "0"]
-    limited = subprocess.run(
-        [sys.executable, "-c", LIMITED, "8000", *runs.tiny(run, *options)],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PYTHONPATH": str(runs.ROOT)},
-        check=False,
-    )
-    assert limited.returncode == 1
-    told = runs.errors(limited.stderr)
+    log = tmp_path / "log"
+    assert runs.Launched(runs.tiny(run, *options), log, moment=runs.Limited(8000)).wait() == 1
+    told = runs.errors(log.read_text())
     assert len(told) == 1, told
     assert f"could not save to {run / 'checkpoints'}: File too large; there is no checkpoint yet" in told[0]
     assert f"Make room, then: seqgan-kit resume {run}" in told[0]

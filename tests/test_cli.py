@@ -72,6 +72,7 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 # -- what it does --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("with_curves")
 def test_train_sample_evaluate_and_report_on_an_own_text_file(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """From a file of sentences to samples of its words, metrics on its held-out share, and one page."""
     (here / "own.txt").write_text("\n".join(sentences()) + "\n")
@@ -96,7 +97,9 @@ def test_train_sample_evaluate_and_report_on_an_own_text_file(here: Path, capsys
     assert all(f"{name} " in told for name in found)
     (run / "report.html").unlink()
     assert main(["report", str(run)]) == 0
-    assert "</html>" in (run / "report.html").read_text()
+    page = (run / "report.html").read_text()
+    assert "</html>" in page
+    assert page.count("<svg") == page.count("<figure>") > 10, "the curves"
 
 
 def test_a_saved_model_gives_the_command_s_samples_through_from_pretrained(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -199,7 +198,7 @@ def test_a_name_that_is_no_folder_is_told_at_once(
     here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the hub can't be reached, in seconds; what was downloaded before is found all the same."""
-    asked = []
+    asked, slept = [], []
 
     def unreachable(address: tuple[str, int], timeout: float) -> None:
         asked.append((address, timeout))
@@ -209,9 +208,9 @@ def test_a_name_that_is_no_folder_is_told_at_once(
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("socket.create_connection", unreachable)
     pretrained._hub_answers.cache_clear()
-    begun = time.monotonic()
+    monkeypatch.setattr("time.sleep", slept.append)
     told = untrained(capsys, here, "--generator.model", "nope_folder")
-    assert time.monotonic() - begun < 5
+    assert sum(slept) < 5, "however slow the machine is"
     pretrained._hub_answers.cache_clear()
     assert told.startswith("--generator.model nope_folder, which is no folder here, nor a model that was downloaded")
     assert asked == [(("huggingface.co", 443), 3)]

@@ -16,10 +16,9 @@ from torch import Tensor
 
 import runs
 import two_talkers
-from test_processes import pair, reached, torchrun
+from test_processes import by_two, pair, reached
 from tiny_models import GPT2
 
-SCRIPT = str(Path(two_talkers.__file__))
 Found = tuple[dict[str, Tensor], list[dict[str, Tensor]]]
 ROLL_OUTS = ("--adversarial.credit", "seqgan_kit.tokens.credit.MonteCarlo", "--adversarial.credit.rollouts", "2")
 
@@ -29,7 +28,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
     """What two_talkers.py finds: by one process on whole batches, and by each of two on halves of them."""
     out = tmp_path_factory.mktemp("steps")
     two_talkers.find_steps(out)
-    torchrun(SCRIPT, "steps", str(out))
+    by_two("two_talkers", out, "steps")
     two = [load_file(out / f"rank-{rank}-of-2.safetensors") for rank in range(2)]
     return load_file(out / "rank-0-of-1.safetensors"), two
 
@@ -62,12 +61,12 @@ def test_half_batches_equal_one_process_s(found: Found, name: str, player: str) 
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [(), ("--generator.config", GPT2, *ROLL_OUTS)], ids=["lstm", "gpt2"])
 def test_a_run_of_two_processes_stays_equal_and_survives_kills(tmp_path: Path, options: tuple[str, ...]) -> None:
-    """By torchrun, ranks end with equal weights, on other replies; killed in every phase and resumed, as equal."""
+    """Ranks end with equal weights, on other replies; killed in every phase and resumed, as equal."""
     run = tmp_path / "whole" / "run"
     options = (*options, "--adversarial.kl", "0.1", "--adversarial.turns.repeats", "2", "--run.processes", "2")
-    done = torchrun(SCRIPT, "train", str(tmp_path), *runs.tiny_dialogue(run, *options))
-    assert str(run / "report.html") in done.stdout
-    assert done.stdout.count("replies to train on") == 1
+    told = by_two("two_talkers", tmp_path, "train", *runs.tiny_dialogue(run, *options))
+    assert str(run / "report.html") in told
+    assert told.count("replies to train on") == 1
     first, second = (json.loads((tmp_path / f"rank-{rank}.json").read_text()) for rank in range(2))
     assert {"generator", "control", "discriminator", "critic", "anchor", "credit"} <= first["sums"].keys()
     assert first["sums"] == second["sums"]

@@ -75,8 +75,12 @@ def logged(run: Path, phase: str, name: str) -> list[float]:
 
 
 @pytest.mark.parametrize("generator", GENERATORS)
-def test_a_run_is_complete(here: Path, capsys: pytest.CaptureFixture[str], generator: str) -> None:
+def test_a_run_is_complete(
+    here: Path, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest, generator: str
+) -> None:
     """Configuration, numbers of all phases, replies beside their messages, a model, the report, and a last word."""
+    if generator == "lstm":
+        request.getfixturevalue("with_curves")
     run = train(here, *GENERATORS[generator])
     told = capsys.readouterr().out
     assert "replies to train on" in told.splitlines()[0]
@@ -105,6 +109,7 @@ def test_a_run_is_complete(here: Path, capsys: pytest.CaptureFixture[str], gener
     page = (run / "report.html").read_text("utf-8")
     table = page.partition('<h2 id="Replies">')[2].partition("</table>")[0]
     assert lines[0][0] in table
+    assert ("<svg" in page) == (generator == "lstm")
 
 
 @pytest.mark.parametrize("name", OPTIONS)

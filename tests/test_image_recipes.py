@@ -106,9 +106,16 @@ def test_encoder_is_evaluated(encoder: Path, capsys: pytest.CaptureFixture[str])
     ids=["birds", "flowers", "birds in two stages"],
 )
 def test_papers_recipes_run(
-    make: Callable[[Path], Path], recipe: str, more: list[str], encoder: Path, tmp_path: Path
+    make: Callable[[Path], Path],
+    recipe: str,
+    more: list[str],
+    encoder: Path,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
 ) -> None:
     """The recipes for CUB and Oxford-102 train on their layouts, and a picture of a new caption comes out."""
+    if more:
+        request.getfixturevalue("with_curves")
     run = tmp_path / "run"
     words = ["--config", str(RECIPES / recipe), "--data.path", str(make(tmp_path / "data")), "--run.folder", str(run)]
     text = ["--text.encoder", str(encoder / "model"), "--evaluation.matcher", str(encoder / "model")]
@@ -121,6 +128,7 @@ def test_papers_recipes_run(
     assert sides == [128 if more else 64] * 2
     last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
     assert 0 <= last["eval/r_precision"] <= 1
+    assert ("<svg" in (run / "report.html").read_text()) == bool(more)
 
 
 @pytest.mark.slow

@@ -27,6 +27,7 @@ from seqgan_kit.report import curves, metrics, pictures, read_metrics, write_rep
 from seqgan_kit.report.page import SAMPLE_FILES
 from test_report import HOSTILE, Page
 
+pytestmark = pytest.mark.usefixtures("with_curves")
 SIDE = 8
 
 

@@ -12,9 +12,8 @@ from torch import Tensor
 
 import runs
 import two_painters
-from test_processes import torchrun
+from test_processes import by_two
 
-SCRIPT = str(Path(two_painters.__file__))
 Found = tuple[dict[str, Tensor], list[dict[str, Tensor]]]
 
 
@@ -23,7 +22,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
     """What two_painters.py finds: by one process on whole batches, and by each of two on halves of them."""
     out = tmp_path_factory.mktemp("steps")
     two_painters.find_steps(out)
-    print(torchrun(SCRIPT, "steps", str(out)).stderr[-2000:])
+    print(by_two("two_painters", out, "steps")[-2000:])
     two = [load_file(out / f"rank-{rank}-of-2.safetensors") for rank in range(2)]
     return load_file(out / "rank-0-of-1.safetensors"), two
 
@@ -101,8 +100,7 @@ def test_a_run_of_two_processes_stays_equal(tmp_path: Path, average: str) -> Non
         "--adversarial.interpolation", "0.5", "--discriminator.matching", "4", "--joint.steps", "4",
         "--adversarial.rounds", "8", "--second.rounds", "4", "--style.steps", "4", "--evaluation.every", "4",
     )  # fmt: skip
-    done = torchrun(SCRIPT, "train", str(tmp_path), *words)
-    assert str(run / "report.html") in done.stdout
+    assert str(run / "report.html") in by_two("two_painters", tmp_path, "train", *words)
     first, second = (json.loads((tmp_path / f"rank-{rank}.json").read_text()) for rank in range(2))
     assert len(first["sums"]) == (6 if average == "0" else 8)
     assert first["sums"] == second["sums"]

@@ -119,6 +119,7 @@ def table(told: str) -> dict[str, list[float]]:
 # -- what it does --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("with_curves")
 def test_training_ends_with_a_table_between_random_actions_and_the_expert(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,9 +13,7 @@ from torch import Tensor
 
 import runs
 import two_policies
-from test_processes import torchrun
-
-SCRIPT = str(Path(two_policies.__file__))
+from test_processes import by_two
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +21,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Tensor], 
     """What two_policies.py finds: by one process on whole rollouts, and by each of two on halves of them."""
     out = tmp_path_factory.mktemp("steps")
     two_policies.find_steps(out)
-    torchrun(SCRIPT, "steps", str(out))
+    by_two("two_policies", out, "steps")
     two = [load_file(out / f"rank-{rank}-of-2.safetensors") for rank in range(2)]
     return load_file(out / "rank-0-of-1.safetensors"), two
 
@@ -72,8 +70,7 @@ def test_a_run_of_two_processes_stays_equal(tmp_path: Path, kind: str) -> None:
     run = tmp_path / "run"
     options = ["--run.processes", "2", "--policy.normalise", "running", "--environment.copies", "2"]
     words = runs.tiny_imitation(run, *options, *CASES[kind])
-    done = torchrun(SCRIPT, "train", str(tmp_path), *words)
-    assert str(run / "report.html") in done.stdout
+    assert str(run / "report.html") in by_two("two_policies", tmp_path, "train", *words)
     first, second = (json.loads((tmp_path / f"rank-{rank}.json").read_text()) for rank in range(2))
     assert len(first["sums"]) >= 5
     assert first["sums"] == second["sums"]
@@ -97,6 +94,6 @@ def test_a_recurrent_policy_that_is_penalised_and_normed_stays_equal(tmp_path: P
         run, "--run.processes", "2", "--policy.recurrent", "4", "--discriminator.network.spectral_norm", "true",
         "--control.frozen", "false",
     )  # fmt: skip
-    torchrun(SCRIPT, "train", str(tmp_path), *words)
+    by_two("two_policies", tmp_path, "train", *words)
     first, second = (json.loads((tmp_path / f"rank-{rank}.json").read_text()) for rank in range(2))
     assert first["sums"] == second["sums"]

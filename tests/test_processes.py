@@ -55,22 +55,33 @@ def torchrun(*words: str) -> subprocess.CompletedProcess[str]:
     return done
 
 
+def by_two(script: str, folder: Path, *words: str) -> str:
+    """Runs `SCRIPT FIRST FOLDER WORDS...` in the two processes that torchrun would start; what the main one wrote."""
+    processes = pair([words[0], str(folder), *words[1:]], folder, script)
+    found = [process.wait() for process in processes]
+    told = processes[0].log.read_text()
+    assert found == [0, 0], [process.log.read_text()[-3000:] for process in processes]
+    return told
+
+
 def train_by_two(folder: Path, words: list[str]) -> None:
-    """A whole run by torchrun, at whose end both processes have the same weights."""
-    torchrun(str(Path(two_processes.__file__)), "train", str(folder), *words, "--run.processes", "2")
+    """A whole run by two processes, at whose end both have the same weights."""
+    by_two("two_processes", folder, "train", *words, "--run.processes", "2")
     first, second = (json.loads((folder / f"rank-{rank}.json").read_text()) for rank in range(2))
     assert first["sums"] == second["sums"]
     assert first["draws"] != second["draws"], "each process samples sentences of its own"
 
 
-def pair(words: list[str], folder: Path) -> list[runs.Launched]:
+def pair(words: list[str], folder: Path, script: str = "seqgan_kit.cli") -> list[runs.Launched]:
     """The two processes that torchrun would start, started here to be killed here, and started fast."""
+    folder.mkdir(parents=True, exist_ok=True)
     common = ADDRESS | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port(), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
     return [
         runs.Launched(
             words,
             folder / f"log-{rank}",
             common | {"RANK": str(rank), "LOCAL_RANK": str(rank), "ACCELERATE_USE_CPU": "1"},
+            script=script,
         )
         for rank in range(2)
     ]
@@ -81,7 +92,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Tensor], 
     """What two_processes.py finds: by one process, and by each of two."""
     out = tmp_path_factory.mktemp("gradients")
     two_processes.find_gradients(out)
-    torchrun(str(Path(two_processes.__file__)), "gradients", str(out))
+    by_two("two_processes", out, "gradients")
     two = [load_file(out / f"rank-{rank}-of-2.safetensors") for rank in range(2)]
     return load_file(out / "rank-0-of-1.safetensors"), two
 

@@ -18,6 +18,7 @@ from seqgan_kit.errors import UserError
 from seqgan_kit.report import curves, metrics, read_metrics, write_report
 from seqgan_kit.report.page import SAMPLE_FILES, SAMPLES
 
+pytestmark = pytest.mark.usefixtures("with_curves")
 HOSTILE = "<script>alert('1')</script> & <img src=\"http://example.org/x.png\">"
 PHASES = ("maximum_likelihood", "discriminator", "adversarial", "control")
 VOID = {"meta", "link", "img", "br", "hr", "input"}
@@ -282,7 +283,7 @@ def test_folder_that_is_no_run(tmp_path: Path) -> None:
 
 
 def test_long_run_stays_small(tmp_path: Path) -> None:
-    """Thousands of lines with twenty metrics and a hundred sample files give a page below 1.5 MB in seconds."""
+    """Thousands of lines, twenty metrics and a hundred sample files make a page below 1.5 MB in seconds."""
     draw = np.random.default_rng(0)
     lines = []
     for phase in ("maximum_likelihood", "adversarial", "control"):
@@ -293,9 +294,9 @@ def test_long_run_stays_small(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", lines)
     for step in range(100):
         (run / "samples" / f"adversarial-{step:06d}.txt").write_text(("word " * 300 + "\n") * 100)
-    start = time.perf_counter()
+    start = time.process_time()
     path = write_report(run)
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
     assert path.stat().st_size < 1_500_000
     assert path.read_text().count("<svg") == 20
     assert path.read_text().count("<details") == SAMPLE_FILES + 2 * 3

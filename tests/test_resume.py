@@ -112,7 +112,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_leads_to_the_same_e
 @pytest.mark.slow
 def test_bf16_learns_and_resumes_equal(tmp_path: Path) -> None:
     """In mixed precision too a killed run ends as the uninterrupted one, and maximum likelihood learns."""
-    options = ["--run.precision", "bf16"]
+    options = ["--run.precision", "bf16", "--likelihood.steps", "40"]
     straight = tmp_path / "straight" / "run"
     runs.finish(runs.tiny(straight, *options), tmp_path / "log")
     run = tmp_path / "killed" / "run"

@@ -427,7 +427,7 @@ def test_bf16_runs(tmp_path: Path, route: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("route", ["relgan", "wgan_gp"])
 def test_two_processes_stay_equal(tmp_path: Path, route: str) -> None:
-    """By torchrun, which differentiates through the prepared module: the same weights at the end on both."""
+    """What is differentiated goes through the prepared module: the same weights at the end on both."""
     train_by_two(tmp_path, runs.tiny(tmp_path / "run", *ROUTES[route]))
 
 

@@ -1,4 +1,4 @@
-"""What test_processes.py runs by torchrun: `two_processes.py gradients OUT`, `two_processes.py train OUT WORDS...`.
+"""What test_processes.py runs in pairs: `two_processes.py gradients OUT`, `two_processes.py train OUT WORDS...`.
 
 Each process writes what it found to OUT/rank-R.safetensors or OUT/rank-R.json.
 """
@@ -190,8 +190,12 @@ def tell_threads(out: Path) -> None:
     (out / f"threads-{os.environ['RANK']}.json").write_text(json.dumps([name for name in names if "gloo" in name]))
 
 
+def main(words: list[str]) -> int:
+    if words[0] == "train":
+        return train(Path(words[1]), words[2:])
+    find_gradients(Path(words[1]))
+    return 0
+
+
 if __name__ == "__main__":
-    if sys.argv[1] == "gradients":
-        find_gradients(Path(sys.argv[2]))
-    else:
-        sys.exit(train(Path(sys.argv[2]), sys.argv[3:]))
+    sys.exit(main(sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""What test_dialogue_processes.py runs by torchrun: `two_talkers.py steps OUT`, `two_talkers.py train OUT WORDS...`.
+"""What test_dialogue_processes.py runs in pairs: `two_talkers.py steps OUT`, `two_talkers.py train OUT WORDS...`.
 
 Each process writes what it found to OUT/rank-R-of-N.safetensors or OUT/rank-R.json.
 """
@@ -166,8 +166,12 @@ def train(out: Path, words: list[str]) -> int:
     return main(words)
 
 
+def main(words: list[str]) -> int:
+    if words[0] == "train":
+        return train(Path(words[1]), words[2:])
+    find_steps(Path(words[1]))
+    return 0
+
+
 if __name__ == "__main__":
-    if sys.argv[1] == "steps":
-        find_steps(Path(sys.argv[2]))
-    else:
-        sys.exit(train(Path(sys.argv[2]), sys.argv[3:]))
+    sys.exit(main(sys.argv[1:]))
