@@ -26,7 +26,7 @@ from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.stream import Order
 
 RECIPES = Path(__file__).parents[1] / "recipes"
-SEED, BATCH, LENGTH, VOCABULARY, WIDTH, WINDOWS, FILTERS, ROLLOUTS = 3, 8, 5, 7, 6, (2, 3), 5, 3
+SEED, BATCH, LENGTH, VOCABULARY, WIDTH, WINDOWS, FILTERS, ROLLOUTS = 3, 8, 5, 7, 6, (2, 3), 5, 20
 COPIES, LIMIT, HIDDEN, PAIRS = 4, 15, 8, 20
 
 
@@ -127,16 +127,17 @@ def fill(network: nn.Module, weights: list[Tensor]) -> None:
 def compare(found: Steps, expected: Steps) -> None:
     """The same steps, to rounding: the product differentiates by hand, fuses Adam's loop and adds up tables of filters.
 
-    A gradient may differ by 1e-5 of its greatest number; a weight by 1e-6, because Adam divides by the gradient's size,
-    so that the rounding error of a small one counts as much as that of a large one.
+    In norm, a network's weights may differ by 2e-6 of themselves (measured: 6e-7), and a gradient, whose weights are no
+    longer quite the same, by ten times as much (5e-6). Not in each number: Adam divides by the gradient's size, so that
+    rounding counts where that is about 0.
     """
-    for own, others, share in [(found.gradients, expected.gradients, 1e-5), (found.after, expected.after, None)]:
+    for own, others, share in [(found.gradients, expected.gradients, 2e-5), (found.after, expected.after, 2e-6)]:
         assert [len(some) for some in own] == [len(some) for some in others]
         for some, product in zip(own, others, strict=True):
-            bound = 1e-6 if share is None else share * max(float(one.abs().max()) for one in product)
-            for one, other in zip(some, product, strict=True):
-                flat = one.transpose(1, 2).flatten(1) if one.dim() == 3 else one
-                torch.testing.assert_close(flat, other, rtol=0, atol=bound)
+            turned = [one.transpose(1, 2).flatten(1) if one.dim() == 3 else one for one in some]
+            assert [one.shape for one in turned] == [one.shape for one in product]
+            one, other = trust_region.flatten(turned), trust_region.flatten(product)
+            assert (one - other).norm() <= share * other.norm()
 
 
 @pytest.mark.parametrize(
@@ -145,6 +146,7 @@ def compare(found: Steps, expected: Steps) -> None:
 def test_seqgan_by_hand_takes_the_steps_of_the_product(tmp_path: Path, steps: int, warm_up: int, rounds: int) -> None:
     """`train text` and the file by hand: each step's gradient, and the weights after it, to float rounding."""
     by_hand = recipe("seqgan_by_hand")
+    by_hand.WRITING = 0.02  # so large that what the lagging policy draws is not what the generator would
     ids = torch.randint(VOCABULARY, (30, LENGTH), generator=torch.Generator().manual_seed(5))
     ids[0, 0] = VOCABULARY - 1
     data = tmp_path / "data.txt"
