@@ -8,7 +8,6 @@ import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import gymnasium as gym
@@ -30,7 +29,7 @@ SEED, BATCH, LENGTH, VOCABULARY, WIDTH, WINDOWS, FILTERS, ROLLOUTS = 3, 8, 5, 7,
 COPIES, LIMIT, HIDDEN, PAIRS = 4, 15, 8, 20
 
 
-def recipe(name: str) -> ModuleType:
+def recipe(name: str) -> Any:
     spec = importlib.util.spec_from_file_location(name, RECIPES / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
@@ -133,10 +132,10 @@ def compare(found: Steps, expected: Steps) -> None:
     """
     for own, others, share in [(found.gradients, expected.gradients, 2e-5), (found.after, expected.after, 2e-6)]:
         assert [len(some) for some in own] == [len(some) for some in others]
-        for some, product in zip(own, others, strict=True):
+        for some, theirs in zip(own, others, strict=True):
             turned = [one.transpose(1, 2).flatten(1) if one.dim() == 3 else one for one in some]
-            assert [one.shape for one in turned] == [one.shape for one in product]
-            one, other = trust_region.flatten(turned), trust_region.flatten(product)
+            assert [one.shape for one in turned] == [one.shape for one in theirs]
+            one, other = trust_region.flatten(turned), trust_region.flatten(theirs)
             assert (one - other).norm() <= share * other.norm()
 
 
