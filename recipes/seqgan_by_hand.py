@@ -1,9 +1,9 @@
 """SeqGAN by hand: algorithm 1 of Yu et al. 2017 whole, from torch and the pure functions of seqgan_kit.algorithms.
 
 Source: Yu et al. 2017, on the paper's synthetic task: a random LSTM, the oracle, writes the data, so that what a
-generator writes has an exact likelihood; with 200 tokens instead of 5000, for a minute of one core.
+generator writes has an exact likelihood. Here 200 tokens, not 5000, for a minute of one core.
 Expected: NLL-oracle 9.038 by likelihood, 8.736 by SeqGAN with the paper's sizes; nothing is published for these.
-Measured: recipes/README.md, "By hand". tests/test_by_hand.py: the same gradients and rounds as seqgan_kit's own.
+Measured: 4.94 by likelihood, 4.96 by SeqGAN, 4.83 by likelihood for as long, medians of 3 seeds (README.md, "By hand").
 Command: python recipes/seqgan_by_hand.py --seed 0
 """
 
