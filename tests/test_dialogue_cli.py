@@ -223,10 +223,18 @@ def test_unknown_words_are_told(run: Path, capsys: pytest.CaptureFixture[str]) -
     assert capsys.readouterr().err.endswith("new6, new7, ...\n")
 
 
-def test_nothing_but_replies_is_written(any_run: Path) -> None:
+def test_nothing_but_replies_is_written(any_run: Path, tmp_path: Path) -> None:
     """No bar of a library about what it loads."""
+    words = ["sample", str(any_run), "--text", ASKED, "--count", "2"]
+    assert len(runs.finish(words, tmp_path / "log").splitlines()) == 2
+
+
+@pytest.mark.slow
+def test_a_process_writes_nothing_but_replies(here: Path) -> None:
+    """Nor about what is imported."""
+    run = make_run(here / "run", replace(CONFIG, generator=replace(CONFIG.generator, config=json.loads(GPT2))))
     done = subprocess.run(
-        [sys.executable, "-m", "seqgan_kit.cli", "sample", str(any_run), "--text", ASKED, "--count", "2"],
+        [sys.executable, "-m", "seqgan_kit.cli", "sample", str(run), "--text", ASKED, "--count", "2"],
         capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": str(runs.ROOT)},
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")

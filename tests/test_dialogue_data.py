@@ -781,6 +781,7 @@ def test_the_shapes_world_depends_on_the_seed() -> None:
 
 
 @needs_data
+@pytest.mark.slow
 def test_real_dialogues() -> None:
     """Topical-Chat's file is read whole, in seconds of the processor."""
     path = Path(DATA or "", "dialogue/train.jsonl")

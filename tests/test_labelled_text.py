@@ -596,6 +596,7 @@ def test_a_run_keeps_its_labels(made: Path) -> None:
     assert real["class_accuracy"] == pytest.approx(judge(source.held_out)["class_accuracy"])
 
 
+@pytest.mark.slow
 def test_the_commands_know_labels(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["sample", str(made), "--count", "4"]) == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["no", "yes"] * 2

@@ -97,7 +97,7 @@ def test_objects_may_be_rewards() -> None:
         (None, "returned a NoneType"),
         (3.0, "returned a float"),
         ({"a": 1.0}, "returned a dict"),
-        (iter([1.0, 2.0, 3.0]), "returned a list_iterator"),
+        pytest.param(iter([1.0, 2.0, 3.0]), "returned a list_iterator", id="an iterator"),
         ([1.0, 2.0], "returned 2 values for 3 completions"),
         ([], "returned 0 values for 3 completions"),
         ([1.0] * 4, "returned 4 values for 3 completions"),
