@@ -41,10 +41,9 @@ class Option(NamedTuple):
     help: str
     default: str
 
-    def text(self, help: str | None = None) -> str:
-        body = self.help if help is None else help
-        body += f" (default: {self.default})" if self.default else ""
-        return f"  --{self.name} {self.kind}".rstrip() + f"\n{wrapped(body, INDENT)}"
+    def text(self, dashes: str = "--") -> str:
+        body = f"{self.help} (default: {self.default})" if self.default else self.help
+        return f"  {dashes}{self.name} {self.kind}".rstrip() + f"\n{wrapped(body, INDENT)}"
 
 
 def wrapped(text: str, indent: int = 0) -> str:
@@ -60,7 +59,7 @@ def short_help(task: str) -> str:
     """The ten options to know of a task, and where the others are."""
     options = [described(task, name) for name in TEN[task].split()]
     lines = [usage(task), "", _purpose(task), "", "Ten options to know:", ""]
-    lines += [option.text(sentence(option.help)) for option in options]
+    lines += [option._replace(help=sentence(option.help)).text() for option in options]
     slot = "joint" if task == "encoder" else "discriminator.network"
     lines += ["", f"All options: seqgan-kit train {task} --help all"]
     if task != "encoder":
@@ -70,7 +69,7 @@ def short_help(task: str) -> str:
 
 def sentence(text: str) -> str:
     """The first sentence."""
-    return re.split(r"(?<=\.)\s+(?=[A-Z])", text, maxsplit=1)[0]
+    return re.split(r"(?<=\.)\s+(?=[A-Z`])", text, maxsplit=1)[0]
 
 
 def kind(annotation: str) -> str:
@@ -92,19 +91,22 @@ def shown(default: Any) -> str:
         return {None: "null", True: "true", False: "false"}[default]
     if isinstance(default, list | tuple):
         return f"[{', '.join(map(shown, default))}]"
-    return f"{default:g}" if isinstance(default, float) and 1e-4 <= abs(default) < 1e6 else str(default)
+    if isinstance(default, float) and (not default or 1e-4 <= abs(default) < 1e6):
+        return f"{default:g}"
+    return str(default)
 
 
 def documented(docstring: str) -> tuple[str, dict[str, str]]:
     """The summary of a docstring in Google's style, and what it says of each of the `Args`."""
     from docstring_parser import parse
 
+    docstring = inspect.cleandoc(docstring)
     parsed = parse(docstring)
     about: dict[str, str] = {}
     for parameter in parsed.params:
         for name in parameter.arg_name.split(","):
             about[name.strip()] = " ".join((parameter.description or "").split())
-    return " ".join((parsed.short_description or "").split()), about
+    return " ".join(docstring.partition("\n\n")[0].split()), about
 
 
 # From the source
@@ -120,7 +122,7 @@ def described(task: str, name: str) -> Option:
         given = _overridden(module, field.value)
         module, node = _find(module, ast.unparse(field.annotation))
     module, node, field = _field(module, node, last)
-    _, about = documented(inspect.cleandoc(ast.get_docstring(node) or ""))
+    _, about = documented(ast.get_docstring(node) or "")
     default = shown(_value(module, given[last] if last in given else field.value))
     return Option(name, kind(_annotation(module, field.annotation)), about.get(last, ""), default)
 

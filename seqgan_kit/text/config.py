@@ -30,13 +30,15 @@ class GeneratorConfig:
     """What writes texts: an LSTM, unless a Hugging Face model is named.
 
     Args:
-        model: folder or name of a causal model, to be fine-tuned with its own tokenizer; or RUN/model of a run of text.
-        config: of such a model that begins anew, {model_type: gpt2, n_layer: 2, n_embd: 128, n_head: 4}; its vocabulary
-            and special tokens are filled in.
-        lora: rank of adapters, which are trained instead of the weights (needs peft); 0 trains the weights.
-        embedding: width of a token's embedding in the LSTM.
-        hidden: width of its state.
-        deviation: standard deviation of its initial weights.
+        model: Folder or name of a causal Hugging Face model to fine-tune, or RUN/model of a run of text to train on;
+            unset begins anew with an LSTM. Either comes with its own tokenizer.
+        config: Configuration of a Hugging Face model that begins anew, as {model_type: gpt2, n_layer: 2, n_embd: 128,
+            n_head: 4}. Its vocabulary and special tokens are filled in.
+        lora: Rank of adapters (LoRA), which are trained instead of the weights; needs peft. 0 trains the weights.
+        embedding: Width of a token's embedding in the LSTM.
+        hidden: Width of the LSTM's state; larger learns more from much text, is slower, and overfits few sentences
+            sooner.
+        deviation: Standard deviation of the initial weights of the LSTM.
     """
 
     model: str | None = None
@@ -49,13 +51,13 @@ class GeneratorConfig:
 
 @dataclass(frozen=True)
 class LikelihoodConfig:
-    """The maximum likelihood phase.
+    """Pre-training by maximum likelihood.
 
     Args:
-        steps: batches.
-        batch_size: sentences a batch, over all processes.
-        optimizer: of this phase and of the control; lr null is 0.01 for an LSTM, 0.001 for a Hugging Face model that
-            begins anew, for adapters and for an LSTM of a run, 0.0001 for a pretrained model.
+        steps: Batches on which the generator learns by maximum likelihood before the game; 0 leaves this phase out.
+        batch_size: Sentences in a batch of the likelihood phase, over all processes.
+        optimizer: The optimiser of the likelihood phase and of the control. Its lr null is 0.01 for an LSTM, 0.001 for
+            a Hugging Face model that begins anew, for adapters and for an LSTM of a run, 0.0001 for a pretrained model.
     """
 
     steps: int = 2000
@@ -68,9 +70,9 @@ class ClassesConfig:
     """What the discriminator's auxiliary classifier counts, where texts have labels (AC-GAN; `with_classes`).
 
     Args:
-        real: weight of -log p(label | text) of real sentences in the discriminator's loss.
-        fake: that of the generator's own; AC-GAN has 1.
-        reward: weight of log p(label | text) in the generator's reward, beside that for being real; 0 has none.
+        real: Weight of -log p(label | text) of real sentences in the discriminator's loss.
+        fake: Weight of -log p(label | text) of the generator's sentences in the discriminator's loss. AC-GAN has 1.
+        reward: Weight of log p(label | text) in the generator's reward, beside that for being real. 0 has none.
     """
 
     real: float = 1.0
@@ -83,23 +85,29 @@ class DiscriminatorConfig:
     """The discriminator and its warm-up.
 
     Args:
-        network: class that is built with the vocabulary's size; its forward takes ids and mask, (batch, time), and
-            returns a logit of what the mask shows, (batch,), higher = more real. If it has `scores_prefixes = True`,
-            it is called with `prefixes=True`, too, and then returns one of each prefix, (batch, time). If it has
-            `compares_rows = True`, it is told as a third argument how many rows are real and how many fake, and
-            compares them apart; it needs a credit that scores whole samples. `scored_at_once` is how many completions
-            it is given in one call (512).
-        model: folder or name of a Hugging Face encoder, which reads the text by its own tokenizer, instead.
-        config: of an encoder that begins anew and reads the generator's tokens, {model_type: bert, ...}, instead.
-        objective: what it minimises, and which reward its logit is.
-        steps: warm-up updates.
-        batch_size: real sentences a batch, over all processes; as many are sampled.
-        passes: optimiser steps on the same batch.
-        optimizer: its own.
-        output_decay: weight of 1/2 |w|^2 of its last layer, where it has one called `output`; the paper's code has 0.2.
-        real_target: probability that it is asked to find real sentences real with: one-sided label smoothing has 0.9.
-        clip_weights: bound of each weight's size (WGAN's has 0.01); 0 has none.
-        classes: of labelled texts, which the network tells apart, too: its last layer, `output`, is made wider.
+        network: Class of the discriminator's network. It is built with the vocabulary's size; its forward takes ids and
+            mask, (batch, time), and returns a logit of what the mask shows, (batch,), higher = more real. If it has
+            `scores_prefixes = True`, it is called with `prefixes=True`, too, and then returns one of each prefix,
+            (batch, time). If it has `compares_rows = True`, it is told as a third argument how many rows are real and
+            how many fake, and compares them apart; it needs a credit that scores whole samples. `scored_at_once` is how
+            many completions it is given in one call (512).
+        model: Folder or name of a Hugging Face encoder that is the discriminator, in place of `network`. It reads the
+            text by its own tokenizer.
+        config: Configuration of a Hugging Face encoder that begins anew as the discriminator, as {model_type: bert,
+            ...}, in place of `network`. It reads the generator's tokens.
+        objective: Function that builds what the discriminator minimises, and which reward its logit is.
+        steps: Updates of the discriminator before the game, its warm-up.
+        batch_size: Real sentences in an update of the discriminator, over all processes. As many are sampled.
+        passes: Optimiser steps of the discriminator on the same batch.
+        optimizer: The optimiser of the discriminator.
+        output_decay: Weight of 1/2 |w|^2 of the network's last layer in its loss, where it has one called `output`. The
+            paper's code has 0.2, 0 has none.
+        real_target: Probability with which the discriminator is asked to find real sentences real. One-sided label
+            smoothing has 0.9, 1 has none.
+        clip_weights: Greatest size of each weight of the discriminator, to which it is clipped after a step. WGAN has
+            0.01, 0 does not clip.
+        classes: The auxiliary classifier of labelled texts. The network tells the labels apart, too: its last layer,
+            `output`, is made wider.
     """
 
     network: Callable[[int], nn.Module] = TextCNN
@@ -133,8 +141,8 @@ class CriticConfig:
     """A learned baseline: a linear function of the generator's features.
 
     Args:
-        enabled: false leaves it out.
-        optimizer: its own.
+        enabled: Whether there is a learned baseline. It lowers the variance of the gradient, and costs little.
+        optimizer: The optimiser of the learned baseline.
     """
 
     enabled: bool = True
@@ -143,27 +151,33 @@ class CriticConfig:
 
 @dataclass(frozen=True)
 class AdversarialConfig:
-    """The adversarial phase.
+    """The adversarial phase, the game of generator and discriminator.
 
     Args:
-        rounds: how many.
-        turns: updates of each player in a round.
-        batch_size: sentences sampled a generator update, over all processes.
-        optimizer: the generator's in this phase; lr null is 0.001 for an LSTM, 0.0002 for a Hugging Face model that
-            begins anew and for adapters, 0.00002 for a pretrained one.
-        credit: class that turns a sentence's reward into each token's, built with (network, length, end):
-            seqgan_kit.tokens.credit.MonteCarlo, Terminal, or Prefixes (REGS), for which the discriminator learns from
-            random prefixes.
-        baseline: function of (credit, mask).
-        critic: a learned baseline before it, off by default.
-        prefix: first tokens that a sample takes from a real sentence as the phase begins, on which the generator learns
-            by likelihood; falls to 0 in stages of equal length (MaliGAN's mixed scheme).
-        estimator: function of (log_probs, old_log_probs, credit, mask).
-        passes: optimiser steps on the same samples.
-        rewards: own reward functions, by import path and weight.
-        discriminator_weight: weight of the discriminator's reward beside them.
-        route: class of another way than policy gradient, whose credit, baseline and estimator then have no part:
-            seqgan_kit.text.routes.GumbelSoftmax, or Convolutions.
+        rounds: Rounds of the adversarial phase, each with updates of the generator and of the discriminator; 0 leaves
+            it out.
+        turns: Updates of each player in a round.
+        batch_size: Sentences sampled in an update of the generator, over all processes. More give a surer gradient, and
+            take longer.
+        optimizer: The optimiser of the generator in the adversarial phase. Its lr null is 0.001 for an LSTM, 0.0002 for
+            a Hugging Face model that begins anew and for adapters, 0.00002 for a pretrained one.
+        credit: Class that turns a sentence's reward into each token's: MonteCarlo (SeqGAN's roll-outs), Terminal (cheap
+            and noisy), Prefixes (REGS) or LikelihoodRatio (MaliGAN) of seqgan_kit.tokens.credit. It is built with
+            (network, length, end). For Prefixes the discriminator learns from random prefixes.
+        baseline: Function of (credit, mask) that takes off what credit is expected, so that the gradient varies less.
+        critic: A learned baseline, whose value is taken off before `baseline` is; off by default.
+        prefix: Number of tokens that a sample takes from a real sentence as the phase begins, on which the generator
+            learns by likelihood. It falls to 0 in stages of equal length (MaliGAN's mixed scheme).
+        estimator: Function of (log_probs, old_log_probs, credit, mask) that turns credit into the loss of the
+            generator.
+        passes: Optimiser steps of the generator on the same samples. More than 1 are for an estimator that corrects for
+            it, such as ppo.
+        rewards: Reward functions of your own, by import path and weight.
+        discriminator_weight: Weight of the discriminator's reward beside those of your own functions. 0 learns from
+            these alone.
+        route: Class of another way than policy gradient from the discriminator to the generator, whose credit, baseline
+            and estimator then have no part: seqgan_kit.text.routes.GumbelSoftmax, or Convolutions. null is policy
+            gradient.
     """
 
     rounds: int = 100
@@ -188,9 +202,10 @@ class ControlConfig:
     The learning rate's schedule starts anew.
 
     Args:
-        enabled: false leaves it out.
-        steps: how many; unset takes as many as fit into the time that the discriminator's warm-up and the adversarial
-            phase took.
+        enabled: Whether the control is trained: likelihood for as long as the game took, from the same start; it says
+            what the game is worth, and doubles the time.
+        steps: Batches of the control. Unset takes as many as fit into the time that the discriminator's warm-up and the
+            adversarial phase took.
     """
 
     enabled: bool = True
@@ -202,11 +217,11 @@ class EvaluationConfig:
     """Evaluation on held-out data.
 
     Args:
-        samples: sequences drawn.
-        every: steps of the maximum likelihood phase between two evaluations; 0 evaluates at its end only.
-        rounds: the same for the adversarial phase.
-        seed: of these samples, the same at every evaluation.
-        judge: of labelled texts, the classifier that says whether samples are of their class.
+        samples: Sequences that are drawn at an evaluation. More make its metrics surer, and it slower.
+        every: Steps of the likelihood phase between two evaluations. 0 evaluates at its end only.
+        rounds: Rounds of the adversarial phase between two evaluations. 0 evaluates at its end only.
+        seed: Seed of the samples at every evaluation, the same each time.
+        judge: The judge of labelled texts: a classifier that says whether samples are of their class.
     """
 
     samples: int = 1000
@@ -218,7 +233,7 @@ class EvaluationConfig:
 
 @dataclass(frozen=True)
 class TextConfig:
-    """A SeqGAN run."""
+    """A run of text: SeqGAN and its relatives, which learn to write sentences like those of a file."""
 
     run: RunConfig = field(default_factory=RunConfig)
     data: DataConfig = field(default_factory=DataConfig)
