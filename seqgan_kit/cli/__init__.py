@@ -151,7 +151,7 @@ def _asked_help(task: str, words: list[str]) -> str | None:
     """What --help, --help all or --OPTION.help asks for; None where none of them is among the words."""
     for word, after in zip(words, [*words[1:], ""], strict=True):
         if word in HELP and after == "all":
-            from seqgan_kit.cli.parsing import whole_help
+            from seqgan_kit.cli.help import whole_help
 
             return whole_help(task)
         if word in HELP:

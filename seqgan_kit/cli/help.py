@@ -1,23 +1,11 @@
-"""The help of `train TASK`: how an option is shown, and the ten options to know of each task.
-
-The ten are read from the source of the configuration's dataclasses: importing them takes torch, and seconds.
-"""
+"""The help of `train TASK`: the ten options to know, and all of them."""
 
 from __future__ import annotations
 
-import ast
-import functools
-import inspect
 import re
-import shutil
-import textwrap
-from pathlib import Path
-from typing import Any, NamedTuple
 
-from seqgan_kit.options import TASKS
-
-PACKAGE = Path(__file__).parents[1]
-WIDEST, INDENT = 110, 6
+from seqgan_kit.cli.slots import SLOTS
+from seqgan_kit.cli.source import Option, described, purpose, wrapped
 
 TEN = {
     "text": "data.path data.tokenizer generator.model generator.hidden likelihood.steps adversarial.rounds "
@@ -33,37 +21,27 @@ TEN = {
 }
 
 
-class Option(NamedTuple):
-    """An option as help shows it. kind: what is given for it, as INT or {word,character}. default: as in YAML."""
-
-    name: str
-    kind: str
-    help: str
-    default: str
-
-    def text(self, dashes: str = "--") -> str:
-        body = f"{self.help} (default: {self.default})" if self.default else self.help
-        return f"  {dashes}{self.name} {self.kind}".rstrip() + f"\n{wrapped(body, INDENT)}"
-
-
-def wrapped(text: str, indent: int = 0) -> str:
-    width = min(WIDEST, shutil.get_terminal_size().columns)
-    return textwrap.fill(text, width, initial_indent=" " * indent, subsequent_indent=" " * indent)
-
-
-def usage(task: str) -> str:
-    return f"usage: seqgan-kit train {task} [--config FILE.yaml] [--any.option VALUE ...]"
-
-
 def short_help(task: str) -> str:
     """The ten options to know of a task, and where the others are."""
     options = [described(task, name) for name in TEN[task].split()]
-    lines = [usage(task), "", _purpose(task), "", "Ten options to know:", ""]
-    lines += [option._replace(help=sentence(option.help)).text() for option in options]
-    slot = "joint" if task == "encoder" else "discriminator.network"
+    lines = [_usage(task), "", wrapped(purpose(task)), "", "Ten options to know:", ""]
+    lines += [_pointed(task, option._replace(help=sentence(option.help))).text() for option in options]
     lines += ["", f"All options: seqgan-kit train {task} --help all"]
-    if task != "encoder":
-        lines.append(f"The classes there are for an option, and what they take: seqgan-kit train {task} --{slot}.help")
+    if SLOTS[task]:
+        name = next(iter(SLOTS[task]))
+        lines.append(f"The classes that there are for an option: seqgan-kit train {task} --{name}.help")
+    return "\n".join(lines)
+
+
+def whole_help(task: str) -> str:
+    """All options of a task, by groups."""
+    from seqgan_kit.cli.parsing import groups
+
+    lines = [_usage(task), "", wrapped(purpose(task)), ""]
+    for group in groups(task):
+        title = f"{group.title} (--{group.name}.*)" if group.name else group.title
+        lines += [wrapped(f"{title}:"), "", *(_pointed(task, option).text() for option in group.options), ""]
+    lines.append(wrapped("A whole group can be read from a YAML file, too: --discriminator FILE.yaml."))
     return "\n".join(lines)
 
 
@@ -72,150 +50,10 @@ def sentence(text: str) -> str:
     return re.split(r"(?<=\.)\s+(?=[A-Z`])", text, maxsplit=1)[0]
 
 
-def kind(annotation: str) -> str:
-    """What is given for an option of that type: of `int | None`, INT."""
-    choices = re.search(r"Literal\[([^\]]*)\]", annotation)
-    if choices:
-        return "{" + ",".join(word.strip().strip("'\"") for word in choices[1].split(",")) + "}"
-    first = re.match(r"(?:Optional\[)?(\w+)", annotation)
-    plain = {"bool": "{true,false}", "int": "INT", "float": "NUMBER", "str": "TEXT", "dict": "MAPPING"}
-    plain |= dict.fromkeys(("list", "tuple", "Sequence"), "[ITEM,...]")
-    return plain.get(first[1] if first else "", "CLASS")
+def _usage(task: str) -> str:
+    return f"usage: seqgan-kit train {task} [--config FILE.yaml] [--any.option VALUE ...]"
 
 
-def shown(default: Any) -> str:
-    """A default as it stands in YAML; a class by its import path."""
-    if isinstance(default, dict) and "class_path" in default:
-        return str(default["class_path"])
-    if default is None or isinstance(default, bool):
-        return {None: "null", True: "true", False: "false"}[default]
-    if isinstance(default, list | tuple):
-        return f"[{', '.join(map(shown, default))}]"
-    if isinstance(default, float) and (not default or 1e-4 <= abs(default) < 1e6):
-        return f"{default:g}"
-    return str(default)
-
-
-def documented(docstring: str) -> tuple[str, dict[str, str]]:
-    """The summary of a docstring in Google's style, and what it says of each of the `Args`."""
-    from docstring_parser import parse
-
-    docstring = inspect.cleandoc(docstring)
-    parsed = parse(docstring)
-    about: dict[str, str] = {}
-    for parameter in parsed.params:
-        for name in parameter.arg_name.split(","):
-            about[name.strip()] = " ".join((parameter.description or "").split())
-    return " ".join(docstring.partition("\n\n")[0].split()), about
-
-
-# From the source
-
-
-def described(task: str, name: str) -> Option:
-    """An option, from the source of the dataclasses that hold it. Raises KeyError where there is none."""
-    module, node = _find(TASKS[task].module, TASKS[task].configuration)
-    given: dict[str, ast.expr] = {}
-    *groups, last = name.split(".")
-    for group in groups:
-        module, node, field = _field(module, node, group)
-        given = _overridden(module, field.value)
-        module, node = _find(module, ast.unparse(field.annotation))
-    module, node, field = _field(module, node, last)
-    _, about = documented(ast.get_docstring(node) or "")
-    default = shown(_value(module, given[last] if last in given else field.value))
-    return Option(name, kind(_annotation(module, field.annotation)), about.get(last, ""), default)
-
-
-def _purpose(task: str) -> str:
-    _, node = _find(TASKS[task].module, TASKS[task].configuration)
-    return documented(ast.get_docstring(node) or "")[0]
-
-
-@functools.cache
-def _tree(module: str) -> ast.Module:
-    path = PACKAGE.joinpath(*module.split(".")[1:])
-    return ast.parse((path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text("utf-8"))
-
-
-def _definition(module: str, name: str) -> tuple[str, ast.stmt]:
-    """The statement that defines a name, and in which module of ours, followed over imports."""
-    for node in _tree(module).body:
-        if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name:
-            return module, node
-        if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == [name]:
-            return module, node
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("seqgan_kit"):
-            for alias in node.names:
-                if (alias.asname or alias.name) == name:
-                    whole = f"{node.module}.{alias.name}"
-                    if (path := PACKAGE.joinpath(*whole.split(".")[1:])).is_dir() or path.with_suffix(".py").is_file():
-                        return whole, _tree(whole).body[0]  # a module
-                    return _definition(node.module, alias.name)
-    raise KeyError(f"{module} has no {name}")
-
-
-def _find(module: str, name: str) -> tuple[str, ast.ClassDef]:
-    module, node = _definition(module, name)
-    if not isinstance(node, ast.ClassDef):
-        raise KeyError(f"{name} is no class")
-    return module, node
-
-
-def _field(module: str, node: ast.ClassDef, name: str) -> tuple[str, ast.ClassDef, ast.AnnAssign]:
-    """The statement of a dataclass's field, and the class that has it: this one, or one that it inherits from."""
-    for statement in node.body:
-        if isinstance(statement, ast.AnnAssign) and ast.unparse(statement.target) == name:
-            return module, node, statement
-    for base in node.bases:
-        try:
-            return _field(*_find(module, ast.unparse(base)), name)
-        except KeyError:  # not there, or no class of ours
-            continue
-    raise KeyError(f"{node.name} has no {name}")
-
-
-def _factory(value: ast.expr | None) -> ast.expr | None:
-    """What `field(default_factory=...)` names, or None."""
-    if isinstance(value, ast.Call) and ast.unparse(value.func) == "field":
-        return next((word.value for word in value.keywords if word.arg == "default_factory"), None)
-    return None
-
-
-def _overridden(module: str, value: ast.expr | None) -> dict[str, ast.expr]:
-    """What a group's default says of its fields: lr of `field(default_factory=lambda: OptimizerConfig(lr=None))`."""
-    factory = _factory(value)
-    if isinstance(factory, ast.Name):
-        made = _definition(module, factory.id)[1]
-        if isinstance(made, ast.ClassDef):
-            return {}
-        factory = next(part.value for part in ast.walk(made) if isinstance(part, ast.Return))
-    call = factory.body if isinstance(factory, ast.Lambda) else factory
-    return {word.arg: word.value for word in call.keywords if word.arg} if isinstance(call, ast.Call) else {}
-
-
-def _value(module: str, value: ast.expr | None) -> Any:
-    """A default: a literal, or the import path of a class or function."""
-    if (factory := _factory(value)) is not None:
-        value = factory.body if isinstance(factory, ast.Lambda) else factory
-        if isinstance(value, ast.Name) and value.id in ("list", "dict"):
-            return {"list": [], "dict": {}}[value.id]
-    if isinstance(value, ast.Name | ast.Attribute):
-        first, *rest = ast.unparse(value).split(".")
-        found, node = _definition(module, first)
-        names = [node.name] if isinstance(node, ast.ClassDef | ast.FunctionDef) and not rest else rest
-        return ".".join([found, *names])
-    assert value is not None
-    return ast.literal_eval(value)
-
-
-def _annotation(module: str, annotation: ast.expr) -> str:
-    """A field's type; where it is a name for one, as Kind for Literal["word", ...], what it stands for."""
-    if isinstance(annotation, ast.Name):
-        try:
-            node = _definition(module, annotation.id)[1]
-        except KeyError:  # a built-in
-            return annotation.id
-        if isinstance(node, ast.Assign):
-            return ast.unparse(node.value)
-    return ast.unparse(annotation)
+def _pointed(task: str, option: Option) -> Option:
+    """With where the classes are listed, if it takes one."""
+    return option._replace(help=f"{option.help} See --{option.name}.help.") if option.name in SLOTS[task] else option

@@ -19,7 +19,7 @@ from jsonargparse._actions import _ActionConfigLoad, _HelpAction
 from jsonargparse._loaders_dumpers import yaml_load
 from jsonargparse._typehints import ActionTypeHint, type_to_str
 
-from seqgan_kit.cli.help import Option, kind, shown, usage, wrapped
+from seqgan_kit.cli.source import Option, kind, shown
 from seqgan_kit.errors import UserError
 from seqgan_kit.options import TASKS, nearest, renamed
 
@@ -83,21 +83,13 @@ class Group(NamedTuple):
 
 def groups(task: str) -> list[Group]:
     """All options of a task, as help shows them, in the order of the configuration."""
-    parser, _ = parser_of(task)
-    slots = slots_of(parser)
     found: list[Group] = []
-    for group in parser._action_groups:
-        options = [_option(action, slots) for action in group._group_actions if _is_option(action)]
-        names = [option.name.rpartition(".")[0] for option in options]
+    for group in parser_of(task)[0]._action_groups:
+        options = [_option(action) for action in group._group_actions if _is_option(action)]
         if options:
-            found.append(Group(names[0], " ".join((group.title or "").split()), options))
+            title = "What the command takes" if group.title == "options" else " ".join((group.title or "").split())
+            found.append(Group(options[0].name.rpartition(".")[0], title.removesuffix("."), options))
     return found
-
-
-def slots_of(parser: ArgumentParser) -> list[str]:
-    """The options that take a class or function by import path, and options of their own for it."""
-    words = [word for action in parser._actions for word in action.option_strings]
-    return [word.removeprefix("--").removesuffix(".help") for word in words if word.endswith(".help")]
 
 
 def _is_option(action: argparse.Action) -> bool:
@@ -105,24 +97,13 @@ def _is_option(action: argparse.Action) -> bool:
     return not isinstance(action, _ActionConfigLoad | _HelpAction) and not action.option_strings[0].endswith(".help")
 
 
-def _option(action: argparse.Action, slots: list[str]) -> Option:
+def _option(action: argparse.Action) -> Option:
     name = action.option_strings[0].removeprefix("--")
     text = " ".join((action.help or "").split())
     if not isinstance(action, ActionTypeHint):
         return Option(name, "FILE.yaml" if name == "config" else "", text, "")
-    if name in slots:
-        text = f"{text} See --{name}.help."
-    return Option(name, kind(type_to_str(action._typehint)), text, shown(action.default))
-
-
-def whole_help(task: str) -> str:
-    """All options of a task, by groups."""
-    lines = [usage(task), ""]
-    for group in groups(task):
-        title = f"{group.title.removesuffix('.')} (--{group.name}.*):" if group.name else f"{group.title}:"
-        lines += [wrapped(title), "", *(option.text() for option in group.options), ""]
-    lines.append(wrapped("A whole group can be read from a YAML file, too: --discriminator FILE.yaml."))
-    return "\n".join(lines)
+    default = action.default.as_dict() if isinstance(action.default, Namespace) else action.default
+    return Option(name, kind(type_to_str(action._typehint)), text, shown(default))
 
 
 def _options(parser: ArgumentParser) -> Iterator[str]:

@@ -9,7 +9,7 @@ import pkgutil
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from seqgan_kit.cli.help import Option, described, documented, kind, shown, wrapped
+from seqgan_kit.cli.source import Option, described, documented, kind, shown, wrapped
 from seqgan_kit.errors import UserError
 from seqgan_kit.options import nearest, renamed
 
