@@ -78,13 +78,13 @@ def main(words: Sequence[str] | None = None) -> int:
         print(f"seqgan-kit: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:  # whoever read the output, `head` for instance, has seen enough
-        if words and words[0] in ("train", "resume"):  # which did not come to its end
+        if _trains(words):  # which did not come to its end
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
-        saved = words and words[0] in ("train", "resume")
-        print(f"seqgan-kit: stopped{' at once; what was saved before stays' if saved else ''}", file=sys.stderr)
+        saved = " at once; what was saved before stays" if _trains(words) else ""
+        print(f"seqgan-kit: stopped{saved}", file=sys.stderr)
         return 130
     except Exception as error:
         from seqgan_kit.engine.engine import Stopped
@@ -93,6 +93,10 @@ def main(words: Sequence[str] | None = None) -> int:
             raise
         print(f"seqgan-kit: {error}", file=sys.stderr)
         return 130
+
+
+def _trains(words: list[str]) -> bool:
+    return words[:1] in (["train"], ["resume"]) and not any(word in HELP or ".help" in word for word in words)
 
 
 def parse(words: list[str], task: str = "text") -> tuple[Any, str]:
@@ -228,7 +232,9 @@ def _begun(task: str, run: Path, plan: list[str]) -> tuple[bool, bool]:
 
 
 def _main_process() -> bool:
-    return int(os.environ.get("RANK", "0")) == 0
+    from seqgan_kit.engine.commands import is_main_process
+
+    return is_main_process()
 
 
 def _say(message: str) -> None:
@@ -286,6 +292,8 @@ def _on_a_run(command: str, words: list[str]) -> None:
 def _help(command: str) -> None:
     """What there is to say of it without a run: the options of each task that has it."""
     tasks = [task for task in TASKS if command in _commands(task).COMMANDS]
+    if len(tasks) > 1:
+        print(f"What {command} takes depends on the run; seqgan-kit {command} runs/NAME --help shows that of one.\n")
     for task in tasks:
         print(
             f"{'' if task == tasks[0] else chr(10)}on a run of {task}:\n{_parser(command, task).format_help()}", end=""
@@ -371,4 +379,3 @@ def _task(run: Path) -> str:
     if task not in TASKS:
         raise UserError(f"{run} is a run of {task!r}, but this version knows only {' and '.join(TASKS)}")
     return task
-

@@ -42,7 +42,8 @@ def lines() -> Iterator[str]:
     for i in range(count):
         about = torch.cuda.get_device_properties(i)
         known = "with" if torch.cuda.is_bf16_supported(including_emulation=False) else "without"
-        yield f"GPU {i}: {about.name}, {about.total_memory / 2**30:.0f} GiB, {known} bfloat16, CUDA {torch.version.cuda}"
+        memory = f"{about.total_memory / 2**30:.0f} GiB"
+        yield f"GPU {i}: {about.name}, {memory}, {known} bfloat16, CUDA {torch.version.cuda}"
     if not count:
         yield "GPU: none that PyTorch can use"
     for extra, package in EXTRAS.items():

@@ -214,4 +214,3 @@ def _required(function: Any) -> tuple[str, ...]:
     given = inspect.signature(function).parameters.values()
     plain = (one for one in given if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD))
     return tuple(one.name for one in plain if one.default is one.empty)
-

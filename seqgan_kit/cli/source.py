@@ -1,6 +1,6 @@
-"""How help shows an option, read from the source of the dataclass that holds it: importing that takes torch, and seconds.
+"""How help shows an option: what it is and does stands in one place, the docstring of the dataclass that holds it.
 
-What an option is and does stands in one place, the docstring of its dataclass.
+It is read from the source here, without importing that, which takes torch, and seconds.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def described(task: str, name: str) -> Option:
         module, node = _find(module, ast.unparse(field.annotation))
     module, node, field = _field(module, node, last)
     _, about = documented(ast.get_docstring(node) or "")
-    default = shown(_value(module, given[last] if last in given else field.value))
+    default = shown(_value(module, given.get(last, field.value)))
     return Option(name, kind(_annotation(module, field.annotation)), about.get(last, ""), default)
 
 

@@ -1,0 +1,75 @@
+"""What the commands on a run folder share: options that several have, their checks, and the folder of the model."""
+
+from __future__ import annotations
+
+import os
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import Protocol
+
+from seqgan_kit.errors import UserError
+
+SEEDS = 2**32  # NumPy takes no larger ones
+
+
+class Drawn(Protocol):
+    """How evaluations while training draw: so many samples, by this seed."""
+
+    @property
+    def samples(self) -> int: ...
+    @property
+    def seed(self) -> int: ...
+
+
+def add_seed(parser: ArgumentParser, of: str, as_in_training: bool = False) -> None:
+    """--seed: 0 where it is not given, or None, which stands for that of the evaluations while training."""
+    if as_in_training:
+        parser.add_argument("--seed", type=int, help=f"Seed of {of} (default: as in training)")
+    else:
+        parser.add_argument("--seed", type=int, default=0, help=f"Seed of {of} (default: %(default)s)")
+
+
+def add_samples(parser: ArgumentParser, of: str) -> None:
+    """--samples, None where it is not given."""
+    text = f"Number of {of}; more make the metrics surer (default: as in training)"
+    parser.add_argument("--samples", type=int, help=text)
+
+
+def check_least(command: str, options: Namespace, **least: int) -> None:
+    """Raises UserError where an option is less than it may be."""
+    for name, bound in least.items():
+        value = getattr(options, name)
+        if value < bound:
+            raise UserError(f"{command} --{name} {value}: give at least {bound}")
+
+
+def check_seed(seed: int) -> None:
+    if not 0 <= seed < SEEDS:
+        raise UserError(f"--seed {seed}: give a number from 0 to {SEEDS - 1}")
+
+
+def asked(command: str, options: Namespace, training: Drawn, least: int = 2) -> tuple[int, int]:
+    """--samples and --seed of an evaluation, as in training where they are not given. Raises UserError."""
+    samples = training.samples if options.samples is None else options.samples
+    seed = training.seed if options.seed is None else options.seed
+    check_least(command, Namespace(samples=samples), samples=least)
+    check_seed(seed)
+    return samples, seed
+
+
+def model_folder(run: Path) -> Path:
+    """RUN/model. Raises UserError where nothing is in it yet."""
+    folder = run / "model"
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{folder} holds no model: it is written at the end of each phase; train on, or resume {run}")
+    return folder
+
+
+def unloadable(run: Path, folder: Path, error: BaseException) -> UserError:
+    """Of a folder in a run that can't be loaded."""
+    return UserError(f"{folder} can't be loaded ({' '.join(str(error).split())[:200]}); resume {run} to write it anew")
+
+
+def is_main_process() -> bool:
+    """Of the processes that torchrun launched, the one that tells the user."""
+    return int(os.environ.get("RANK", "0")) == 0
