@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seqgan_kit.engine.commands import add_samples, add_seed, check_least, check_seed
-from seqgan_kit.errors import UserError
+from seqgan_kit.engine.commands import add_samples, add_seed, check_least
+from seqgan_kit.errors import UserError, check_seed
 from seqgan_kit.text.commands import print_phases
 
 if TYPE_CHECKING:

@@ -1,15 +1,12 @@
-"""What the commands on a run folder share: options that several have, their checks, and the folder of the model."""
+"""What the commands on a run folder share: options that several have, and their checks."""
 
 from __future__ import annotations
 
 import os
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
 from typing import Protocol
 
-from seqgan_kit.errors import UserError
-
-SEEDS = 2**32  # NumPy takes no larger ones
+from seqgan_kit.errors import UserError, check_seed
 
 
 class Drawn(Protocol):
@@ -43,11 +40,6 @@ def check_least(command: str, options: Namespace, **least: int) -> None:
             raise UserError(f"{command} --{name} {value}: give at least {bound}")
 
 
-def check_seed(seed: int) -> None:
-    if not 0 <= seed < SEEDS:
-        raise UserError(f"--seed {seed}: give a number from 0 to {SEEDS - 1}")
-
-
 def asked(command: str, options: Namespace, training: Drawn, least: int = 2) -> tuple[int, int]:
     """--samples and --seed of an evaluation, as in training where they are not given. Raises UserError."""
     samples = training.samples if options.samples is None else options.samples
@@ -55,19 +47,6 @@ def asked(command: str, options: Namespace, training: Drawn, least: int = 2) -> 
     check_least(command, Namespace(samples=samples), samples=least)
     check_seed(seed)
     return samples, seed
-
-
-def model_folder(run: Path) -> Path:
-    """RUN/model. Raises UserError where nothing is in it yet."""
-    folder = run / "model"
-    if not (folder / "config.json").is_file():
-        raise UserError(f"{folder} holds no model: it is written at the end of each phase; train on, or resume {run}")
-    return folder
-
-
-def unloadable(run: Path, folder: Path, error: BaseException) -> UserError:
-    """Of a folder in a run that can't be loaded."""
-    return UserError(f"{folder} can't be loaded ({' '.join(str(error).split())[:200]}); resume {run} to write it anew")
 
 
 def is_main_process() -> bool:

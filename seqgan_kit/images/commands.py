@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seqgan_kit.engine.commands import add_samples, add_seed, asked, check_least, check_seed, model_folder, unloadable
-from seqgan_kit.errors import UserError
+from seqgan_kit.engine.commands import add_samples, add_seed, asked, check_least
+from seqgan_kit.errors import UserError, check_seed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -231,18 +231,18 @@ def _load_model(run: Path) -> Any:
     """The generator of RUN/model, for inference."""
     from seqgan_kit.networks.pictures.generator import PictureGenerator, StackedGenerator
 
-    folder = model_folder(run)
+    folder, advice = run / "model", f"resume {run} to write it anew"
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{folder} holds no model: it is written at the end of each phase; train on, or resume {run}")
     # both kinds have one configuration: what was saved is what `architectures` says
     (told,) = (_read_json(folder / "config.json").get("architectures") or [""])[:1]
     known = {kind.__name__: kind for kind in (PictureGenerator, StackedGenerator)}
     if told not in known:
-        raise UserError(
-            f"{folder} holds {told or 'an unknown model'}, no generator of pictures; resume {run} to write it anew"
-        )
-    return _loaded(known[told], run, folder)
+        raise UserError(f"{folder} holds {told or 'an unknown model'}, no generator of pictures; {advice}")
+    return _loaded(known[told], folder, advice)
 
 
-def _loaded(kind: Any, run: Path, folder: Path) -> Any:
+def _loaded(kind: Any, folder: Path, advice: str) -> Any:
     """For inference, with all of its weights; nothing pickled is loaded."""
     try:
         network, found = kind.from_pretrained(
@@ -251,7 +251,7 @@ def _loaded(kind: Any, run: Path, folder: Path) -> Any:
         if missing := sorted(found["missing_keys"]):
             raise ValueError(f"it lacks {missing[0]}")
     except Exception as error:  # as many kinds as there are ways to damage it
-        raise unloadable(run, folder, error) from error
+        raise UserError(f"{folder} can't be loaded ({' '.join(str(error).split())[:200]}); {advice}") from error
     return network.eval()
 
 
@@ -276,7 +276,7 @@ def _style(run: Path, picture: Path, network: Any) -> Tensor:
     folder = run / "model" / "style"
     if not (folder / "config.json").is_file():
         raise UserError(f"sample --like: {run} has no style encoder; train a run with --style.steps 2000")
-    encoder = _loaded(StyleEncoder, run, folder)
+    encoder = _loaded(StyleEncoder, folder, f"resume {run} to write it anew")
     if encoder.config.noise != network.config.noise:
         raise UserError(
             f"{folder} gives {encoder.config.noise} numbers, but the generator reads {network.config.noise}: it is of "

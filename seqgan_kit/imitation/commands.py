@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seqgan_kit.engine.commands import add_seed, check_least, check_seed, is_main_process, model_folder, unloadable
-from seqgan_kit.errors import UserError
+from seqgan_kit.engine.commands import add_seed, check_least, is_main_process
+from seqgan_kit.errors import UserError, check_seed
 
 if TYPE_CHECKING:
     from seqgan_kit.imitation.config import ImitationConfig
@@ -263,11 +263,15 @@ def _seed(seed: int) -> None:
 def _load_model(run: Path) -> Actor:
     from seqgan_kit.networks.policies.actor import Actor
 
-    folder = model_folder(run)
+    folder = run / "model"
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{folder} holds no model: it is written at the end of each phase; train on, or resume {run}")
     try:
         return Actor.from_pretrained(folder, local_files_only=True).eval()
     except Exception as error:
-        raise unloadable(run, folder, error) from error
+        raise UserError(
+            f"{folder} can't be loaded ({' '.join(str(error).split())[:200]}); resume {run} to write it anew"
+        ) from error
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seqgan_kit.engine.commands import add_samples, add_seed, asked, check_least, check_seed
-from seqgan_kit.errors import UserError
+from seqgan_kit.engine.commands import add_samples, add_seed, asked, check_least
+from seqgan_kit.errors import UserError, check_seed
 
 if TYPE_CHECKING:
     from seqgan_kit.text.config import TextConfig
