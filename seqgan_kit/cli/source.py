@@ -40,10 +40,9 @@ def wrapped(text: str, indent: int = 0) -> str:
 
 def kind(annotation: str) -> str:
     """What is given for an option of that type: of `int | None`, INT."""
-    choices = re.search(r"Literal\[([^\]]*)\]", annotation)
-    if choices:
-        return "{" + ",".join(word.strip().strip("'\"") for word in choices[1].split(",")) + "}"
     first = re.match(r"(?:Optional\[)?(\w+)", annotation)
+    if first and first[1] == "Literal":
+        return "{" + ",".join(re.findall(r"['\"]([^'\"]*)['\"]", annotation)) + "}"
     plain = {"bool": "{true,false}", "int": "INT", "float": "NUMBER", "str": "TEXT", "dict": "MAPPING"}
     plain |= dict.fromkeys(("list", "tuple", "Sequence"), "[ITEM,...]")
     return plain.get(first[1] if first else "", "CLASS")
@@ -175,6 +174,8 @@ def _value(module: str, value: ast.expr | None) -> Any:
 
 def _annotation(module: str, annotation: ast.expr) -> str:
     """A field's type; where it is a name for one, as Kind for Literal["word", ...], what it stands for."""
+    if isinstance(annotation, ast.BinOp):
+        return f"{_annotation(module, annotation.left)} | {_annotation(module, annotation.right)}"
     if isinstance(annotation, ast.Name):
         try:
             node = _definition(module, annotation.id)[1]

@@ -67,7 +67,7 @@ class GeneratorConfig:
 
 @dataclass(frozen=True)
 class DiscriminatorConfig:
-    """The discriminator.
+    """The discriminator of pictures and their captions.
 
     The defaults, which the papers have not, are what learns soonest: no normalisation but R1 (Mescheder et al. 2018),
     a warm-up on captions, and several that do not fit, of which some nearly do. recipes/images/cub.yaml has the papers'

@@ -48,10 +48,9 @@ def sample(run: Path, options: Namespace, _: Read) -> None:
     _check_temperature("sample", options.temperature)
     import torch
 
-    from seqgan_kit.text.evaluation import draw
-    from seqgan_kit.text.models import load_generator
+    from seqgan_kit.text.writer import draw, load_writer
 
-    network, tokenizer, length, end, known = load_generator(run / "model")
+    network, decode, length, end, known = load_writer(run / "model")
     if options.label is not None and options.label not in known:
         others = f"give one of {', '.join(known)}" if known else f"{run} has no labels, leave it out"
         raise UserError(f"sample: --label {options.label}: {others}")
@@ -61,7 +60,7 @@ def sample(run: Path, options: Namespace, _: Read) -> None:
     under = None if labels is None else torch.tensor(labels)
     drawn = draw(network, options.count, length, end, options.temperature, under)
     for i, (row, mask) in enumerate(zip(drawn.ids.tolist(), drawn.mask.tolist(), strict=True)):
-        text = tokenizer.decode([token for token, counts in zip(row, mask, strict=True) if counts and token != end])
+        text = decode([token for token, counts in zip(row, mask, strict=True) if counts and token != end])
         print(f"{wanted[i % len(wanted)]} {text}" if len(wanted) > 1 else text)
 
 
