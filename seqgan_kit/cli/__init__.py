@@ -25,11 +25,11 @@ ON_RUNS = ("sweep",)
 COMMANDS = ("train", "resume", *ON_A_RUN, *ON_RUNS, "compare", "report", "env")
 USAGE = """usage: seqgan-kit COMMAND ...
 
-  train text [--config FILE.yaml] [--any.option VALUE ...]   train in a new run folder
-  train dialogue ...                                         the same for replies in conversations
-  train imitation ...                                        the same for behaviour in Gymnasium environments
-  train images ...                                           the same for pictures of captions
-  train encoder ...                                          a text encoder from captioned pictures, for images
+  train text [--config FILE.yaml] [--any.option VALUE ...]   train a generator of texts in a new run folder
+  train dialogue ...                                         train one of replies in conversations
+  train imitation ...                                        train a policy in a Gymnasium environment
+  train images ...                                           train a generator of pictures of captions
+  train encoder ...                                          train a text encoder on captioned pictures, for images
   train TASK --run.folder NAME --seeds 0 1 2 ...             a run for each seed, NAME-0, NAME-1, ..., and their spread
   resume RUN [--any.option VALUE ...]                        continue a run that was stopped or killed
   sample RUN [--count 10] [--seed 0] [--temperature 1.0]     text: print samples of a run's model
@@ -38,7 +38,7 @@ USAGE = """usage: seqgan-kit COMMAND ...
   sample RUN --text "a red circle" [--file captions.txt]     images: PNG files of a run's model
   evaluate RUN [--samples 1000] [--temperature 1.0]          text: score a run's model on its held-out data
   sweep RUN [RUN ...] [--temperatures 0.5 1 1.5]             text: quality against diversity, beside likelihood alone
-  evaluate RUN [--samples 500] [--evaluators 1000]           dialogue: the same, and adversarial success
+  evaluate RUN [--samples 500] [--evaluators 1000]           dialogue: score it on held-out dialogues
   evaluate RUN [--episodes 100] [--seed N] [--frozen]        imitation: a run's policy beside its baselines
   evaluate RUN [--samples N] [--features FOLDER]             images: scores on held-out captions and pictures
   watch RUN [--episodes 1] [--steps 500] [--sampled]         imitation: an animated GIF of a run's policy

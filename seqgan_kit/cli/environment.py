@@ -25,6 +25,7 @@ EXTRAS = {
 
 def lines() -> Iterator[str]:
     """NAME: VALUE each."""
+    import psutil
     import torch
 
     yield f"seqgan_kit: {__version__} ({Path(__file__).parents[1]})"
@@ -32,12 +33,11 @@ def lines() -> Iterator[str]:
     for package in _required():
         yield f"{package}: {_version(package) or 'MISSING'}"
     yield f"system: {platform.platform()}"
-    yield f"processor: {_processor()}, {os.cpu_count()} cores, {len(os.sched_getaffinity(0))} of them for this process"
+    yield f"processor: {_processor()}, {os.cpu_count()} cores"
     threads = os.environ.get("OMP_NUM_THREADS", "not set")
     yield f"threads: PyTorch would take {torch.get_num_threads()}; OMP_NUM_THREADS is {threads}"
-    yield f"memory: {os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GiB"
-    units = [flag for flag in ("avx512_bf16", "amx_bf16") if flag in _flags()]
-    yield f"bfloat16 on the processor: {', '.join(units) or 'no instructions for it, so --run.precision bf16 is slow'}"
+    yield f"memory: {psutil.virtual_memory().total / 2**30:.1f} GiB"
+    yield f"bfloat16 on the processor: {_bfloat16()}"
     count = torch.cuda.device_count()
     for i in range(count):
         about = torch.cuda.get_device_properties(i)
@@ -77,5 +77,9 @@ def _processor() -> str:
     return _cpuinfo("model name") or platform.processor() or platform.machine()
 
 
-def _flags() -> list[str]:
-    return _cpuinfo("flags").split()
+def _bfloat16() -> str:
+    flags = (_cpuinfo("flags") or _cpuinfo("Features")).split()
+    if not flags:
+        return "unknown"
+    known = [flag for flag in ("avx512_bf16", "amx_bf16", "bf16") if flag in flags]
+    return f"by {', '.join(known)}" if known else "no instructions for it, so --run.precision bf16 is slow"
