@@ -139,6 +139,16 @@ def test_short_help_shows_ten_options_and_where_the_others_are(capsys: pytest.Ca
     assert all(f"(default: {option.default})" in text for option in options if option.default)
 
 
+def test_help_of_a_run_that_is_resumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """That of its task; nothing is trained."""
+    (tmp_path / "run.json").write_text('{"task": "encoder"}')
+    (tmp_path / "config.yaml").write_text("")
+    assert main(["resume", str(tmp_path), "--help"]) == 0
+    assert "Ten options to know" in (told := capsys.readouterr().out)
+    assert "--joint.steps" in told
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.yaml", "run.json"]
+
+
 def test_short_help_imports_no_torch() -> None:
     """Nor anything else that takes its time."""
     script = "import sys; from seqgan_kit.cli import main; main(['train', 'images', '--help'])"

@@ -270,6 +270,10 @@ def _resume(words: list[str]) -> None:
     config = run / "config.yaml"
     if not config.is_file():
         raise UserError(f"{run} is no run folder (it has no config.yaml): give one that `train` made")
+    told = _asked_help(_task(run), rest)
+    if told is not None:
+        print(told)
+        return
     _run(_task(run), ["--config", str(config), *rest, "--run.folder", str(run)], resume=True)
 
 

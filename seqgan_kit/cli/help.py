@@ -41,7 +41,7 @@ def whole_help(task: str) -> str:
     for group in groups(task):
         title = f"{group.title} (--{group.name}.*)" if group.name else group.title
         lines += [wrapped(f"{title}:"), "", *(_pointed(task, option).text() for option in group.options), ""]
-    lines.append(wrapped("A whole group can be read from a YAML file, too: --discriminator FILE.yaml."))
+    lines.append(wrapped("A whole group can be read from a YAML file, too: --run FILE.yaml."))
     return "\n".join(lines)
 
 

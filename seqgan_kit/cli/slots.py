@@ -77,12 +77,12 @@ TOKENS = {
 PICTURES = _network("pictures", "side condition", "")
 SLOTS: dict[str, dict[str, Slot]] = {
     "text": {
-        **TOKENS,
         "discriminator.network": _network("text", "vocabulary", "ids mask"),
+        **TOKENS,
         "adversarial.route": _subclass("text.routes.Route"),
         "adversarial.route.matching": _subclass("tokens.soft.Matching"),
     },
-    "dialogue": {**TOKENS, "discriminator.network": _network("text", "vocabulary", "ids mask history turns")},
+    "dialogue": {"discriminator.network": _network("text", "vocabulary", "ids mask history turns"), **TOKENS},
     "imitation": {
         "policy.improvement": _subclass("imitation.improvement.Improvement"),
         "discriminator.network": _network("policies", "layout", "features"),
