@@ -34,7 +34,12 @@ OBJECTIVES, CREDIT, ESTIMATORS, SAMPLING = (
     "algorithms/estimators.py",
     "tokens/sampling.py",
 )
-REWARDS, PLAYERS, LSTM, CNN = "game/rewards.py", "game/players.py", "networks/text/lstm.py", "networks/text/cnn.py"
+REWARDS, PLAYERS, LSTM, CNN = (
+    "game/rewards.py",
+    "game/players.py",
+    "networks/text/plain_lstm.py",
+    "networks/text/cnn.py",
+)
 OUTPUT, ORACLE, CNN_TABLES = "networks/text/output.py", "worlds/oracle.py", "networks/text/cnn_tables.py"
 DRAW, TRUST_REGION, REPLAY = "networks/draw.py", "algorithms/trust_region.py", "game/replay.py"
 ACTIONS, NORMALISER, ACTOR = (

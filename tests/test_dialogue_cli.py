@@ -172,8 +172,8 @@ def test_replies_that_tell_of_the_message(run: Path, here: Path, capsys: pytest.
     [
         ([], ['give --text "hello"', "--file"]),
         (["--text", "  "], ["messages to reply to"]),
-        (["--text", "a", "--count", "0"], ["--count must be at least 1"]),
-        (["--text", "a", "--count", "3", "--beams", "2"], ["--count", "--beams at most as many"]),
+        (["--text", "a", "--count", "0"], ["sample --count 0: give at least 1"]),
+        (["--text", "a", "--count", "3", "--beams", "2"], ["--count 3: with --beams 2 there are at most as many"]),
         (["--text", "a", "--beams", "-1"], ["--beams"]),
         (["--text", "a", "--beams", "2", "--sibling", "-1"], ["--sibling at least 0"]),
         (["--text", "a", "--beams", "2", "--sibling", "nan"], ["--sibling at least 0"]),
@@ -344,7 +344,7 @@ def test_a_run_is_scored_without_what_it_began_with(here: Path, capsys: pytest.C
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["--samples", "1"], ["--samples must be at least 2"]),
+        (["--samples", "1"], ["evaluate --samples 1: give at least 2"]),
         (["--evaluators", "2"], ["--evaluators 2", "need 4 replies"]),
         (["--evaluator", "x"], ["--evaluator"]),
         (["--top_p", "2"], ["--top_p"]),

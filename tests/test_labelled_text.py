@@ -34,9 +34,10 @@ from seqgan_kit.networks.text.lstm import LSTMConfig, LSTMGenerator
 from seqgan_kit.networks.text.recurrent import TextLSTM
 from seqgan_kit.samples import LabelledTokens, Tokens, concatenate, repeated, rows, size, trimmed
 from seqgan_kit.text.classes import LabelClassifier, LabelClassifierConfig
-from seqgan_kit.text.evaluation import TextEvaluation, draw, evenly
+from seqgan_kit.text.evaluation import TextEvaluation, evenly
 from seqgan_kit.text.models import load_generator
 from seqgan_kit.text.sources import DataConfig, load
+from seqgan_kit.text.writer import draw
 from seqgan_kit.tokens import sampling
 from seqgan_kit.tokens.credit import Credit, LikelihoodRatio, MonteCarlo, Prefixes, Terminal
 from seqgan_kit.tokens.discriminator import call, compare, prefixes_at_once

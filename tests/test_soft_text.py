@@ -29,11 +29,11 @@ from seqgan_kit.networks.text.soft import gumbel_softmax
 from seqgan_kit.samples import SoftTokens, Tokens, concatenate, rows, size, soft, trimmed
 from seqgan_kit.text import checks
 from seqgan_kit.text import config as configs
-from seqgan_kit.text.evaluation import draw
 from seqgan_kit.text.models import build_generator
 from seqgan_kit.text.players import play_of
 from seqgan_kit.text.routes import Convolutions, GumbelSoftmax, Route
 from seqgan_kit.text.sources import DataConfig, Source, load
+from seqgan_kit.text.writer import draw
 from seqgan_kit.tokens import sampling
 from seqgan_kit.tokens import soft as soft_text
 from seqgan_kit.tokens.soft import Gaussians, Means, Relaxed, filled

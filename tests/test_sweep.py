@@ -180,7 +180,7 @@ def test_an_embedder_adds_its_metrics(run: Path, tmp_path: Path, capsys: pytest.
         (["sweep", "begun", "--temperatures", "1", "1"], ["one temperature is no curve"]),
         (["sweep", "begun", "--order", "7"], ["--order", "7"]),
         (["sweep", "begun", "--temprature", "1"], ["--temprature", "temperatures"]),
-        (["sweep", "begun", "--samples", "1"], ["--samples must be at least 2"]),
+        (["sweep", "begun", "--samples", "1"], ["sweep --samples 1: give at least 2"]),
         (["sweep", "begun"], ["begun is not finished", "resume begun"]),
     ],
 )

@@ -60,5 +60,5 @@ def jensen_shannon() -> Objective:
 
 
 def gan() -> Objective:
-    """The same less 2 log 2: the logistic loss, with the reward of `objectives.minimax`, -log(1 - D), which rises."""
+    """The logistic loss in this form: Jensen-Shannon less 2 log 2; the reward is -log(1 - D), and rises."""
     return variational(F.logsigmoid, F.softplus)

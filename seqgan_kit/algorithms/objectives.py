@@ -92,7 +92,7 @@ def wasserstein() -> Objective:
 
 
 def hinge() -> Objective:
-    """The critic's value is the reward (Lim and Ye 2017)."""
+    """Hinge loss; the critic's value is the reward (Lim and Ye 2017)."""
     return Objective(hinge_loss, lambda logits: logits)
 
 
@@ -120,8 +120,11 @@ def ls_gan(margin: float = 1.0, weight: float = 0.0) -> Objective:
     E max(0, margin * distance(real, fake) + L(real) - L(fake)) + weight * E L(real), where L is -logit; the reward is
     the logit. The further a fake sample is from the real one beside it, the further apart their logits must be.
 
-    margin: the paper's lambda; its code has 2e-4 of the sum over a picture's numbers, about 2.5 of our mean.
-    weight: 0 in the paper's code. Above 0 the loss has no lower bound, unless the network's logits have an upper one.
+    Args:
+        margin: Factor of the distance in the margin, the paper's lambda. Its code has 2e-4 of the sum over a picture's
+            numbers, about 2.5 of our mean.
+        weight: Weight of E L(real), 0 in the paper's code. Above 0 the loss has no lower bound, unless the network's
+            logits have an upper one.
     """
 
     def loss(real: Tensor, fake: Tensor, distance: Tensor) -> Tensor:
@@ -159,7 +162,8 @@ def ebgan(margin: float = 1.0) -> Objective:
     The paper's energy is an autoencoder's error; of a network with one logit it is softplus(-logit) = -log D here: not
     below 0 either, smooth, and falling in the logit everywhere. The reward is -energy: log D, negative.
 
-    margin: the energy that fake samples are raised to; the paper's 10 and more are for sums over pixels.
+    Args:
+        margin: Energy that fake samples are raised to. The paper's 10 and more are for sums over pixels.
     """
 
     def loss(real: Tensor, fake: Tensor) -> Tensor:

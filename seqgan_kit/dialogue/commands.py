@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seqgan_kit.errors import UserError
+from seqgan_kit.engine.commands import add_samples, add_seed, check_least
+from seqgan_kit.errors import UserError, check_seed
 from seqgan_kit.files import write_json
 from seqgan_kit.report.terminal import print_phases, print_places, print_samples, scores_table
 
@@ -27,28 +28,58 @@ MMI = 0.5  # weight of the message given the reply, in mutual information
 
 
 def _drawing(parser: ArgumentParser) -> None:
-    parser.add_argument("--seed", type=int, default=0, help="of the random numbers (default 0)")
-    parser.add_argument("--temperature", type=float, default=1.0, help="below 1 likelier; 0 always the likeliest")
-    parser.add_argument("--top_k", type=int, default=0, help="draw from the k likeliest tokens only (default all)")
-    parser.add_argument("--top_p", type=float, default=1.0, help="draw from the fewest that reach this probability")
+    add_seed(parser, "the replies that are drawn")
+    parser.add_argument(
+        "--temperature",
+        type=float,
+        default=1.0,
+        help="Temperature of sampling: below 1 likelier replies, above 1 more various ones, 0 always the likeliest "
+        "token (default: %(default)s)",
+    )
+    parser.add_argument("--top_k", type=int, default=0, help="Draw from the k likeliest tokens only (default: all)")
+    parser.add_argument(
+        "--top_p",
+        type=float,
+        default=1.0,
+        help="Draw from the fewest tokens that reach this probability together (default: %(default)s, all)",
+    )
 
 
 def sample_options(parser: ArgumentParser) -> None:
-    parser.add_argument("--text", action="append", default=[], help="a message to reply to; may be given several times")
-    parser.add_argument("--file", type=Path, help="a message a line, or .jsonl with `messages` that end with a user's")
-    parser.add_argument("--count", type=int, default=1, help="replies to each (default 1)")
+    parser.add_argument("--text", action="append", default=[], help="Message to reply to; may be given several times")
+    parser.add_argument(
+        "--file", type=Path, help="File with a message a line, or .jsonl with `messages` that end with a user's"
+    )
+    parser.add_argument("--count", type=int, default=1, help="Number of replies to each message (default: %(default)s)")
     _drawing(parser)
-    parser.add_argument("--beams", type=int, default=0, help="width of a beam search, instead of drawing")
-    parser.add_argument("--sibling", type=float, default=0.0, help="beam search: what each later child of a beam loses")
-    parser.add_argument("--backward", type=Path, help="a run of --data.backward, for replies of mutual information")
-    parser.add_argument("--weight", type=float, default=MMI, help=f"of that run, 0 to 1 (default {MMI})")
+    parser.add_argument(
+        "--beams", type=int, default=0, help="Width of a beam search, in place of drawing (default: %(default)s, none)"
+    )
+    parser.add_argument(
+        "--sibling",
+        type=float,
+        default=0.0,
+        help="Score that each later child of a beam loses; larger gives more various replies (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--backward",
+        type=Path,
+        help="Run that was trained with --data.backward true, for replies of mutual information",
+    )
+    parser.add_argument(
+        "--weight",
+        type=float,
+        default=MMI,
+        help="Weight of the backward run in mutual information, 0 to 1 (default: %(default)s)",
+    )
 
 
 def sample(run: Path, options: Namespace, _: Read) -> None:
     """Prints replies to messages."""
     _check(options)
-    if options.count < 1 or options.beams < 0 or (options.beams and options.count > options.beams):
-        raise UserError("sample: --count must be at least 1, and with --beams at most as many")
+    check_least("sample", options, count=1, beams=0)
+    if options.beams and options.count > options.beams:
+        raise UserError(f"sample --count {options.count}: with --beams {options.beams} there are at most as many")
     if options.beams and (options.temperature, options.top_k, options.top_p) != (1.0, 0, 1.0):
         raise UserError("--temperature, --top_k and --top_p are for drawing: a beam search has none, leave out --beams")
     if options.sibling and not options.beams:
@@ -98,9 +129,12 @@ def chat(run: Path, options: Namespace, _: Read) -> None:
 
 
 def evaluate_options(parser: ArgumentParser) -> None:
-    parser.add_argument("--samples", type=int, help="replies drawn (default: as many as in training)")
+    add_samples(parser, "replies that are drawn")
     parser.add_argument(
-        "--evaluators", type=int, default=0, help="replies to train evaluators on, for AdverSuc and ERE"
+        "--evaluators",
+        type=int,
+        default=0,
+        help="Number of replies to train evaluators on, for AdverSuc and ERE (default: %(default)s, none)",
     )
     _drawing(parser)
 
@@ -110,8 +144,7 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
     _check(options)
     config, _ = read()
     samples = config.evaluation.samples if options.samples is None else options.samples
-    if samples < 2:
-        raise UserError("evaluate: --samples must be at least 2")
+    check_least("evaluate", Namespace(samples=samples), samples=2)
     import torch
 
     from seqgan_kit.dialogue.evaluation import DialogueEvaluation, Drawing, check_evaluators
@@ -153,8 +186,7 @@ def summarise(run: Path) -> None:
 def _check(options: Namespace) -> None:
     if not 0 <= options.temperature < math.inf or options.top_k < 0 or not 0 < options.top_p <= 1:
         raise UserError("--temperature and --top_k must be at least 0, and --top_p above 0 and at most 1")
-    if not 0 <= options.seed < 2**63:
-        raise UserError(f"--seed {options.seed}: give a number from 0")
+    check_seed(options.seed)
 
 
 def _asked(options: Namespace) -> list[Messages]:

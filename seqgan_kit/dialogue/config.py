@@ -35,14 +35,16 @@ class DialogueGeneratorConfig:
     """What writes replies: an LSTM with attention, unless a Hugging Face model is named.
 
     Args:
-        model: folder or name of a causal or encoder-decoder model, to be fine-tuned with its own tokenizer; or
-            RUN/model of a run of dialogue.
-        config: of such a model that begins anew, {model_type: gpt2, n_layer: 2, n_embd: 128, n_head: 4}; its vocabulary
-            and special tokens are filled in.
-        lora: rank of adapters, which are trained instead of the weights (needs peft); 0 trains the weights.
-        embedding, hidden: widths of the LSTM.
-        layers: of either of its LSTMs.
-        dropout: of its embeddings and before its output, in the likelihood phase.
+        model: Folder or name of a causal or encoder-decoder Hugging Face model to fine-tune, or RUN/model of a run of
+            dialogue to train on; unset begins anew with an LSTM. Either comes with its own tokenizer.
+        config: Configuration of a Hugging Face model that begins anew, as {model_type: gpt2, n_layer: 2, n_embd: 128,
+            n_head: 4}. Its vocabulary and special tokens are filled in.
+        lora: Rank of adapters (LoRA), which are trained instead of the weights; needs peft. 0 trains the weights.
+        embedding: Width of a token's embedding in the LSTM.
+        hidden: Width of the LSTM's states; larger learns more from many conversations, is slower, and overfits few
+            sooner.
+        layers: Number of layers of the LSTM that reads the history, and of the one that writes the reply.
+        dropout: Share of the LSTM's embeddings, and of what its output reads, that is dropped in the likelihood phase.
     """
 
     model: str | None = None
@@ -59,21 +61,26 @@ class DiscriminatorConfig:
     """What tells human replies from the generator's, and its warm-up.
 
     Args:
-        network: class that is built with the vocabulary's size; its forward takes ids and mask of the replies, (batch,
-            time), history and turns, (batch, past), and returns a logit of what the mask shows, (batch,), higher =
-            more human. If it has `scores_prefixes = True`, it is called with `prefixes=True`, too, and then returns
-            one of each prefix, (batch, time): REGS in one pass.
-        model: folder or name of a Hugging Face encoder, which reads the text by its own tokenizer, instead.
-        config: of an encoder that begins anew and reads the generator's tokens, {model_type: bert, ...}, instead.
-        from_generator: instead, begin as the generator is after its likelihood phase, with another last layer.
-        objective: what it minimises, and which reward its logit is.
-        steps: warm-up updates.
-        batch_size: human replies a batch, over all processes; as many are sampled.
-        passes: optimiser steps on the same batch.
-        mismatched: share of its task that is telling replies from human ones to other histories, 0 to 1; the paper's
-            is 0.
-        beams: width of the beam search that makes half of the warm-up's replies, as the paper's; 0 samples all.
-        optimizer: its own; lr null is 0.001, or 0.0001 where it begins as a pretrained model.
+        network: Class of the discriminator's network. It is built with the vocabulary's size; its forward takes ids and
+            mask of the replies, (batch, time), history and turns, (batch, past), and returns a logit of what the mask
+            shows, (batch,), higher = more human. If it has `scores_prefixes = True`, it is called with `prefixes=True`,
+            too, and then returns one of each prefix, (batch, time): REGS in one pass.
+        model: Folder or name of a Hugging Face encoder that is the discriminator, in place of `network`. It reads the
+            text by its own tokenizer.
+        config: Configuration of a Hugging Face encoder that begins anew as the discriminator, as {model_type: bert,
+            ...}, in place of `network`. It reads the generator's tokens.
+        from_generator: Whether the discriminator begins as the generator is after its likelihood phase, with another
+            last layer, in place of `network`.
+        objective: Function that builds what the discriminator minimises, and which reward its logit is.
+        steps: Updates of the discriminator before the game, its warm-up.
+        batch_size: Human replies in an update of the discriminator, over all processes. As many are sampled.
+        passes: Optimiser steps of the discriminator on the same batch.
+        mismatched: Share of the discriminator's task that is telling replies from human ones to other histories, 0 to
+            1. The paper has 0.
+        beams: Width of the beam search that makes half of the replies of the discriminator's warm-up, as in the paper.
+            0 samples all of them.
+        optimizer: The optimiser of the discriminator. Its lr null is 0.001, or 0.0001 where it begins as a pretrained
+            model.
     """
 
     network: Callable[[int], nn.Module] = HierarchicalDiscriminator
@@ -91,24 +98,32 @@ class DiscriminatorConfig:
 
 @dataclass(frozen=True)
 class AdversarialConfig:
-    """The adversarial phase.
+    """The adversarial phase, the game of generator and discriminator.
 
     Args:
-        rounds: how many.
-        turns: updates of each player in a round, and replies to each history in a generator update.
-        batch_size: replies sampled a generator update, over all processes.
-        optimizer: the generator's in this phase; lr null is 0.001 for an LSTM, 0.0002 for a Hugging Face model that
-            begins anew and for adapters, 0.00002 for a pretrained one.
-        credit: class that turns the discriminator's judgement into each token's reward, built with (network, length,
-            end): seqgan_kit.tokens.credit.Prefixes (REGS), MonteCarlo, or Terminal.
-        baseline: function of (credit, mask); with several replies to a history, leave_one_out compares these only.
-        critic: a learned baseline beside it.
-        estimator: function of (log_probs, old_log_probs, credit, mask).
-        passes: optimiser steps on the same samples.
-        teacher_forcing: likelihood steps on human replies after each generator update.
-        kl: weight of the divergence from the generator as it was when this phase began.
-        rewards: own reward functions, by import path and weight.
-        discriminator_weight: weight of the discriminator's reward beside them.
+        rounds: Rounds of the adversarial phase, each with updates of the generator and of the discriminator; 0 leaves
+            it out.
+        turns: Updates of each player in a round, and replies to each history in an update of the generator.
+        batch_size: Replies sampled in an update of the generator, over all processes. More give a surer gradient, and
+            take longer.
+        optimizer: The optimiser of the generator in the adversarial phase. Its lr null is 0.001 for an LSTM, 0.0002 for
+            a Hugging Face model that begins anew and for adapters, 0.00002 for a pretrained one.
+        credit: Class that turns the discriminator's judgement into each token's reward. It is built with (network,
+            length, end): Prefixes (REGS), MonteCarlo or Terminal of seqgan_kit.tokens.credit.
+        baseline: Function of (credit, mask) that takes off what credit is expected, so that the gradient varies less.
+            With several replies to a history, leave_one_out compares these only.
+        critic: A learned baseline, whose value is taken off before `baseline` is.
+        estimator: Function of (log_probs, old_log_probs, credit, mask) that turns credit into the loss of the
+            generator.
+        passes: Optimiser steps of the generator on the same samples. More than 1 are for an estimator that corrects for
+            it, such as ppo.
+        teacher_forcing: Likelihood steps on human replies after each update of the generator, which keep it close to
+            human language.
+        kl: Weight of the KL divergence from the generator as it was when this phase began. Larger keeps it nearer to
+            that; 0 has none.
+        rewards: Reward functions of your own, by import path and weight.
+        discriminator_weight: Weight of the discriminator's reward beside those of your own functions. 0 learns from
+            these alone.
     """
 
     rounds: int = 100
@@ -131,14 +146,14 @@ class EvaluationConfig:
     """Evaluation on held-out dialogues.
 
     Args:
-        samples: replies drawn.
-        every: steps of a likelihood phase between two evaluations; 0 evaluates at its end only.
-        rounds: the same for the adversarial phase.
-        seed: of these replies, the same at every evaluation.
-        shown: replies to the same histories that are kept at each evaluation, for the report.
-        evaluators: replies on which new discriminators are trained at the end of each phase, for adversarial success
-            and its relatives; 0 leaves them out.
-        evaluator: these discriminators.
+        samples: Replies that are drawn at an evaluation. More make its metrics surer, and it slower.
+        every: Steps of a likelihood phase between two evaluations. 0 evaluates at its end only.
+        rounds: Rounds of the adversarial phase between two evaluations. 0 evaluates at its end only.
+        seed: Seed of the replies at every evaluation, the same each time.
+        shown: Number of replies to the same histories that are kept at each evaluation, for the report.
+        evaluators: Number of replies on which new discriminators, the evaluators, are trained at the end of each phase,
+            for adversarial success and its relatives. 0 leaves them out.
+        evaluator: The evaluators: discriminators that are trained anew to measure adversarial success.
     """
 
     samples: int = 500
@@ -152,7 +167,7 @@ class EvaluationConfig:
 
 @dataclass(frozen=True)
 class DialogueConfig:
-    """A run of adversarial dialogue."""
+    """A run of dialogue: adversarial learning of replies to a conversation, with REGS or Monte Carlo roll-outs."""
 
     run: RunConfig = field(default_factory=RunConfig)
     data: DataConfig = field(default_factory=DataConfig)

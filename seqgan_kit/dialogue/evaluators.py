@@ -27,12 +27,15 @@ class EvaluatorConfig:
     """An evaluator, and its training by Adam.
 
     Args:
-        steps: batches.
-        batch_size: replies of a batch, half of them of either kind.
-        lr: learning rate.
-        embedding, hidden, dropout: of its `HierarchicalDiscriminator`; with dropout it learns late what fits a history.
-        kept_back: share of the training replies that it is not trained on: it ends as it judged these best.
-        looks: how often it judges them.
+        steps: Batches on which an evaluator learns.
+        batch_size: Replies in a batch of an evaluator, half of them of either kind.
+        lr: Learning rate of an evaluator.
+        embedding: Width of a token's embedding in an evaluator, a `HierarchicalDiscriminator`.
+        hidden: Width of the states of an evaluator's LSTMs.
+        dropout: Share of an evaluator's features that is dropped in training. With dropout it learns late what fits a
+            history.
+        kept_back: Share of the training replies that an evaluator is not trained on. It ends as it judged these best.
+        looks: Number of times that an evaluator judges the replies that were kept back.
     """
 
     steps: int = 500

@@ -30,20 +30,26 @@ class DataConfig:
     """What to learn from: conversations, or question-answer dialogues that the toolkit generates.
 
     Args:
-        path: .jsonl or .parquet with `messages` (or a folder by `datasets.save_to_disk`), .tsv or .csv with prompt and
-            reply, or text with a tab between them; unset generates dialogues about little scenes.
-        held_out_path: a second file, to be evaluated on; unset keeps a share of the first.
-        held_out: that share of the conversations.
-        dialogues: how many to generate.
-        shapes: most shapes of their scenes, 1 to 3.
-        max_history: most tokens of a history; of longer ones the oldest messages are left out.
-        max_reply: most tokens of a reply, with the end token; unset takes the longest.
-        too_long: what to do with longer replies.
-        tokenizer: how text becomes tokens, where the model brings no tokenizer.
-        vocabulary: greatest number of tokens, then; unset takes all words or characters, 1000 sentence pieces.
-        end: token that ends a reply, where the tokenizer has no eos_token or another shall.
-        backward: learn what was said from the reply to it, for replies of mutual information.
-        limit: keep only the first so many replies of each file, for trials.
+        path: File of conversations: .jsonl or .parquet with `messages` (or a folder by `datasets.save_to_disk`), .tsv
+            or .csv with prompt and reply, or text with a tab between them; unset generates dialogues about little
+            scenes.
+        held_out_path: File with conversations to evaluate on, of the same kind as the first one. Unset holds out a
+            share of that.
+        held_out: Share of the conversations that is held out for evaluation, where there is no second file.
+        dialogues: Number of dialogues that are generated where no file is given.
+        shapes: Greatest number of shapes in the scenes of generated dialogues, 1 to 3.
+        max_history: Greatest number of tokens of a history that the model reads; of longer ones the oldest messages are
+            left out. Time grows with it.
+        max_reply: Greatest number of tokens of a reply, with the end token. Unset takes the longest reply.
+        too_long: What to do with replies that are longer than `max_reply`: stop with an error, drop them, or cut them.
+        tokenizer: How text becomes tokens: by words (what spaces separate), by characters, or by pieces of words
+            (sentencepiece). A model with a tokenizer keeps its own.
+        vocabulary: Greatest number of different tokens of a tokenizer that is made anew; rarer words or characters
+            become <unk>. Unset takes all words or characters, 1000 sentence pieces.
+        end: Token that ends a reply, where the tokenizer has no eos_token or another one is wanted.
+        backward: Whether to learn what was said from the reply to it. Such a run is for `sample --backward`, replies of
+            mutual information.
+        limit: Number of replies of each file that are kept, the first ones, for trials. Unset keeps all.
     """
 
     path: str | None = None

@@ -25,14 +25,16 @@ class OptimizerConfig:
     """Adam, and how its gradient is made.
 
     Args:
-        lr: learning rate; null, where that is the default, takes what suits the generator.
-        final: share of it that is left at the end of a phase; it falls linearly.
-        betas: decay of the gradient's running mean and square.
-        weight_decay: decoupled (AdamW) where it is not 0.
-        clip: greatest norm of the gradient; 0 does not clip.
-        accumulate: number of parts that a batch is cut into, to save memory; the gradient is the same.
-        history: weight of |w - mean of w after each step so far|^2, historical averaging (Salimans et al. 2016, sec.
-            3.3); its gradient is added, the loss that is told is without it.
+        lr: Learning rate of Adam. null, where that is the default, takes what suits the generator.
+        final: Share of the learning rate that is left at the end of a phase, to which it falls linearly. 1 keeps it
+            constant.
+        betas: Decay of the running mean of the gradient, and of its square. Nearer 1 averages over more steps.
+        weight_decay: Weight decay of a step, decoupled as in AdamW. 0 has none.
+        clip: Greatest norm of the gradient, to which a larger one is scaled down. 0 does not clip.
+        accumulate: Number of parts that a batch is computed in, one after another. More need less memory; the gradient
+            is the same.
+        history: Weight of |w - mean of w after each step so far|^2, historical averaging (Salimans et al. 2016, sec.
+            3.3). Its gradient is added, the loss that is told is without it. 0 has none.
     """
 
     lr: float | None = 1e-3

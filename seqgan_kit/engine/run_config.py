@@ -11,19 +11,22 @@ class RunConfig:
     """Where and how a run is carried out.
 
     Args:
-        folder: the run folder, which must not exist yet; unset takes the next free runs/TASK-1, runs/TASK-2, ...
-        seed: of everything random.
-        device: auto takes a GPU where there is one.
-        precision: bf16 computes the networks' forward passes in bfloat16.
-        processes: how many processes were launched (by torchrun); unset takes what is there.
-        threads: CPU threads of each process; null leaves PyTorch's choice. Small networks are fastest on 1, and at the
-            sizes of the SeqGAN paper 2 gain a factor of 1.4 to 1.6, if nothing else runs: on a busy machine they
-            wait for each other, and lose a factor of 10 and more.
-        log_every: steps between two lines of metrics.jsonl.
-        checkpoint_seconds: the longest time without a checkpoint; there is one at the end of each phase too.
-        checkpoint_steps: steps between two checkpoints, instead of the time.
-        keep_checkpoints: how many to keep.
-        trackers: Accelerate trackers beside metrics.jsonl, such as tensorboard.
+        folder: The run folder, which must not exist yet; unset takes the next free one of runs/TASK-1, runs/TASK-2 and
+            so on.
+        seed: The seed of all random numbers: data, initial weights, samples; on a CPU the same seed gives the same run.
+        device: Where networks are computed. `auto` takes a GPU where there is one.
+        precision: Precision of the networks' forward passes: fp32, or bf16, which computes them in bfloat16
+            (`seqgan-kit env` says whether the machine knows it).
+        processes: Number of processes that torchrun launched, as a check. Unset takes those that there are.
+        threads: CPU threads of each process. null leaves PyTorch's choice. Small networks are fastest on 1, and at the
+            sizes of the SeqGAN paper 2 gain a factor of 1.4 to 1.6, if nothing else runs: on a busy machine they wait
+            for each other, and lose a factor of 10 and more.
+        log_every: Steps between two lines of metrics.jsonl.
+        checkpoint_seconds: Greatest number of seconds without a checkpoint. There is one at the end of each phase, too.
+        checkpoint_steps: Steps between two checkpoints, where these shall not depend on the time. Unset goes by
+            `checkpoint_seconds`.
+        keep_checkpoints: Number of checkpoints that are kept, the latest ones.
+        trackers: Accelerate trackers that get the metrics beside metrics.jsonl, such as [tensorboard].
     """
 
     folder: str | None = None

@@ -22,11 +22,11 @@ class Reward:
     """A reward function and its weight beside the discriminator's.
 
     Args:
-        function: import path of `function(completions, **columns)`: completions are strings, `completion_ids` (where
+        function: Import path of `function(completions, **columns)`. Completions are strings, `completion_ids` (where
             the function takes it) are lists of token ids; of dialogues, `prompts` are lists of messages, `references`
             the replies in the data, and further columns of the data have their own names. Returns one float a
             completion (None counts as 0), or one list of floats a completion, one for each of its tokens.
-        weight: what it is multiplied by.
+        weight: Number that the function's reward is multiplied by.
     """
 
     function: Callable[..., Any]
@@ -38,10 +38,10 @@ class StepReward:
     """A reward function of steps in an environment, and its weight beside the discriminator's.
 
     Args:
-        function: import path of `function(observations, actions, next_observations, **columns)`: NumPy arrays whose
-            first dimension counts steps; `terminated` and `rewards` (the environment's own) are among the columns,
-            where the function takes them. Returns one float a step.
-        weight: what it is multiplied by.
+        function: Import path of `function(observations, actions, next_observations, **columns)`. They are NumPy arrays
+            whose first dimension counts steps; `terminated` and `rewards` (the environment's own) are among the
+            columns, where the function takes them. Returns one float a step.
+        weight: Number that the function's reward is multiplied by.
     """
 
     function: Callable[..., Any]
@@ -53,10 +53,10 @@ class PictureReward:
     """A reward function of pictures, and its weight beside the discriminator's.
 
     Args:
-        function: import path of `function(pixels, **columns)`: pixels are a tensor (batch, 3, height, width) in
-            [-1, 1], `condition` (the captions' embeddings, where the function takes it) one (batch, dim). Returns a
-            tensor with a number for each picture that can be differentiated with respect to the pixels.
-        weight: what it is multiplied by.
+        function: Import path of `function(pixels, **columns)`. Pixels are a tensor (batch, 3, height, width) in [-1,
+            1], `condition` (the captions' embeddings, where the function takes it) one (batch, dim). Returns a tensor
+            with a number for each picture that can be differentiated with respect to the pixels.
+        weight: Number that the function's reward is multiplied by.
     """
 
     function: Callable[..., Any]

@@ -25,9 +25,11 @@ class Turns:
     """Updates of each player in a round.
 
     Args:
-        generator: generator updates.
-        discriminator: discriminator updates, each on samples of its own.
-        repeats: samples of each context in a generator update, one after another in the batch.
+        generator: Updates of the generator in a round.
+        discriminator: Updates of the discriminator in a round, each on new samples. More keep it ahead of the
+            generator, and take longer.
+        repeats: Samples of each context in an update of the generator, one after another in the batch, so that they can
+            be compared.
     """
 
     generator: int = 1

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from seqgan_kit.engine.commands import add_samples, add_seed, asked, check_least
 from seqgan_kit.errors import UserError, check_seed
 from seqgan_kit.files import read_json, write_json
 from seqgan_kit.report.metrics import phase_title
@@ -35,14 +36,16 @@ SECOND = "second_"
 
 
 def sample_options(parser: ArgumentParser) -> None:
-    parser.add_argument("--text", action="append", default=[], help="a caption; may be given several times")
-    parser.add_argument("--file", type=Path, help="a text file (UTF-8) with a caption a line")
+    parser.add_argument("--text", action="append", default=[], help="Caption to draw; may be given several times")
+    parser.add_argument("--file", type=Path, help="Text file (UTF-8) with a caption a line")
     parser.add_argument(
-        "--count", type=int, help=f"pictures of each caption (default {COUNT}; 1 with --like), the same ones each time"
+        "--count", type=int, help=f"Number of pictures of each caption (default: {COUNT}; 1 with --like)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the random numbers (default 0)")
-    parser.add_argument("--out", type=Path, help="folder, whose files are kept (default RUN/generated)")
-    parser.add_argument("--like", type=Path, help="a picture whose style (pose, background) all shall have")
+    add_seed(parser, "the pictures' noise: the same one gives the same pictures")
+    parser.add_argument("--out", type=Path, help="Folder for the pictures; its files are kept (default: RUN/generated)")
+    parser.add_argument(
+        "--like", type=Path, help="Picture whose style (pose, background) all shall have (default: none)"
+    )
 
 
 def sample(run: Path, options: Namespace, read: Read) -> None:
@@ -98,35 +101,37 @@ def sample(run: Path, options: Namespace, read: Read) -> None:
 
 
 def evaluate_options(parser: ArgumentParser) -> None:
-    parser.add_argument("--samples", type=int, help="held-out captions, a picture each (default: as in training)")
-    parser.add_argument("--seed", type=int, help="of captions and noise (default: as in training)")
-    parser.add_argument("--features", help="learned, none, or the folder of a vision model (default: as in training)")
-    parser.add_argument("--matcher", help="folder of a joint embedding, for R-precision (default: as in training)")
-    parser.add_argument("--clip", help="folder of a CLIP model, for the CLIP score (default: as in training)")
+    add_samples(parser, "held-out captions, a picture each")
+    add_seed(parser, "captions and noise", as_in_training=True)
+    parser.add_argument(
+        "--features",
+        help="Features that pictures are compared by: learned, none, or the folder of a vision model "
+        "(default: as in training)",
+    )
+    parser.add_argument("--matcher", help="Folder of a joint embedding, for R-precision (default: as in training)")
+    parser.add_argument("--clip", help="Folder of a CLIP model, for the CLIP score (default: as in training)")
 
 
 def evaluate(run: Path, options: Namespace, read: Read) -> None:
     """Scores a run's pictures of held-out captions, beside real pictures."""
     config, _ = read()
     given = {name: value for name, value in vars(options).items() if value is not None}
-    asked = replace(config, evaluation=replace(config.evaluation, **given))
-    if asked.evaluation.samples < LEAST:
-        raise UserError(f"evaluate --samples {asked.evaluation.samples}: give at least {LEAST}")
-    check_seed(asked.evaluation.seed)
+    wanted = replace(config, evaluation=replace(config.evaluation, **given))
+    _, seed = asked("evaluate", options, config.evaluation, LEAST)
     from accelerate.utils import set_seed
 
     from seqgan_kit.networks.pictures.generator import StackedGenerator
 
     network = _load_model(run)
     stacked = isinstance(network, StackedGenerator)
-    evaluation = _evaluation(run, asked, _load_encoder(run, network), stacked)
-    set_seed(asked.evaluation.seed)  # as while training, so that the same options give the same numbers
+    evaluation = _evaluation(run, wanted, _load_encoder(run, network), stacked)
+    set_seed(seed)  # as while training, so that the same options give the same numbers
     found, _ = evaluation(network)
-    set_seed(asked.evaluation.seed)
+    set_seed(seed)
     baselines = evaluation.baselines()
     if stacked:
         baselines["first stage, enlarged"] = evaluation.enlarged(network.stage_one)
-    count, seed = len(evaluation.samples[""].captions), asked.evaluation.seed
+    count = len(evaluation.samples[""].captions)
     print(f"{evaluation.source.name}: pictures of {count} held-out captions, side {evaluation.side}, seed {seed}")
     print(scores_table("", {"this model": found, **baselines}))
     write_json(
@@ -203,8 +208,7 @@ def _count(options: Namespace, network: Any) -> int:
     from seqgan_kit.networks.pictures.generator import StackedGenerator
 
     count = int((COUNT if options.like is None else 1) if options.count is None else options.count)
-    if count < 1:
-        raise UserError(f"sample --count {count}: give at least 1")
+    check_least("sample", Namespace(count=count), count=1)
     draws = network.config.augmentation or isinstance(network, StackedGenerator)
     if options.like is not None and count > 1 and not draws:
         raise UserError(f"sample --count {count}: with --like all pictures of a caption are the same; leave it out")

@@ -29,19 +29,25 @@ class PictureGeneratorConfig:
     """The generator: GAN-CLS's, by default with StackGAN's upsampling and with modulation.
 
     Args:
-        width: channels before the last layer (128 in the papers, at 64 pixels).
-        noise: width of the noise.
-        text: width that a caption's embedding is projected to.
-        augmentation: draw the projected embedding (StackGAN's conditioning augmentation).
-        divergence: weight of its KL, in nats a number of the projected embedding.
-        upsampling: transposed convolutions, or repetition and 3x3 convolutions, which need fewer rounds.
-        residual: residual blocks at the first two sizes.
-        modulation: noise and text scale and shift the channels at every size, too (BigGAN, DF-GAN).
-        attention: side of the feature map with self-attention; 0 has none.
-        norm: of the feature maps; several processes each normalise their own part, unless `synchronised`.
-        synchronised: batch normalisation over all processes.
-        average: decay of the moving average of the weights, which is evaluated and exported; 0 has none.
-        optimizer: its own.
+        width: Channels before the generator's last layer; more draw finer pictures, and take longer. The papers have
+            128, at 64 pixels.
+        noise: Number of random numbers that a picture is made of, beside its caption.
+        text: Width that a caption's embedding is projected to.
+        augmentation: Whether the projected embedding is drawn from a normal distribution (StackGAN's conditioning
+            augmentation).
+        divergence: Weight of the KL divergence of the conditioning augmentation, in nats a number of the projected
+            embedding.
+        upsampling: How the generator enlarges: by transposed convolutions, or by repetition and 3x3 convolutions
+            (nearest), which need fewer rounds.
+        residual: Whether there are residual blocks at the generator's first two sizes.
+        modulation: Whether noise and text scale and shift the generator's channels at every size, too (BigGAN, DF-GAN).
+        attention: Side of the generator's feature map with self-attention. 0 has none.
+        norm: Normalisation of the generator's feature maps. Several processes each normalise their own part, unless
+            `synchronised`.
+        synchronised: Whether batch normalisation is over all processes.
+        average: Decay of the moving average of the generator's weights, which is evaluated and exported. Nearer 1
+            averages over more rounds; 0 has none.
+        optimizer: The optimiser of the generator.
     """
 
     width: int = 48
@@ -61,29 +67,36 @@ class PictureGeneratorConfig:
 
 @dataclass(frozen=True)
 class DiscriminatorConfig:
-    """The discriminator.
+    """The discriminator of pictures and their captions.
 
     The defaults, which the papers have not, are what learns soonest: no normalisation but R1 (Mescheder et al. 2018),
     a warm-up on captions, and several that do not fit, of which some nearly do. recipes/images/cub.yaml has the papers'
     choices.
 
     Args:
-        network: class that is built with the pictures' side and the width of a caption's embedding; its forward takes
-            any number of (pixels, [embeddings, ...]) and returns, for each, a list with the logits of each embedding,
-            (batch,), higher = real and fitting, and after them those of the picture alone if it gives such.
-        objective: what it minimises, and which reward its logit is.
-        mismatched: weight of real pictures with captions that do not fit, beside 1 less that of made ones (GAN-CLS has
-            0.5); 0 leaves them out.
-        wrong: captions that do not fit, of each real picture, whose features are computed once (1 in GAN-CLS).
-        near: of these, those nearest to the picture's own caption among a few hundred: a red circle for a red square.
-        smoothing: probability that it is asked to find real pictures real with (0.9 in some codes).
-        gradient_square: R1: weight of half the square of its gradient at real pictures.
-        penalty: WGAN-GP: weight of (norm of its gradient - 1)^2 between real and made pictures.
-        penalised: share of a batch that these two look at: they cost several times what the rest does.
-        matching: steps of a warm-up in which it only learns to tell captions that fit real pictures from those that
-            don't, before a generator is there; 0 has none.
-        augmentations: differentiable ones of all that it sees (DiffAugment): colour, translation, cutout.
-        optimizer: its own.
+        network: Class of the discriminator's network. It is built with the pictures' side and the width of a caption's
+            embedding; its forward takes any number of (pixels, [embeddings, ...]) and returns, for each, a list with
+            the logits of each embedding, (batch,), higher = real and fitting, and after them those of the picture alone
+            if it gives such.
+        objective: Function that builds what the discriminator minimises, and which reward its logit is.
+        mismatched: Weight of real pictures with captions that do not fit, beside 1 less that of made ones. GAN-CLS has
+            0.5, 0 leaves them out.
+        wrong: Number of captions that do not fit, of each real picture, whose features are computed once. GAN-CLS has
+            1.
+        near: Number of wrong captions that are nearest to the picture's own caption among a few hundred: a red circle
+            for a red square.
+        smoothing: Probability with which the discriminator is asked to find real pictures real. Label smoothing has
+            0.9, 1 has none.
+        gradient_square: Weight of half the square of the discriminator's gradient at real pictures, R1. 0 has none.
+        penalty: Weight of (norm of the discriminator's gradient - 1)^2 between real and made pictures, WGAN-GP. 0 has
+            none.
+        penalised: Share of a batch that R1 and the gradient penalty look at. They cost several times what the rest
+            does.
+        matching: Steps of a warm-up in which the discriminator only learns to tell captions that fit real pictures from
+            those that don't, before the game; 0 leaves it out.
+        augmentations: Differentiable augmentations of all pictures that the discriminator sees (DiffAugment): a list of
+            colour, translation, cutout.
+        optimizer: The optimiser of the discriminator.
     """
 
     network: Callable[[int, int], nn.Module] = PictureDiscriminator
@@ -102,17 +115,20 @@ class DiscriminatorConfig:
 
 @dataclass(frozen=True)
 class AdversarialConfig:
-    """The game.
+    """The adversarial phase, the game of generator and discriminator.
 
     Args:
-        rounds: how many.
-        turns: updates of each player in a round.
-        batch_size: pictures of each, over all processes.
-        interpolation: GAN-INT: weight of pictures under captions in between, beside 1 of the batch's own; 0 has none.
-        beta: share of the first of two captions in between.
-        fresh: the discriminator sees pictures made after the generator's step, not those that it learnt from.
-        rewards: own differentiable reward functions of pictures, by import path and weight.
-        discriminator_weight: weight of the discriminator's reward beside them.
+        rounds: Rounds of the adversarial phase, each with updates of the generator and of the discriminator.
+        turns: Updates of each player in a round.
+        batch_size: Pictures in an update of either player, over all processes.
+        interpolation: Weight of pictures under captions in between two (GAN-INT), beside 1 of the batch's own. 0 has
+            none.
+        beta: Share of the first of the two captions in a caption in between.
+        fresh: Whether the discriminator sees pictures made after the generator's step, not those that the generator
+            learnt from.
+        rewards: Differentiable reward functions of pictures of your own, by import path and weight.
+        discriminator_weight: Weight of the discriminator's reward beside those of your own functions. 0 learns from
+            these alone.
     """
 
     rounds: int = 3000
@@ -130,15 +146,15 @@ class SecondStageConfig:
     """StackGAN's second stage, on the first as the adversarial phase left it.
 
     Args:
-        side: of its pictures; 0 has no second stage.
-        width: channels of its first layer (128 in the paper's code).
-        blocks: residual blocks (4).
-        rounds: of its phase.
-        batch_size: pictures of each player, over all processes.
-        train_first: train the first stage on, too.
-        discriminator: network, built with the side and the width of an embedding.
-        optimizer: of the generator.
-        discriminator_optimizer: of the discriminator.
+        side: Side of the second stage's pictures in pixels; 0 has no second stage.
+        width: Channels of the second stage's first layer. The paper's code has 128.
+        blocks: Number of residual blocks of the second stage. The paper has 4.
+        rounds: Rounds of the second stage's game.
+        batch_size: Pictures in an update of either player of the second stage, over all processes.
+        train_first: Whether the first stage is trained on, too, in the second stage's game.
+        discriminator: Class of the second stage's discriminator, built with the side and the width of an embedding.
+        optimizer: The optimiser of the second stage's generator.
+        discriminator_optimizer: The optimiser of the second stage's discriminator.
     """
 
     side: int = 0
@@ -157,9 +173,9 @@ class StyleConfig:
     """An encoder from a picture to the noise that it could have been made of (Reed et al. 2016, sec. 4.4).
 
     Args:
-        steps: batches; 0 trains none.
-        batch_size: pictures a batch, over all processes.
-        optimizer: its own.
+        steps: Batches on which the style encoder learns. 0 trains none; `sample --like` needs it.
+        batch_size: Pictures in a batch of the style encoder, over all processes.
+        optimizer: The optimiser of the style encoder.
     """
 
     steps: int = 0
@@ -172,15 +188,16 @@ class EvaluationConfig:
     """Evaluation on held-out captions and pictures.
 
     Args:
-        samples: captions, a picture each; fewer where there are not so many.
-        every: rounds between two evaluations; 0 evaluates at the end of a phase only.
-        features: what Fréchet and kernel distance, precision and recall look at: `learned` trains a small network on
-            the pictures at hand to find their captions' words, or the folder of any Hugging Face vision model; `none`.
-        feature_steps: of training the learned one.
-        matcher: folder of a joint embedding that `train encoder` made, for R-precision; unset takes the run's own
-            text encoder, if it is such.
-        clip: folder of a CLIP model, for the CLIP score.
-        seed: of the noise, the same at every evaluation.
+        samples: Number of held-out captions of an evaluation, a picture each; fewer where there are not so many.
+        every: Rounds between two evaluations. 0 evaluates at the end of a phase only.
+        features: Network whose features Fréchet and kernel distance, precision and recall compare: `learned` trains a
+            small one on the pictures at hand to find their captions' words; or the folder of any Hugging Face vision
+            model; or `none`.
+        feature_steps: Batches on which the learned network of features is trained.
+        matcher: Folder of a joint embedding that `train encoder` made, for R-precision. Unset takes the run's own text
+            encoder, if it is such.
+        clip: Folder of a CLIP model, for the CLIP score. Unset leaves that out.
+        seed: Seed of the noise at every evaluation, the same each time.
     """
 
     samples: int = 500
@@ -194,7 +211,7 @@ class EvaluationConfig:
 
 @dataclass(frozen=True)
 class ImagesConfig:
-    """A text-to-image run: GAN-CLS, GAN-INT, GAN-INT-CLS or StackGAN."""
+    """A run of images: pictures from captions, by GAN-CLS, GAN-INT, GAN-INT-CLS or StackGAN."""
 
     run: RunConfig = field(default_factory=RunConfig)
     data: DataConfig = field(default_factory=DataConfig)

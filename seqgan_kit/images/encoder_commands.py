@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from seqgan_kit.errors import UserError
+from seqgan_kit.engine.commands import add_samples, add_seed, asked
 from seqgan_kit.files import write_json
 from seqgan_kit.report.terminal import last_scores, print_places, scores_table
 
@@ -22,17 +22,14 @@ Read = Callable[..., "tuple[EncoderConfig, str]"]
 
 
 def evaluate_options(parser: ArgumentParser) -> None:
-    parser.add_argument("--samples", type=int, help="pictures (default: as many as in training)")
-    parser.add_argument("--seed", type=int, help="of the captions beside a picture's own (default: as in training)")
+    add_samples(parser, "held-out pictures")
+    add_seed(parser, "the captions that stand beside a picture's own", as_in_training=True)
 
 
 def evaluate(run: Path, options: Namespace, read: Read) -> None:
     """Scores a run's encoder on held-out captions and pictures."""
     config, _ = read()
-    samples = config.evaluation.samples if options.samples is None else options.samples
-    seed = config.evaluation.seed if options.seed is None else options.seed
-    if samples < 2:
-        raise UserError("evaluate: --samples must be at least 2")
+    samples, seed = asked("evaluate", options, config.evaluation)
     from seqgan_kit.images import train_encoder
     from seqgan_kit.images.encoders import Joint
     from seqgan_kit.images.sources import load

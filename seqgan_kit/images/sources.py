@@ -24,19 +24,21 @@ class DataConfig:
     """What to learn from: a folder of captioned pictures, or little scenes that the toolkit draws.
 
     Args:
-        path: folder in the imagefolder convention of Hugging Face (metadata.jsonl), of CUB-200-2011 or of Oxford-102;
-            unset draws scenes.
-        side: of the pictures in pixels, 4 times a power of 2; of the first stage's, if there are two.
-        margin: keep them larger by this share, and cut them out at random (0.1875: 76 for 64 pixels).
-        flip: mirror half of them; only where no caption tells left from right.
-        mismatch: captions that do not fit are those of another picture, or of another class.
-        held_out: share of the pictures that is held out, where the folder does not say.
-        cache: folder for decoded pictures, for the next run; unset keeps none.
-        workers: processes that decode; unset takes what the machine has.
-        scenes: how many to draw.
-        shapes: most shapes of a scene, up to 3.
-        captions: of each scene.
-        unseen: combinations of colour and shape that are kept out of training, to be asked for later.
+        path: Folder of pictures with captions, in the imagefolder convention of Hugging Face (metadata.jsonl), of
+            CUB-200-2011 or of Oxford-102; unset draws little scenes.
+        side: Side of the pictures in pixels, 4 times a power of 2; with two stages that of the first; time grows with
+            its square.
+        margin: Share by which pictures are kept larger, to be cut out at random (0.1875: 76 for 64 pixels).
+        flip: Whether half of the pictures are mirrored. Only for captions that do not tell left from right.
+        mismatch: Where captions that do not fit are from: another picture (caption), or a picture of another class
+            (class).
+        held_out: Share of the pictures that is held out, where the folder does not say which ones are.
+        cache: Folder that decoded pictures are kept in, for the next run. Unset keeps none.
+        workers: Number of processes that decode pictures. Unset takes what the machine has.
+        scenes: Number of scenes that are drawn where no folder is given.
+        shapes: Greatest number of shapes of a drawn scene, up to 3.
+        captions: Number of captions of each drawn scene.
+        unseen: Number of combinations of colour and shape that are kept out of training, to be asked for later.
     """
 
     path: str | None = None

@@ -34,17 +34,19 @@ class JointConfig:
     """A char-CNN-RNN and a picture encoder, trained into one space (Reed et al. 2016a), before the game.
 
     Args:
-        steps: batches; above 0 the text encoder is this one, not `text.encoder`; 0 trains none.
-        batch_size: pictures a batch, over all processes.
-        length: characters of a caption (201 in the paper).
-        widths: of the convolutions over characters (384, 512, 512).
-        dim: width of the vectors (1024).
-        picture_width: channels of the first convolution over pixels.
-        objective: `structured`, the paper's hinges, or `contrastive`, the cross-entropy of finding the pairs of a
-            batch.
-        temperature: that the contrastive one divides cosines by.
-        alphabet: `paper` (70 Latin characters), `data` (those of the captions), or the characters themselves.
-        optimizer: its own.
+        steps: Batches on which the joint embedding is trained; 0 trains none. Above 0 it is the text encoder, in place
+            of `text.encoder`.
+        batch_size: Pictures in a batch of the joint embedding, over all processes.
+        length: Characters of a caption that the joint embedding reads. The paper has 201.
+        widths: Channels of each of the convolutions over characters. The paper has [384, 512, 512].
+        dim: Width of the vectors of captions and pictures. The paper has 1024.
+        picture_width: Channels of the first convolution over pixels.
+        objective: Loss of the joint embedding: `structured`, the paper's hinges, or `contrastive`, the cross-entropy of
+            finding the pairs of a batch.
+        temperature: Temperature that the contrastive loss divides cosines by.
+        alphabet: Characters that the joint embedding knows: `paper` (70 Latin characters), `data` (those of the
+            captions), or the characters themselves.
+        optimizer: The optimiser of the joint embedding.
     """
 
     steps: int = 0
@@ -64,15 +66,19 @@ class CaptionEncoderConfig:
     """From captions to the vectors that both players read.
 
     Args:
-        encoder: `words` counts words, whose meaning the players' first layers learn end to end; or the folder of a
-            joint embedding that `train encoder` made, or of any Hugging Face text model.
-        order: what those counts keep of the words' order: nothing (`none`), the clause that a word is in (`clauses`),
-            or neighbouring pairs of words, too (`pairs`), which must be met to be known.
-        pooling: of such a model's tokens: their mean, the first one, or its own as CLIP has it; auto knows.
-        conditional: false gives every caption the same vector: an unconditional GAN, as a control.
-        standardise: subtract the mean of the training captions' vectors, and divide by their standard deviation.
-        averaged: captions of a picture whose vectors are averaged (4 in Reed et al.'s code).
-        cache: folder that vectors are kept in, for the next run with the same encoder and captions; unset keeps none.
+        encoder: How captions become vectors: `words` counts words, whose meaning the players' first layers learn end to
+            end; or the folder of a joint embedding that `train encoder` made, or of any Hugging Face text model.
+        order: What the counts of `words` keep of the words' order: nothing (none), the clause that a word is in
+            (clauses), or neighbouring pairs of words, too (pairs), which must be met to be known.
+        pooling: How a Hugging Face model's tokens become one vector: their mean, the first one, or its own way as CLIP
+            has it. `auto` knows.
+        conditional: Whether pictures depend on captions. false gives every caption the same vector: an unconditional
+            GAN, as a control.
+        standardise: Whether the mean of the training captions' vectors is subtracted, and they are divided by their
+            standard deviation.
+        averaged: Number of captions of a picture whose vectors are averaged. Reed et al.'s code has 4.
+        cache: Folder that captions' vectors are kept in, for the next run with the same encoder and captions. Unset
+            keeps none.
     """
 
     encoder: str = "words"

@@ -29,9 +29,9 @@ class EncoderEvaluationConfig:
     """Evaluation on held-out pictures with captions.
 
     Args:
-        samples: pictures, with a caption each; fewer where there are not so many.
-        every: steps between two evaluations; 0 evaluates at the end only.
-        seed: of the captions beside a picture's own.
+        samples: Number of held-out pictures of an evaluation, with a caption each; fewer where there are not so many.
+        every: Steps between two evaluations. 0 evaluates at the end only.
+        seed: Seed of the captions that stand beside a picture's own, the same at every evaluation.
     """
 
     samples: int = 500
@@ -41,7 +41,8 @@ class EncoderEvaluationConfig:
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """A run that trains a joint embedding; RUN/model is what `--text.encoder` and `--evaluation.matcher` take."""
+    """A run of the text encoder of images, a joint embedding: RUN/model is for `--text.encoder`,
+    `--evaluation.matcher`."""
 
     run: RunConfig = field(default_factory=RunConfig)
     data: DataConfig = field(default_factory=DataConfig)

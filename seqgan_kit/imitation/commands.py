@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shlex
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from seqgan_kit.engine.commands import add_seed, check_least, is_main_process
 from seqgan_kit.errors import UserError, check_seed
 from seqgan_kit.files import read_json, write_json
 from seqgan_kit.report.metrics import read_baselines, read_metrics
@@ -30,11 +30,15 @@ KINDS = ("greedy", "sampled")
 
 
 def evaluate_options(parser: ArgumentParser) -> None:
-    parser.add_argument("--episodes", type=int, default=100, help="of each kind (default 100)")
-    parser.add_argument("--seed", type=int, help="of the episodes (default: as in training)")
+    _episodes_option(parser, 100, "Number of episodes of the greedy policy, and of the sampled one")
+    add_seed(parser, "the episodes", as_in_training=True)
     parser.add_argument(
-        "--frozen", action="store_true", help="train the control, whose discriminator never learns, if it is missing"
+        "--frozen", action="store_true", help="Train the control, whose discriminator never learns, if it is missing"
     )
+
+
+def _episodes_option(parser: ArgumentParser, default: int, text: str) -> None:
+    parser.add_argument("--episodes", type=int, default=default, help=f"{text} (default: %(default)s)")
 
 
 def evaluate(run: Path, options: Namespace, read: Read) -> None:
@@ -44,12 +48,11 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
 
     config, _ = read()
     seed = config.evaluation.seed if options.seed is None else options.seed
-    if options.episodes < 2:
-        raise UserError("evaluate: --episodes must be at least 2")
+    check_least("evaluate", options, episodes=2)
     network = _load_model(run)
     if options.frozen and FROZEN not in _evaluated(run):
         _train_control(run, config, read)
-    if not _main_process():
+    if not is_main_process():
         return
     found: dict[str, Any] = {}
     for kind in KINDS:
@@ -78,11 +81,16 @@ def _train_control(run: Path, config: ImitationConfig, read: Read) -> None:
 
 
 def record_options(parser: ArgumentParser) -> None:
-    parser.add_argument("--episodes", type=int, default=10, help="how many (default 10)")
-    parser.add_argument("--out", help="new file or folder; of minari the id NAME-v0 (default RUN/demonstrations.npz)")
-    parser.add_argument("--format", choices=("npz", "datasets", "minari"), default="npz", help="(default npz)")
-    parser.add_argument("--greedy", action="store_true", help="the likeliest actions, instead of drawn ones")
-    parser.add_argument("--seed", type=int, default=0, help="of the first episode (default 0)")
+    _episodes_option(parser, 10, "Number of episodes that are recorded")
+    parser.add_argument("--out", help="New file or folder; of minari the id NAME-v0 (default: RUN/demonstrations.npz)")
+    parser.add_argument(
+        "--format",
+        choices=("npz", "datasets", "minari"),
+        default="npz",
+        help="Format of the demonstrations (default: %(default)s)",
+    )
+    parser.add_argument("--greedy", action="store_true", help="Take the likeliest actions, not drawn ones")
+    add_seed(parser, "the first episode")
 
 
 def record(run: Path, options: Namespace, read: Read) -> None:
@@ -92,8 +100,7 @@ def record(run: Path, options: Namespace, read: Read) -> None:
     from seqgan_kit.imitation.evaluation import acts, returns
     from seqgan_kit.imitation.evaluation import run as episodes_of
 
-    if options.episodes < 1:
-        raise UserError("record: --episodes must be at least 1")
+    check_least("record", options, episodes=1)
     target = _target(run, options)
     config, _ = read()
     network = _load_model(run)
@@ -151,11 +158,13 @@ def _given(kind: str, target: str) -> str:
 
 
 def watch_options(parser: ArgumentParser) -> None:
-    parser.add_argument("--episodes", type=int, default=1, help="how many (default 1)")
-    parser.add_argument("--steps", type=int, default=500, help="of an episode at most (default 500)")
-    parser.add_argument("--out", type=Path, help="the GIF, which is written anew (default RUN/video.gif)")
-    parser.add_argument("--sampled", action="store_true", help="drawn actions, instead of the likeliest ones")
-    parser.add_argument("--seed", type=int, default=0, help="of the first episode (default 0)")
+    _episodes_option(parser, 1, "Number of episodes that are shown")
+    parser.add_argument(
+        "--steps", type=int, default=500, help="Greatest number of steps of an episode (default: %(default)s)"
+    )
+    parser.add_argument("--out", type=Path, help="File of the GIF, which is written anew (default: RUN/video.gif)")
+    parser.add_argument("--sampled", action="store_true", help="Draw the actions, in place of the likeliest ones")
+    add_seed(parser, "the first episode")
 
 
 def watch(run: Path, options: Namespace, read: Read) -> None:
@@ -164,8 +173,7 @@ def watch(run: Path, options: Namespace, read: Read) -> None:
     from seqgan_kit.imitation.video import NAME, play, write_gif
     from seqgan_kit.report import write_report
 
-    if options.episodes < 1 or options.steps < 1:
-        raise UserError("watch: --episodes and --steps must be at least 1")
+    check_least("watch", options, episodes=1, steps=1)
     path = options.out or run / NAME
     if path.suffix != ".gif":
         raise UserError(f"watch --out {path}: only GIF can be written, end its name in .gif")
@@ -248,7 +256,3 @@ def _load_model(run: Path) -> Actor:
     from seqgan_kit.networks.saved import load_network
 
     return load_network(Actor, run / "model", run)
-
-
-def _main_process() -> bool:
-    return int(os.environ.get("RANK", "0")) == 0

@@ -25,19 +25,19 @@ class PolicyConfig:
     """The policy, its value, and how they improve.
 
     Args:
-        hidden: widths of the layers of both.
-        activation: of these layers.
-        recurrent: width of a GRU before the policy's layers; 0 has none.
-        squash: continuous actions into their bounds by tanh, rather than clip them.
-        log_std: logarithm of the initial standard deviation of continuous actions.
-        steps: of each copy of the environment in a rollout.
-        discount: gamma.
-        decay: lambda of the generalised advantage estimation.
-        normalise: observations, for policy, value and discriminator alike: `expert` by the mean and variance of the
-            demonstrations, so that what the expert does stays in sight where the policy strays far; `running` by those
-            of the demonstrations and of all that the policy has seen since, as the paper does, and as there is no
-            other way with `reward: environment`; or `none`.
-        improvement: PPO or TRPO.
+        hidden: Widths of the hidden layers of the policy and of the value.
+        activation: Activation of the hidden layers.
+        recurrent: Width of a GRU before the policy's layers, for tasks that need memory. 0 has none.
+        squash: Whether continuous actions are squashed into their bounds by tanh, rather than clipped.
+        log_std: Logarithm of the initial standard deviation of continuous actions. Larger explores more at first.
+        steps: Steps of each copy of the environment in a rollout. More give surer updates, but fewer of them.
+        discount: Discount of later rewards, gamma. Nearer 1 looks further ahead.
+        decay: Lambda of the generalised advantage estimation. Nearer 1 has less bias, and more variance.
+        normalise: How observations are normalised, for policy, value and discriminator alike: `expert` by the mean and
+            variance of the demonstrations, so that what the expert does stays in sight where the policy strays far;
+            `running` by those of the demonstrations and of all that the policy has seen since, as the paper does, and
+            as there is no other way with `reward: environment`; or `none`.
+        improvement: Class of how the policy improves on a rollout: seqgan_kit.imitation.improvement.PPO or TRPO.
     """
 
     hidden: list[int] = field(default_factory=lambda: [100, 100])
@@ -57,10 +57,11 @@ class CloningConfig:
     """Behaviour cloning: maximum likelihood of the demonstrated actions, the baseline beside every result.
 
     Args:
-        steps: batches; 0 leaves it out.
-        batch_size: demonstrated steps a batch, over all processes; for a recurrent policy whole trajectories.
-        optimizer: its own.
-        warm_up: the adversarial phase begins with the cloned policy, not a new one.
+        steps: Batches of behaviour cloning. 0 leaves it out.
+        batch_size: Demonstrated steps in a batch of cloning, over all processes; for a recurrent policy whole
+            trajectories.
+        optimizer: The optimiser of behaviour cloning.
+        warm_up: Whether the adversarial phase begins with the cloned policy, not with a new one.
     """
 
     steps: int = 1000
@@ -77,24 +78,27 @@ class DiscriminatorConfig:
     rollout, a learning rate of 0.01, no penalty.
 
     Args:
-        network: class that is built with the `Layout` of its inputs; its forward takes the features (batch, time, size)
-            and returns logits (batch, time), higher = more expert.
-        objective: what it minimises, and the reward. `minimax`: -log(1 - D), above 0, which keeps an episode going:
-            where an early end is a failure (CartPole, Hopper). `non_saturating`: log D, below 0, which brings an
-            episode to its end: where that is a success (MountainCar, Acrobot). `airl`: the logit, their sum, of both
-            signs. `wasserstein` needs a gradient penalty.
-        inputs: what it looks at: state, action, next_state, ended.
-        updates: in each round; 0 leaves it frozen as it was initialised.
-        batch_size: steps of the policy an update, over all processes, and of the expert, where there are as many;
-            unset takes a whole rollout.
-        optimizer: its own.
-        penalty: weight of the gradient penalty between demonstrations and the policy's steps; 0 has none.
-        penalty_norm: the gradient's norm that the penalty draws to.
-        entropy: weight of the entropy of its verdicts, which keeps it from certainty.
-        absorbing: what follows a termination is scored and rewarded too, for ever (Kostrikov et al. 2019): no reward
-            then favours long or short episodes. It is learnt from as many steps as the time limit would leave.
-        log_prob: subtract the policy's log-probability of the action from the network's output, as AIRL does.
-        replay: rollouts that it learns from, the latest and those before it.
+        network: Class of the discriminator's network. It is built with the `Layout` of its inputs; its forward takes
+            the features (batch, time, size) and returns logits (batch, time), higher = more expert.
+        objective: Function that builds the discriminator's loss and the policy's reward, whose sign matters: minimax
+            keeps episodes going, non_saturating brings them to their end, airl does neither. `minimax`: -log(1 - D),
+            above 0, for tasks where an early end is a failure (CartPole, Hopper). `non_saturating`: log D, below 0,
+            where it is a success (MountainCar, Acrobot). `airl`: the logit, their sum, of both signs. `wasserstein`
+            needs a gradient penalty.
+        inputs: What the discriminator looks at: a list of state, action, next_state, ended.
+        updates: Updates of the discriminator in each round. 0 leaves it frozen as it was initialised.
+        batch_size: Steps of the policy in an update of the discriminator, over all processes, and of the expert, where
+            there are as many. Unset takes a whole rollout.
+        optimizer: The optimiser of the discriminator.
+        penalty: Weight of the gradient penalty between demonstrations and the policy's steps. Larger makes the reward
+            smoother; 0 has none.
+        penalty_norm: Norm of the discriminator's gradient that the penalty draws to.
+        entropy: Weight of the entropy of the discriminator's verdicts, which keeps it from certainty. 0 has none.
+        absorbing: Whether what follows a termination is scored and rewarded too, for ever (Kostrikov et al. 2019). No
+            reward then favours long or short episodes. It is learnt from as many steps as the time limit would leave.
+        log_prob: Whether the policy's log-probability of the action is subtracted from the network's output, as AIRL
+            does.
+        replay: Number of rollouts that the discriminator learns from, the latest and those before it.
     """
 
     network: Callable[[Layout], nn.Module] = TransitionNetwork
@@ -113,12 +117,14 @@ class DiscriminatorConfig:
 
 @dataclass(frozen=True)
 class AdversarialConfig:
-    """The adversarial phase.
+    """The adversarial phase, the game of policy and discriminator.
 
     Args:
-        environment_steps: of all copies and processes together, rounded up to whole rounds.
-        rewards: own reward functions of steps, by import path and weight.
-        discriminator_weight: weight of the discriminator's reward beside them.
+        environment_steps: Steps in the environment in the adversarial phase, of all copies and processes together,
+            rounded up to whole rounds.
+        rewards: Reward functions of steps of your own, by import path and weight.
+        discriminator_weight: Weight of the discriminator's reward beside those of your own functions. 0 learns from
+            these alone.
     """
 
     environment_steps: int = 500_000
@@ -131,7 +137,8 @@ class ControlConfig:
     """The control that keeps imitation honest: the same game with a discriminator that never learns.
 
     Args:
-        frozen: play it after the adversarial phase, for as many rounds, from the same initial weights.
+        frozen: Whether the control is trained after the adversarial phase: for as many rounds, from the same initial
+            weights, with a discriminator that never learns.
     """
 
     frozen: bool = False
@@ -142,11 +149,12 @@ class EvaluationConfig:
     """Evaluation on whole episodes, by the environment's own reward.
 
     Args:
-        episodes: of the greedy and of the sampled policy each.
-        final: the same at the end of a phase.
-        every: rounds between two evaluations; 0 evaluates at the end only.
-        seed: of the episodes, the same at every evaluation.
-        video: steps of an episode that the report shows; 0 leaves it out.
+        episodes: Episodes of an evaluation, of the greedy and of the sampled policy each. More make the mean return
+            surer.
+        final: Episodes of the evaluation at the end of a phase, of the greedy and of the sampled policy each.
+        every: Rounds between two evaluations. 0 evaluates at the end of a phase only.
+        seed: Seed of the episodes at every evaluation, the same each time.
+        video: Greatest number of steps of the episode that the report shows. 0 leaves it out.
     """
 
     episodes: int = 10
@@ -158,7 +166,12 @@ class EvaluationConfig:
 
 @dataclass(frozen=True)
 class ImitationConfig:
-    """A GAIL run, or with `reward: environment` the training of an expert."""
+    """A run of imitation: GAIL, which learns to behave as demonstrations do, or the training of an expert.
+
+    Args:
+        reward: What the policy learns from: the discriminator's verdicts on its steps, which is GAIL, or the
+            environment's own reward, which trains an expert.
+    """
 
     run: RunConfig = field(default_factory=RunConfig)
     reward: Literal["discriminator", "environment"] = "discriminator"

@@ -57,12 +57,13 @@ class DemonstrationConfig:
     """Whom to imitate: a file or folder, or a Minari data set.
 
     Args:
-        path: .npz, folder of a Hugging Face data set as the `imitation` library saves it, or folder of a Minari one.
-        minari: id of a Minari data set that `minari download ID` has fetched.
-        trajectories: how many, the first ones; unset takes all.
-        subsample: keep one step of every so many, from a random one on in each trajectory; the paper has 20 for MuJoCo,
+        path: Demonstrations: an .npz file, the folder of a Hugging Face data set as the `imitation` library saves it,
+            or the folder of a Minari one.
+        minari: Id of a Minari data set that `minari download ID` has fetched, in place of a path.
+        trajectories: Number of trajectories that are learnt from, the first ones; unset takes all.
+        subsample: Keep one step of every so many, from a random one on in each trajectory. The paper has 20 for MuJoCo,
             1 for Reacher, 10 for CartPole, 5 for MountainCar and Acrobot.
-        seed: of where each trajectory starts; 0 is the paper's.
+        seed: Seed of the step at which each subsampled trajectory starts. 0 starts as the paper does.
     """
 
     path: str | None = None

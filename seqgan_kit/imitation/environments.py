@@ -24,11 +24,11 @@ class EnvironmentConfig:
     """The Gymnasium environment.
 
     Args:
-        id: as for gymnasium.make: Hopper-v5, or MODULE:ID for one that your MODULE registers.
-        arguments: what it is made with.
-        copies: how many are stepped together, in each process.
-        vectorised: use the environment's own vectorised form (gymnasium's `vector_entry_point`), which is many times as
-            fast; unset uses it where there is one whose state a checkpoint can hold (CartPole).
+        id: Id of the environment, as for gymnasium.make: Hopper-v5, or MODULE:ID for one that your MODULE registers.
+        arguments: Keyword arguments that the environment is made with, as {continuous: true}.
+        copies: Number of copies of the environment that are stepped together, in each process.
+        vectorised: Whether to use the environment's own vectorised form (gymnasium's `vector_entry_point`), which is
+            many times as fast. Unset uses it where there is one whose state a checkpoint can hold (CartPole).
     """
 
     id: str = "CartPole-v1"

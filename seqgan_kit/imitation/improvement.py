@@ -63,14 +63,15 @@ class PPO(Improvement):
     """Proximal policy optimisation with a clipped ratio (Schulman et al. 2017, eq. 7).
 
     Args:
-        epochs: passes over a rollout.
-        minibatch: steps of the environment in an optimiser step, over all processes; for a recurrent policy whole
+        epochs: Passes over a rollout in which policy and value are updated.
+        minibatch: Steps of the environment in an optimiser step, over all processes; for a recurrent policy whole
             copies are taken, as many as hold so many steps.
-        clip: of the probability ratio.
-        entropy: weight of the policy's entropy in the loss.
-        causal_entropy: weight of -log pi in the reward (Ho and Ermon 2016, eq. 15).
-        value_weight: weight of the value's squared error, on normalised returns, beside the policy's loss.
-        optimizer: of both.
+        clip: Greatest change of an action's probability ratio that is still rewarded. Smaller steps more cautiously.
+        entropy: Weight of the policy's entropy in the loss. Larger explores more; 0 has none.
+        causal_entropy: Weight of -log pi in the reward, the causal entropy (Ho and Ermon 2016, eq. 15). Larger explores
+            more; 0 has none.
+        value_weight: Weight of the value's squared error, on normalised returns, beside the policy's loss.
+        optimizer: The optimiser of the policy and its value.
     """
 
     epochs: int = 8
@@ -118,15 +119,17 @@ class TRPO(Improvement):
     The value is fitted by regression on the standardised returns, not by a trust-region step of its own.
 
     Args:
-        divergence: greatest mean KL divergence of a step.
-        damping: added to the diagonal of the Fisher matrix.
-        iterations: of the conjugate gradient.
-        share: of the steps that the Fisher matrix is estimated on.
-        halvings: steps that are tried, each half as long; if none is good, the policy stays as it was.
-        accept: share of the promised decrease that a step must bring.
-        causal_entropy: weight of -log pi in the reward (Ho and Ermon 2016, eq. 15).
-        epochs, minibatch: of the value's regression; steps of the environment, over all processes.
-        optimizer: the value's.
+        divergence: Greatest mean KL divergence of a step. Smaller steps more cautiously.
+        damping: Number that is added to the diagonal of the Fisher matrix. Larger makes steps shorter and steadier.
+        iterations: Iterations of the conjugate gradient. More follow the natural gradient more closely.
+        share: Share of a rollout's steps that the Fisher matrix is estimated on. 1 takes all, and longer.
+        halvings: Number of steps that are tried, each half as long. If none is good, the policy stays as it was.
+        accept: Share of the promised decrease of the loss that a step must bring.
+        causal_entropy: Weight of -log pi in the reward, the causal entropy (Ho and Ermon 2016, eq. 15). Larger explores
+            more; 0 has none.
+        epochs: Passes over a rollout in which the value is fitted.
+        minibatch: Steps of the environment in a step of the value's regression, over all processes.
+        optimizer: The optimiser of the value's regression.
     """
 
     divergence: float = 0.01

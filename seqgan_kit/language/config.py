@@ -12,13 +12,13 @@ from seqgan_kit.language.pretrained import is_own
 
 @dataclass(frozen=True)
 class LikelihoodConfig:
-    """The maximum likelihood phase.
+    """Pre-training by maximum likelihood.
 
     Args:
-        steps: batches.
-        batch_size: sentences a batch, over all processes.
-        optimizer: of this phase and of the control; lr null is 0.01 for an LSTM, 0.001 for a Hugging Face model that
-            begins anew, for adapters and for an LSTM of a run, 0.0001 for a pretrained model.
+        steps: Batches on which the generator learns by maximum likelihood before the game; 0 leaves this phase out.
+        batch_size: Sentences in a batch of the likelihood phase, over all processes.
+        optimizer: The optimiser of the likelihood phase and of the control. Its lr null is 0.01 for an LSTM, 0.001 for
+            a Hugging Face model that begins anew, for adapters and for an LSTM of a run, 0.0001 for a pretrained model.
     """
 
     steps: int = 2000
@@ -31,8 +31,8 @@ class CriticConfig:
     """A learned baseline: a linear function of the generator's features.
 
     Args:
-        enabled: false leaves it out.
-        optimizer: its own.
+        enabled: Whether there is a learned baseline. It lowers the variance of the gradient, and costs little.
+        optimizer: The optimiser of the learned baseline.
     """
 
     enabled: bool = True
@@ -46,9 +46,10 @@ class ControlConfig:
     The learning rate's schedule starts anew.
 
     Args:
-        enabled: false leaves it out.
-        steps: how many; unset takes as many as fit into the time that the discriminator's warm-up and the adversarial
-            phase took.
+        enabled: Whether the control is trained: likelihood for as long as the game took, from the same start; it says
+            what the game is worth, and doubles the time.
+        steps: Batches of the control. Unset takes as many as fit into the time that the discriminator's warm-up and the
+            adversarial phase took.
     """
 
     enabled: bool = True

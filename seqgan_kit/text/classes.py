@@ -25,11 +25,11 @@ class LabelClassifierConfig:
     short sentences it is right more often so.
 
     Args:
-        steps: batches.
-        batch_size: sentences of the training set in each.
-        lr: learning rate.
-        filters: of each of the widths 1, 2, 3.
-        dropout: share of features dropped in training.
+        steps: Batches on which the judge of classes learns.
+        batch_size: Sentences of the training set in a batch of the judge.
+        lr: Learning rate of the judge of classes.
+        filters: Number of filters of each of the judge's windows, which are 1, 2 and 3 tokens wide.
+        dropout: Share of the judge's features that is dropped in training.
     """
 
     steps: int = 400

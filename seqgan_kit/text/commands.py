@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seqgan_kit.errors import UserError
+from seqgan_kit.engine.commands import add_samples, add_seed, asked, check_least
+from seqgan_kit.errors import UserError, check_seed
 from seqgan_kit.files import read_json, write_json
 from seqgan_kit.report.metrics import CONVENTION
 from seqgan_kit.report.terminal import print_phases, print_places, print_samples, scores_table
@@ -24,55 +25,66 @@ Read = Callable[..., "tuple[TextConfig, str]"]
 
 
 def sample_options(parser: ArgumentParser) -> None:
-    parser.add_argument("--count", type=int, default=10, help="how many (default 10)")
-    parser.add_argument("--seed", type=int, default=0, help="of the random numbers (default 0)")
-    parser.add_argument("--temperature", type=float, default=1.0, help="below 1 likelier, above 1 more various")
-    parser.add_argument("--label", help="of a run on labelled texts (default: all in turn, before each text)")
+    parser.add_argument("--count", type=int, default=10, help="Number of texts that are written (default: %(default)s)")
+    add_seed(parser, "the texts that are drawn")
+    _temperature_option(parser)
+    parser.add_argument(
+        "--label", help="Label of the texts, of a run on labelled ones (default: all in turn, each before its text)"
+    )
+
+
+def _temperature_option(parser: ArgumentParser) -> None:
+    text = "Temperature of sampling: below 1 likelier texts, above 1 more various ones (default: %(default)s)"
+    parser.add_argument("--temperature", type=float, default=1.0, help=text)
+
+
+def _check_temperature(command: str, temperature: float) -> None:
+    if not 0 < temperature < math.inf:
+        raise UserError(f"{command} --temperature {temperature:g}: give a number above 0")
 
 
 def sample(run: Path, options: Namespace, _: Read) -> None:
     """Prints samples of a run's model."""
-    if options.count < 1 or options.temperature <= 0:
-        raise UserError("sample: --count and --temperature must be above 0")
+    check_least("sample", options, count=1)
+    check_seed(options.seed)
+    _check_temperature("sample", options.temperature)
     import torch
 
-    from seqgan_kit.text.evaluation import draw
-    from seqgan_kit.text.models import load_generator
+    from seqgan_kit.text.writer import draw, load_writer
 
-    network, tokenizer, length, end, known = load_generator(run / "model")
+    network, decode, length, end, known = load_writer(run / "model")
     if options.label is not None and options.label not in known:
         others = f"give one of {', '.join(known)}" if known else f"{run} has no labels, leave it out"
         raise UserError(f"sample: --label {options.label}: {others}")
-    asked = list(known) if options.label is None else [options.label]
-    labels = [known.index(asked[i % len(asked)]) for i in range(options.count)] if known else None
+    wanted = list(known) if options.label is None else [options.label]
+    labels = [known.index(wanted[i % len(wanted)]) for i in range(options.count)] if known else None
     torch.manual_seed(options.seed)
     under = None if labels is None else torch.tensor(labels)
     drawn = draw(network, options.count, length, end, options.temperature, under)
     for i, (row, mask) in enumerate(zip(drawn.ids.tolist(), drawn.mask.tolist(), strict=True)):
-        text = tokenizer.decode([token for token, counts in zip(row, mask, strict=True) if counts and token != end])
-        print(f"{asked[i % len(asked)]} {text}" if len(asked) > 1 else text)
+        text = decode([token for token, counts in zip(row, mask, strict=True) if counts and token != end])
+        print(f"{wanted[i % len(wanted)]} {text}" if len(wanted) > 1 else text)
 
 
 def evaluate_options(parser: ArgumentParser) -> None:
-    parser.add_argument("--samples", type=int, help="sequences drawn (default: as many as in training)")
-    parser.add_argument("--seed", type=int, help="of the random numbers (default: as in training)")
-    parser.add_argument("--temperature", type=float, default=1.0, help="of sampling (default 1)")
+    add_samples(parser, "texts that are drawn")
+    add_seed(parser, "the texts that are drawn", as_in_training=True)
+    _temperature_option(parser)
     _embedder_option(parser)
 
 
 def _embedder_option(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "--embedder", help="folder of a Hugging Face text encoder, for the Frechet embedding distance and MAUVE"
+        "--embedder",
+        help="Folder of a Hugging Face text encoder, for the Fréchet embedding distance and MAUVE (default: none)",
     )
 
 
 def evaluate(run: Path, options: Namespace, read: Read) -> None:
     """Scores a run's model on held-out data, beside real data."""
     config, _ = read()
-    samples = config.evaluation.samples if options.samples is None else options.samples
-    seed = config.evaluation.seed if options.seed is None else options.seed
-    if samples < 2 or options.temperature <= 0:
-        raise UserError("evaluate: --samples must be at least 2 and --temperature above 0")
+    samples, seed = asked("evaluate", options, config.evaluation)
+    _check_temperature("evaluate", options.temperature)
     import torch
 
     from seqgan_kit.text.evaluation import TextEvaluation
@@ -142,10 +154,21 @@ def _embed(path: str | None, source: Source) -> Embed | None:
 
 
 def sweep_options(parser: ArgumentParser) -> None:
-    parser.add_argument("--temperatures", type=float, nargs="+", help="two or more (default 0.5 0.6 ... 1.4)")
-    parser.add_argument("--samples", type=int, help="sequences drawn at each (default: as many as in training)")
-    parser.add_argument("--seed", type=int, help="of the random numbers (default: as in training)")
-    parser.add_argument("--order", type=int, default=5, choices=(2, 3, 4, 5), help="of BLEU and Self-BLEU (default 5)")
+    parser.add_argument(
+        "--temperatures",
+        type=float,
+        nargs="+",
+        help="Temperatures of the curve, two or more (default: 0.5 0.6 ... 1.4)",
+    )
+    add_samples(parser, "texts that are drawn at each temperature")
+    add_seed(parser, "the texts that are drawn", as_in_training=True)
+    parser.add_argument(
+        "--order",
+        type=int,
+        default=5,
+        choices=(2, 3, 4, 5),
+        help="Order of BLEU and Self-BLEU: longest run of words that they count (default: %(default)s)",
+    )
     _embedder_option(parser)
 
 
@@ -160,10 +183,7 @@ def sweep(run: Path, options: Namespace, read: Read) -> None:
     if len(temperatures) < 2:
         raise UserError("sweep: one temperature is no curve: give two or more --temperatures")
     config, _ = read()
-    samples = config.evaluation.samples if options.samples is None else options.samples
-    seed = config.evaluation.seed if options.seed is None else options.seed
-    if samples < 2:
-        raise UserError("sweep: --samples must be at least 2")
+    samples, seed = asked("sweep", options, config.evaluation)
     folders = _folders(run)
 
     from seqgan_kit.networks.text.residual_text import NoiseToText

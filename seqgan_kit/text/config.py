@@ -31,27 +31,33 @@ from seqgan_kit.tokens.credit import Credit, MonteCarlo
 
 @dataclass(frozen=True)
 class AdversarialConfig:
-    """The adversarial phase.
+    """The adversarial phase, the game of generator and discriminator.
 
     Args:
-        rounds: how many.
-        turns: updates of each player in a round.
-        batch_size: sentences sampled a generator update, over all processes.
-        optimizer: the generator's in this phase; lr null is 0.001 for an LSTM, 0.0002 for a Hugging Face model that
-            begins anew and for adapters, 0.00002 for a pretrained one.
-        credit: class that turns a sentence's reward into each token's, built with (network, length, end):
-            seqgan_kit.tokens.credit.MonteCarlo, Terminal, or Prefixes (REGS), for which the discriminator learns from
-            random prefixes.
-        baseline: function of (credit, mask).
-        critic: a learned baseline before it, off by default.
-        prefix: first tokens that a sample takes from a real sentence as the phase begins, on which the generator learns
-            by likelihood; falls to 0 in stages of equal length (MaliGAN's mixed scheme).
-        estimator: function of (log_probs, old_log_probs, credit, mask).
-        passes: optimiser steps on the same samples.
-        rewards: own reward functions, by import path and weight.
-        discriminator_weight: weight of the discriminator's reward beside them.
-        route: class of another way than policy gradient, whose credit, baseline and estimator then have no part:
-            seqgan_kit.text.routes.GumbelSoftmax, or Convolutions.
+        rounds: Rounds of the adversarial phase, each with updates of the generator and of the discriminator; 0 leaves
+            it out.
+        turns: Updates of each player in a round.
+        batch_size: Sentences sampled in an update of the generator, over all processes. More give a surer gradient, and
+            take longer.
+        optimizer: The optimiser of the generator in the adversarial phase. Its lr null is 0.001 for an LSTM, 0.0002 for
+            a Hugging Face model that begins anew and for adapters, 0.00002 for a pretrained one.
+        credit: Class that turns a sentence's reward into each token's: MonteCarlo (SeqGAN's roll-outs), Terminal (cheap
+            and noisy), Prefixes (REGS) or LikelihoodRatio (MaliGAN) of seqgan_kit.tokens.credit. It is built with
+            (network, length, end). For Prefixes the discriminator learns from random prefixes.
+        baseline: Function of (credit, mask) that takes off what credit is expected, so that the gradient varies less.
+        critic: A learned baseline, whose value is taken off before `baseline` is; off by default.
+        prefix: Number of tokens that a sample takes from a real sentence as the phase begins, on which the generator
+            learns by likelihood. It falls to 0 in stages of equal length (MaliGAN's mixed scheme).
+        estimator: Function of (log_probs, old_log_probs, credit, mask) that turns credit into the loss of the
+            generator.
+        passes: Optimiser steps of the generator on the same samples. More than 1 are for an estimator that corrects for
+            it, such as ppo.
+        rewards: Reward functions of your own, by import path and weight.
+        discriminator_weight: Weight of the discriminator's reward beside those of your own functions. 0 learns from
+            these alone.
+        route: Class of another way than policy gradient from the discriminator to the generator, whose credit, baseline
+            and estimator then have no part: seqgan_kit.text.routes.GumbelSoftmax, or Convolutions. null is policy
+            gradient.
     """
 
     rounds: int = 100
@@ -74,11 +80,11 @@ class EvaluationConfig:
     """Evaluation on held-out data.
 
     Args:
-        samples: sequences drawn.
-        every: steps of the maximum likelihood phase between two evaluations; 0 evaluates at its end only.
-        rounds: the same for the adversarial phase.
-        seed: of these samples, the same at every evaluation.
-        judge: of labelled texts, the classifier that says whether samples are of their class.
+        samples: Sequences that are drawn at an evaluation. More make its metrics surer, and it slower.
+        every: Steps of the likelihood phase between two evaluations. 0 evaluates at its end only.
+        rounds: Rounds of the adversarial phase between two evaluations. 0 evaluates at its end only.
+        seed: Seed of the samples at every evaluation, the same each time.
+        judge: The judge of labelled texts: a classifier that says whether samples are of their class.
     """
 
     samples: int = 1000
@@ -90,7 +96,7 @@ class EvaluationConfig:
 
 @dataclass(frozen=True)
 class TextConfig:
-    """A SeqGAN run."""
+    """A run of text: SeqGAN and its relatives, which learn to write sentences like those of a file."""
 
     run: RunConfig = field(default_factory=RunConfig)
     data: DataConfig = field(default_factory=DataConfig)

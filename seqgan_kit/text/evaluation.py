@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,18 +13,17 @@ from seqgan_kit.engine.learning import Metrics
 from seqgan_kit.language import metrics
 from seqgan_kit.language.mauve import mauve
 from seqgan_kit.networks.text.residual_text import NoiseToText
-from seqgan_kit.samples import LabelledTokens, Tokens, concatenate, map_tensors, rows
+from seqgan_kit.samples import LabelledTokens, Tokens, rows
 from seqgan_kit.text.classes import LabelClassifier, LabelClassifierConfig
 from seqgan_kit.text.models import Generator
 from seqgan_kit.text.sources import Source
-from seqgan_kit.tokens import sampling
+from seqgan_kit.text.writer import draw
 from seqgan_kit.worlds.captions import grammatical_and_consistent
 from seqgan_kit.worlds.oracle import negative_log_likelihood
 
 ORDERS = (2, 3, 4, 5)
 NOVEL = (2, 3, 4)
 DIVERGENCES = (1, 2, 3)
-BLOCK = 2048  # sequences drawn at a time
 
 Embed = Callable[[list[str]], Tensor]
 """Sentences -> their vectors, (sentences, width)."""
@@ -140,29 +138,6 @@ class TextEvaluation:
 def evenly(values: Tensor, count: int) -> Tensor:
     """So many of the sorted values, (rows,): in the shares that they have there."""
     return values[torch.arange(count) * len(values) // count]
-
-
-def draw(
-    network: Generator,
-    count: int,
-    length: int,
-    end: int | None,
-    temperature: float = 1.0,
-    labels: Tensor | None = None,
-) -> Tokens:
-    """`count` sequences of at most `length` tokens, each up to and with its end token, on the CPU.
-
-    labels: the class of each, (count,), where the generator has classes; then they are LabelledTokens.
-    """
-    parts: list[Tokens] = []
-    for start in range(0, count, BLOCK):
-        many, given = min(BLOCK, count - start), None if labels is None else labels[start : start + BLOCK]
-        drawn_from: Any = network
-        if given is not None:
-            drawn_from = drawn_from.given(given.to(next(network.parameters()).device))
-        part = map_tensors(sampling.sample(drawn_from, many, length, end, temperature), Tensor.cpu)
-        parts.append(part if given is None else LabelledTokens(part.ids, part.mask, given.cpu()))
-    return concatenate(parts)
 
 
 def _tuples(source: Source, tokens: Tokens) -> list[tuple[int, ...]]:

@@ -69,14 +69,15 @@ class GumbelSoftmax(Route):
     its discriminator's several embeddings of a text).
 
     Args:
-        sharpness: of the soft tokens at the end, one over the temperature; it grows from 1 exponentially, as
+        sharpness: Sharpness of the soft tokens at the end, one over the temperature. It grows from 1 exponentially, as
             sharpness^(round / rounds). The paper has 100 and 1000.
-        straight_through: the discriminator sees whole tokens, with the gradient of soft ones.
-        matching: what the generator minimises instead of the objective's loss, a distance of real and fake features
+        straight_through: Whether the discriminator sees whole tokens, with the gradient of soft ones, or soft tokens.
+        matching: Distance that the generator minimises instead of the objective's loss, of real and fake features
             (rows, dim) in the discriminator: seqgan_kit.tokens.soft.Means (Salimans et al. 2016), or
             seqgan_kit.tokens.soft.Gaussians, the maximum mean discrepancy of TextGAN (Zhang et al. 2017; without its
-            code to be reconstructed, and without the discriminator's part in the matching).
-        penalty: weight of the gradient penalty of the discriminator.
+            code to be reconstructed, and without the discriminator's part in the matching). null is the objective's
+            loss.
+        penalty: Weight of the gradient penalty of the discriminator. 0 has none.
     """
 
     sharpness: float = 100.0
@@ -129,10 +130,10 @@ class Convolutions(Route):
     seqgan_kit.networks.text.residual_text.ResidualCritic, and seqgan_kit.algorithms.objectives.wasserstein.
 
     Args:
-        noise: width of the noise.
-        width: channels of its convolutions.
-        blocks: of two convolutions each.
-        penalty: weight of the gradient penalty of the critic.
+        noise: Number of random numbers that a text is made of.
+        width: Channels of the generator's convolutions.
+        blocks: Number of residual blocks of the generator, of two convolutions each.
+        penalty: Weight of the gradient penalty of the critic. 0 has none.
     """
 
     noise: int = 128

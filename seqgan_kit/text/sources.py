@@ -27,21 +27,27 @@ class DataConfig:
     """What to learn from: a file, or a world that the toolkit generates.
 
     Args:
-        path: text file (a sentence a line), .jsonl, .csv or .tsv; unset generates data from `world`.
-        column: column of a .jsonl, .csv or .tsv file.
-        labelled: each line of the text file begins with its label and a blank, as in `1 a good film`; of the other
-            files, the column `label` is meant. Texts are then generated for each class.
-        tokens: the file holds integer tokens separated by spaces (music, molecules, DNA).
-        world: shapes generates captions of little scenes; oracle draws from a random LSTM.
-        sentences: how many to generate.
-        oracle: .npz of the original oracle's parameters; unset draws an oracle from the seed.
-        oracle_vocabulary: size of a drawn oracle's vocabulary.
-        tokenizer: how text becomes tokens.
-        vocabulary: greatest number of tokens; unset takes all words or characters, 1000 sentence pieces.
-        max_length: most tokens of a sentence, without the end token.
-        too_long: what to do with longer ones.
-        held_out_path: a second file, to be evaluated on; unset keeps a share of the first.
-        held_out: that share.
+        path: Text file with a sentence a line, or .jsonl, .csv or .tsv; unset generates data from `world`.
+        column: Column of a .jsonl, .csv or .tsv file that holds the texts.
+        labelled: Whether texts have labels, and are generated for each class. Each line of the text file then begins
+            with its label and a blank, as in `1 a good film`; of the other files, the column `label` is meant.
+        tokens: Whether the file holds integer tokens separated by spaces (music, molecules, DNA) in place of text.
+        world: World that generates the data where no file is given: `shapes` writes captions of little scenes, `oracle`
+            draws from a random LSTM.
+        sentences: Number of sentences that the world generates.
+        oracle: File (.npz) of the original oracle's parameters, for the world `oracle`. Unset draws an oracle from the
+            seed.
+        oracle_vocabulary: Number of different tokens of an oracle that is drawn from the seed.
+        tokenizer: How text becomes tokens: by words (what spaces separate), by characters, or by pieces of words
+            (sentencepiece).
+        vocabulary: Greatest number of different tokens; rarer words or characters become <unk>. Unset takes all words
+            or characters, 1000 sentence pieces.
+        max_length: Greatest number of tokens of a sentence, without the end token. Unset takes the longest sentence.
+        too_long: What to do with sentences that are longer than `max_length`: stop with an error, drop them, or cut
+            them.
+        held_out_path: File with sentences to evaluate on, of the same kind as the first one. Unset holds out a share of
+            that.
+        held_out: Share of the sentences that is held out for evaluation, where there is no second file.
     """
 
     path: str | None = None

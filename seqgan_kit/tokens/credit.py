@@ -53,11 +53,12 @@ class MonteCarlo(Credit):
     """SeqGAN's credit: mean reward of roll-outs by a policy that lags behind the generator (Yu et al. 2017, sec. 3.1).
 
     Args:
-        network: the generator, whose weights the lagging copy follows.
-        length, end: of its sequences.
-        rollouts: completions of each prefix, the paper's N.
-        lag: share of its own weights that the copy keeps at each update; 0 rolls out the generator itself.
-        chunk: completions whose reward is asked at a time; a discriminator may have a way for many.
+        network: The generator, whose weights the lagging copy follows.
+        length: Greatest number of tokens of its sequences.
+        end: The token that ends them, if there is one.
+        rollouts: Number of completions of each prefix, the paper's N. More give a surer credit, and take longer.
+        lag: Share of its own weights that the lagging copy keeps at each update. 0 rolls out the generator itself.
+        chunk: Number of completions whose reward is asked at a time. More need more memory.
     """
 
     def __init__(
@@ -134,7 +135,12 @@ class LikelihoodRatio(Credit):
     Users' rewards multiply D / (1 - D) by their exponential. The paper's b is the policy's baseline: `no_baseline` is
     0, and `leave_one_out` takes off the others' mean.
 
-    group: see `credit.likelihood_ratio`; the samples of a context, where there are several.
+    Args:
+        network: The generator.
+        length: Greatest number of tokens of its sequences.
+        end: The token that ends them, if there is one.
+        group: Number of samples that follow each other and are normalised together, as samples of one context. Unset
+            normalises over the batch.
     """
 
     def __init__(self, network: nn.Module, length: int, end: int | None, group: int | None = None) -> None:

@@ -116,7 +116,7 @@ class Matching(ABC):
 
 @dataclass(frozen=True)
 class Means(Matching):
-    """`objectives.mean_matching`."""
+    """The squared distance of mean features (feature matching, Salimans et al. 2016): `objectives.mean_matching`."""
 
     def __call__(self, first: Tensor, second: Tensor) -> Tensor:
         return objectives.mean_matching(first, second)
@@ -124,10 +124,11 @@ class Means(Matching):
 
 @dataclass(frozen=True)
 class Gaussians(Matching):
-    """`objectives.mmd` with Gaussian kernels.
+    """The maximum mean discrepancy with Gaussian kernels (TextGAN, Zhang et al. 2017): `objectives.mmd`.
 
     Args:
-        bandwidths: sigma of each; the default is of Li et al. 2015 (generative moment matching networks).
+        bandwidths: Standard deviation of each Gaussian kernel. The default is of Li et al. 2015 (generative moment
+            matching networks).
     """
 
     bandwidths: Sequence[float] = (2.0, 5.0, 10.0, 20.0, 40.0, 80.0)

@@ -33,18 +33,18 @@ class PictureDiscriminator(nn.Module):
     forward may see a batch of pictures with several captions each: their features are computed once.
 
     Args:
-        side: of the pictures, 4 times a power of 2.
-        condition: width of a caption's embedding.
-        width: channels after the first layer (64 in the papers); they double with each.
-        most: the most channels; above 256 pixels they would become too many.
-        text: width that the embedding is projected to (128).
-        residual: a residual block at 4x4 (GAN-CLS).
-        modulation: the text scales the picture's features where they are joined, too.
-        join: side of the convolution that joins picture and embedding: 1 (GAN-CLS) or 3 (StackGAN).
-        unconditional: a second logit, of the picture alone (StackGAN's stage II).
-        attention: side of the feature map with self-attention; 0 has none.
-        norm: of the feature maps (batch); each batch of pictures is normalised by itself.
-        spectral: divide every weight by its largest singular value.
+        side: Side of the pictures, 4 times a power of 2.
+        condition: Width of a caption's embedding.
+        width: Channels after the first layer; they double with each. The papers have 64.
+        most: Greatest number of channels; above 256 pixels they would become too many.
+        text: Width that the caption's embedding is projected to. The papers have 128.
+        residual: Whether there is a residual block at 4x4 (GAN-CLS).
+        modulation: Whether the text scales the picture's features where they are joined, too.
+        join: Side of the convolution that joins picture and embedding: 1 (GAN-CLS) or 3 (StackGAN).
+        unconditional: Whether there is a second logit, of the picture alone (StackGAN's stage II).
+        attention: Side of the feature map with self-attention. 0 has none.
+        norm: Normalisation of the feature maps. With `batch`, each batch of pictures is normalised by itself.
+        spectral: Whether every weight is divided by its largest singular value.
     """
 
     def __init__(

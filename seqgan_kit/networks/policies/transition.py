@@ -72,10 +72,10 @@ class TransitionNetwork(nn.Module):
     """All features through layers to a logit (Ho and Ermon 2016: 100-100): (..., size) -> (...).
 
     Args:
-        layout: of the features.
-        hidden: widths of the layers.
-        spectral_norm: each layer's greatest singular value is kept at 1 (Miyato et al. 2018).
-        activation: of the layers.
+        layout: Layout of the features.
+        hidden: Widths of the hidden layers.
+        spectral_norm: Whether each layer's greatest singular value is kept at 1 (Miyato et al. 2018).
+        activation: Activation of the hidden layers.
     """
 
     def __init__(
@@ -101,9 +101,9 @@ class ShapedNetwork(nn.Module):
     objective `airl` and `log_prob`, so that the logit is f - log pi.
 
     Args:
-        layout: of the features.
-        hidden: widths of g's layers.
-        shaping: widths of h's layers.
+        layout: Layout of the features.
+        hidden: Widths of the hidden layers of the reward g.
+        shaping: Widths of the hidden layers of the potential h.
     """
 
     def __init__(self, layout: Layout, hidden: Sequence[int] = (100, 100), shaping: Sequence[int] = (100, 100)) -> None:

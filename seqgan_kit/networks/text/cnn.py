@@ -24,12 +24,13 @@ class TextCNN(nn.Module):
     Yu et al. 2017, eq. 11-14; the two-way softmax of the paper's code is here its equivalent, one logit.
 
     Args:
-        vocabulary: number of token ids.
-        embedding: width of a token's embedding.
-        windows: widths of the convolutions, in tokens.
-        filters: number of filters of each width.
-        dropout: share of features dropped in training.
-        kernels: of minibatch discrimination beside the highway layer's features (Salimans et al. 2016); 0 has none.
+        vocabulary: Number of token ids.
+        embedding: Width of a token's embedding.
+        windows: Widths of the convolutions, in tokens.
+        filters: Number of filters of each of the windows' widths.
+        dropout: Share of features that is dropped in training.
+        kernels: Number of kernels of minibatch discrimination beside the highway layer's features (Salimans et al.
+            2016). 0 has none.
     """
 
     def __init__(

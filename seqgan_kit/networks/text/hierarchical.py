@@ -21,9 +21,10 @@ class HierarchicalDiscriminator(nn.Module):
     prefixes cost one pass (Li et al. 2017, sec. 3.2, rewards for partial replies).
 
     Args:
-        vocabulary: number of tokens.
-        embedding, hidden: widths.
-        dropout: of embeddings and of what utterances become, in training.
+        vocabulary: Number of token ids.
+        embedding: Width of a token's embedding.
+        hidden: Width of the states of both LSTMs.
+        dropout: Share of embeddings, and of what utterances become, that is dropped in training.
     """
 
     scores_prefixes = True

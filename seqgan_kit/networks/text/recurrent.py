@@ -15,9 +15,10 @@ class TextLSTM(nn.Module):
     """An LSTM that reads the sentence, and a logit linear in its state after the last token, or after each.
 
     Args:
-        vocabulary: number of token ids.
-        embedding, hidden: widths.
-        dropout: of embeddings and states, in training.
+        vocabulary: Number of token ids.
+        embedding: Width of a token's embedding.
+        hidden: Width of the LSTM's state.
+        dropout: Share of embeddings and states that is dropped in training.
     """
 
     scores_prefixes = True

@@ -104,9 +104,10 @@ class ResidualCritic(nn.Module):
     Every place counts, those after the end, too, which hold end tokens; so it looks at no mask.
 
     Args:
-        vocabulary: number of token ids.
-        length: of every text, in tokens, the end token included.
-        width, blocks: sizes.
+        vocabulary: Number of token ids.
+        length: Number of tokens of every text, the end token included.
+        width: Channels of the critic's convolutions.
+        blocks: Number of residual blocks of the critic.
     """
 
     def __init__(self, vocabulary: int, length: int = 33, width: int = 512, blocks: int = 5) -> None:

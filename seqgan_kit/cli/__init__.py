@@ -8,25 +8,28 @@ import importlib
 import itertools
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from seqgan_kit import __version__
 from seqgan_kit.errors import UserError
-from seqgan_kit.options import TASKS, arguments, nearest, parse
+from seqgan_kit.options import TASKS, arguments, nearest
 
+HELP = ("-h", "--help")
 ON_A_RUN = ("sample", "chat", "evaluate", "record", "watch")
 ON_RUNS = ("sweep",)
-COMMANDS = ("train", "resume", *ON_A_RUN, *ON_RUNS, "compare", "report")
+COMMANDS = ("train", "resume", *ON_A_RUN, *ON_RUNS, "compare", "report", "env")
 USAGE = """usage: seqgan-kit COMMAND ...
 
-  train text [--config FILE.yaml] [--any.option VALUE ...]   train in a new run folder
-  train dialogue ...                                         the same for replies in conversations
-  train imitation ...                                        the same for behaviour in Gymnasium environments
-  train images ...                                           the same for pictures of captions
-  train encoder ...                                          a text encoder from captioned pictures, for images
+  train text [--config FILE.yaml] [--any.option VALUE ...]   train a generator of texts in a new run folder
+  train dialogue ...                                         train one of replies in conversations
+  train imitation ...                                        train a policy in a Gymnasium environment
+  train images ...                                           train a generator of pictures of captions
+  train encoder ...                                          train a text encoder on captioned pictures, for images
   train TASK --run.folder NAME --seeds 0 1 2 ...             a run for each seed, NAME-0, NAME-1, ..., and their spread
   resume RUN [--any.option VALUE ...]                        continue a run that was stopped or killed
   sample RUN [--count 10] [--seed 0] [--temperature 1.0]     text: print samples of a run's model
@@ -35,15 +38,19 @@ USAGE = """usage: seqgan-kit COMMAND ...
   sample RUN --text "a red circle" [--file captions.txt]     images: PNG files of a run's model
   evaluate RUN [--samples 1000] [--temperature 1.0]          text: score a run's model on its held-out data
   sweep RUN [RUN ...] [--temperatures 0.5 1 1.5]             text: quality against diversity, beside likelihood alone
-  evaluate RUN [--samples 500] [--evaluators 1000]           dialogue: the same, and adversarial success
+  evaluate RUN [--samples 500] [--evaluators 1000]           dialogue: score it on held-out dialogues
   evaluate RUN [--episodes 100] [--seed N] [--frozen]        imitation: a run's policy beside its baselines
   evaluate RUN [--samples N] [--features FOLDER]             images: scores on held-out captions and pictures
   watch RUN [--episodes 1] [--steps 500] [--sampled]         imitation: an animated GIF of a run's policy
   record RUN [--episodes 10] [--out FILE.npz] [--greedy]     imitation: demonstrations of a run's policy
   compare RUN RUN ... [-- RUN RUN ...]                       spread over runs of several seeds; groups side by side
   report RUN                                                 write RUN/report.html
+  env                                                        print what a bug report needs: versions, machine, extras
+  --version                                                  print the version of seqgan-kit
 
-seqgan-kit train text --help lists all options of text, seqgan-kit watch --help those of watch, and so on."""
+seqgan-kit train text --help shows ten options to know of text, --help all shows all of them;
+seqgan-kit train text --discriminator.network.help lists the classes that there are for that option;
+seqgan-kit watch --help shows the options of watch, and so on."""
 
 COMPARE = """usage: seqgan-kit compare RUN RUN ... [-- RUN RUN ...] ...
 
@@ -71,13 +78,13 @@ def main(words: Sequence[str] | None = None) -> int:
         print(f"seqgan-kit: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:  # whoever read the output, `head` for instance, has seen enough
-        if words and words[0] in ("train", "resume"):  # which did not come to its end
+        if _trains(words):  # which did not come to its end
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
-        saved = words and words[0] in ("train", "resume")
-        print(f"seqgan-kit: stopped{' at once; what was saved before stays' if saved else ''}", file=sys.stderr)
+        saved = " at once; what was saved before stays" if _trains(words) else ""
+        print(f"seqgan-kit: stopped{saved}", file=sys.stderr)
         return 130
     except Exception as error:
         from seqgan_kit.engine.phases import Stopped
@@ -88,19 +95,27 @@ def main(words: Sequence[str] | None = None) -> int:
         return 130
 
 
+def _trains(words: list[str]) -> bool:
+    return words[:1] in (["train"], ["resume"]) and not any(word in HELP or ".help" in word for word in words)
+
+
+def parse(words: list[str], task: str = "text") -> tuple[Any, str]:
+    """Options and YAML files -> (the task's configuration, its complete YAML). Raises UserError."""
+    from seqgan_kit.cli import parsing  # which takes its time, and not every command needs it
+
+    return parsing.parse(words, task)
+
+
 def _command(words: list[str]) -> int:
-    if not words or words[0] in ("-h", "--help", "help"):
+    if not words or words[0] in (*HELP, "help"):
         print(USAGE)
         return 0 if words else 2
     command, rest = words[0], words[1:]
-    if command == "train":
-        _train(rest)
-    elif command == "resume":
-        _resume(rest)
-    elif command == "report":
-        _report(rest)
-    elif command == "compare":
-        _compare(rest)
+    simple = {"train": _train, "resume": _resume, "report": _report, "compare": _compare, "env": _env}
+    if command == "--version":
+        print(f"seqgan-kit {__version__}")
+    elif command in simple:
+        simple[command](rest)
     elif command in ON_A_RUN:
         _on_a_run(command, rest)
     elif command in ON_RUNS:
@@ -110,19 +125,49 @@ def _command(words: list[str]) -> int:
     return 0
 
 
+def _env(words: list[str]) -> None:
+    arguments(argparse.ArgumentParser(prog="seqgan-kit env", description="Prints what a bug report needs."), words)
+    from seqgan_kit.cli.environment import lines
+
+    print("\n".join(lines()))
+
+
 def _train(words: list[str]) -> None:
-    if words and words[0] in ("-h", "--help"):
+    if words and words[0] in HELP:
         print(USAGE)
         return
     if not words or words[0] not in TASKS:
         given = f"unknown task {words[0]!r}{nearest(words[0], TASKS)}" if words else "no task given"
         raise UserError(f"{given}: seqgan-kit train {'|'.join(TASKS)} [--config FILE.yaml] [--any.option VALUE ...]")
+    told = _asked_help(words[0], words[1:])
+    if told is not None:
+        print(told)
+        return
     if any(word.startswith("--seeds=") for word in words):
         raise UserError("--seeds takes numbers with blanks between them: --seeds 0 1 2")
     if "--seeds" in words:
         _train_seeds(words[0], words[1:])
     else:
         _run(words[0], words[1:], resume=False)
+
+
+def _asked_help(task: str, words: list[str]) -> str | None:
+    """What --help, --help all or --OPTION.help asks for; None where none of them is among the words."""
+    for word, after in zip(words, [*words[1:], ""], strict=True):
+        if word in HELP and after == "all":
+            from seqgan_kit.cli.help import whole_help
+
+            return whole_help(task)
+        if word in HELP:
+            from seqgan_kit.cli.help import short_help
+
+            return short_help(task)
+        asked = re.fullmatch(r"--([\w.]+)\.help(?:=(.*))?", word)
+        if asked:
+            from seqgan_kit.cli.slots import slot_help
+
+            return slot_help(task, asked[1], asked[2] or ("" if after.startswith("-") else after))
+    return None
 
 
 def _train_seeds(task: str, words: list[str]) -> None:
@@ -187,7 +232,9 @@ def _begun(task: str, run: Path, plan: list[str]) -> tuple[bool, bool]:
 
 
 def _main_process() -> bool:
-    return int(os.environ.get("RANK", "0")) == 0
+    from seqgan_kit.engine.commands import is_main_process
+
+    return is_main_process()
 
 
 def _say(message: str) -> None:
@@ -197,7 +244,7 @@ def _say(message: str) -> None:
 
 
 def _compare(words: list[str]) -> None:
-    if not words or words[0] in ("-h", "--help"):
+    if not words or words[0] in HELP:
         if not words:
             raise UserError("compare needs runs: seqgan-kit compare runs/a-0 runs/a-1 [-- runs/b-0 runs/b-1]")
         print(COMPARE)
@@ -223,6 +270,10 @@ def _resume(words: list[str]) -> None:
     config = run / "config.yaml"
     if not config.is_file():
         raise UserError(f"{run} is no run folder (it has no config.yaml): give one that `train` made")
+    told = _asked_help(_task(run), rest)
+    if told is not None:
+        print(told)
+        return
     _run(_task(run), ["--config", str(config), *rest, "--run.folder", str(run)], resume=True)
 
 
@@ -235,7 +286,7 @@ def _run(task: str, words: list[str], resume: bool) -> None:
 
 def _on_a_run(command: str, words: list[str]) -> None:
     """A command that is the task's own, in seqgan_kit/TASK/commands.py."""
-    if words and words[0] in ("-h", "--help"):
+    if words and words[0] in HELP:
         _help(command)
         return
     run, rest = _run_folder(words, command)
@@ -245,6 +296,8 @@ def _on_a_run(command: str, words: list[str]) -> None:
 def _help(command: str) -> None:
     """What there is to say of it without a run: the options of each task that has it."""
     tasks = [task for task in TASKS if command in _commands(task).COMMANDS]
+    if len(tasks) > 1:
+        print(f"What {command} takes depends on the run; seqgan-kit {command} runs/NAME --help shows that of one.\n")
     for task in tasks:
         print(
             f"{'' if task == tasks[0] else chr(10)}on a run of {task}:\n{_parser(command, task).format_help()}", end=""
@@ -260,7 +313,7 @@ def _parser(command: str, task: str) -> argparse.ArgumentParser:
 
 def _on_runs(command: str, words: list[str]) -> None:
     """The same of several runs, one after another."""
-    if words and words[0] in ("-h", "--help"):
+    if words and words[0] in HELP:
         _help(command)
         return
     names = list(itertools.takewhile(lambda word: not word.startswith("-"), words))
@@ -307,7 +360,7 @@ def _commands(task: str) -> Any:
 
 
 def _run_folder(words: list[str], command: str) -> tuple[Path, list[str]]:
-    if words and words[0] in ("-h", "--help"):
+    if words and words[0] in HELP:
         print(USAGE)
         raise SystemExit(0)
     if not words or words[0].startswith("-"):
@@ -330,7 +383,3 @@ def _task(run: Path) -> str:
     if task not in TASKS:
         raise UserError(f"{run} is a run of {task!r}, but this version knows only {' and '.join(TASKS)}")
     return task
-
-
-if __name__ == "__main__":
-    sys.exit(main())

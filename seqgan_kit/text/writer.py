@@ -1,0 +1,82 @@
+"""A run's generator of text to draw from: an LSTM by as few imports as that takes, so that samples come at once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from seqgan_kit.networks.text.plain_lstm import PlainLSTM
+from seqgan_kit.samples import LabelledTokens, Tokens, concatenate, map_tensors
+from seqgan_kit.tokens import sampling
+
+BLOCK = 2048  # sequences drawn at a time
+
+
+class Writer(NamedTuple):
+    """A generator to draw from. text: token ids -> what they say. length, end, labels: as of `models.Loaded`."""
+
+    network: Any
+    text: Callable[[Sequence[int]], str]
+    length: int
+    end: int | None
+    labels: tuple[str, ...] = ()
+
+
+def load_writer(folder: Path) -> Writer:
+    """What a run saved. Raises UserError where it can't be loaded."""
+    try:
+        return _plain(folder)
+    except Exception:  # another model, or whatever is wrong, of which the slower way tells
+        from seqgan_kit.text.models import load_generator
+
+        found = load_generator(folder)
+        return Writer(found.network, lambda ids: str(found.tokenizer.decode(list(ids))), *found[2:])
+
+
+def _plain(folder: Path) -> Writer:
+    """An LSTM with a tokenizer of ours, without transformers. Raises anything where it is none."""
+    from safetensors.torch import load_file
+    from tokenizers import Tokenizer
+
+    config, begins, words = (
+        json.loads((folder / name).read_bytes()) for name in ("config.json", "text.json", "tokenizer_config.json")
+    )
+    if config["model_type"] != "seqgan_lstm" or words.get("clean_up_tokenization_spaces"):
+        raise ValueError("not an LSTM of ours")
+    network = PlainLSTM(SimpleNamespace(**config))
+    network.load_state_dict(load_file(folder / "model.safetensors"))
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+
+    def text(ids: Sequence[int]) -> str:
+        return tokenizer.decode(list(ids), skip_special_tokens=False)
+
+    labels = tuple(map(str, begins.get("labels", [])))
+    return Writer(network.eval(), text, config["length"], config["end"], labels)
+
+
+def draw(
+    network: Any,
+    count: int,
+    length: int,
+    end: int | None,
+    temperature: float = 1.0,
+    labels: Tensor | None = None,
+) -> Tokens:
+    """`count` sequences of at most `length` tokens, each up to and with its end token, on the CPU.
+
+    labels: the class of each, (count,), where the generator has classes; then they are LabelledTokens.
+    """
+    parts: list[Tokens] = []
+    for start in range(0, count, BLOCK):
+        many, given = min(BLOCK, count - start), None if labels is None else labels[start : start + BLOCK]
+        drawn_from: Any = network
+        if given is not None:
+            drawn_from = drawn_from.given(given.to(next(network.parameters()).device))
+        part = map_tensors(sampling.sample(drawn_from, many, length, end, temperature), Tensor.cpu)
+        parts.append(part if given is None else LabelledTokens(part.ids, part.mask, given.cpu()))
+    return concatenate(parts)
