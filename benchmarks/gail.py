@@ -35,8 +35,8 @@ from seqgan_kit.imitation import formats
 from seqgan_kit.imitation.config import DiscriminatorConfig, ImitationConfig, PolicyConfig
 from seqgan_kit.imitation.environments import EnvironmentConfig, make
 from seqgan_kit.imitation.evaluation import at_random, run
-from seqgan_kit.imitation.game import Game
 from seqgan_kit.imitation.improvement import PPO, TRPO, Improvement
+from seqgan_kit.imitation.players import Game
 from seqgan_kit.networks.policies.transition import TransitionNetwork
 
 HERE = Path(__file__).parent

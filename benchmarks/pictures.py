@@ -44,7 +44,7 @@ from seqgan_kit.engine.run_config import RunConfig
 from seqgan_kit.game.trainer import Turns, play
 from seqgan_kit.images.config import AdversarialConfig, DiscriminatorConfig, PictureGeneratorConfig, SecondStageConfig
 from seqgan_kit.images.data import PictureBatches, captioned
-from seqgan_kit.images.game import Game
+from seqgan_kit.images.players import Game
 from seqgan_kit.networks.pictures.discriminator import PictureDiscriminator
 from seqgan_kit.networks.pictures.generator import PictureConfig, PictureGenerator, StackedGenerator
 from seqgan_kit.networks.pictures.upsampling import Doubled, Transposed

@@ -48,11 +48,12 @@ _MOVED = {
     "language": "text.pretrained text.tokenizers text.data text.encoders text.metrics text.mauve",
     "networks.text": "networks.cnn networks.class_head networks.hierarchical networks.histories "
     "networks.judge.Judge:generator_discriminator.GeneratorDiscriminator "
-    "networks.language_models networks.lstm networks.minibatch networks.output networks.recurrent "
+    "networks.language_models networks.lstm networks.minibatch networks.output networks.recurrent:lstm_discriminator "
     "networks.reply_encoder networks.residual_text networks.seq2seq networks.soft networks.value_head",
     "networks.pictures": "networks.picture_discriminator:discriminator networks.picture_features:features "
     "networks.picture_generator:generator networks.picture_layers:layers networks.picture_style:style "
     "networks.joint_embedding networks.upsampling",
+    "text": "text.routes:differentiable",
     "networks.policies": "networks.actions networks.actor networks.transition networks.normaliser networks.layers",
 }  # fmt: skip
 OLD_NAMES = {

@@ -12,7 +12,7 @@ import torch
 
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.run_config import RunConfig
-from seqgan_kit.networks import tuning
+from seqgan_kit.networks import device_sizes
 from seqgan_kit.report import curves
 
 os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start, too: everything here is tiny
@@ -29,10 +29,10 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 
 @pytest.fixture
 def tune(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Gives the CPU other `tuning.Sizes`, by name."""
+    """Gives the CPU other `device_sizes.Sizes`, by name."""
 
     def tune(**sizes: float) -> None:
-        monkeypatch.setitem(tuning.SIZES, "cpu", replace(tuning.SIZES["cpu"], **sizes))  # type: ignore[arg-type]
+        monkeypatch.setitem(device_sizes.SIZES, "cpu", replace(device_sizes.SIZES["cpu"], **sizes))  # type: ignore[arg-type]
 
     return tune
 

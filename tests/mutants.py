@@ -41,7 +41,7 @@ REWARDS, PLAYERS, LSTM, CNN = (
     "networks/text/cnn.py",
 )
 OUTPUT, ORACLE, CNN_TABLES = "networks/text/output.py", "worlds/oracle.py", "networks/text/cnn_tables.py"
-DRAW, TRUST_REGION, REPLAY = "networks/draw.py", "algorithms/trust_region.py", "game/replay.py"
+DRAW, TRUST_REGION, REPLAY = "networks/categorical.py", "algorithms/trust_region.py", "game/replay.py"
 ACTIONS, NORMALISER, ACTOR = (
     "networks/policies/actions.py",
     "networks/policies/normaliser.py",
@@ -50,21 +50,21 @@ ACTIONS, NORMALISER, ACTOR = (
 TRANSITION, FUSED = "networks/policies/transition.py", "networks/policies/fused.py"
 SAMPLES, CARTPOLE = "samples.py", "worlds/cartpole.py"
 ENVIRONMENTS, POLICY = "imitation/environments.py", "imitation/policy.py"
-PICTURES, PAINTING, LAYERS = "images/data.py", "images/game.py", "networks/pictures/layers.py"
-WORDS, JOINED = "images/encoders.py", "networks/pictures/joint_embedding.py"
+PICTURES, PAINTING, LAYERS = "images/data.py", "images/players.py", "networks/pictures/layers.py"
+WORDS, JOINED = "images/caption_encoders.py", "networks/pictures/joint_embedding.py"
 PAINTER, CRITIC, AVERAGE = "networks/pictures/generator.py", "networks/pictures/discriminator.py", "networks/average.py"
 AUGMENTATION, SHOWN = "images/augmentation.py", "images/evaluation.py"
 TOKEN_POLICY, TOKEN_CREDIT, SEQ2SEQ = "tokens/policy.py", "tokens/credit.py", "networks/text/seq2seq.py"
 LANGUAGE_MODELS, REPLY_ENCODER = "networks/text/language_models.py", "networks/text/reply_encoder.py"
 TOKEN_REWARDS = "tokens/rewards.py"
 HIERARCHICAL, TOKEN_JUDGES = "networks/text/hierarchical.py", "tokens/discriminator.py"
-HISTORIES, RECURRENT = "networks/text/histories.py", "networks/text/recurrent.py"
+HISTORIES, RECURRENT = "networks/text/histories.py", "networks/text/lstm_discriminator.py"
 F_GAN, LEARNING, MINIBATCH = "algorithms/f_gan.py", "engine/learning.py", "networks/text/minibatch.py"
 GRAMS, MAUVE, EVALUATED = "language/metrics.py", "language/mauve.py", "text/evaluation.py"
 STATISTICS, TRADE_OFF = "report/statistics.py", "report/tradeoff.py"
-SOFT, SOFT_TEXT, ROUTES = "networks/text/soft.py", "tokens/soft.py", "text/routes.py"
-CLASS_HEAD, CLASSES, SOURCES = "networks/text/class_head.py", "text/classes.py", "text/sources.py"
-IMPROVEMENT, FEATURES, GAME = "imitation/improvement.py", "imitation/discriminator.py", "imitation/game.py"
+SOFT, SOFT_TEXT, ROUTES = "networks/text/soft.py", "tokens/soft.py", "text/differentiable.py"
+CLASS_HEAD, CLASSES, SOURCES = "networks/text/class_head.py", "text/label_classifier.py", "text/sources.py"
+IMPROVEMENT, FEATURES, GAME = "imitation/improvement.py", "imitation/discriminator_inputs.py", "imitation/players.py"
 
 
 class Mutant(NamedTuple):

@@ -29,7 +29,7 @@ from seqgan_kit.engine.run_folder import Exports
 from seqgan_kit.images import train as images
 from seqgan_kit.imitation.train import ADVERSARIAL as GAME
 from seqgan_kit.imitation.train import CLONING, FROZEN
-from seqgan_kit.language.recipe import ADVERSARIAL, CONTROL, MLE, WARM_UP
+from seqgan_kit.language.training import ADVERSARIAL, CONTROL, MLE, WARM_UP
 from seqgan_kit.report import curves
 
 ROOT = Path(__file__).parents[1]

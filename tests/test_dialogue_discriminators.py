@@ -22,7 +22,7 @@ from transformers import (
 )
 
 from replies import END, LENGTH, REPLIES, VOCABULARY, alone, far_from_uniform, with_other_padding
-from seqgan_kit.dialogue.discriminator import compare, exchanged
+from seqgan_kit.dialogue.comparison import compare, exchanged
 from seqgan_kit.dialogue.template import EncodedHistory, to_replies
 from seqgan_kit.language.tokenizers import train_tokenizer
 from seqgan_kit.networks.text.generator_discriminator import GeneratorDiscriminator

@@ -9,7 +9,7 @@ import pytest
 
 import runs
 from runs import PHASES, AtStart, InStep, Victim, Writing
-from seqgan_kit.language.recipe import ADVERSARIAL
+from seqgan_kit.language.training import ADVERSARIAL
 from tiny_models import GPT2, T5
 
 ROLL_OUTS = ("--adversarial.credit", "seqgan_kit.tokens.credit.MonteCarlo", "--adversarial.credit.rollouts", "2")

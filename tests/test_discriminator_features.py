@@ -14,9 +14,9 @@ from torch import Tensor, distributions, nn
 from seqgan_kit.algorithms import objectives
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.imitation.config import DiscriminatorConfig, ImitationConfig, PolicyConfig
-from seqgan_kit.imitation.discriminator import Features, end_in_absorbing, penalty
+from seqgan_kit.imitation.discriminator_inputs import Features, end_in_absorbing, penalty
 from seqgan_kit.imitation.environments import EnvironmentConfig, make
-from seqgan_kit.imitation.game import Game
+from seqgan_kit.imitation.players import Game
 from seqgan_kit.networks.policies.actions import Choices, from_space
 from seqgan_kit.networks.policies.normaliser import Normaliser
 from seqgan_kit.networks.policies.transition import Layout, ShapedNetwork, TransitionNetwork

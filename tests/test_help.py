@@ -209,9 +209,9 @@ def test_objectives_are_those_without_required_arguments() -> None:
 
 
 TAKEN = {
-    "discriminator.network": "seqgan_kit.networks.text.recurrent.TextLSTM",
+    "discriminator.network": "seqgan_kit.networks.text.lstm_discriminator.TextLSTM",
     "adversarial.credit": "seqgan_kit.tokens.credit.MonteCarlo",
-    "adversarial.route": "seqgan_kit.text.routes.GumbelSoftmax",
+    "adversarial.route": "seqgan_kit.text.differentiable.GumbelSoftmax",
     "adversarial.baseline": "seqgan_kit.algorithms.credit.whiten",
     "adversarial.estimator": "seqgan_kit.algorithms.estimators.ppo",
 }

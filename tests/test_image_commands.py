@@ -18,13 +18,13 @@ from torch import Tensor
 import runs
 from seqgan_kit.cli import main
 from seqgan_kit.engine.provenance import config_yaml
+from seqgan_kit.images.caption_embedding import CaptionEncoderConfig
+from seqgan_kit.images.caption_encoders import Words, save_encoder
 from seqgan_kit.images.commands import COUNT, EXAMPLE, GRID, PRINTED, _slug, summarise
 from seqgan_kit.images.config import EvaluationConfig, ImagesConfig, SecondStageConfig
 from seqgan_kit.images.data import unit
-from seqgan_kit.images.encoders import Words, save_encoder
 from seqgan_kit.images.grids import GAP, SHOWN, save_grid
 from seqgan_kit.images.sources import DataConfig
-from seqgan_kit.images.text import CaptionEncoderConfig
 from seqgan_kit.networks.pictures.generator import PictureConfig, PictureGenerator, StackedGenerator
 from seqgan_kit.networks.pictures.style import StyleEncoder, StyleEncoderConfig
 

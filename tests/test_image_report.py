@@ -17,11 +17,11 @@ from scipy.spatial import geometric_slerp
 from torch import Tensor, nn
 
 from seqgan_kit.errors import UserError
-from seqgan_kit.images import pictures as drawing
+from seqgan_kit.images import interpolations as drawing
+from seqgan_kit.images.caption_encoders import TextEncoder, Words
 from seqgan_kit.images.data import Captioned, captioned
-from seqgan_kit.images.encoders import TextEncoder, Words
 from seqgan_kit.images.grids import GAP, SHOWN, save_grid
-from seqgan_kit.images.pictures import NO_CAPTION, ROWS, STEPS, draw_all, spherical
+from seqgan_kit.images.interpolations import NO_CAPTION, ROWS, STEPS, draw_all, spherical
 from seqgan_kit.images.sources import Source
 from seqgan_kit.report import curves, metrics, pictures, read_metrics, write_report
 from seqgan_kit.report.page import SAMPLE_FILES

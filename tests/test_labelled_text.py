@@ -31,13 +31,13 @@ from seqgan_kit.networks.text.class_head import ClassHead
 from seqgan_kit.networks.text.cnn import TextCNN
 from seqgan_kit.networks.text.language_models import LanguageModel, Unprompted
 from seqgan_kit.networks.text.lstm import LSTMConfig, LSTMGenerator
-from seqgan_kit.networks.text.recurrent import TextLSTM
+from seqgan_kit.networks.text.lstm_discriminator import TextLSTM
 from seqgan_kit.samples import LabelledTokens, Tokens, concatenate, repeated, rows, size, trimmed
-from seqgan_kit.text.classes import LabelClassifier, LabelClassifierConfig
 from seqgan_kit.text.evaluation import TextEvaluation, evenly
+from seqgan_kit.text.label_classifier import LabelClassifier, LabelClassifierConfig
 from seqgan_kit.text.models import load_generator
+from seqgan_kit.text.sampler import draw
 from seqgan_kit.text.sources import DataConfig, load
-from seqgan_kit.text.writer import draw
 from seqgan_kit.tokens import sampling
 from seqgan_kit.tokens.credit import Credit, LikelihoodRatio, MonteCarlo, Prefixes, Terminal
 from seqgan_kit.tokens.discriminator import call, compare, prefixes_at_once
@@ -546,7 +546,8 @@ def test_the_game_teaches_a_generator_to_honour_labels(tmp_path: Path, precision
     "credit",
     [
         ["seqgan_kit.tokens.credit.MonteCarlo"],
-        ["seqgan_kit.tokens.credit.Prefixes", "--discriminator.network", "seqgan_kit.networks.text.recurrent.TextLSTM"],
+        ["seqgan_kit.tokens.credit.Prefixes",
+         "--discriminator.network", "seqgan_kit.networks.text.lstm_discriminator.TextLSTM"],
         ["seqgan_kit.tokens.credit.LikelihoodRatio", "--adversarial.prefix", "2",
          "--adversarial.critic.enabled", "true"],
         ["seqgan_kit.tokens.credit.Terminal", "--generator.config",
@@ -665,7 +666,7 @@ def test_rewards_may_ask_for_the_label(tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (["--adversarial.route", "seqgan_kit.text.routes.GumbelSoftmax"], "route draws no texts of a class: leave it"),
+        (["--adversarial.route", "seqgan_kit.text.differentiable.GumbelSoftmax"], "route draws no texts of a class"),
         (["--discriminator.network.init_args.kernels", "4",
           "--adversarial.credit", "seqgan_kit.tokens.credit.Terminal"],
          "a discriminator that compares rows tells no classes"),

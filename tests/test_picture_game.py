@@ -24,7 +24,7 @@ from seqgan_kit.images.augmentation import FUNCTIONS, augmented, colour, cutout,
 from seqgan_kit.images.config import AdversarialConfig, DiscriminatorConfig, PictureGeneratorConfig
 from seqgan_kit.images.data import PictureBatches, captioned
 from seqgan_kit.images.evaluation import make
-from seqgan_kit.images.game import Game, between
+from seqgan_kit.images.players import Game, between
 from seqgan_kit.images.train import style_loss
 from seqgan_kit.networks.pictures.discriminator import PictureDiscriminator
 from seqgan_kit.networks.pictures.generator import PictureConfig, PictureGenerator

@@ -12,7 +12,7 @@ import pytest
 import runs
 from runs import PHASES, InStep, Victim, Writing
 from seqgan_kit.engine import checkpoints
-from seqgan_kit.language.recipe import ADVERSARIAL, MLE, WARM_UP
+from seqgan_kit.language.training import ADVERSARIAL, MLE, WARM_UP
 
 
 @pytest.fixture(scope="module")

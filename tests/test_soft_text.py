@@ -23,17 +23,17 @@ from seqgan_kit.errors import UserError
 from seqgan_kit.game.trainer import Turns, play
 from seqgan_kit.networks.text.cnn import TextCNN
 from seqgan_kit.networks.text.lstm import LSTMConfig, LSTMGenerator
-from seqgan_kit.networks.text.recurrent import TextLSTM
+from seqgan_kit.networks.text.lstm_discriminator import TextLSTM
 from seqgan_kit.networks.text.residual_text import NoiseToText, ResidualCritic
 from seqgan_kit.networks.text.soft import gumbel_softmax
 from seqgan_kit.samples import SoftTokens, Tokens, concatenate, rows, size, soft, trimmed
 from seqgan_kit.text import checks
 from seqgan_kit.text import config as configs
+from seqgan_kit.text.differentiable import Convolutions, GumbelSoftmax, Route
 from seqgan_kit.text.models import build_generator
 from seqgan_kit.text.players import play_of
-from seqgan_kit.text.routes import Convolutions, GumbelSoftmax, Route
+from seqgan_kit.text.sampler import draw
 from seqgan_kit.text.sources import DataConfig, Source, load
-from seqgan_kit.text.writer import draw
 from seqgan_kit.tokens import sampling
 from seqgan_kit.tokens import soft as soft_text
 from seqgan_kit.tokens.soft import Gaussians, Means, Relaxed, filled
@@ -41,10 +41,10 @@ from test_processes import train_by_two
 from test_text_models import gpt2
 
 VOCABULARY, END, LENGTH = 7, 6, 5
-ROUTE, GUMBEL = "--adversarial.route", "seqgan_kit.text.routes.GumbelSoftmax"
+ROUTE, GUMBEL = "--adversarial.route", "seqgan_kit.text.differentiable.GumbelSoftmax"
 CHARACTERS = [
     "--data.tokenizer", "character", "--data.max_length", "40", "--data.too_long", "cut", "--likelihood.steps", "0",
-    "--control.enabled", "false", ROUTE, "seqgan_kit.text.routes.Convolutions", f"{ROUTE}.width", "8",
+    "--control.enabled", "false", ROUTE, "seqgan_kit.text.differentiable.Convolutions", f"{ROUTE}.width", "8",
     f"{ROUTE}.blocks", "1", f"{ROUTE}.noise", "4",
     "--discriminator.network", "seqgan_kit.networks.text.residual_text.ResidualCritic",
     "--discriminator.network.length", "41", "--discriminator.network.width", "8",
@@ -374,7 +374,7 @@ def test_sharpness_grows_with_the_rounds(engine: Engine, tmp_path: Path) -> None
             return super().forward(batch, sharpness)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("seqgan_kit.text.routes.Relaxed", Spy)
+        patch.setattr("seqgan_kit.text.differentiable.Relaxed", Spy)
         players = GumbelSoftmax(16.0).players(
             engine, play_of(engine, config), source, build_generator(config.generator, source), cnn(source.vocabulary)
         )

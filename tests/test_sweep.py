@@ -15,7 +15,7 @@ import runs
 import tiny_models
 from runs import InStep, Launched
 from seqgan_kit.cli import main
-from seqgan_kit.language.recipe import ADVERSARIAL, CONTROL, MLE
+from seqgan_kit.language.training import ADVERSARIAL, CONTROL, MLE
 from seqgan_kit.networks.text.lstm import LSTMConfig, LSTMGenerator
 from seqgan_kit.report.spread import told
 from seqgan_kit.text.evaluation import TextEvaluation

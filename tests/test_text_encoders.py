@@ -35,7 +35,7 @@ from transformers import (
 )
 
 from seqgan_kit.errors import UserError
-from seqgan_kit.images.encoders import (
+from seqgan_kit.images.caption_encoders import (
     HuggingFaceEncoder,
     Joint,
     Order,

@@ -16,7 +16,7 @@ from runs import InStep, Victim
 from seqgan_kit.errors import UserError
 from seqgan_kit.language.tokenizers import train_tokenizer
 from seqgan_kit.networks.text.language_models import LanguageModel, Unprompted
-from seqgan_kit.networks.text.recurrent import TextLSTM
+from seqgan_kit.networks.text.lstm_discriminator import TextLSTM
 from seqgan_kit.networks.text.reply_encoder import ReplyEncoder, RetokenisedEncoder
 from seqgan_kit.samples import Tokens
 from seqgan_kit.text import config as configs
@@ -31,7 +31,7 @@ VOCABULARY, END, LENGTH = 7, 6, 5
 GPT2 = ["--generator.config", "{model_type: gpt2, n_layer: 1, n_embd: 8, n_head: 2}"]
 LLAMA = "{model_type: llama, hidden_size: 8, intermediate_size: 8, num_hidden_layers: 1, num_attention_heads: 2}"
 BERT = "{model_type: bert, hidden_size: 8, intermediate_size: 8, num_hidden_layers: 1, num_attention_heads: 2}"
-RECURRENT = ["--discriminator.network", "seqgan_kit.networks.text.recurrent.TextLSTM"]
+RECURRENT = ["--discriminator.network", "seqgan_kit.networks.text.lstm_discriminator.TextLSTM"]
 SLOTS = {
     "gpt2 rolled out": GPT2,
     "gpt2 by prefixes": [*GPT2, *RECURRENT, "--adversarial.credit", "seqgan_kit.tokens.credit.Prefixes"],

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from enumeration import every_sequence, tiny_lstm
-from seqgan_kit.networks.draw import draw
+from seqgan_kit.networks.categorical import draw
 from seqgan_kit.tokens import sampling
 from test_sampling import Counting, assert_distributed
 

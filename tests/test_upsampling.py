@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seqgan_kit.networks import tuning
+from seqgan_kit.networks import device_sizes
 from seqgan_kit.networks.pictures.upsampling import Doubled, Transposed
 
-SMALL = tuning.SIZES["cpu"].product_side
+SMALL = device_sizes.SIZES["cpu"].product_side
 
 
 def usual(layer: Doubled | Transposed, x: Tensor) -> Tensor:

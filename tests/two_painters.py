@@ -25,7 +25,7 @@ from seqgan_kit.images import train as images
 from seqgan_kit.images.config import AdversarialConfig, DiscriminatorConfig, PictureGeneratorConfig
 from seqgan_kit.images.data import PictureBatches
 from seqgan_kit.images.evaluation import make
-from seqgan_kit.images.game import Game
+from seqgan_kit.images.players import Game
 from seqgan_kit.networks.pictures.discriminator import PictureDiscriminator
 from seqgan_kit.networks.pictures.generator import PictureConfig, PictureGenerator
 from seqgan_kit.networks.synchronised import synchronised

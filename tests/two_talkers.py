@@ -24,7 +24,7 @@ from transformers import AutoConfig, AutoModel
 from policies import token_policy
 from seqgan_kit.algorithms import credit, estimators, objectives
 from seqgan_kit.dialogue import train as dialogue
-from seqgan_kit.dialogue.discriminator import compare
+from seqgan_kit.dialogue.comparison import compare
 from seqgan_kit.dialogue.template import EncodedHistory, to_replies
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Learner, OptimizerConfig
@@ -156,7 +156,7 @@ def train(out: Path, words: list[str]) -> int:
             name: hashlib.sha256(b"".join(tensor.numpy().tobytes() for tensor in state.values())).hexdigest()
             for name, state in networks.items()
         }
-        real = task.recipe.real.take(8)
+        real = task.training.real.take(8)
         drawn = {"real": real.ids.tolist(), "fake": task.policy.sample(real).ids.tolist()}
         (out / f"rank-{engine.rank}.json").write_text(json.dumps({"sums": sums, **drawn}))
 

@@ -232,7 +232,7 @@ def _begun(task: str, run: Path, plan: list[str]) -> tuple[bool, bool]:
 
 
 def _main_process() -> bool:
-    from seqgan_kit.engine.commands import is_main_process
+    from seqgan_kit.commands import is_main_process
 
     return is_main_process()
 

@@ -1,0 +1,1 @@
+"""The task dialogue: replies to histories."""

@@ -7,7 +7,7 @@ from seqgan_kit.dialogue.evaluation import check_evaluators
 from seqgan_kit.dialogue.sources import Source
 from seqgan_kit.engine.checks import within
 from seqgan_kit.errors import UserError
-from seqgan_kit.language import recipe
+from seqgan_kit.language import training
 from seqgan_kit.samples import size
 
 
@@ -22,7 +22,7 @@ def check_numbers(config: DialogueConfig, source: Source) -> None:
         ("--evaluation.shown", evaluation.shown, 0),
         ("--evaluation.evaluators", evaluation.evaluators, 0),
     ]
-    recipe.check_phases(config, further, source.name, size(source.train), "replies")
+    training.check_phases(config, further, source.name, size(source.train), "replies")
     within(0, 1, ("--discriminator.mismatched", judge.mismatched))
     check_evaluators("--evaluation.evaluators", evaluation.evaluators, source)
     if judge.objective().distance is not None and judge.mismatched:

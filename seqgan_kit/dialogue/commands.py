@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seqgan_kit.engine.commands import add_samples, add_seed, check_least
+from seqgan_kit.commands import add_samples, add_seed, check_least
 from seqgan_kit.errors import UserError, check_seed
 from seqgan_kit.files import write_json
 from seqgan_kit.report.terminal import print_phases, print_places, print_samples, scores_table

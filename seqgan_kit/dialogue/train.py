@@ -12,8 +12,8 @@ import torch
 
 from seqgan_kit.algorithms import credit as credits
 from seqgan_kit.dialogue.checks import check_numbers
+from seqgan_kit.dialogue.comparison import compare
 from seqgan_kit.dialogue.config import DialogueConfig
-from seqgan_kit.dialogue.discriminator import compare
 from seqgan_kit.dialogue.evaluation import DialogueEvaluation, Generator, table_of_replies
 from seqgan_kit.dialogue.models import build_discriminator, build_generator, save_generator, width_of
 from seqgan_kit.dialogue.sources import load
@@ -24,7 +24,7 @@ from seqgan_kit.game.players import Discriminator
 from seqgan_kit.game.trainer import Hook, evaluated
 from seqgan_kit.language.config import rates_told, settled
 from seqgan_kit.language.pretrained import limits_of, tokenizer_of
-from seqgan_kit.language.recipe import WARM_UP, Recipe, build_credit, build_critic
+from seqgan_kit.language.training import WARM_UP, LanguageTraining, build_credit, build_critic
 from seqgan_kit.networks.text.generator_discriminator import GeneratorDiscriminator
 from seqgan_kit.samples import Replies, Tokens, concatenate, rows, size
 from seqgan_kit.tokens.credit import Prefixes
@@ -64,7 +64,9 @@ class DialogueTask:
         config, source, adversarial = self.config, self.source, self.config.adversarial
         self.evaluation = DialogueEvaluation(source)
         save = lambda network, folder: save_generator(network, source, folder)  # noqa: E731
-        self.recipe = Recipe(engine, config, self.network, save, source.train, source.name, "replies", self._hooks)
+        self.training = LanguageTraining(
+            engine, config, self.network, save, source.train, source.name, "replies", self._hooks
+        )
         self.anchor = Anchor(deepcopy(self.network).requires_grad_(False), adversarial.kl) if adversarial.kl else None
         if self.anchor is not None:
             engine.keep("anchor", self.anchor.network)
@@ -72,20 +74,20 @@ class DialogueTask:
         self.discriminator = self._discriminator()
 
     def play(self) -> None:
-        recipe, warm_up = self.recipe, self.config.discriminator
-        recipe.likelihood()
-        if self.anchor is not None and not recipe.game_began:
+        training, warm_up = self.training, self.config.discriminator
+        training.likelihood()
+        if self.anchor is not None and not training.game_began:
             self.anchor.network.load_state_dict(self.network.state_dict())
         if (
             isinstance(self.judge, GeneratorDiscriminator)
-            and not recipe.game_began
+            and not training.game_began
             and not self.engine.started(WARM_UP)
         ):
             self.judge.follow(self.network)
         policy: Any = _HalfDecoded(self.policy, warm_up.beams) if warm_up.beams else self.policy
-        recipe.warm_up(policy, self.discriminator)
-        recipe.game(self.policy, self.discriminator)
-        recipe.control()
+        training.warm_up(policy, self.discriminator)
+        training.game(self.policy, self.discriminator)
+        training.control()
 
     def _hooks(self, every: int, network: Generator) -> list[Hook]:
         """DialogueEvaluation as the phase goes on; and at its end by evaluators, where they are asked for."""

@@ -1,0 +1,1 @@
+"""Everything that is not the algorithm: devices, steps, phases, checkpoints, run folders."""

@@ -1,0 +1,1 @@
+"""The two players, the loops that they alternate in, and users' rewards."""

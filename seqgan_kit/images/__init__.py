@@ -1,1 +1,1 @@
-"""Text to image."""
+"""The task images: text to image."""

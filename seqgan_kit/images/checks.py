@@ -5,7 +5,7 @@ from __future__ import annotations
 from seqgan_kit.engine import checks
 from seqgan_kit.errors import UserError
 from seqgan_kit.images.config import ImagesConfig
-from seqgan_kit.images.game import objective_of
+from seqgan_kit.images.players import objective_of
 from seqgan_kit.images.sources import Source
 from seqgan_kit.networks.pictures.generator import doublings
 from seqgan_kit.networks.pictures.joint_embedding import SHORTEST

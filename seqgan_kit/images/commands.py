@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seqgan_kit.engine.commands import add_samples, add_seed, asked, check_least
+from seqgan_kit.commands import add_samples, add_seed, asked, check_least
 from seqgan_kit.errors import UserError, check_seed
 from seqgan_kit.files import read_json, write_json
 from seqgan_kit.report.metrics import phase_title
@@ -19,8 +19,8 @@ from seqgan_kit.report.terminal import last_scores, print_places, scored_baselin
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from seqgan_kit.images.caption_encoders import TextEncoder
     from seqgan_kit.images.config import ImagesConfig
-    from seqgan_kit.images.encoders import TextEncoder
     from seqgan_kit.images.evaluation import PictureEvaluation
 
 Read = Callable[..., "tuple[ImagesConfig, str]"]
@@ -56,7 +56,7 @@ def sample(run: Path, options: Namespace, read: Read) -> None:
     import torch
     from PIL import Image
 
-    from seqgan_kit.images.encoders import embed
+    from seqgan_kit.images.caption_encoders import embed
     from seqgan_kit.images.evaluation import make
     from seqgan_kit.images.grids import save_grid, save_picture
 
@@ -233,7 +233,7 @@ def _load_model(run: Path) -> Any:
 
 
 def _load_encoder(run: Path, network: Any) -> TextEncoder:
-    from seqgan_kit.images.encoders import check_width, load_encoder
+    from seqgan_kit.images.caption_encoders import check_width, load_encoder
 
     encoder = load_encoder(run / "model" / "text")
     check_width(encoder, network.config.condition, f"the generator of {run / 'model'}")
@@ -245,8 +245,8 @@ def _style(run: Path, picture: Path, network: Any) -> Tensor:
     import torch
 
     from seqgan_kit.images.data import unit
-    from seqgan_kit.images.decoding import decode
     from seqgan_kit.images.folders import Record
+    from seqgan_kit.images.pixels import decode
     from seqgan_kit.networks.pictures.generator import StackedGenerator
     from seqgan_kit.networks.pictures.style import StyleEncoder
     from seqgan_kit.networks.saved import load_network
@@ -268,7 +268,7 @@ def _style(run: Path, picture: Path, network: Any) -> Tensor:
 
 def _evaluation(run: Path, config: ImagesConfig, encoder: TextEncoder, stacked: bool) -> PictureEvaluation:
     """As training builds it, for the model that the run has."""
-    from seqgan_kit.images.encoders import Joint
+    from seqgan_kit.images.caption_encoders import Joint
     from seqgan_kit.images.evaluation import evaluation_of_run
     from seqgan_kit.images.sources import load
 

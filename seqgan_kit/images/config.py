@@ -14,8 +14,8 @@ from seqgan_kit.engine.run_config import RunConfig
 from seqgan_kit.game.rewards import PictureReward
 from seqgan_kit.game.trainer import Turns
 from seqgan_kit.images.augmentation import Kind
+from seqgan_kit.images.caption_embedding import CaptionEncoderConfig, JointConfig
 from seqgan_kit.images.sources import DataConfig
-from seqgan_kit.images.text import CaptionEncoderConfig, JointConfig
 from seqgan_kit.networks.pictures.discriminator import PictureDiscriminator
 from seqgan_kit.networks.pictures.layers import Norm
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from seqgan_kit.engine.commands import add_samples, add_seed, asked
+from seqgan_kit.commands import add_samples, add_seed, asked
 from seqgan_kit.files import write_json
 from seqgan_kit.report.terminal import last_scores, print_places, scores_table
 
@@ -31,7 +31,7 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
     config, _ = read()
     samples, seed = asked("evaluate", options, config.evaluation)
     from seqgan_kit.images import train_encoder
-    from seqgan_kit.images.encoders import Joint
+    from seqgan_kit.images.caption_encoders import Joint
     from seqgan_kit.images.sources import load
 
     network = Joint(run / "model").model

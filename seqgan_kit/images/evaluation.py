@@ -15,10 +15,11 @@ from seqgan_kit.algorithms import distances
 from seqgan_kit.engine.learning import Metrics
 from seqgan_kit.files import replacing
 from seqgan_kit.images import metrics
+from seqgan_kit.images.caption_embedding import OTHERS, matches
+from seqgan_kit.images.caption_encoders import Joint, TextEncoder, Words, embed
 from seqgan_kit.images.clip import ClipScores
 from seqgan_kit.images.config import ImagesConfig
 from seqgan_kit.images.data import Captioned, Ints, centred
-from seqgan_kit.images.encoders import Joint, TextEncoder, Words, embed
 from seqgan_kit.images.features import (
     Extracted,
     Features,
@@ -30,7 +31,6 @@ from seqgan_kit.images.features import (
 )
 from seqgan_kit.images.grids import to_bytes
 from seqgan_kit.images.sources import Source
-from seqgan_kit.images.text import OTHERS, matches
 from seqgan_kit.networks.pictures.joint_embedding import JointEmbedding
 from seqgan_kit.worlds.pictures import caption_scores
 

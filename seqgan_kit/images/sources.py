@@ -12,8 +12,8 @@ import numpy as np
 
 from seqgan_kit.errors import UserError
 from seqgan_kit.images.data import Captioned, captioned, shrunk
-from seqgan_kit.images.decoding import decode
 from seqgan_kit.images.folders import Record, read
+from seqgan_kit.images.pixels import decode
 from seqgan_kit.worlds import pictures as world
 from seqgan_kit.worlds.captions import parse
 from seqgan_kit.worlds.shapes import COLOURS, KINDS, Description, Scene, holds

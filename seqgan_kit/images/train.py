@@ -21,18 +21,25 @@ from seqgan_kit.errors import UserError
 from seqgan_kit.files import write_json
 from seqgan_kit.game.rewards import evaluate_pictures
 from seqgan_kit.game.trainer import Hook, evaluated, fit, play
+from seqgan_kit.images.caption_embedding import (
+    encoder_of,
+    joint_batches,
+    joint_loss,
+    joint_network,
+    matches,
+    real_pictures,
+)
+from seqgan_kit.images.caption_encoders import Joint, Standardised, Standardiser, TextEncoder, embed, save_encoder
 from seqgan_kit.images.checks import check_batches, check_numbers
 from seqgan_kit.images.clip import ClipScores
 from seqgan_kit.images.config import ImagesConfig
 from seqgan_kit.images.data import Captioned, PictureBatches, shrunk
-from seqgan_kit.images.encoders import Joint, Standardised, Standardiser, TextEncoder, embed, save_encoder
 from seqgan_kit.images.evaluation import PictureEvaluation, evaluation_of_run
 from seqgan_kit.images.features import HuggingFaceFeatures
-from seqgan_kit.images.game import Game
 from seqgan_kit.images.grids import save_grid
-from seqgan_kit.images.pictures import draw_all
+from seqgan_kit.images.interpolations import draw_all
+from seqgan_kit.images.players import Game
 from seqgan_kit.images.sources import Source, load
-from seqgan_kit.images.text import encoder_of, joint_batches, joint_loss, joint_network, matches, real_pictures
 from seqgan_kit.networks.pictures.generator import PictureConfig, PictureGenerator, StackedGenerator
 from seqgan_kit.networks.pictures.joint_embedding import JointEmbedding
 from seqgan_kit.networks.pictures.style import StyleEncoder, StyleEncoderConfig

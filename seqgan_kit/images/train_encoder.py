@@ -16,9 +16,16 @@ from seqgan_kit.engine.run_config import RunConfig
 from seqgan_kit.engine.run_folder import MODEL
 from seqgan_kit.game.trainer import evaluated, fit
 from seqgan_kit.images import metrics
+from seqgan_kit.images.caption_embedding import (
+    JointConfig,
+    joint_batches,
+    joint_loss,
+    joint_network,
+    matches,
+    real_pictures,
+)
 from seqgan_kit.images.data import Captioned
 from seqgan_kit.images.sources import DataConfig, Source, load
-from seqgan_kit.images.text import JointConfig, joint_batches, joint_loss, joint_network, matches, real_pictures
 from seqgan_kit.networks.pictures.joint_embedding import JointEmbedding
 
 TEXT = "text_encoder"

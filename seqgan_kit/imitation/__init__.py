@@ -1,0 +1,1 @@
+"""The task imitation: GAIL and its relatives in Gymnasium environments."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seqgan_kit.engine.commands import add_seed, check_least, is_main_process
+from seqgan_kit.commands import add_seed, check_least, is_main_process
 from seqgan_kit.errors import UserError, check_seed
 from seqgan_kit.files import read_json, write_json
 from seqgan_kit.report.metrics import read_baselines, read_metrics

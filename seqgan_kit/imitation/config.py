@@ -13,7 +13,7 @@ from seqgan_kit.engine.learning import OptimizerConfig
 from seqgan_kit.engine.run_config import RunConfig
 from seqgan_kit.game.rewards import StepReward
 from seqgan_kit.imitation.demonstrations import DemonstrationConfig
-from seqgan_kit.imitation.discriminator import Input
+from seqgan_kit.imitation.discriminator_inputs import Input
 from seqgan_kit.imitation.environments import EnvironmentConfig
 from seqgan_kit.imitation.improvement import PPO, Improvement
 from seqgan_kit.networks.policies.layers import Activation

@@ -26,7 +26,7 @@ from seqgan_kit.imitation.environments import make
 from seqgan_kit.imitation.evaluation import Returns, at_random, evaluate, returns
 from seqgan_kit.imitation.evaluation import run as run_episodes
 from seqgan_kit.imitation.experts import balancing
-from seqgan_kit.imitation.game import Game, shared_batch
+from seqgan_kit.imitation.players import Game, shared_batch
 from seqgan_kit.imitation.video import write_video
 from seqgan_kit.networks.policies.actor import Actor
 from seqgan_kit.samples import Transitions, rows, size

@@ -1,0 +1,1 @@
+"""Models only, in folders by what they are for."""

@@ -1,0 +1,1 @@
+"""The task text: SeqGAN and its relatives."""

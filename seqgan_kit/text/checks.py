@@ -5,9 +5,9 @@ from __future__ import annotations
 from torch import nn
 
 from seqgan_kit.errors import UserError
-from seqgan_kit.language import recipe
+from seqgan_kit.language import training
 from seqgan_kit.text.config import TextConfig
-from seqgan_kit.text.routes import Convolutions, GumbelSoftmax
+from seqgan_kit.text.differentiable import Convolutions, GumbelSoftmax
 from seqgan_kit.text.sources import Source
 from seqgan_kit.tokens.credit import Credit, LikelihoodRatio, MonteCarlo, Prefixes
 from seqgan_kit.tokens.discriminator import compares_rows
@@ -25,7 +25,7 @@ def check_numbers(config: TextConfig, source: Source) -> None:
         ("--evaluation.judge.batch_size", judge.batch_size, 1),
         ("--evaluation.judge.filters", judge.filters, 1),
     ]
-    recipe.check_phases(config, further, source.name, len(source.train.ids), "sentences")
+    training.check_phases(config, further, source.name, len(source.train.ids), "sentences")
     critic.smoothed_objective()
 
 

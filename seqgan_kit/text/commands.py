@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seqgan_kit.engine.commands import add_samples, add_seed, asked, check_least
+from seqgan_kit.commands import add_samples, add_seed, asked, check_least
 from seqgan_kit.errors import UserError, check_seed
 from seqgan_kit.files import read_json, write_json
 from seqgan_kit.report.metrics import CONVENTION
@@ -50,9 +50,9 @@ def sample(run: Path, options: Namespace, _: Read) -> None:
     _check_temperature("sample", options.temperature)
     import torch
 
-    from seqgan_kit.text.writer import draw, load_writer
+    from seqgan_kit.text.sampler import draw, load_sampler
 
-    network, decode, length, end, known = load_writer(run / "model")
+    network, decode, length, end, known = load_sampler(run / "model")
     if options.label is not None and options.label not in known:
         others = f"give one of {', '.join(known)}" if known else f"{run} has no labels, leave it out"
         raise UserError(f"sample: --label {options.label}: {others}")
@@ -215,7 +215,7 @@ def sweep(run: Path, options: Namespace, read: Read) -> None:
 
 def _folders(run: Path) -> dict[str, str]:
     """The run's models to compare, by phase: the folders that hold them. Says which are missing."""
-    from seqgan_kit.language.recipe import ADVERSARIAL, CONTROL, MLE
+    from seqgan_kit.language.training import ADVERSARIAL, CONTROL, MLE
     from seqgan_kit.report import read_metrics
 
     if not read_json(run / "run.json").get("finished"):

@@ -22,9 +22,9 @@ from seqgan_kit.language.config import (
     learning_rates,
     open_rates,
 )
-from seqgan_kit.text.classes import LabelClassifierConfig
-from seqgan_kit.text.parts import DiscriminatorConfig, TextGeneratorConfig
-from seqgan_kit.text.routes import Route
+from seqgan_kit.text.differentiable import Route
+from seqgan_kit.text.label_classifier import LabelClassifierConfig
+from seqgan_kit.text.network_config import DiscriminatorConfig, TextGeneratorConfig
 from seqgan_kit.text.sources import DataConfig
 from seqgan_kit.tokens.credit import Credit, MonteCarlo
 
@@ -56,8 +56,8 @@ class AdversarialConfig:
         discriminator_weight: Weight of the discriminator's reward beside those of your own functions. 0 learns from
             these alone.
         route: Class of another way than policy gradient from the discriminator to the generator, whose credit, baseline
-            and estimator then have no part: seqgan_kit.text.routes.GumbelSoftmax, or Convolutions. null is policy
-            gradient.
+            and estimator then have no part: seqgan_kit.text.differentiable.GumbelSoftmax, or Convolutions. null is
+            policy gradient.
     """
 
     rounds: int = 100

@@ -14,10 +14,10 @@ from seqgan_kit.language import metrics
 from seqgan_kit.language.mauve import mauve
 from seqgan_kit.networks.text.residual_text import NoiseToText
 from seqgan_kit.samples import LabelledTokens, Tokens, rows
-from seqgan_kit.text.classes import LabelClassifier, LabelClassifierConfig
+from seqgan_kit.text.label_classifier import LabelClassifier, LabelClassifierConfig
 from seqgan_kit.text.models import Generator
+from seqgan_kit.text.sampler import draw
 from seqgan_kit.text.sources import Source
-from seqgan_kit.text.writer import draw
 from seqgan_kit.worlds.captions import grammatical_and_consistent
 from seqgan_kit.worlds.oracle import negative_log_likelihood
 

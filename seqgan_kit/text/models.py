@@ -18,7 +18,7 @@ from seqgan_kit.networks.text.language_models import LanguageModel, Unprompted
 from seqgan_kit.networks.text.lstm import LSTMConfig, LSTMGenerator
 from seqgan_kit.networks.text.residual_text import NoiseToText
 from seqgan_kit.samples import rows
-from seqgan_kit.text.parts import DiscriminatorConfig, TextGeneratorConfig
+from seqgan_kit.text.network_config import DiscriminatorConfig, TextGeneratorConfig
 from seqgan_kit.text.sources import Source
 from seqgan_kit.tokens.discriminator import check_judged, compares_rows
 

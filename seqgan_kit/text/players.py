@@ -13,12 +13,12 @@ from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Learner
 from seqgan_kit.game.players import Discriminator, DiscriminatorPlayer, GeneratorPlayer
 from seqgan_kit.language.data import LABEL
-from seqgan_kit.language.recipe import ADVERSARIAL, build_credit, build_critic
+from seqgan_kit.language.training import ADVERSARIAL, build_credit, build_critic
 from seqgan_kit.samples import LabelledTokens, Tokens
-from seqgan_kit.text import checks, routes
+from seqgan_kit.text import checks, differentiable
 from seqgan_kit.text.config import TextConfig
 from seqgan_kit.text.models import Generator, width_of
-from seqgan_kit.text.parts import DiscriminatorConfig
+from seqgan_kit.text.network_config import DiscriminatorConfig
 from seqgan_kit.text.sources import Source
 from seqgan_kit.tokens.credit import Prefixes
 from seqgan_kit.tokens.discriminator import (
@@ -48,11 +48,11 @@ def players(
     return policy, _discriminator(engine, config.discriminator, bool(source.labels), scorer, prefixes)
 
 
-def play_of(engine: Engine, config: TextConfig) -> routes.Play:
+def play_of(engine: Engine, config: TextConfig) -> differentiable.Play:
     """What a route reads of the game."""
     adversarial = config.adversarial
     done = lambda: engine.counters.get(ADVERSARIAL, 0)  # noqa: E731
-    return routes.Play(
+    return differentiable.Play(
         adversarial.rounds, done, adversarial.batch_size, adversarial.optimizer, config.discriminator
     )  # fmt: skip
 

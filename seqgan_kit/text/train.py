@@ -13,7 +13,7 @@ from seqgan_kit.files import write_json
 from seqgan_kit.game.trainer import Hook, evaluated
 from seqgan_kit.language.config import rates_told, settled
 from seqgan_kit.language.pretrained import tokenizer_of
-from seqgan_kit.language.recipe import Recipe
+from seqgan_kit.language.training import LanguageTraining
 from seqgan_kit.text import checks
 from seqgan_kit.text.config import TextConfig
 from seqgan_kit.text.evaluation import TextEvaluation
@@ -67,7 +67,9 @@ class TextTask:
             source.oracle.to(engine.device)
         self.evaluation = TextEvaluation(source, judge=config.evaluation.judge)
         save = lambda network, folder: save_generator(network, source, folder)  # noqa: E731
-        self.recipe = Recipe(engine, config, self.network, save, source.train, source.name, "sentences", self._hooks)
+        self.training = LanguageTraining(
+            engine, config, self.network, save, source.train, source.name, "sentences", self._hooks
+        )
         self.policy, self.discriminator = players(engine, config, source, self.network, self.judge)
 
     def play(self) -> None:
@@ -75,10 +77,10 @@ class TextTask:
         if engine.is_main:
             real = self.evaluation.real(settings.samples, settings.seed)
             write_json(engine.folder / "baselines.json", {REAL: {"metrics": real}})
-        self.recipe.likelihood()
-        self.recipe.warm_up(self.policy, self.discriminator)
-        self.recipe.game(self.policy, self.discriminator)
-        self.recipe.control()
+        self.training.likelihood()
+        self.training.warm_up(self.policy, self.discriminator)
+        self.training.game(self.policy, self.discriminator)
+        self.training.control()
 
     def _hooks(self, every: int, network: Generator) -> list[Hook]:
         settings = self.config.evaluation

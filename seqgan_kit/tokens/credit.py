@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from seqgan_kit.algorithms import credit as credits
-from seqgan_kit.networks import tuning
+from seqgan_kit.networks import device_sizes
 from seqgan_kit.samples import Tokens, last, rows, size
 from seqgan_kit.tokens import sampling
 
@@ -86,7 +86,7 @@ class MonteCarlo(Credit):
         return [slice(i, i + count) for i in range(0, size(sampled), count)]
 
     def _of(self, sampled: Tokens, earned: Tensor, reward: SampleReward) -> Tensor:
-        parts = self._parts(sampled, tuning.sizes(sampled.ids.device).rollouts)
+        parts = self._parts(sampled, device_sizes.sizes(sampled.ids.device).rollouts)
         ids, masks, cells = zip(*(self._roll_out(sampled, part) for part in parts), strict=True)
         completed, cell = earned[:0], torch.cat(cells)
         if len(cell):

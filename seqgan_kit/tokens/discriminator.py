@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from seqgan_kit.game.players import Comparison
-from seqgan_kit.networks import tuning
+from seqgan_kit.networks import device_sizes
 from seqgan_kit.samples import Replies, Tokens, concatenate, size
 
 T = TypeVar("T", Tokens, Replies)
@@ -35,14 +35,14 @@ def prefixes_at_once(network: nn.Module) -> Callable[[Tokens], Tensor] | None:
     return lambda tokens: call_prefixes(network.eval(), tokens)
 
 
-AT_ONCE = tuning.SIZES["cpu"].scored_rows
+AT_ONCE = device_sizes.SIZES["cpu"].scored_rows
 """Rows that a network is given in one call where nothing is differentiated, if nobody says otherwise."""
 
 
 def scored_at_once(network: nn.Module) -> int:
     """How many completions or prefixes it is given in one call; one with a way for many says so."""
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
-    return int(getattr(network, "scored_at_once", tuning.sizes(device).scored_rows))
+    return int(getattr(network, "scored_at_once", device_sizes.sizes(device).scored_rows))
 
 
 def check_judged(logits: Tensor, tokens: Tokens) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.game import rewards
 from seqgan_kit.game.players import Score
-from seqgan_kit.networks import tuning
+from seqgan_kit.networks import device_sizes
 from seqgan_kit.samples import Tokens, rows, size
 from seqgan_kit.tokens import sampling
 from seqgan_kit.tokens.discriminator import AT_ONCE
@@ -80,7 +80,7 @@ class Earned:
         if self.rewards.discriminator_weight:
             earned += self.rewards.discriminator_weight * self._of_discriminator(tokens)
         if self.rewards.users:
-            at_once = tuning.sizes(tokens.ids.device).rewarded_rows
+            at_once = device_sizes.sizes(tokens.ids.device).rewarded_rows
             earned += sampling.in_chunks(lambda part: self.rewards.of_users(part)[0], tokens, at_once)
         return earned
 

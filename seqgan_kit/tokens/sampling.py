@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from seqgan_kit.networks import tuning
-from seqgan_kit.networks.draw import draw
+from seqgan_kit.networks import device_sizes
+from seqgan_kit.networks.categorical import draw
 from seqgan_kit.networks.text.output import block_rows
 from seqgan_kit.networks.text.soft import gumbel_softmax
 from seqgan_kit.samples import SoftTokens, Tokens, rows, size
@@ -57,7 +57,7 @@ def draw_from(
     """
     if not len(features):
         return torch.empty(0, dtype=torch.int64, device=features.device)
-    tokens, few = [], tuning.sizes(features.device).first_rows
+    tokens, few = [], device_sizes.sizes(features.device).first_rows
     first, rest = network.logits(features[:few]), features[few:]  # it tells how large the vocabulary is
     parts = rest.split(block_rows(features.device, first.shape[-1])) if len(rest) else ()
     for block in chain([first], map(network.logits, parts)):

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 
 from seqgan_kit.errors import UserError
-from seqgan_kit.networks import tuning
+from seqgan_kit.networks import device_sizes
 
 # Reed's 70 characters, of which the hyphen stands there twice, so that one column of his is always zero.
 PAPER_ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789-,;.!?:'\"/\\|_@#$%^&*~`+=<>()[]{} "
@@ -208,13 +208,13 @@ class JointEmbedding(PreTrainedModel):
     @torch.no_grad()
     def embed_text(self, captions: Sequence[str]) -> Tensor:
         """(captions, dim), without a gradient. Raises UserError as `numbered`."""
-        parts = self.number(captions).split(tuning.sizes(self.device).embedded_rows) if captions else ()
+        parts = self.number(captions).split(device_sizes.sizes(self.device).embedded_rows) if captions else ()
         return torch.cat([self._none(), *map(self.text, parts)])
 
     @torch.no_grad()
     def embed_pictures(self, pixels: Tensor) -> Tensor:
         """(batch, 3, height, width) in [-1, 1] -> (batch, dim), without a gradient."""
-        parts = pixels.split(tuning.sizes(self.device).embedded_rows) if len(pixels) else ()
+        parts = pixels.split(device_sizes.sizes(self.device).embedded_rows) if len(pixels) else ()
         return torch.cat([self._none(), *(self.picture(part.to(self.device)) for part in parts)])
 
     def _none(self) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seqgan_kit.networks import tuning
+from seqgan_kit.networks import device_sizes
 
 
 class Doubled(nn.Conv2d):
@@ -47,7 +47,7 @@ class Transposed(nn.ConvTranspose2d):
 
 def transposed_convolution(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """That of stride 2 and padding 1, of a small square map by a matrix product. weight: (in, out, 4, 4)."""
-    if x.shape[-1] > tuning.sizes(x.device).product_side or x.shape[-1] != x.shape[-2]:
+    if x.shape[-1] > device_sizes.sizes(x.device).product_side or x.shape[-1] != x.shape[-2]:
         return F.conv_transpose2d(x, weight, bias, stride=2, padding=1)
     return _by_product(x, weight, bias)
 

@@ -1,0 +1,1 @@
+"""Policies, values and discriminators of environments."""

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from seqgan_kit.networks import tuning
+from seqgan_kit.networks import device_sizes
 
 
 def tanh(values: Tensor) -> Tensor:
     """tanh(x) = 2 sigmoid(2 x) - 1, to within 2e-7: PyTorch's own costs three times as much on a CPU."""
-    if values.numel() < tuning.sizes(values.device).sigmoid_entries:
+    if values.numel() < device_sizes.sizes(values.device).sigmoid_entries:
         return values.tanh()
     half = torch.sigmoid(values + values)
     return half + half - 1
@@ -25,7 +25,7 @@ def tanh(values: Tensor) -> Tensor:
 
 def tanh_(values: Tensor) -> Tensor:
     """The same in place."""
-    if values.numel() < tuning.sizes(values.device).sigmoid_entries:
+    if values.numel() < device_sizes.sizes(values.device).sigmoid_entries:
         return values.tanh_()
     return values.mul_(2).sigmoid_().mul_(2).sub_(1)
 

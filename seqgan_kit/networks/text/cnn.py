@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seqgan_kit.networks import tuning
+from seqgan_kit.networks import device_sizes
 from seqgan_kit.networks.text.cnn_tables import missing, tabulated
 from seqgan_kit.networks.text.minibatch import MinibatchDiscrimination
 from seqgan_kit.networks.text.soft import embed
@@ -118,7 +118,7 @@ class TextCNN(nn.Module):
     # The same features where nothing is differentiated: block by block, and by tables where these cost less.
 
     def _features_in_blocks(self, ids: Tensor, mask: Tensor) -> Tensor:
-        rows = tuning.sizes(ids.device).response_rows
+        rows = device_sizes.sizes(ids.device).response_rows
         responses = tabulated(self.embedding.weight, self._convolutions(), ids, mask) or self._cast_products
         blocks = zip(ids.split(rows), mask.split(rows), strict=True)
         return torch.cat([self._highway(responses(*block)) for block in blocks])

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seqgan_kit.networks import tuning
+from seqgan_kit.networks import device_sizes
 
 Convolutions = Sequence[tuple[int, nn.Linear]]
 """Width of each, in tokens, and its weights (filters, width * embedding)."""
@@ -29,9 +29,9 @@ def missing(convolutions: Convolutions, ids: Tensor) -> int:
 def tabulated(embedding: Tensor, convolutions: Convolutions, ids: Tensor, mask: Tensor) -> Responses | None:
     """The responses to rows among these, ids and mask (batch, time), by tables of the tokens that occur in them.
 
-    None where products cost less or tables would be too large (`tuning.Sizes`), and for soft text.
+    None where products cost less or tables would be too large (`device_sizes.Sizes`), and for soft text.
     """
-    if ids.is_floating_point() or not tuning.sizes(ids.device).table_entries:
+    if ids.is_floating_point() or not device_sizes.sizes(ids.device).table_entries:
         return None
     occurs = torch.bincount(ids[mask], minlength=len(embedding)) > 0
     # two more rows of each table: a place that adds nothing, and one that no window may have
@@ -61,7 +61,7 @@ def tabulated(embedding: Tensor, convolutions: Convolutions, ids: Tensor, mask: 
 
 def _pays(size: int, convolutions: Convolutions, ids: Tensor, tokens: int) -> bool:
     """Whether tables of so many tokens cost less than the products, and are not too large."""
-    limits, time = tuning.sizes(ids.device), ids.shape[1] + missing(convolutions, ids)
+    limits, time = device_sizes.sizes(ids.device), ids.shape[1] + missing(convolutions, ids)
     weights = [(width, layer.weight.numel() // size) for width, layer in convolutions]
     entries = len(ids) * sum((time - width + 1) * count for width, count in weights)
     tables = tokens * sum(count for _, count in weights)

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from seqgan_kit.networks import tuning
+from seqgan_kit.networks import device_sizes
 
 
 def block_rows(device: torch.device, vocabulary: int) -> int:
     """How many rows of logits to hold at once."""
-    return max(1, tuning.sizes(device).logit_block // vocabulary)
+    return max(1, device_sizes.sizes(device).logit_block // vocabulary)
 
 
 def plain_log_probs(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
@@ -45,7 +45,7 @@ class _LogProbs(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
         ctx.save_for_backward(hidden, weight, bias, targets)
-        rows, sizes = block_rows(hidden.device, len(weight)), tuning.sizes(hidden.device)
+        rows, sizes = block_rows(hidden.device, len(weight)), device_sizes.sizes(hidden.device)
         pays = len(hidden) * len(weight) <= sizes.kept_probabilities and hidden.shape[1] >= sizes.kept_width
         keep = pays and any(ctx.needs_input_grad)
         ctx.kept = []

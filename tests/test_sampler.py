@@ -18,7 +18,7 @@ from seqgan_kit.language.tokenizers import token_id_tokenizer, train_tokenizer
 from seqgan_kit.networks.text.lstm import LSTMConfig, LSTMGenerator
 from seqgan_kit.networks.text.plain_lstm import PlainLSTM
 from seqgan_kit.text.models import load_generator, save_generator
-from seqgan_kit.text.writer import draw, load_writer
+from seqgan_kit.text.sampler import draw, load_sampler
 
 SENTENCES = ["a  red star , near", "the blue 's circle .", "un étoile n't rouge !", "far  away ?"] * 5
 
@@ -49,7 +49,7 @@ TOKENIZERS = {
 def test_it_writes_what_the_whole_model_writes(tmp_path: Path, kind: str, labels: tuple[str, ...]) -> None:
     """The same tokens from the same seed, the same log-probabilities, the same text of any tokens."""
     folder = saved(tmp_path / "model", TOKENIZERS[kind](), labels)
-    light, whole = load_writer(folder), load_generator(folder)
+    light, whole = load_sampler(folder), load_generator(folder)
     assert isinstance(light.network, PlainLSTM)
     assert light[2:] == whole[2:]
     classes = torch.arange(20) % 2 if labels else None
@@ -71,12 +71,12 @@ def test_what_is_no_lstm_of_ours_is_loaded_as_a_whole(tmp_path: Path) -> None:
     folder = saved(tmp_path / "model", TOKENIZERS["word"]())
     words = json.loads((folder / "tokenizer_config.json").read_text())
     (folder / "tokenizer_config.json").write_text(json.dumps(words | {"clean_up_tokenization_spaces": True}))
-    assert isinstance(load_writer(folder).network, LSTMGenerator)
+    assert isinstance(load_sampler(folder).network, LSTMGenerator)
     (folder / "model.safetensors").write_bytes(b"broken")
     with pytest.raises(UserError, match="can't be loaded"):
-        load_writer(folder)
+        load_sampler(folder)
     with pytest.raises(UserError, match="holds no model"):
-        load_writer(tmp_path)
+        load_sampler(tmp_path)
 
 
 def test_samples_come_without_transformers(tmp_path: Path) -> None:

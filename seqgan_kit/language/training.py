@@ -26,7 +26,7 @@ from seqgan_kit.tokens.policy import Critic, likelihood_loss
 MLE, WARM_UP, ADVERSARIAL, CONTROL = "maximum_likelihood", "discriminator", "adversarial", "control"
 
 
-class Recipe:
+class LanguageTraining:
     """The phases of one run, in the order in which they are called; a finished one does nothing.
 
     config: a `TextConfig` or `DialogueConfig`.

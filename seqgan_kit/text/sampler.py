@@ -17,7 +17,7 @@ from seqgan_kit.tokens import sampling
 BLOCK = 2048  # sequences drawn at a time
 
 
-class Writer(NamedTuple):
+class Sampler(NamedTuple):
     """A generator to draw from. text: token ids -> what they say. length, end, labels: as of `models.Loaded`."""
 
     network: Any
@@ -27,7 +27,7 @@ class Writer(NamedTuple):
     labels: tuple[str, ...] = ()
 
 
-def load_writer(folder: Path) -> Writer:
+def load_sampler(folder: Path) -> Sampler:
     """What a run saved. Raises UserError where it can't be loaded."""
     try:
         return _plain(folder)
@@ -35,10 +35,10 @@ def load_writer(folder: Path) -> Writer:
         from seqgan_kit.text.models import load_generator
 
         found = load_generator(folder)
-        return Writer(found.network, lambda ids: str(found.tokenizer.decode(list(ids))), *found[2:])
+        return Sampler(found.network, lambda ids: str(found.tokenizer.decode(list(ids))), *found[2:])
 
 
-def _plain(folder: Path) -> Writer:
+def _plain(folder: Path) -> Sampler:
     """An LSTM with a tokenizer of ours, without transformers. Raises anything where it is none."""
     from safetensors.torch import load_file
     from tokenizers import Tokenizer
@@ -56,7 +56,7 @@ def _plain(folder: Path) -> Writer:
         return tokenizer.decode(list(ids), skip_special_tokens=False)
 
     labels = tuple(map(str, begins.get("labels", [])))
-    return Writer(network.eval(), text, config["length"], config["end"], labels)
+    return Sampler(network.eval(), text, config["length"], config["end"], labels)
 
 
 def draw(

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seqgan_kit.networks import tuning
+from seqgan_kit.networks import device_sizes
 from seqgan_kit.networks.pictures.upsampling import Doubled, Transposed
 from seqgan_kit.networks.policies.layers import Layers, linear
 from seqgan_kit.networks.text.cnn import TextCNN
@@ -19,7 +19,7 @@ from seqgan_kit.tokens.discriminator import AT_ONCE, scored_at_once
 @pytest.mark.parametrize(("device", "kind"), [("cpu", "cpu"), ("cuda:1", "cuda"), ("mps", "cuda"), ("meta", "cuda")])
 def test_sizes_are_those_of_the_device(device: str, kind: str) -> None:
     """Of its type, whatever its number; what is no CPU is taken for a GPU."""
-    assert tuning.sizes(torch.device(device)) is tuning.SIZES[kind]
+    assert device_sizes.sizes(torch.device(device)) is device_sizes.SIZES[kind]
 
 
 def test_users_look_up_where_their_numbers_are() -> None:
@@ -28,7 +28,7 @@ def test_users_look_up_where_their_numbers_are() -> None:
     assert block_rows(torch.device("cuda"), 1000) == 200_000
     assert block_rows(torch.device("cpu"), 10**9) == 1
     assert scored_at_once(nn.Linear(2, 1)) == scored_at_once(nn.Identity()) == AT_ONCE == 512
-    assert scored_at_once(nn.Linear(2, 1, device="meta")) == tuning.SIZES["cuda"].scored_rows
+    assert scored_at_once(nn.Linear(2, 1, device="meta")) == device_sizes.SIZES["cuda"].scored_rows
     assert scored_at_once(TextCNN(5, 3, (1,), (2,)).to("meta")) == 1 << 16, "which says so itself"
 
 
@@ -54,7 +54,7 @@ def test_a_gpu_s_sizes_give_what_a_cpu_s_give(compute: Callable[[], Tensor], mon
     """To within rounding: here both on a CPU."""
     found = []
     for kind in ("cpu", "cuda"):
-        monkeypatch.setitem(tuning.SIZES, "cpu", tuning.SIZES[kind])
+        monkeypatch.setitem(device_sizes.SIZES, "cpu", device_sizes.SIZES[kind])
         torch.manual_seed(0)
         with torch.no_grad():
             found.append(compute())

@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from seqgan_kit.files import write_json
+from seqgan_kit.images.caption_encoders import TextEncoder
 from seqgan_kit.images.data import Captioned, Ints, centred
-from seqgan_kit.images.encoders import TextEncoder
 from seqgan_kit.images.evaluation import embedded, make
 from seqgan_kit.images.grids import save_grid
 from seqgan_kit.images.metrics import nearest

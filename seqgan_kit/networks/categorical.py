@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from seqgan_kit.networks import tuning
+from seqgan_kit.networks import device_sizes
 
 
 def draw(logits: Tensor) -> Tensor:
@@ -14,7 +14,7 @@ def draw(logits: Tensor) -> Tensor:
     `torch.multinomial` draws a random number per vocabulary entry, which costs many times the network on a CPU. A large
     vocabulary is drawn in two steps, a block and then an entry of it.
     """
-    weights, block = logits.softmax(-1), tuning.sizes(logits.device).cdf_block
+    weights, block = logits.softmax(-1), device_sizes.sizes(logits.device).cdf_block
     return _invert(weights) if weights.shape[1] < 8 * block else _invert_in_two_steps(weights, block)
 
 

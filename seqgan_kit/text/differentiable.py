@@ -16,7 +16,7 @@ from seqgan_kit.errors import UserError, one_line
 from seqgan_kit.game.players import Discriminator
 from seqgan_kit.networks.text.residual_text import NoiseToText, NoiseToTextConfig
 from seqgan_kit.samples import SoftTokens, Tokens, rows, soft
-from seqgan_kit.text.parts import DiscriminatorConfig
+from seqgan_kit.text.network_config import DiscriminatorConfig
 from seqgan_kit.text.sources import Source
 from seqgan_kit.tokens import soft as soft_text
 from seqgan_kit.tokens.discriminator import call, compares_rows
@@ -201,7 +201,7 @@ def _check_reads(judge: nn.Module, real: SoftTokens) -> None:
         raise UserError(
             f"--discriminator.network: {type(judge).__name__} can't read soft text, (batch, time, vocabulary) weights "
             f"in place of ids ({one_line(error)}): give seqgan_kit.networks.text.cnn.TextCNN, "
-            "seqgan_kit.networks.text.recurrent.TextLSTM or, with texts of one length, "
+            "seqgan_kit.networks.text.lstm_discriminator.TextLSTM or, with texts of one length, "
             "seqgan_kit.networks.text.residual_text.ResidualCritic"
         ) from error
     finally:

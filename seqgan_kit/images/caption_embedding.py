@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from seqgan_kit.engine.learning import OptimizerConfig
 from seqgan_kit.errors import UserError
 from seqgan_kit.images import metrics
+from seqgan_kit.images.caption_encoders import HuggingFaceEncoder, Joint, Order, TextEncoder, Words
 from seqgan_kit.images.data import Captioned, PictureBatches, centred, unit
-from seqgan_kit.images.encoders import HuggingFaceEncoder, Joint, Order, TextEncoder, Words
 from seqgan_kit.language.encoders import Pooling
 from seqgan_kit.networks.pictures.joint_embedding import (
     PAPER_ALPHABET,

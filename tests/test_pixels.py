@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
 from seqgan_kit.errors import UserError
-from seqgan_kit.images import decoding
-from seqgan_kit.images.decoding import decode
+from seqgan_kit.images import pixels
 from seqgan_kit.images.folders import Box, Record, read
+from seqgan_kit.images.pixels import decode
 
 DATA = os.environ.get("SEQGAN_KIT_DATA")
 needs_data = pytest.mark.skipif(DATA is None, reason="SEQGAN_KIT_DATA does not name the folder of real data")
@@ -303,7 +303,7 @@ def test_a_decompression_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, s
 
 def test_the_largest_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Up to the limit, here a low one, pictures are decoded."""
-    monkeypatch.setattr(decoding, "LARGEST", 80)
+    monkeypatch.setattr(pixels, "LARGEST", 80)
     (tmp_path / "a.png").write_bytes(png(10, 8, bytes(11 * 8)))
     assert (decoded(tmp_path / "a.png", 2) == 0).all()
     (tmp_path / "a.png").write_bytes(png(9, 9, bytes(10 * 9)))
@@ -434,23 +434,23 @@ def test_workers_give_the_same(pictures: list[Record], tmp_path: Path) -> None:
     assert torch.equal(decode(pictures, 8, workers=2, cache=tmp_path / "cache"), whole)
     pictures[20].path.write_bytes(b"GIF89a")
     assert mistake(lambda: decode(pictures, 8, workers=2)) == mistake(lambda: decode(pictures, 8, workers=1))
-    assert not [process for process in decoding.multiprocessing.active_children() if process.is_alive()]
+    assert not [process for process in pixels.multiprocessing.active_children() if process.is_alive()]
 
 
 def test_how_many_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     """None for few pictures or small ones, or where none may be started; else one a core that this process may use."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(6)), raising=False)
     many, much = 10_000, 2**30
-    assert decoding._processes(many, much) == 6
-    assert decoding._processes(256, much) == 1
-    assert decoding._processes(many, 2**20) == 1
-    monkeypatch.setattr(decoding.multiprocessing, "current_process", lambda: type("Daemon", (), {"daemon": True}))
-    assert decoding._processes(many, much) == 1
+    assert pixels._processes(many, much) == 6
+    assert pixels._processes(256, much) == 1
+    assert pixels._processes(many, 2**20) == 1
+    monkeypatch.setattr(pixels.multiprocessing, "current_process", lambda: type("Daemon", (), {"daemon": True}))
+    assert pixels._processes(many, much) == 1
 
 
 def test_few_pictures_start_no_process(pictures: list[Record], monkeypatch: pytest.MonkeyPatch) -> None:
     """By themselves; starting one takes longer than the pictures."""
-    monkeypatch.setattr(decoding, "ProcessPoolExecutor", lambda *args: pytest.fail("started"))
+    monkeypatch.setattr(pixels, "ProcessPoolExecutor", lambda *args: pytest.fail("started"))
     decode(pictures, 8)
     decode(pictures[:16], 8, workers=4)  # one chunk
 
@@ -459,7 +459,7 @@ SCRIPT = """
 from pathlib import Path
 from types import SimpleNamespace
 from seqgan_kit.errors import UserError
-from seqgan_kit.images.decoding import decode
+from seqgan_kit.images.pixels import decode
 
 def main(times):
     paths = sorted(Path("pictures").iterdir())
@@ -501,7 +501,7 @@ def test_workers_end_with_their_parent(pictures: list[Record], tmp_path: Path) -
 
 def test_workers_load_no_torch() -> None:
     """Which would take each of them a second or more, and much memory."""
-    code = "import sys, seqgan_kit.images.decoding; sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
+    code = "import sys, seqgan_kit.images.pixels; sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1]).returncode == 0
 
 
@@ -513,7 +513,7 @@ def content(folder: Path) -> dict[str, str]:
 
 
 def no_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoding, "_pictures", lambda *args, **options: pytest.fail("decoded again"))
+    monkeypatch.setattr(pixels, "_pictures", lambda *args, **options: pytest.fail("decoded again"))
 
 
 def test_the_cache_gives_the_same(pictures: list[Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
