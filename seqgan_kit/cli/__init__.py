@@ -153,7 +153,7 @@ def _train(words: list[str]) -> None:
 
 def _asked_help(task: str, words: list[str]) -> str | None:
     """What --help, --help all or --OPTION.help asks for; None where none of them is among the words."""
-    for word, after in zip(words, [*words[1:], ""], strict=True):
+    for word, after in itertools.pairwise([*words, ""]):
         if word in HELP and after == "all":
             from seqgan_kit.cli.help import whole_help
 

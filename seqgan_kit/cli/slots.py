@@ -79,7 +79,7 @@ SLOTS: dict[str, dict[str, Slot]] = {
     "text": {
         "discriminator.network": _network("text", "vocabulary", "ids mask"),
         **TOKENS,
-        "adversarial.route": _subclass("text.routes.Route"),
+        "adversarial.route": _subclass("text.differentiable.Route"),
         "adversarial.route.matching": _subclass("tokens.soft.Matching"),
     },
     "dialogue": {"discriminator.network": _network("text", "vocabulary", "ids mask history turns"), **TOKENS},
