@@ -21,8 +21,8 @@ from typing import Any
 
 import yaml
 
-from seqgan_kit.report.metrics import about
-from seqgan_kit.report.tradeoff import Point, common_levels, quality_at, read_sweep, short
+from seqgan_kit.report.metrics import about, phase_title
+from seqgan_kit.report.tradeoff import Point, common_levels, quality_at, read_sweep
 
 HERE = Path(__file__).parent
 SWEPT = ("quality", "diversity", "samples", "models")
@@ -194,7 +194,7 @@ def sweep_table(runs: list[dict[str, Any]]) -> str:
     lines.append("|---" * (len(levels) + 1) + "|")
     for (name, model), some in curves.items():
         values = [[quality_at(curve, level, about(quality)[1]) for curve in some] for level in levels]
-        lines.append(f"| {name}: {short(model).lower()} | " + " | ".join(map(_spread, values)) + " |")
+        lines.append(f"| {name}: {phase_title(model).lower()} | " + " | ".join(map(_spread, values)) + " |")
     seeds = ", ".join(str(seed) for seed in sorted({run["seed"] for run in runs}))
     some = runs[0]["sweep"]
     temperatures = ", ".join(f"{point[0]:g}" for point in next(iter(some["models"].values())))

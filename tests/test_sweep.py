@@ -17,7 +17,7 @@ from runs import InStep, Launched
 from seqgan_kit.cli import main
 from seqgan_kit.language.training import ADVERSARIAL, CONTROL, MLE
 from seqgan_kit.networks.text.lstm import LSTMConfig, LSTMGenerator
-from seqgan_kit.report.spread import told
+from seqgan_kit.report.spread import comparison
 from seqgan_kit.text.evaluation import TextEvaluation
 from seqgan_kit.text.sources import DataConfig, load
 from seqgan_kit.tokens.sampling import sample
@@ -233,7 +233,7 @@ def test_seeds_go_on_after_a_kill_and_end_as_runs_of_their_own(
     assert (first / "metrics.jsonl").stat().st_mtime_ns == before
     for seed, run in ((3, first), (5, second)):
         runs.same(tmp_path / f"alone-{seed}", run)
-    assert told([[first, second]]) in text
+    assert comparison([[first, second]]) in text
     assert "2 runs, seeds 3, 5" in text
     capsys.readouterr()
     changed = refused(capsys, *words, "--likelihood.batch_size", "9")
