@@ -371,11 +371,11 @@ def finish(words: list[str], log: Path) -> str:
 
 
 def wait_for(condition: Callable[[], bool], process: Launched) -> bool:
-    """Polls as fast as it can; False where the process ended first."""
+    """Polls, without taking the processor from it; False where the process ended first."""
     while not condition():
         if not process.alive():
             return condition()
-        time.sleep(0)
+        time.sleep(0.002)
     return True
 
 

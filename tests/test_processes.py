@@ -155,7 +155,8 @@ def reached(run: Path, phase: str) -> bool:
 def test_a_run_of_two_processes_stays_equal_and_survives_kills(tmp_path: Path) -> None:
     """By torchrun, ranks end with equal weights; killed in every phase, or stopped, and resumed, they end as equal."""
     run = tmp_path / "whole" / "run"
-    words = runs.tiny(run, "--run.processes", "2")
+    options = ["--likelihood.steps", "40", "--discriminator.steps", "40", "--control.steps", "40"]  # time to be killed
+    words = runs.tiny(run, *options, "--run.processes", "2")
     done = torchrun(str(Path(two_processes.__file__)), "train", str(tmp_path), *words)
     assert str(run / "report.html") in done.stdout
     first, second = (json.loads((tmp_path / f"rank-{rank}.json").read_text()) for rank in range(2))
@@ -167,7 +168,7 @@ def test_a_run_of_two_processes_stays_equal_and_survives_kills(tmp_path: Path) -
 
     rng = random.Random(7)
     killed = tmp_path / "killed" / "run"
-    words = runs.tiny(killed, "--run.processes", "2")
+    words = runs.tiny(killed, *options, "--run.processes", "2")
     for phase in runs.PHASES:
         processes = pair(words, tmp_path / "killed")
         assert runs.wait_for(partial(reached, killed, phase), processes[0]), "killed in its phase"
@@ -187,7 +188,7 @@ def test_a_run_of_two_processes_stays_equal_and_survives_kills(tmp_path: Path) -
     runs.same(run, killed)
 
     alone = tmp_path / "alone" / "run"
-    runs.finish(runs.tiny(alone, "--adversarial.rounds", "0", "--discriminator.steps", "0"), tmp_path / "log")
+    runs.finish(runs.tiny(alone, *options, "--adversarial.rounds", "0", "--discriminator.steps", "0"), tmp_path / "log")
     for one, two in zip(runs.lines(alone), runs.lines(run), strict=False):
         assert math.isclose(one["loss"], two["loss"], rel_tol=1e-4), "40 steps of maximum likelihood, as one process"
 
