@@ -66,7 +66,6 @@ class ImagesTask:
         self.config = config
         check_numbers(config)
         self.source = load(config.data, config.data.kept(max(config.data.side, config.second.side)), config.run.seed)
-        check_batches(config, self.source)
         self.encoder: Any = None  # a `TextEncoder`, as soon as there is one
         if not config.joint.steps:
             encoder = encoder_of(config.text, list(self.source.train.captions))
@@ -78,6 +77,7 @@ class ImagesTask:
             HuggingFaceFeatures(settings.features).prepare(self.source.train.pixels[:1], torch.zeros(1, 1), 0)
         if settings.clip:
             ClipScores(settings.clip)
+        check_batches(config, self.source)
 
     def first_lines(self) -> list[str]:
         return [self.source.summary()]
