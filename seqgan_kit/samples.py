@@ -248,11 +248,10 @@ def actions(sample: Tokens | Transitions | Images) -> int:
 
 
 def steps(sample: Transitions) -> Transitions:
-    """Each counted step as a row of its own: (batch, time, ...) -> (steps, 1, ...)."""
+    """Each counted step as a row of its own: (batch, time, ...) -> (steps, 1, ...); of a rollout the transitions."""
     chosen = sample.mask.flatten().nonzero().squeeze(1)
-    whole = len(chosen) == sample.mask.numel()
-    flat = map_tensors(sample, lambda tensor: tensor.flatten(0, 1).unsqueeze(1))
-    return flat if whole else rows(flat, chosen)
+    flat = Transitions(**{f.name: getattr(sample, f.name).flatten(0, 1).unsqueeze(1) for f in fields(Transitions)})
+    return flat if len(chosen) == size(flat) else rows(flat, chosen)
 
 
 def concatenate(samples: Sequence[S]) -> S:

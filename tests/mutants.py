@@ -129,9 +129,9 @@ MUTANTS = [
         "test_labelled_text.py::test_a_class_is_the_first_token_read",
     ),
     Mutant(
-        LSTM,
-        "return self.network.start(batch, self.labels)",
-        "return self.network.start(batch, self.labels * 0)",
+        HISTORIES,
+        "self.network.start(batch, *self.context)",
+        "self.network.start(batch, *(part * 0 for part in self.context))",
         "test_labelled_text.py::test_what_is_drawn_is_what_is_differentiated",
     ),
     Mutant(
@@ -1105,8 +1105,8 @@ MUTANTS = [
     ),
     Mutant(
         GAME,
-        "return self._plain(module, sample) - log_probs",
-        "return self._plain(module, sample) + log_probs",
+        "return found - log_probs",
+        "return found + log_probs",
         "test_discriminator_features.py::test_logit_of_airl",
     ),
     # environments and the policy in them

@@ -212,7 +212,7 @@ def test_other_models_are_refused(make: Callable[[], PreTrainedModel], why: str)
 
 def test_a_batch_of_another_size_is_refused(generator: Any) -> None:
     """There is one reply to each history."""
-    with pytest.raises(ValueError, match="3 replies to 5 histories"):
+    with pytest.raises(ValueError, match="3 samples under 5 contexts"):
         generator.given(*REPLIES.context).start(3)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from seqgan_kit.imitation.environments import Environments, Step
 from seqgan_kit.imitation.improvement import Experience, Improvement, whiten
 from seqgan_kit.networks.policies.actor import Actor, Valuer
 from seqgan_kit.networks.policies.normaliser import Normaliser
-from seqgan_kit.samples import Rollout, Transitions, rows
+from seqgan_kit.samples import Rollout, Transitions, map_tensors
 
 
 class _Record:
@@ -175,9 +175,8 @@ class EnvironmentPolicy:
     def _after_the_end(self, fake: Rollout, score: Score[Transitions]) -> Tensor:
         """What a terminated episode goes on to earn, discounted, at its last step (Kostrikov et al. 2019, sec. 4.2)."""
         assert self.absorbing is not None
-        one = rows(fake, slice(0, 1))
-        nothing = Transitions(**{name: getattr(one, name)[:, :1] for name in Transitions.__dataclass_fields__})
-        nothing = Transitions(**{**vars(nothing), "mask": torch.zeros_like(nothing.mask)})
+        one = map_tensors(fake, lambda tensor: tensor[:1, :1])
+        nothing = replace(one, mask=torch.zeros_like(one.mask))
         each = self.reward(score(nothing)).squeeze()
         # for ever, as the value of an episode's last observation counts when a time limit ends it
         return fake.terminated * each * self.discount / (1 - self.discount)
@@ -199,7 +198,6 @@ class EnvironmentPolicy:
         valuer.returns.update(self.engine.sum(valuer.returns.moments(returns[fake.mask])))
         experience = Experience(
             fake.observations,
-            memory,
             fake.memory,
             fake.drawn,
             ended,
@@ -258,17 +256,10 @@ class EnvironmentPolicy:
 
 
 def _each_step(experience: Experience) -> Experience:
+    """Each counted step as a row of its own, as `samples.steps`."""
     chosen = experience.mask.flatten().nonzero().squeeze(1)
-    whole = len(chosen) == experience.mask.numel()
-
-    def flat(name: str, tensor: Tensor) -> Tensor:
-        if name == "memory":
-            tensor = tensor.unsqueeze(1).expand(-1, experience.mask.shape[1], -1).flatten(0, 1)
-        else:
-            tensor = tensor.flatten(0, 1).unsqueeze(1)
-        return tensor if whole else tensor[chosen]
-
-    return Experience(**{name: flat(name, tensor) for name, tensor in vars(experience).items()})
+    flat = Experience(**{name: tensor.flatten(0, 1).unsqueeze(1) for name, tensor in vars(experience).items()})
+    return flat if len(chosen) == len(flat.mask) else flat.rows(chosen)
 
 
 def _mean(values: Tensor, mask: Tensor) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -139,7 +140,7 @@ class ImitationTask:
         count = left // max(1, self.config.demonstrations.subsample)
         index = torch.cat([torch.arange(size(pairs)), torch.zeros(count, dtype=torch.int64)])
         mask = torch.arange(len(index)).unsqueeze(1) < size(pairs)
-        return Transitions(**{**vars(rows(pairs, index)), "mask": mask})
+        return replace(rows(pairs, index), mask=mask)
 
 
 def _expert(config: ImitationConfig, example: Any) -> Demonstrations | None:
