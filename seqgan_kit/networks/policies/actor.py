@@ -159,7 +159,8 @@ class Actor(PreTrainedModel):
                 memory = memory * ~ended[:, t : t + 1]
             features = torch.stack(found, dim=1)
         fused = fused and self.memory is None and self.reader.pictures is None
-        return self._with_deviation(self.body.fused(features, self.output) if fused else self.output(self.body(features)))
+        parameters = self.body.fused(features, self.output) if fused else self.output(self.body(features))
+        return self._with_deviation(parameters)
 
     def step(self, observations: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
         """One step without a gradient: (rows, ...), (rows, dim) -> parameters (rows, size), memory (rows, dim)."""
