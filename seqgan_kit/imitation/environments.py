@@ -75,8 +75,6 @@ def make(config: EnvironmentConfig, render: bool = False) -> gym.Env[Any, Any]:
     options = {**config.arguments, **({"render_mode": "rgb_array"} if render else {})}
     try:
         made = gym.make(config.id, disable_env_checker=True, **options)
-    except gym.error.DependencyNotInstalled as error:
-        raise UserError(f"{config.id} misses a package ({one_line(error)}): pip install '{_extra(error)}'") from error
     except (gym.error.Error, ModuleNotFoundError, TypeError) as error:
         raise UserError(_explain(config.id, error)) from error
     if not isinstance(made.observation_space, gym.spaces.Box):
@@ -89,7 +87,7 @@ def _explain(name: str, error: Exception) -> str:
     module, _, _ = name.rpartition(":")
     if isinstance(error, TypeError):
         return f"--environment.arguments: {name} can't be made with them ({one_line(error)})"
-    if isinstance(error, ModuleNotFoundError):
+    if isinstance(error, ModuleNotFoundError | gym.error.DependencyNotInstalled):
         if module and importlib.util.find_spec(module.split(".")[0]) is None:
             return f"--environment.id {name}: there is no module {module!r} here, nor is it installed"
         return f"{name} misses a package ({one_line(error)}): pip install '{_extra(error)}'"
@@ -269,7 +267,7 @@ class Vectorised:
 
     def step(self, actions: np.ndarray) -> Step:
         seen, rewards, terminated, truncated, _ = self._environment.step(actions)
-        seen, counts = np.asarray(seen, np.float32), ~self._resets
+        seen, counts = np.array(seen, np.float32), ~self._resets
         if not np.isfinite(seen.sum() + rewards.sum()):
             raise UserError(f"{self.name} returned observations or rewards that are not finite: mend the environment")
         terminated = terminated & counts
@@ -277,7 +275,7 @@ class Vectorised:
         self._elapsed = (self._elapsed + 1) * counts
         self.observations, self._resets = seen, ended
         none = np.zeros(self.copies, bool)
-        return Step(seen, np.asarray(rewards, np.float32), terminated, ended, counts, none, self._elapsed)
+        return Step(seen, np.array(rewards, np.float32), terminated, ended, counts, none, self._elapsed)
 
     def state_dict(self) -> dict[str, Any]:
         kept: dict[str, Any] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -11,10 +12,11 @@ import numpy as np
 import torch
 
 from seqgan_kit.errors import UserError, one_line
-from seqgan_kit.imitation.demonstrations import Episode
+from seqgan_kit.imitation.demonstrations import Demonstrations, Episode
 from seqgan_kit.imitation.environments import BROKEN, MEND, EnvironmentConfig, make
 from seqgan_kit.networks.policies.actor import Actor
 from seqgan_kit.report.statistics import spread
+from seqgan_kit.worlds.cartpole import balance
 
 Act = Callable[[np.ndarray, Any], tuple[np.ndarray, Any]]
 """observations (rows, ...) and what was remembered -> actions (rows, ...) and what is remembered."""
@@ -58,11 +60,21 @@ def acts(network: Actor, greedy: bool) -> Act:
 
 def at_random(config: EnvironmentConfig, seed: int) -> Act:
     """Uniform actions: the baseline that knows nothing."""
-    environment = make(config)
-    space = environment.action_space
-    environment.close()
+    with closing(make(config)) as environment:
+        space = environment.action_space
     space.seed(seed)
     return lambda observations, memory: (np.stack([space.sample() for _ in observations]), memory)
+
+
+def balancing(environment: str, episodes: int, seed: int = 0) -> Demonstrations:
+    """Episodes of a pole that a linear controller balances to the time limit, in CartPole or what observes like it:
+    an expert that was written, for whoever has no demonstrations yet."""
+
+    def act(observations: np.ndarray, memory: Any) -> tuple[np.ndarray, Any]:
+        return np.array([balance(observation) for observation in observations]), memory
+
+    found = run(EnvironmentConfig(environment), act, episodes, seed)
+    return Demonstrations(found, environment, "the balancing controller")
 
 
 def run(

@@ -92,7 +92,7 @@ class Game:
 
     def _call(self, module: nn.Module, sample: Transitions) -> Tensor:
         """What the network finds, or that less log pi, the logit of AIRL (Fu et al. 2018, sec. 4)."""
-        found: Tensor = module(self.features(sample))
+        found = module(self.features(sample))
         if not self.log_prob:
             return found
         with torch.no_grad():

@@ -24,9 +24,8 @@ from seqgan_kit.imitation.checks import check_numbers
 from seqgan_kit.imitation.config import ImitationConfig
 from seqgan_kit.imitation.demonstrations import Demonstrations
 from seqgan_kit.imitation.environments import make
-from seqgan_kit.imitation.evaluation import Returns, at_random, evaluate, returns
+from seqgan_kit.imitation.evaluation import Returns, at_random, balancing, evaluate, returns
 from seqgan_kit.imitation.evaluation import run as run_episodes
-from seqgan_kit.imitation.experts import balancing
 from seqgan_kit.imitation.players import Game, shared_batch
 from seqgan_kit.imitation.video import write_video
 from seqgan_kit.networks.policies.actor import Actor
@@ -110,7 +109,7 @@ class ImitationTask:
         play(self.engine, phase, rounds, policy, discriminator, self.real, turns, hooks, replay, self.exports)
 
     def _hook(self, game: Game, total: int) -> Hook:
-        config, engine = self.config.evaluation, self.engine
+        config, engine, environment = self.config.evaluation, self.engine, self.config.environment
 
         def measure(phase: str, done: int) -> Metrics:
             episodes = config.final if done == total else config.episodes
@@ -118,9 +117,7 @@ class ImitationTask:
             lines = []
             for kind in ("greedy", "sampled"):
                 with engine.fixed_random(config.seed):
-                    measured = evaluate(
-                        self.config.environment, game.actor, kind == "greedy", episodes, config.seed, engine.say
-                    )
+                    measured = evaluate(environment, game.actor, kind == "greedy", episodes, config.seed, engine.say)
                 found |= {f"return_{kind}": measured.mean, f"return_{kind}_interval": measured.interval}
                 lines += [f"{kind}: {r:g} in {n} steps" for r, n in zip(*measured, strict=True)]
             engine.save_text(f"{phase}-{done:06d}", lines)
@@ -168,33 +165,17 @@ def _baselines(engine: Engine, config: ImitationConfig, expert: Demonstrations |
     path = engine.folder / BASELINES
     if not engine.is_main or path.exists():
         return
-    settings = config.evaluation
-    found = {
-        "random": returns(
-            run_episodes(
-                config.environment,
-                at_random(config.environment, settings.seed),
-                settings.final,
-                settings.seed,
-                say=engine.say,
-            )
-        )
-    }
+    count, seed = config.evaluation.final, config.evaluation.seed
+    act = at_random(config.environment, seed)
+    found = {"random": returns(run_episodes(config.environment, act, count, seed, say=engine.say))}
     known = expert.returns() if expert is not None else None
     if known is not None:
         found["expert"] = Returns(known, np.array([len(e.actions) for e in expert.episodes]))  # type: ignore[union-attr]
-    write_json(
-        path,
-        {
-            name: {
-                "mean": item.mean,
-                "interval": item.interval,
-                "deviation": float(item.returns.std()),
-                "episodes": len(item.returns),
-            }
-            for name, item in found.items()
-        },
-    )
+    table = {
+        name: {"mean": r.mean, "interval": r.interval, "deviation": float(r.returns.std()), "episodes": len(r.returns)}
+        for name, r in found.items()
+    }
+    write_json(path, table)
 
 
 def _nothing(example: Any) -> Transitions:

@@ -43,5 +43,4 @@ class GeneratorDiscriminator(nn.Module):
         """ids, mask: (batch, time). history, turns: (batch, past), as of `Replies`. -> (batch,), float32, of what the
         mask shows; (batch, time), of each prefix, where it is asked for."""
         features = self.generator.features(F.pad(ids, (0, 1)), history, turns)[:, 1:]  # known after each token
-        logits: Tensor = self.output(features if prefixes else last(features, mask))
-        return logits.squeeze(-1).float()
+        return self.output(features if prefixes else last(features, mask)).squeeze(-1).float()

@@ -23,8 +23,7 @@ class Given:
         """Raises ValueError where there are not so many contexts."""
         if batch != len(self.context[0]):
             raise ValueError(f"{batch} samples under {len(self.context[0])} contexts")
-        found: tuple[Tensor, Any] = self.network.start(batch, *self.context)
-        return found
+        return self.network.start(batch, *self.context)
 
 
 def each_once(read: Callable[[Tensor, Tensor], T], history: Tensor, other: Tensor) -> T:
@@ -34,5 +33,4 @@ def each_once(read: Callable[[Tensor, Tensor], T], history: Tensor, other: Tenso
     both, index = torch.stack([history, other.to(history.dtype)], dim=2).unique(dim=0, return_inverse=True)
     if len(both) == len(history):
         return read(history, other)
-    found: T = tree_map(lambda tensor: tensor[index], read(both[..., 0], both[..., 1].to(other.dtype)))
-    return found
+    return tree_map(lambda tensor: tensor[index], read(both[..., 0], both[..., 1].to(other.dtype)))

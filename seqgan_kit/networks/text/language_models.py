@@ -59,8 +59,7 @@ class LanguageModel(nn.Module):
         history_mask = turns >= 0
         if self.encodes:
             before = F.pad(ids[:, :-1], (1, 0), value=self.first)
-            hidden: Tensor = self.decode(before, *self.encode(history, history_mask), use_cache=False).last_hidden_state
-            return hidden
+            return self.decode(before, *self.encode(history, history_mask), use_cache=False).last_hidden_state
         read = torch.cat([history, ids[:, :-1]], dim=1)
         mask = torch.cat([history_mask, torch.ones_like(ids[:, :-1], dtype=torch.bool)], dim=1)
         hidden = self.read(read, mask, use_cache=False).last_hidden_state
@@ -191,8 +190,7 @@ class Unprompted(nn.Module):
     def forward(self, ids: Tensor, labels: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
         """Log-probability of each token: (batch, time), float32. ids: (batch, time). labels: (batch,). mask: (batch,
         time), as of `Tokens`; where it is False, 0."""
-        log_probs: Tensor = self.language(ids, *self._before(len(ids), labels), mask=mask)
-        return log_probs
+        return self.language(ids, *self._before(len(ids), labels), mask=mask)
 
     def features(self, ids: Tensor, labels: Tensor | None = None) -> Tensor:
         """What is known before each token: (batch, time) -> (batch, time, width)."""

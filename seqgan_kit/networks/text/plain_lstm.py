@@ -40,8 +40,7 @@ class LSTMRecurrence:
     def features(self, ids: Tensor, labels: Tensor | None = None) -> Tensor:
         """What is known before each token: (batch, time) -> (batch, time, hidden)."""
         before = torch.cat([self._first(len(ids), labels).unsqueeze(1), ids[:, :-1]], dim=1)
-        hidden: Tensor = self.lstm(self.embedding(before))[0]
-        return hidden
+        return self.lstm(self.embedding(before))[0]
 
     def given(self, labels: Tensor) -> Given:
         """The generator of texts of these classes, (batch,), to be drawn from."""
@@ -52,9 +51,7 @@ class LSTMRecurrence:
         return self.step(self._first(batch, labels), (zeros, zeros))
 
     def step(self, tokens: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
-        read, lstm = self.embedding(tokens), self.lstm
-        weights: Any = lstm.weight_ih_l0, lstm.weight_hh_l0, lstm.bias_ih_l0, lstm.bias_hh_l0
-        hidden, cell = torch.lstm_cell(read, state, *weights)
+        hidden, cell = torch.lstm_cell(self.embedding(tokens), state, *self.lstm.all_weights[0])
         return hidden, (hidden, cell)
 
     def logits(self, features: Tensor) -> Tensor:

@@ -13,7 +13,6 @@ from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedMode
 from seqgan_kit.networks.text.histories import Given, each_once
 from seqgan_kit.networks.text.output import log_probs
 
-WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 Memory = tuple[Tensor, Tensor, Tensor, Tensor]
 """Hidden and cell states (batch, layers, width), what was encoded (batch, past, width), and which of it counts."""
 
@@ -113,9 +112,8 @@ class Seq2SeqGenerator(PreTrainedModel):
     def step(self, tokens: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
         """One more token of each reply, (batch,) -> features (batch, width)."""
         hidden, cell, encoded, history_mask = memory
-        read, states, lstm = self.embedding(tokens), [], self.decoder
-        for layer, state in enumerate(zip(hidden.unbind(1), cell.unbind(1), strict=True)):
-            weights: Any = [getattr(lstm, f"{kind}_l{layer}") for kind in WEIGHTS]
+        read, states = self.embedding(tokens), []
+        for *state, weights in zip(hidden.unbind(1), cell.unbind(1), self.decoder.all_weights, strict=True):
             states.append(torch.lstm_cell(read, state, *weights))
             read = states[-1][0]
         hidden, cell = (torch.stack(parts, dim=1) for parts in zip(*states, strict=True))
