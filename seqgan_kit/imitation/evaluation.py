@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
 from typing import Any, NamedTuple
@@ -162,7 +162,7 @@ def _side_by_side(name: str, environments: list[Any], act: Act, seeds: list[int]
     ]
 
 
-def returns(episodes: list[Episode]) -> Returns:
+def returns(episodes: Sequence[Episode]) -> Returns:
     sums = [float(episode.rewards.sum(dtype=np.float64)) for episode in episodes if episode.rewards is not None]
     return Returns(np.array(sums, np.float64), np.array([len(episode.actions) for episode in episodes]))
 

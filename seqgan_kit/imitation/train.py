@@ -24,7 +24,7 @@ from seqgan_kit.imitation.checks import check_numbers
 from seqgan_kit.imitation.config import ImitationConfig
 from seqgan_kit.imitation.demonstrations import Demonstrations
 from seqgan_kit.imitation.environments import make
-from seqgan_kit.imitation.evaluation import Returns, at_random, balancing, evaluate, returns
+from seqgan_kit.imitation.evaluation import at_random, balancing, evaluate, returns
 from seqgan_kit.imitation.evaluation import run as run_episodes
 from seqgan_kit.imitation.players import Game, shared_batch
 from seqgan_kit.imitation.video import write_video
@@ -168,9 +168,8 @@ def _baselines(engine: Engine, config: ImitationConfig, expert: Demonstrations |
     count, seed = config.evaluation.final, config.evaluation.seed
     act = at_random(config.environment, seed)
     found = {"random": returns(run_episodes(config.environment, act, count, seed, say=engine.say))}
-    known = expert.returns() if expert is not None else None
-    if known is not None:
-        found["expert"] = Returns(known, np.array([len(e.actions) for e in expert.episodes]))  # type: ignore[union-attr]
+    if expert is not None and expert.returns() is not None:
+        found["expert"] = returns(expert.episodes)
     table = {
         name: {"mean": r.mean, "interval": r.interval, "deviation": float(r.returns.std()), "episodes": len(r.returns)}
         for name, r in found.items()

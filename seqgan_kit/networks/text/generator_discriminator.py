@@ -28,9 +28,11 @@ class GeneratorDiscriminator(nn.Module):
     def __init__(self, generator: Seq2SeqGenerator | LanguageModel, width: int) -> None:
         super().__init__()
         self.generator = deepcopy(generator)
-        head = self.generator.output if isinstance(self.generator, Seq2SeqGenerator) else self.generator.head
-        tied = isinstance(self.generator, LanguageModel) and self.generator.tied
-        head.requires_grad_(tied)  # nothing else needs it
+        if isinstance(self.generator, Seq2SeqGenerator):
+            self.generator.output.requires_grad_(False)
+        else:  # where it is the embedding, too, that is trained
+            weight = self.generator.head.weight
+            self.generator.head.requires_grad_(weight is self.generator.model.get_input_embeddings().weight)
         self.output = nn.Linear(width, 1)
         nn.init.zeros_(self.output.weight)
         nn.init.zeros_(self.output.bias)

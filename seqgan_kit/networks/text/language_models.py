@@ -107,11 +107,6 @@ class LanguageModel(nn.Module):
         return self.model.get_output_embeddings()
 
     @property
-    def tied(self) -> bool:
-        """Whether the head is the embedding, too."""
-        return self.head.weight is self.model.get_input_embeddings().weight
-
-    @property
     def first(self) -> int:
         """The id that a decoder reads before the first token."""
         config = self.model.config

@@ -95,7 +95,7 @@ class RetokenisedEncoder(nn.Module):
             rows.append([*past, *said, *end])
             parts.append([0] * len(past) + [1] * (len(said) + len(end)))
         table = _padded(rows, ids.device, self.tokenizer.pad_token_id or 0)
-        shown = _padded([[1] * len(row) for row in rows], ids.device)
+        shown = _padded([[1] * len(row) for row in rows], ids.device) > 0
         return self.judge.score(table, shown, _padded(parts, ids.device))
 
     def _ids(self, ids: Tensor, mask: Tensor) -> list[list[int]]:
