@@ -45,6 +45,7 @@ def _episodes_option(parser: ArgumentParser, default: int, text: str) -> None:
 def evaluate(run: Path, options: Namespace, read: Read) -> None:
     """Returns of a run's policy over whole episodes, beside random actions, behaviour cloning and the expert."""
     from seqgan_kit.imitation.evaluation import evaluate as measure
+    from seqgan_kit.imitation.evaluation import scores
     from seqgan_kit.imitation.train import FROZEN
 
     config, _ = read()
@@ -55,17 +56,15 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
         _train_control(run, config, read)
     if not is_main_process():
         return
-    found: dict[str, Any] = {}
-    for kind in KINDS:
-        _seed(seed)
-        measured = measure(config.environment, network, kind == "greedy", options.episodes, seed)
-        found |= {f"return_{kind}": measured.mean, f"return_{kind}_interval": measured.interval}
-        found |= {f"episode_length_{kind}": float(measured.lengths.mean())}
-    cells: list[Cell | None] = [(found[f"return_{kind}"], found[f"return_{kind}_interval"]) for kind in KINDS]
+    check_seed(seed)
+    measured = measure(config.environment, network, options.episodes, seed)
+    lengths = {f"episode_length_{kind}": float(found.lengths.mean()) for kind, found in measured.items()}
     head = f"{config.environment.id}: mean return ± 95 % interval"
     print(f"{head}; this policy on {options.episodes} episodes of each kind")
-    print(_table(_rows(run, cells)))
-    write_json(run / "evaluation.json", {"episodes": options.episodes, "seed": seed, "metrics": found})
+    print(_table(_rows(run, [(found.mean, found.interval) for found in measured.values()])))
+    write_json(
+        run / "evaluation.json", {"episodes": options.episodes, "seed": seed, "metrics": scores(measured) | lengths}
+    )
 
 
 def _train_control(run: Path, config: ImitationConfig, read: Read) -> None:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from accelerate.utils import set_seed
 
 from seqgan_kit.errors import UserError, one_line
 from seqgan_kit.imitation.demonstrations import Demonstrations, Episode
@@ -168,12 +169,17 @@ def returns(episodes: Sequence[Episode]) -> Returns:
 
 
 def evaluate(
-    config: EnvironmentConfig,
-    network: Actor,
-    greedy: bool,
-    episodes: int,
-    seed: int,
-    say: Callable[[str], None] = _print,
-) -> Returns:
-    """The policy's returns. Seed the random numbers first, where actions are sampled."""
-    return returns(run(config, acts(network.eval(), greedy), episodes, seed, say=say))
+    config: EnvironmentConfig, network: Actor, episodes: int, seed: int, say: Callable[[str], None] = _print
+) -> dict[str, Returns]:
+    """Returns of the likeliest actions, `greedy`, and of `sampled` ones, each under the random numbers of `seed`."""
+    found = {}
+    for kind in ("greedy", "sampled"):
+        set_seed(seed)
+        found[kind] = returns(run(config, acts(network.eval(), kind == "greedy"), episodes, seed, say=say))
+    return found
+
+
+def scores(measured: dict[str, Returns]) -> dict[str, float]:
+    """What `evaluate` found, as metrics."""
+    means = {f"return_{kind}": found.mean for kind, found in measured.items()}
+    return means | {f"return_{kind}_interval": found.interval for kind, found in measured.items()}

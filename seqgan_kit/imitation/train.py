@@ -24,7 +24,7 @@ from seqgan_kit.imitation.checks import check_numbers
 from seqgan_kit.imitation.config import ImitationConfig
 from seqgan_kit.imitation.demonstrations import Demonstrations
 from seqgan_kit.imitation.environments import make
-from seqgan_kit.imitation.evaluation import at_random, balancing, evaluate, returns
+from seqgan_kit.imitation.evaluation import at_random, balancing, evaluate, returns, scores
 from seqgan_kit.imitation.evaluation import run as run_episodes
 from seqgan_kit.imitation.players import Game, shared_batch
 from seqgan_kit.imitation.video import write_video
@@ -113,15 +113,10 @@ class ImitationTask:
 
         def measure(phase: str, done: int) -> Metrics:
             episodes = config.final if done == total else config.episodes
-            found: Metrics = {}
-            lines = []
-            for kind in ("greedy", "sampled"):
-                with engine.fixed_random(config.seed):
-                    measured = evaluate(environment, game.actor, kind == "greedy", episodes, config.seed, engine.say)
-                found |= {f"return_{kind}": measured.mean, f"return_{kind}_interval": measured.interval}
-                lines += [f"{kind}: {r:g} in {n} steps" for r, n in zip(*measured, strict=True)]
+            measured = evaluate(environment, game.actor, episodes, config.seed, engine.say)
+            lines = [f"{kind}: {r:g} in {n} steps" for kind, of in measured.items() for r, n in zip(*of, strict=True)]
             engine.save_text(f"{phase}-{done:06d}", lines)
-            return found
+            return scores(measured)
 
         return evaluated(engine, config.every, config.seed, measure)
 
