@@ -109,7 +109,7 @@ class EnvironmentPolicy:
         metrics |= self.improvement(self.engine, self.learner, self.actor, self.valuer, experience)
         if self.normaliser is not None:
             self.normaliser.update(self.engine.sum(self.normaliser.moments(fake.observations[fake.mask])))
-        return metrics | self._episodes(fake) | {"reward": _mean(earned, fake.mask)}
+        return metrics | self._episodes(fake) | {"reward": earned[fake.mask].mean().item()}
 
     def _earned(self, fake: Rollout, score: Score[Transitions]) -> Tensor:
         """The reward of each step, (copies, steps)."""
@@ -237,10 +237,6 @@ def _each_step(experience: Experience) -> Experience:
     chosen = experience.mask.flatten().nonzero().squeeze(1)
     flat = Experience(**{name: tensor.flatten(0, 1).unsqueeze(1) for name, tensor in vars(experience).items()})
     return flat if len(chosen) == len(flat.mask) else flat.rows(chosen)
-
-
-def _mean(values: Tensor, mask: Tensor) -> float:
-    return values[mask].mean().item()
 
 
 def _variance(values: Tensor, mask: Tensor) -> float:
