@@ -17,6 +17,7 @@ import statistics
 import subprocess
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -120,35 +121,52 @@ def measure(config: ImitationConfig, steps: int, data: Path) -> dict[str, Any]:
     """Steps per CPU second of our loop, and the share of each part in it."""
     example = make(config.environment)
     pairs = demos.transitions(*expert(config, data))
-    spent = {"discriminator update": 0.0}
+    spent: Counter[str] = Counter()
+
+    def timed(owner: Any, name: str) -> None:
+        """Adds the seconds in a method to `spent`."""
+        call = getattr(owner, name)
+
+        def counted(*words: Any) -> Any:
+            begun = time.perf_counter()
+            found = call(*words)
+            spent[f"{type(owner).__name__}.{name}"] += time.perf_counter() - begun
+            return found
+
+        setattr(owner, name, counted)
+
     with (
         tempfile.TemporaryDirectory() as folder,
         Engine(RunConfig(f"{folder}/run", device="cpu"), "benchmark") as engine,
     ):
         game = Game(engine, config, example, pairs, "")
         engine.restore()
-        learn = game.discriminator.update
-
-        def timed(*words: Any) -> dict[str, float]:
-            begun = time.perf_counter()
-            found = learn(*words)
-            spent["discriminator update"] += time.perf_counter() - begun
-            return found
-
-        game.discriminator.update = timed  # type: ignore[method-assign]
+        acting = type(game.policy.environments).__name__
+        for owner, names in (
+            (game.policy, ("sample", "_earned", "update")),
+            (game.policy.environments, ("step",)),
+            (game.discriminator, ("update",)),
+        ):
+            for name in names:
+                timed(owner, name)
         each = config.policy.steps * config.environment.copies
         turns = Turns(1, config.discriminator.updates)
         real = Stream(pairs, 0)
         parts = game.policy, game.discriminator, real, turns, (), game.replay
         play(engine, "warm-up", 1, *parts)
-        game.policy.seconds.clear()
-        spent["discriminator update"] = 0.0
+        spent.clear()
         rounds = max(2, steps // each)
         cpu, wall = time.process_time(), time.perf_counter()
         play(engine, "measured", rounds, *parts)
         cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
         game.policy.environments.close()
-    seconds = {**game.policy.seconds, **spent}
+    seconds = {
+        "environment": spent[f"{acting}.step"],
+        "policy": spent["EnvironmentPolicy.sample"] - spent[f"{acting}.step"],
+        "discriminator": spent["EnvironmentPolicy._earned"],
+        "improvement": spent["EnvironmentPolicy.update"],
+        "discriminator update": spent["Discriminator.update"],
+    }
     return {
         "steps": rounds * each,
         "steps_per_cpu_second": rounds * each / cpu,

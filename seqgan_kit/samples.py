@@ -182,18 +182,13 @@ def to(sample: S, device: torch.device) -> S:
     return map_tensors(sample, lambda tensor: tensor.to(device))
 
 
-def soft(tokens: Tokens, vocabulary: int, length: int = 0) -> SoftTokens:
-    """The tokens with all weight on themselves, and none on padding; what is soft already stays as it is.
-
-    length: padded on the right up to it, where they are shorter.
-    """
-    missing = max(0, length - tokens.ids.shape[1])
-    ids, mask = F.pad(tokens.ids, (0, missing)), F.pad(tokens.mask, (0, missing))
+def soft(tokens: Tokens, vocabulary: int) -> SoftTokens:
+    """The tokens with all weight on themselves, and none on padding; what is soft already stays as it is."""
     if isinstance(tokens, SoftTokens):
-        return SoftTokens(ids, mask, F.pad(tokens.weights, (0, 0, 0, missing)))
+        return tokens
     # ids beyond the vocabulary stand only on padding, where another one's end token may be written
-    weights = F.one_hot(ids * mask, vocabulary).float() * mask.unsqueeze(-1)
-    return SoftTokens(ids, mask, weights)
+    weights = F.one_hot(tokens.ids * tokens.mask, vocabulary).float() * tokens.mask.unsqueeze(-1)
+    return SoftTokens(tokens.ids, tokens.mask, weights)
 
 
 def rows(sample: S, index: Tensor | slice) -> S:
@@ -248,11 +243,10 @@ def actions(sample: Tokens | Transitions | Images) -> int:
 
 
 def steps(sample: Transitions) -> Transitions:
-    """Each counted step as a row of its own: (batch, time, ...) -> (steps, 1, ...)."""
+    """Each counted step as a row of its own: (batch, time, ...) -> (steps, 1, ...); of a rollout the transitions."""
     chosen = sample.mask.flatten().nonzero().squeeze(1)
-    whole = len(chosen) == sample.mask.numel()
-    flat = map_tensors(sample, lambda tensor: tensor.flatten(0, 1).unsqueeze(1))
-    return flat if whole else rows(flat, chosen)
+    flat = Transitions(**{f.name: getattr(sample, f.name).flatten(0, 1).unsqueeze(1) for f in fields(Transitions)})
+    return flat if len(chosen) == size(flat) else rows(flat, chosen)
 
 
 def concatenate(samples: Sequence[S]) -> S:

@@ -129,9 +129,9 @@ MUTANTS = [
         "test_labelled_text.py::test_a_class_is_the_first_token_read",
     ),
     Mutant(
-        LSTM,
-        "return self.network.start(batch, self.labels)",
-        "return self.network.start(batch, self.labels * 0)",
+        HISTORIES,
+        "self.network.start(batch, *self.context)",
+        "self.network.start(batch, *(part * 0 for part in self.context))",
         "test_labelled_text.py::test_what_is_drawn_is_what_is_differentiated",
     ),
     Mutant(
@@ -509,7 +509,7 @@ MUTANTS = [
     Mutant(ESTIMATORS, "(log_probs - old_log_probs.detach())", "(log_probs - old_log_probs)", "test_estimators.py"),
     Mutant(ESTIMATORS, "-(surrogate * mask).sum()", "-surrogate.sum()", "test_estimators.py"),
     Mutant(ESTIMATORS, "clip: float = 0.2", "clip: float = 0.3", "test_estimators.py"),
-    Mutant(ESTIMATORS, "if len(set(shapes)) > 1 or", "if", "test_estimators.py"),
+    Mutant(CREDIT, "if len(set(shapes)) > 1 or", "if", "test_estimators.py"),
     # sampling
     Mutant(DRAW, "point, right=True)", "point)", "test_sampling.py::test_impossible_tokens_are_never_drawn", True),
     Mutant(
@@ -1105,8 +1105,8 @@ MUTANTS = [
     ),
     Mutant(
         GAME,
-        "return self._plain(module, sample) - log_probs",
-        "return self._plain(module, sample) + log_probs",
+        "return found - log_probs",
+        "return found + log_probs",
         "test_discriminator_features.py::test_logit_of_airl",
     ),
     # environments and the policy in them
@@ -1187,8 +1187,8 @@ MUTANTS = [
     ),
     Mutant(
         POLICY,
-        "counts[starts[i] : t + 1, i] = False",
-        "counts[t, i] = False",
+        "for lost in made[starts[i] :]:",
+        "for lost in made[t:]:",
         "test_environment_policy.py::test_rollouts_equal_single_environments",
         True,
     ),

@@ -32,7 +32,7 @@ from transformers import (
 from replies import END, LENGTH, REPLIES, VOCABULARY, alone, far_from_uniform, stepped, with_other_padding
 from seqgan_kit.networks.text.histories import each_once
 from seqgan_kit.networks.text.language_models import LanguageModel
-from seqgan_kit.networks.text.seq2seq import WEIGHTS, Seq2SeqConfig, Seq2SeqGenerator
+from seqgan_kit.networks.text.seq2seq import Seq2SeqConfig, Seq2SeqGenerator
 from seqgan_kit.samples import Replies, rows
 from seqgan_kit.tokens import sampling
 
@@ -212,7 +212,7 @@ def test_other_models_are_refused(make: Callable[[], PreTrainedModel], why: str)
 
 def test_a_batch_of_another_size_is_refused(generator: Any) -> None:
     """There is one reply to each history."""
-    with pytest.raises(ValueError, match="3 replies to 5 histories"):
+    with pytest.raises(ValueError, match="3 samples under 5 contexts"):
         generator.given(*REPLIES.context).start(3)
 
 
@@ -228,7 +228,8 @@ def test_seq2seq_equals_its_equations() -> None:
         for token in tokens:
             read = network.embedding.weight[token]
             for layer, state in enumerate(states):
-                weights = [getattr(lstm, f"{kind}_l{layer}") for kind in WEIGHTS]
+                kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+                weights = [getattr(lstm, f"{kind}_l{layer}") for kind in kinds]
                 i, f, g, o = (weights[0] @ read + weights[1] @ state[0] + weights[2] + weights[3]).chunk(4)
                 cell = f.sigmoid() * state[1] + i.sigmoid() * g.tanh()
                 read = o.sigmoid() * cell.tanh()

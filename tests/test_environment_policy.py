@@ -477,7 +477,7 @@ def test_actor_and_valuer_as_one(shared: bool, recurrent: int) -> None:
     observations, memories = 30 * torch.randn(4, 5, 3), torch.randn(4, 5, recurrent)
     ended = torch.rand(4, 5) < 0.3
     both = ActorCritic(actor, valuer)
-    together = both(observations, memories[:, 0], memories, ended)
+    together = both(observations, memories, ended)
     alone = actor(observations, memories[:, 0], ended), valuer(observations, memories)
     torch.testing.assert_close(together, alone)
     losses = (parameters.square().sum() + values.square().sum() for parameters, values in (together, alone))

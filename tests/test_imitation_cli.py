@@ -22,8 +22,7 @@ from seqgan_kit.imitation import video
 from seqgan_kit.imitation.config import ImitationConfig, PolicyConfig
 from seqgan_kit.imitation.demonstrations import DemonstrationConfig
 from seqgan_kit.imitation.environments import EnvironmentConfig
-from seqgan_kit.imitation.evaluation import at_random
-from seqgan_kit.imitation.experts import balancing
+from seqgan_kit.imitation.evaluation import at_random, balancing
 from seqgan_kit.imitation.formats import load, write_npz
 from seqgan_kit.imitation.improvement import PPO, TRPO
 from seqgan_kit.imitation.train import ADVERSARIAL, CLONING, FROZEN

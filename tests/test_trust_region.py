@@ -236,11 +236,10 @@ def experience(network: Actor, rows: int, time: int) -> Experience:
     drawn = network.actions.draw(parameters, network.actions.noise(rows, time))
     wanted = (drawn if drawn.dim() == 2 else drawn[..., 0]) * observations[..., 0]
     advantages = (wanted - wanted[mask].mean()) / wanted[mask].std() * mask
-    memories = torch.zeros(rows, time, memory.shape[1])  # only a value looks at them
+    memories = torch.zeros(rows, time, memory.shape[1])  # after the first, only a value looks at them
     log_probs = network.actions.log_prob(parameters, drawn)
     return Experience(
         observations,
-        memory,
         memories,
         drawn,
         ended,

@@ -57,7 +57,7 @@ def reward_to_go(rewards: Tensor, mask: Tensor, discount: float = 1.0) -> Tensor
 
     rewards: (batch, time). mask: (batch, time) bool. Returns (batch, time).
     """
-    _same(rewards, mask)
+    same(rewards, mask)
     following = rewards.new_zeros(len(rewards))
     credit = torch.zeros_like(rewards)
     for t in reversed(range(rewards.shape[1])):
@@ -81,8 +81,7 @@ def gae(
     bootstrapped. ended: the sum stops here (by termination or a time limit), but after a time limit the value of the
     last observation still counts. discount is gamma, decay is lambda. Returns advantages, (batch, time).
     """
-    for other in (values, next_values, terminated, ended):
-        _same(rewards, other)
+    same(rewards, values, next_values, terminated, ended)
     residual = (rewards + discount * next_values * ~terminated - values).unbind(1)
     carried = (discount * decay * ~ended).unbind(1)
     following = torch.zeros_like(residual[0])
@@ -95,7 +94,7 @@ def gae(
 
 def no_baseline(credit: Tensor, mask: Tensor) -> Tensor:
     """The credit as it is: the original SeqGAN code has no baseline."""
-    _same(credit, mask)
+    same(credit, mask)
     return credit
 
 
@@ -106,7 +105,7 @@ def leave_one_out(credit: Tensor, mask: Tensor, group: int | None = None) -> Ten
     steps of the other samples. group: how many rows that follow each other share a context, and are compared with one
     another only; unset, all are. credit: (batch, time). mask: (batch, time) bool. Returns (batch, time).
     """
-    _same(credit, mask)
+    same(credit, mask)
     group = len(credit) if group is None else group
     if not group or len(credit) % group:
         raise ValueError(f"{len(credit)} rows are no groups of {group}")
@@ -120,12 +119,14 @@ def leave_one_out(credit: Tensor, mask: Tensor, group: int | None = None) -> Ten
 
 def whiten(credit: Tensor, mask: Tensor) -> Tensor:
     """Credit with mean 0 and variance 1 over all counted steps. credit: (batch, time). Returns (batch, time)."""
-    _same(credit, mask)
+    same(credit, mask)
     counted = credit[mask]
     scale = counted.std(correction=0).clamp_min(1e-8)
     return (credit - counted.mean()) / scale * mask
 
 
-def _same(first: Tensor, second: Tensor) -> None:
-    if first.shape != second.shape or first.dim() != 2:
-        raise ValueError(f"expected two (batch, time) tensors, not {tuple(first.shape)} and {tuple(second.shape)}")
+def same(*tensors: Tensor) -> None:
+    """Raises ValueError unless all are (batch, time), and of one shape."""
+    shapes = [tuple(tensor.shape) for tensor in tensors]
+    if len(set(shapes)) > 1 or len(shapes[0]) != 2:
+        raise ValueError(f"expected (batch, time) tensors of one shape, not {shapes}")

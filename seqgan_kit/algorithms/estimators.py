@@ -9,10 +9,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from seqgan_kit.algorithms.credit import same
+
 
 def maximum_likelihood(log_probs: Tensor, mask: Tensor) -> Tensor:
     """-1/B sum log p(y_t | y_<t), in nats per sequence: teacher forcing. log_probs, mask: (batch, time)."""
-    _same(log_probs, mask)
+    same(log_probs, mask)
     return -(log_probs * mask).sum() / len(log_probs)
 
 
@@ -21,7 +23,7 @@ def reinforce(log_probs: Tensor, old_log_probs: Tensor, credit: Tensor, mask: Te
 
     All (batch, time). `old_log_probs`, at sampling time, do not matter here: it is on policy, for one pass.
     """
-    _same(log_probs, old_log_probs, credit, mask)
+    same(log_probs, old_log_probs, credit, mask)
     return -(log_probs * credit.detach() * mask).sum() / len(log_probs)
 
 
@@ -30,14 +32,8 @@ def ppo(log_probs: Tensor, old_log_probs: Tensor, credit: Tensor, mask: Tensor, 
 
     All (batch, time). Raises where the shapes differ.
     """
-    _same(log_probs, old_log_probs, credit, mask)
+    same(log_probs, old_log_probs, credit, mask)
     ratio = (log_probs - old_log_probs.detach()).exp()
     credit = credit.detach()
     surrogate = torch.minimum(ratio * credit, ratio.clamp(1 - clip, 1 + clip) * credit)
     return -(surrogate * mask).sum() / len(log_probs)
-
-
-def _same(*tensors: Tensor) -> None:
-    shapes = [tuple(tensor.shape) for tensor in tensors]
-    if len(set(shapes)) > 1 or len(shapes[0]) != 2:
-        raise ValueError(f"expected (batch, time) tensors of one shape, not {shapes}")

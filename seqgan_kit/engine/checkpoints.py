@@ -156,11 +156,6 @@ def write_part(folder: Path, name: str, state: Any) -> None:
     _write(folder / f"{name}.json", text.encode())
 
 
-def read_part(folder: Path, name: str) -> Any:
-    tensors = load((folder / f"{name}.safetensors").read_bytes())
-    return unpack(json.loads((folder / f"{name}.json").read_text()), tensors)
-
-
 def seal(folder: Path, final: Path) -> None:
     """Writes the manifest (version and a SHA-256 of every file), then moves `folder` to `final` in one step."""
     # a kill just before the move leaves a manifest behind, which is not part of what it describes
@@ -217,7 +212,8 @@ def newest_good(folder: Path, warn: Callable[[str], None]) -> Path | None:
 def read(folder: Path, name: str) -> Any:
     """One part of a checked checkpoint."""
     try:
-        return read_part(folder, name)
+        tensors = load((folder / f"{name}.safetensors").read_bytes())
+        return unpack(json.loads((folder / f"{name}.json").read_text()), tensors)
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise UserError(f"checkpoint {folder} has no readable part {name!r} ({error})") from error
 
@@ -238,13 +234,7 @@ def random_state() -> dict[str, Any]:
     return {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "numpy": (
-            kind,
-            torch.from_numpy(np.int64(keys)),
-            int(position),
-            int(has_gauss),
-            float(cached),
-        ),
+        "numpy": (kind, torch.from_numpy(np.int64(keys)), int(position), int(has_gauss), float(cached)),
         "python": (python[0], torch.tensor(python[1]), python[2]),
     }
 

@@ -23,6 +23,7 @@ from seqgan_kit.engine.learning import (
     lay_out_as_weights,
     step,
 )
+from seqgan_kit.engine.metrics_log import MetricsLog
 from seqgan_kit.engine.phases import Phases
 from seqgan_kit.engine.processes import Processes
 from seqgan_kit.engine.run_config import RunConfig
@@ -56,9 +57,10 @@ class Engine:
         set_seed(config.seed + 7919 * self.rank)
         self.learners: dict[str, Learner] = {}
         self.parts = Checkpointer(self.folder / "checkpoints", group, config.keep_checkpoints)
-        self.phases = Phases(config, group, self.run_folder, self.save, self._check_weights)
+        self.metrics = MetricsLog(self.accelerator, self.folder / "metrics.jsonl", bool(config.trackers))
+        self.phases = Phases(config, group, self.run_folder, self.metrics, self.save, self._check_weights)
         self.counters, self.seconds = self.phases.counters, self.phases.seconds
-        self.save_soon, self.log = self.phases.save_soon, self.phases.add
+        self.save_soon, self.log, self.finish = self.phases.save_soon, self.metrics.add, self.run_folder.finish
         self._saved_at = -1
 
     # -- parts ---------------------------------------------------------------------------------------------------
@@ -136,7 +138,7 @@ class Engine:
         """Loads the newest good checkpoint of a resumed run. Call when all parts are registered."""
         found = self.parts.restore()
         if found is None:
-            self.phases.open_log()
+            self.metrics.open()
             self.run_folder.write_record()
             if self.rank:  # all built their parts from one seed; from here on each draws samples of its own
                 set_seed(self.config.seed + 7919 * self.rank)
@@ -146,7 +148,7 @@ class Engine:
             lay_out_as_weights(learner.optimizer)
         self.counters.update(shared["counters"])
         self.seconds.update(shared["seconds"])
-        self.phases.open_log(shared["metrics_bytes"], own["pending"])
+        self.metrics.open(shared["metrics_bytes"], own["pending"])
         checkpoints.set_random_state(own["random"])
         self._saved_at = self.phases.made
         self.run_folder.resumed(sum(self.seconds.values()), self._config_text)
@@ -158,11 +160,12 @@ class Engine:
         made = self.phases.made
         if made == self._saved_at:
             return
-        log = self.phases.log
-        own = {"pending": log.pending, "random": checkpoints.random_state()}
-        shared = lambda: {"counters": self.counters, "seconds": self.seconds, "metrics_bytes": log.sync()}  # noqa: E731
+
+        def shared() -> dict[str, Any]:
+            return {"counters": self.counters, "seconds": self.seconds, "metrics_bytes": self.metrics.sync()}
+
         try:
-            self.parts.save(made, shared, own)
+            self.parts.save(made, shared, {"pending": self.metrics.pending, "random": checkpoints.random_state()})
         except NotSaved as error:
             raise self.run_folder.refused(self.parts.root, str(error)) from error
         self._saved_at, self.phases.saved_time = made, time.monotonic()
@@ -185,7 +188,8 @@ class Engine:
     def __exit__(self, kind: Any, error: BaseException | None, _: object) -> None:
         self.phases.release_signals()
         try:
-            if self.phases.close_log():
+            if self.metrics.is_open:
+                self.metrics.close()
                 self.finish(finished=kind is None)
             if self.config.trackers:
                 self.accelerator.end_training()
@@ -198,7 +202,3 @@ class Engine:
             raise self.run_folder.refused(self.folder, full) from error
         if error is not None and kind is None:
             raise error
-
-    def finish(self, finished: bool = True) -> None:
-        """Writes into run.json how long the run took, and whether it came to its end."""
-        self.run_folder.finish(finished)

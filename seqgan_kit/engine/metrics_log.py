@@ -6,7 +6,7 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from accelerate import Accelerator
@@ -17,20 +17,30 @@ from seqgan_kit.engine.learning import Metrics
 class MetricsLog:
     """Numbers wait in `pending`, which belongs to a checkpoint, until a line of them is written by the main process."""
 
-    def __init__(self, accelerator: Accelerator, path: Path, size: int, tracking: bool) -> None:
-        """Continues the file at `size` bytes: what was measured after a checkpoint will be measured again."""
-        self.accelerator, self.tracking = accelerator, tracking
+    def __init__(self, accelerator: Accelerator, path: Path, tracking: bool) -> None:
+        self.accelerator, self.path, self.tracking = accelerator, path, tracking
         self.pending: dict[str, list[float]] = {}
-        self._file = open(path, "ab") if accelerator.is_main_process else None  # noqa: SIM115
-        if self._file is not None:
+        self.is_open = False
+        self._file: BinaryIO | None = None
+        self.restart_clock()
+
+    def open(self, size: int = 0, pending: dict[str, list[float]] | None = None) -> None:
+        """Continues the file at `size` bytes, with what waited to be written when these were all: what was measured
+        after a checkpoint will be measured again."""
+        self.is_open, self.pending = True, pending or {}
+        if self.accelerator.is_main_process:
+            self._file = open(self.path, "ab")  # noqa: SIM115
             self._file.truncate(size)
             self._file.seek(0, os.SEEK_END)
-        self.restart_clock()
 
     def restart_clock(self) -> None:
         self._since, self._samples = time.monotonic(), 0.0
 
-    def add(self, metrics: Metrics, samples: int) -> None:
+    def add(self, metrics: Metrics, samples: int = 0) -> None:
+        """Numbers of this step; a line holds their mean since the line before it.
+
+        samples: rows worked on, for samples per second. Names with the prefix eval/ are written at once.
+        """
         self._samples += samples
         for name, value in metrics.items():
             total = self.pending.setdefault(name, [0.0, 0.0])

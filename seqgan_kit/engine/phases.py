@@ -11,7 +11,6 @@ from typing import Any
 
 from tqdm import tqdm
 
-from seqgan_kit.engine.learning import Metrics
 from seqgan_kit.engine.metrics_log import MetricsLog
 from seqgan_kit.engine.processes import Processes
 from seqgan_kit.engine.run_config import RunConfig
@@ -34,37 +33,19 @@ class Phases:
         config: RunConfig,
         processes: Processes,
         folder: RunFolder,
+        log: MetricsLog,
         save: Callable[[], None],
         check: Callable[[], None],
     ) -> None:
-        self.config, self.processes, self.folder = config, processes, folder
+        self.config, self.processes, self.folder, self.log = config, processes, folder, log
         self.counters: dict[str, int] = {}
         self.seconds: dict[str, float] = {}
         self.progress = 0.0
         self._save, self._check = save, check
-        self._metrics: MetricsLog | None = None
         self._stop_signal = 0
         self._save_soon = False
         self._handlers: dict[int, Any] = {}
         self._step_time = self.saved_time = time.monotonic()
-
-    @property
-    def log(self) -> MetricsLog:
-        if self._metrics is None:
-            raise RuntimeError("call engine.restore() after all parts are registered and before the first phase")
-        return self._metrics
-
-    def open_log(self, size: int = 0, pending: dict[str, list[float]] | None = None) -> None:
-        """metrics.jsonl from `size` bytes on, with what waited to be written when these were all."""
-        path, tracking = self.folder.path / "metrics.jsonl", bool(self.config.trackers)
-        self._metrics = MetricsLog(self.processes.accelerator, path, size, tracking)
-        self._metrics.pending = pending or {}
-
-    def close_log(self) -> bool:
-        """False where none was opened."""
-        if self._metrics is not None:
-            self._metrics.close()
-        return self._metrics is not None
 
     @property
     def made(self) -> int:
@@ -80,8 +61,10 @@ class Phases:
         done = self.counters.get(phase, 0)
         if done >= total:
             return
-        self._step_time = time.monotonic()
         log = self.log
+        if not log.is_open:
+            raise RuntimeError("call engine.restore() after all parts are registered and before the first phase")
+        self._step_time = time.monotonic()
         log.restart_clock()
         quiet = not self.processes.is_main
         pause = 0.1 if sys.stderr.isatty() else 10.0
@@ -100,13 +83,6 @@ class Phases:
                     bar.set_postfix_str(log.write(place, self.made), refresh=False)
                 bar.update()
                 self._save_or_stop(last, exports)
-
-    def add(self, metrics: Metrics, samples: int = 0) -> None:
-        """Numbers of this step; a line of metrics.jsonl holds their mean since the line before it.
-
-        samples: rows worked on, for samples per second. Names with the prefix eval/ are written at once.
-        """
-        self.log.add(metrics, samples)
 
     def _save_or_stop(self, phase_ends: bool, exports: Exports) -> None:
         every, any_process = self.config.checkpoint_steps, self.processes.any

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from seqgan_kit.errors import UserError
-from seqgan_kit.samples import Images, Replies, S, Tokens, Transitions, rows, size, to, trimmed
+from seqgan_kit.samples import Images, Replies, S, SoftTokens, Tokens, Transitions, rows, size, to, trimmed
 
-Made = TypeVar("Made", Tokens, Replies, Transitions, Images, covariant=True)
+Made = TypeVar("Made", Tokens, SoftTokens, Replies, Transitions, Images, covariant=True)
 
 
 class Order:

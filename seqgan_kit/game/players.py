@@ -13,10 +13,9 @@ from seqgan_kit.algorithms.objectives import Objective
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Learner, Metrics, training
 from seqgan_kit.game import rewards
-from seqgan_kit.samples import Images, Replies, Tokens, Transitions, concatenate, rows, size
+from seqgan_kit.samples import Images, Replies, S, SoftTokens, Tokens, Transitions, concatenate, rows, size
 
-S = TypeVar("S", Tokens, Replies, Transitions, Images)
-Scored = TypeVar("Scored", Tokens, Replies, Transitions, Images, contravariant=True)
+Scored = TypeVar("Scored", Tokens, SoftTokens, Replies, Transitions, Images, contravariant=True)
 Score = Callable[[S], Tensor]
 """sample -> logits, higher = more real: (batch,), or (batch, time) where every step is scored."""
 Baseline = Callable[[Tensor, Tensor], Tensor]

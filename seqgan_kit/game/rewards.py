@@ -83,8 +83,8 @@ def evaluate_pictures(reward: PictureReward, sample: Images) -> Tensor:
 
 def evaluate_steps(reward: StepReward, sample: Transitions) -> Tensor:
     """The weighted reward of each step, (batch, time). Raises UserError on a wrong shape or type, or on NaN."""
-    flat = [values.flatten(0, 1).cpu().numpy() for values in (sample.observations, sample.actions)]
-    flat.append(sample.next_observations.flatten(0, 1).cpu().numpy())
+    given = (sample.observations, sample.actions, sample.next_observations)
+    flat = [values.flatten(0, 1).cpu().numpy() for values in given]
     columns = {name: getattr(sample, name).flatten().cpu().numpy() for name in ("terminated", "rewards")}
     name, count = f"reward {_name(reward.function)}", sample.mask.numel()
     signature = "(observations, actions, next_observations) and those of terminated, rewards that it takes"

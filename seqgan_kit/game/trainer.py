@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,9 +15,7 @@ from seqgan_kit.engine.run_folder import Exports
 from seqgan_kit.engine.stream import Batches
 from seqgan_kit.game.players import DiscriminatorPlayer, GeneratorPlayer
 from seqgan_kit.game.replay import Replay
-from seqgan_kit.samples import Images, Replies, Tokens, Transitions, actions, repeated, rows, size
-
-S = TypeVar("S", Tokens, Replies, Transitions, Images)
+from seqgan_kit.samples import S, actions, repeated, rows, size
 
 
 @dataclass(frozen=True)
@@ -43,9 +41,6 @@ class Hook:
 
     every: int
     run: Callable[[str, int], Metrics]
-
-    def due(self, done: int, total: int) -> bool:
-        return done == total or (self.every > 0 and done % self.every == 0)
 
 
 def evaluated(engine: Engine, every: int, seed: int, measure: Callable[[str, int], Metrics]) -> Hook:
@@ -114,5 +109,5 @@ def play(
 
 def _run(engine: Engine, hooks: Sequence[Hook], phase: str, done: int, total: int) -> None:
     for hook in hooks:
-        if hook.due(done, total):
+        if done == total or (hook.every > 0 and done % hook.every == 0):
             engine.log(hook.run(phase, done))

@@ -7,6 +7,7 @@ import math
 import shlex
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,7 @@ def _episodes_option(parser: ArgumentParser, default: int, text: str) -> None:
 def evaluate(run: Path, options: Namespace, read: Read) -> None:
     """Returns of a run's policy over whole episodes, beside random actions, behaviour cloning and the expert."""
     from seqgan_kit.imitation.evaluation import evaluate as measure
+    from seqgan_kit.imitation.evaluation import scores
     from seqgan_kit.imitation.train import FROZEN
 
     config, _ = read()
@@ -54,20 +56,15 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
         _train_control(run, config, read)
     if not is_main_process():
         return
-    found: dict[str, Any] = {}
-    for kind in KINDS:
-        _seed(seed)
-        measured = measure(config.environment, network, kind == "greedy", options.episodes, seed)
-        found |= {f"return_{kind}": measured.mean, f"return_{kind}_interval": measured.interval}
-        found |= {f"episode_length_{kind}": float(measured.lengths.mean())}
-    cells: list[Cell | None] = [(found[f"return_{kind}"], found[f"return_{kind}_interval"]) for kind in KINDS]
-    print(
-        f"{config.environment.id}: mean return ± 95 % interval; this policy on {options.episodes} episodes of each kind"
+    check_seed(seed)
+    measured = measure(config.environment, network, options.episodes, seed)
+    lengths = {f"episode_length_{kind}": float(found.lengths.mean()) for kind, found in measured.items()}
+    head = f"{config.environment.id}: mean return ± 95 % interval"
+    print(f"{head}; this policy on {options.episodes} episodes of each kind")
+    print(_table(_rows(run, [(found.mean, found.interval) for found in measured.values()])))
+    write_json(
+        run / "evaluation.json", {"episodes": options.episodes, "seed": seed, "metrics": scores(measured) | lengths}
     )
-    rows = _rows(run)
-    last = {"expert": rows.pop("expert")} if "expert" in rows else {}
-    print(_table({**rows, "this policy": cells, **last}))
-    write_json(run / "evaluation.json", {"episodes": options.episodes, "seed": seed, "metrics": found})
 
 
 def _train_control(run: Path, config: ImitationConfig, read: Read) -> None:
@@ -107,16 +104,14 @@ def record(run: Path, options: Namespace, read: Read) -> None:
     _seed(options.seed)
     found = episodes_of(config.environment, acts(network, options.greedy), options.episodes, options.seed)
     demonstrations = Demonstrations(found, config.environment.id, f"the policy of {run}")
-    environment = make(config.environment)
-    try:
+    with closing(make(config.environment)) as environment:
         check_spaces(demonstrations, environment.observation_space, environment.action_space)
         _write(options.format, target, demonstrations, environment)
-    finally:
-        environment.close()
     measured = returns(found)
     steps = int(measured.lengths.sum())
     print(f"{target}: {len(found)} episodes, {steps} steps, mean return {_cell((measured.mean, measured.interval))}")
-    print(f"imitate it: seqgan-kit train imitation {_same(config.environment)} {_given(options.format, target)}")
+    option = "--demonstrations.minari" if options.format == "minari" else "--demonstrations.path"
+    print(f"imitate it: seqgan-kit train imitation {_same(config.environment)} {shlex.join([option, target])}")
 
 
 def _target(run: Path, options: Namespace) -> str:
@@ -151,10 +146,6 @@ def _same(environment: EnvironmentConfig) -> str:
     if environment.arguments:
         words += ["--environment.arguments", json.dumps(environment.arguments)]
     return shlex.join(words)
-
-
-def _given(kind: str, target: str) -> str:
-    return shlex.join(["--demonstrations.minari" if kind == "minari" else "--demonstrations.path", target])
 
 
 def watch_options(parser: ArgumentParser) -> None:
@@ -201,24 +192,24 @@ def summarise(run: Path) -> None:
     print_places(run, f"watch {run}", f"evaluate {run}", f"record {run} --out demos.npz")
 
 
-def _rows(run: Path) -> dict[str, list[Cell | None]]:
-    """The baselines, and each phase as it was last evaluated: (greedy, sampled)."""
+def _rows(run: Path, measured: list[Cell | None] | None = None) -> dict[str, list[Cell | None]]:
+    """The baselines, each phase as it was last evaluated, and the policy as it was `measured`: (greedy, sampled)."""
     from seqgan_kit.imitation.train import ADVERSARIAL, BASELINES, CLONING, FROZEN, REINFORCEMENT
 
     base: dict[str, list[Cell | None]] = {
         name: [found] * 2 for name, found in read_baselines(run / BASELINES).items() if isinstance(found, tuple)
     }
     evaluated = _evaluated(run)
-    titles = {
-        CLONING: "behaviour cloning",
-        ADVERSARIAL: "adversarial",
-        REINFORCEMENT: "reinforcement",
-        FROZEN: "frozen discriminator",
+    rows: dict[str, list[Cell | None] | None] = {
+        "random actions": base.get("random"),
+        "behaviour cloning": evaluated.get(CLONING),
+        "adversarial": evaluated.get(ADVERSARIAL),
+        "reinforcement": evaluated.get(REINFORCEMENT),
+        "frozen discriminator": evaluated.get(FROZEN),
+        "this policy": measured,
+        "expert": base.get("expert"),
     }
-    phases = {title: evaluated[phase] for phase, title in titles.items() if phase in evaluated}
-    first = {"random actions": base["random"]} if "random" in base else {}
-    last = {"expert": base["expert"]} if "expert" in base else {}
-    return {**first, **phases, **last}
+    return {name: cells for name, cells in rows.items() if cells}
 
 
 def _evaluated(run: Path) -> dict[str, list[Cell | None]]:

@@ -13,9 +13,10 @@ import gymnasium as gym
 import numpy as np
 import torch
 from gymnasium import spaces
+from torch.nn.utils.rnn import pad_sequence
 
 from seqgan_kit.errors import UserError, check_seed
-from seqgan_kit.samples import Transitions, size
+from seqgan_kit.samples import Transitions
 
 OUTSIDE = 1e-4  # of a Box: rounding, where actions were clipped in another precision
 
@@ -169,13 +170,10 @@ def sequences(demonstrations: Demonstrations, config: DemonstrationConfig) -> Tr
         transitions(replace(demonstrations, episodes=[episode]), replace(config, trajectories=None, subsample=1))
         for episode in choose(demonstrations, config).episodes
     ]
-    longest = max(size(episode) for episode in single)
-
-    def pad(name: str) -> torch.Tensor:
-        rows = [getattr(episode, name).squeeze(1) for episode in single]
-        return torch.stack([torch.cat([row, row.new_zeros(longest - len(row), *row.shape[1:])]) for row in rows])
-
-    return Transitions(**{field.name: pad(field.name) for field in fields(Transitions)})
+    columns = {
+        field.name: [getattr(episode, field.name).squeeze(1) for episode in single] for field in fields(Transitions)
+    }
+    return Transitions(**{name: pad_sequence(rows, batch_first=True) for name, rows in columns.items()})
 
 
 def checked(name: str, environment: str | None, rows: Iterable[tuple[Any, ...]]) -> Demonstrations:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Literal
 
 import gymnasium as gym
 import torch
@@ -40,9 +41,9 @@ class Features:
         self.dimensions = len(space.shape)
         picture = tuple(space.shape) if is_picture(space.shape) else None
         self.normaliser = None if picture else normaliser
-        self.pixels = space.dtype == torch.uint8 or str(space.dtype) == "uint8"
+        self.pixels = space.dtype == "uint8"
         state = int(torch.Size(space.shape).numel()) + absorbing
-        example = torch.zeros((1, *_action_shape(actions)), dtype=_action_dtype(actions))
+        example = actions.mode(torch.zeros(1, actions.size))
         widths = {"state": state, "action": actions.features(example).shape[-1], "next_state": state, "ended": 1}
         slices, start = {}, 0
         for name, width in widths.items():
@@ -82,33 +83,24 @@ def penalty(features: Features, weight: float, norm: float) -> Callable[[nn.Modu
 
     def regulariser(module: nn.Module, real: Transitions, fake: Transitions) -> Tensor:
         count = min(size(real), size(fake))
-        some_real, some_fake = (features(some_rows(sample, count)).flatten(0, 1) for sample in (real, fake))
+        some_real, some_fake = (
+            features(sample if size(sample) == count else rows(sample, torch.randperm(size(sample))[:count])).flatten(
+                0, 1
+            )
+            for sample in (real, fake)
+        )
         return weight * gradient_penalty(module, some_real, some_fake, norm)
 
     return regulariser
 
 
-def some_rows(sample: Transitions, count: int) -> Transitions:
-    return sample if size(sample) == count else rows(sample, torch.randperm(size(sample))[:count])
-
-
 def end_in_absorbing(sample: Transitions, steps: int) -> Transitions:
     """Single steps -> as many, where steps after a termination stand for a part of them, up to the time limit.
 
-    sample: (steps, 1, ...) with `elapsed` where it is a rollout; `steps`: of the time limit that were left in all.
+    sample: (steps, 1, ...). steps: of the time limit that were left in all.
     """
     count = size(sample)
     part = round(count * steps / (count + steps))
     mask = sample.mask.clone()
     mask[torch.randperm(count)[:part]] = False
-    return Transitions(**{**{name: getattr(sample, name) for name in Transitions.__dataclass_fields__}, "mask": mask})
-
-
-def _action_shape(actions: Any) -> tuple[int, ...]:
-    if hasattr(actions, "shape"):
-        return tuple(actions.shape)
-    return () if actions.single else (len(actions.sizes),)
-
-
-def _action_dtype(actions: Any) -> torch.dtype:
-    return torch.float32 if hasattr(actions, "shape") else torch.int64
+    return replace(sample, mask=mask)

@@ -6,7 +6,7 @@ import difflib
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -54,29 +54,11 @@ class Step(NamedTuple):
     elapsed: np.ndarray
 
 
-class Environments(Protocol):
-    """`observations`, (copies, ...): what the next actions are for. The state goes into checkpoints."""
-
-    observations: np.ndarray
-    observation_space: Any
-    action_space: Any
-    copies: int
-
-    def step(self, actions: np.ndarray) -> Step:
-        """One action each, (copies, ...). What has ended starts anew at once."""
-
-    def state_dict(self) -> dict[str, Any]: ...
-    def load_state_dict(self, state: dict[str, Any]) -> None: ...
-    def close(self) -> None: ...
-
-
 def make(config: EnvironmentConfig, render: bool = False) -> gym.Env[Any, Any]:
     """One environment. Raises UserError where there is none of this id, or it misses a package."""
     options = {**config.arguments, **({"render_mode": "rgb_array"} if render else {})}
     try:
         made = gym.make(config.id, disable_env_checker=True, **options)
-    except gym.error.DependencyNotInstalled as error:
-        raise UserError(f"{config.id} misses a package ({one_line(error)}): pip install '{_extra(error)}'") from error
     except (gym.error.Error, ModuleNotFoundError, TypeError) as error:
         raise UserError(_explain(config.id, error)) from error
     if not isinstance(made.observation_space, gym.spaces.Box):
@@ -89,7 +71,7 @@ def _explain(name: str, error: Exception) -> str:
     module, _, _ = name.rpartition(":")
     if isinstance(error, TypeError):
         return f"--environment.arguments: {name} can't be made with them ({one_line(error)})"
-    if isinstance(error, ModuleNotFoundError):
+    if isinstance(error, ModuleNotFoundError | gym.error.DependencyNotInstalled):
         if module and importlib.util.find_spec(module.split(".")[0]) is None:
             return f"--environment.id {name}: there is no module {module!r} here, nor is it installed"
         return f"{name} misses a package ({one_line(error)}): pip install '{_extra(error)}'"
@@ -114,6 +96,8 @@ def _extra(error: Exception) -> str:
 class Copies:
     """Environments one after another in this process: on a few cores the fastest way, and exact.
 
+    observations: (copies, ...), what the next actions are for; what has ended starts anew at once.
+
     Each episode is reset with a seed of its own, and the actions since are kept: after a resume they are taken again,
     which brings every environment that is determined by its seed and actions back to the same state, bit for bit. One
     that is not is told to `say`, and starts new episodes.
@@ -124,16 +108,15 @@ class Copies:
     ) -> None:
         self._environments = [make(config) for _ in range(config.copies)]
         self.name, self.copies, self._say = config.id, config.copies, say
-        first = self._environments[0]
-        assert isinstance(first.observation_space, gym.spaces.Box)
+        first: Any = self._environments[0]
         self.observation_space, self.action_space = first.observation_space, first.action_space
         self._entropy, self._episodes = [seed, rank], 0
         self._choices = isinstance(self.action_space, gym.spaces.Discrete)
         self._seeds = [0] * self.copies
         self._taken: list[list[Any]] = [[] for _ in range(self.copies)]
         self._broken = 0
-        self._dtype = np.uint8 if self.observation_space.dtype == np.uint8 else np.float32
-        self.observations = np.zeros((self.copies, *self.observation_space.shape), self._dtype)
+        kind = np.uint8 if self.observation_space.dtype == np.uint8 else np.float32
+        self.observations = np.zeros((self.copies, *self.observation_space.shape), kind)
         for i in range(self.copies):
             self._begin(i)
 
@@ -154,6 +137,7 @@ class Copies:
         return None if np.isfinite(self.observations[i].sum()) else "returned an observation that is not finite"
 
     def step(self, actions: np.ndarray) -> Step:
+        """One action each, (copies, ...)."""
         count = self.copies
         following = np.empty_like(self.observations)
         rewards = np.zeros(count, np.float32)
@@ -269,7 +253,7 @@ class Vectorised:
 
     def step(self, actions: np.ndarray) -> Step:
         seen, rewards, terminated, truncated, _ = self._environment.step(actions)
-        seen, counts = np.asarray(seen, np.float32), ~self._resets
+        seen, counts = np.array(seen, np.float32), ~self._resets
         if not np.isfinite(seen.sum() + rewards.sum()):
             raise UserError(f"{self.name} returned observations or rewards that are not finite: mend the environment")
         terminated = terminated & counts
@@ -277,7 +261,7 @@ class Vectorised:
         self._elapsed = (self._elapsed + 1) * counts
         self.observations, self._resets = seen, ended
         none = np.zeros(self.copies, bool)
-        return Step(seen, np.asarray(rewards, np.float32), terminated, ended, counts, none, self._elapsed)
+        return Step(seen, np.array(rewards, np.float32), terminated, ended, counts, none, self._elapsed)
 
     def state_dict(self) -> dict[str, Any]:
         kept: dict[str, Any] = {}
@@ -314,6 +298,9 @@ class Vectorised:
 
     def close(self) -> None:
         self._environment.close()
+
+
+Environments = Copies | Vectorised
 
 
 def build(

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from accelerate.utils import set_seed
 
 from seqgan_kit.errors import UserError, one_line
-from seqgan_kit.imitation.demonstrations import Episode
+from seqgan_kit.imitation.demonstrations import Demonstrations, Episode
 from seqgan_kit.imitation.environments import BROKEN, MEND, EnvironmentConfig, make
 from seqgan_kit.networks.policies.actor import Actor
 from seqgan_kit.report.statistics import spread
+from seqgan_kit.worlds.cartpole import balance
 
 Act = Callable[[np.ndarray, Any], tuple[np.ndarray, Any]]
 """observations (rows, ...) and what was remembered -> actions (rows, ...) and what is remembered."""
@@ -58,11 +61,21 @@ def acts(network: Actor, greedy: bool) -> Act:
 
 def at_random(config: EnvironmentConfig, seed: int) -> Act:
     """Uniform actions: the baseline that knows nothing."""
-    environment = make(config)
-    space = environment.action_space
-    environment.close()
+    with closing(make(config)) as environment:
+        space = environment.action_space
     space.seed(seed)
     return lambda observations, memory: (np.stack([space.sample() for _ in observations]), memory)
+
+
+def balancing(environment: str, episodes: int, seed: int = 0) -> Demonstrations:
+    """Episodes of a pole that a linear controller balances to the time limit, in CartPole or what observes like it:
+    an expert that was written, for whoever has no demonstrations yet."""
+
+    def act(observations: np.ndarray, memory: Any) -> tuple[np.ndarray, Any]:
+        return np.array([balance(observation) for observation in observations]), memory
+
+    found = run(EnvironmentConfig(environment), act, episodes, seed)
+    return Demonstrations(found, environment, "the balancing controller")
 
 
 def run(
@@ -150,18 +163,23 @@ def _side_by_side(name: str, environments: list[Any], act: Act, seeds: list[int]
     ]
 
 
-def returns(episodes: list[Episode]) -> Returns:
+def returns(episodes: Sequence[Episode]) -> Returns:
     sums = [float(episode.rewards.sum(dtype=np.float64)) for episode in episodes if episode.rewards is not None]
     return Returns(np.array(sums, np.float64), np.array([len(episode.actions) for episode in episodes]))
 
 
 def evaluate(
-    config: EnvironmentConfig,
-    network: Actor,
-    greedy: bool,
-    episodes: int,
-    seed: int,
-    say: Callable[[str], None] = _print,
-) -> Returns:
-    """The policy's returns. Seed the random numbers first, where actions are sampled."""
-    return returns(run(config, acts(network.eval(), greedy), episodes, seed, say=say))
+    config: EnvironmentConfig, network: Actor, episodes: int, seed: int, say: Callable[[str], None] = _print
+) -> dict[str, Returns]:
+    """Returns of the likeliest actions, `greedy`, and of `sampled` ones, each under the random numbers of `seed`."""
+    found = {}
+    for kind in ("greedy", "sampled"):
+        set_seed(seed)
+        found[kind] = returns(run(config, acts(network.eval(), kind == "greedy"), episodes, seed, say=say))
+    return found
+
+
+def scores(measured: dict[str, Returns]) -> dict[str, float]:
+    """What `evaluate` found, as metrics."""
+    means = {f"return_{kind}": found.mean for kind, found in measured.items()}
+    return means | {f"return_{kind}_interval": found.interval for kind, found in measured.items()}

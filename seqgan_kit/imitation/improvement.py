@@ -20,14 +20,13 @@ from seqgan_kit.networks.policies.actor import Actor, ActorCritic, Valuer
 class Experience:
     """What a policy did and what it was worth. A row is one step, or, for a recurrent policy, a copy's steps.
 
-    observations, memory, drawn: as in `samples.Rollout`; memory: (batch, dim), before the first step of the row.
+    observations, memories, drawn: as in `samples.Rollout`, whose memory is (batch, time, dim), before each step.
     ended, mask: (batch, time) bool. parameters: (batch, time, size), of the distribution that the actions were drawn
     from. log_probs: (batch, time), theirs. advantages: (batch, time), whitened. targets: (batch, time), what a
-    normalised value should be. memories: (batch, time, dim), before each step.
+    normalised value should be.
     """
 
     observations: Tensor
-    memory: Tensor
     memories: Tensor
     drawn: Tensor
     ended: Tensor
@@ -36,6 +35,11 @@ class Experience:
     log_probs: Tensor
     advantages: Tensor
     targets: Tensor
+
+    @property
+    def memory(self) -> Tensor:
+        """(batch, dim), before the first step of each row."""
+        return self.memories[:, 0]
 
     def rows(self, index: Tensor | slice) -> Experience:
         return Experience(**{name: tensor[index] for name, tensor in vars(self).items()})
@@ -94,7 +98,7 @@ class PPO(Improvement):
 
             def loss(rows: slice, part: Experience = part) -> tuple[Tensor, dict[str, Tensor]]:
                 some, mask = part.rows(rows) if self.optimizer.accumulate > 1 else part, part.mask[rows]
-                parameters, values = learner.module(some.observations, some.memory, some.memories, some.ended)
+                parameters, values = learner.module(some.observations, some.memories, some.ended)
                 log_probs = actions.log_prob(parameters, some.drawn)
                 policy = estimators.ppo(log_probs, some.log_probs, some.advantages, mask, self.clip)
                 if self.entropy:
@@ -152,7 +156,12 @@ class TRPO(Improvement):
     ) -> Metrics:
         metrics = self._step(engine, actor, experience)
         for part in _minibatches(engine, experience, self.minibatch, self.epochs):
-            metrics |= _regress(engine, learner, part)
+
+            def loss(rows: slice, part: Experience = part) -> tuple[Tensor, dict[str, Tensor]]:
+                found = learner.module(part.observations[rows], part.memories[rows])
+                return _mean((found - part.targets[rows]).square(), part.mask[rows]), {}
+
+            metrics["value_loss"] = engine.update(learner, loss, len(part.mask))["loss"]
         return metrics
 
     def _step(self, engine: Engine, network: Actor, experience: Experience) -> Metrics:
@@ -164,9 +173,8 @@ class TRPO(Improvement):
 
         new = network(experience.observations, experience.memory, experience.ended)
         loss = surrogate(new)
-        gradient = trust_region.flatten(torch.autograd.grad(loss, parameters))
-        gradient = engine.mean(gradient)
-        some = experience if self.share >= 1 else experience.rows(_every(len(new), self.share))
+        gradient = engine.mean(trust_region.flatten(torch.autograd.grad(loss, parameters)))
+        some = experience.rows(torch.arange(0, len(new), max(1, round(1 / self.share))))
         fisher = trust_region.hessian_product(
             _mean(actions.divergence(some.parameters, network(some.observations, some.memory, some.ended)), some.mask),
             parameters,
@@ -199,22 +207,8 @@ class TRPO(Improvement):
         }
 
 
-def _regress(engine: Engine, learner: Learner, part: Experience) -> Metrics:
-    """One step of the value towards the normalised returns."""
-
-    def loss(rows: slice) -> tuple[Tensor, dict[str, Tensor]]:
-        found = learner.module(part.observations[rows], part.memories[rows])
-        return _mean((found - part.targets[rows]).square(), part.mask[rows]), {}
-
-    return {"value_loss": engine.update(learner, loss, len(part.mask))["loss"]}
-
-
 def _mean(values: Tensor, mask: Tensor) -> Tensor:
     return (values * mask).sum() / mask.sum().clamp_min(1)  # a copy's steps may all be left out
-
-
-def _every(rows: int, share: float) -> Tensor:
-    return torch.arange(0, rows, max(1, round(1 / share)))
 
 
 def _minibatches(engine: Engine, experience: Experience, steps: int, epochs: int) -> Iterator[Experience]:

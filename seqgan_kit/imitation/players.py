@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -20,7 +19,6 @@ from seqgan_kit.imitation.policy import EnvironmentPolicy
 from seqgan_kit.networks.policies.actions import Continuous, from_space
 from seqgan_kit.networks.policies.actor import Actor, ActorConfig, Valuer, is_picture
 from seqgan_kit.networks.policies.normaliser import Normaliser
-from seqgan_kit.networks.policies.transition import Layout
 from seqgan_kit.samples import Rollout, Transitions, size, steps
 
 
@@ -39,7 +37,11 @@ class Game:
         self.actor = Actor(_actor_config(config, space, actions), self.normaliser)
         valuer = Valuer(tuple(space.shape), policy.recurrent, policy.hidden, self.normaliser, policy.activation)
         self.features = Features(space, actions, self.normaliser, critic.inputs, critic.absorbing, policy.discount)
-        scorer = _built(critic.network, self.features.layout)
+        self.log_prob = critic.log_prob
+        try:
+            scorer = critic.network(self.features.layout)
+        except ValueError as error:
+            raise UserError(f"--discriminator.network: {error}") from error
         if self.normaliser is not None and pairs is not None:
             self.normaliser.update(self.normaliser.moments(pairs.observations.flatten(0, 1)))
         limit = getattr(example.spec, "max_episode_steps", None) or 1000
@@ -53,14 +55,14 @@ class Game:
             engine.learner(f"{prefix}discriminator", scorer, critic.optimizer),
             shared_batch(min(batch, size(pairs) if pairs is not None else batch), engine.processes),
             _objective(critic),
-            self._call if critic.log_prob else self._plain,
+            self._call,
             penalty(self.features, critic.penalty, critic.penalty_norm) if critic.penalty else None,
         )
         self.replay: Replay[Transitions] = Replay(
             Transitions,
             batch // engine.processes,
             critic.replay,
-            self._absorbing if critic.absorbing else _plain_steps,
+            self._absorbing if critic.absorbing else steps,
             engine.device,
         )
         engine.keep(f"{prefix}replay", self.replay)
@@ -88,59 +90,41 @@ class Game:
             prefix=prefix,
         )
 
-    def _plain(self, module: nn.Module, sample: Transitions) -> Tensor:
-        return module(self.features(sample))
-
     def _call(self, module: nn.Module, sample: Transitions) -> Tensor:
-        """f - log pi, the logit of AIRL (Fu et al. 2018, sec. 4)."""
+        """What the network finds, or that less log pi, the logit of AIRL (Fu et al. 2018, sec. 4)."""
+        found = module(self.features(sample))
+        if not self.log_prob:
+            return found
         with torch.no_grad():
             memory = self.actor.start(size(sample))
             parameters = self.actor(sample.observations, memory, sample.ended)
             log_probs = self.actor.actions.log_prob(parameters, self.actor.actions.recover(sample.actions))
-        return self._plain(module, sample) - log_probs * sample.mask  # in an absorbing state there is no action
+        return found - log_probs * sample.mask  # in an absorbing state there is no action
 
     def _absorbing(self, fake: Rollout) -> Transitions:
         left = (self.policy.absorbing - fake.elapsed)[fake.terminated & fake.mask].clamp_min(0).sum()  # type: ignore[operator]
-        return end_in_absorbing(_plain_steps(fake), int(left))
+        return end_in_absorbing(steps(fake), int(left))
 
 
 def _actor_config(config: ImitationConfig, space: Any, actions: Any) -> ActorConfig:
-    policy = config.policy
-    shared: dict[str, Any] = {
-        "observation": list(space.shape),
-        "hidden": policy.hidden,
-        "activation": policy.activation,
-        "recurrent": policy.recurrent,
-        "log_std": policy.log_std,
-        "normalise": policy.normalise != "none",
-        "environment": config.environment.id,
-    }
+    policy, kind = config.policy, vars(actions)
     if isinstance(actions, Continuous):
-        box: dict[str, Any] = {
-            "low": actions.low,
-            "high": actions.high,
-            "action": actions.shape,
-            "squash": actions.squash,
-        }
-        return ActorConfig(**shared, **box)
-    return ActorConfig(**shared, sizes=actions.sizes, single=actions.single)
-
-
-def _built(network: Callable[[Layout], nn.Module], layout: Layout) -> nn.Module:
-    try:
-        return network(layout)
-    except ValueError as error:
-        raise UserError(f"--discriminator.network: {error}") from error
+        kind = {"low": actions.low, "high": actions.high, "action": actions.shape, "squash": actions.squash}
+    return ActorConfig(
+        list(space.shape),
+        hidden=policy.hidden,
+        activation=policy.activation,
+        recurrent=policy.recurrent,
+        log_std=policy.log_std,
+        normalise=policy.normalise != "none",
+        environment=config.environment.id,
+        **kind,
+    )
 
 
 def _objective(config: DiscriminatorConfig) -> objectives.Objective:
     found = config.objective()
     return objectives.with_entropy(found, config.entropy) if config.entropy else found
-
-
-def _plain_steps(sample: Transitions) -> Transitions:
-    """Single steps without what only a policy needs."""
-    return steps(Transitions(**{name: getattr(sample, name) for name in Transitions.__dataclass_fields__}))
 
 
 def shared_batch(batch: int, processes: int) -> int:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -19,48 +18,7 @@ from seqgan_kit.imitation.environments import Environments, Step
 from seqgan_kit.imitation.improvement import Experience, Improvement, whiten
 from seqgan_kit.networks.policies.actor import Actor, Valuer
 from seqgan_kit.networks.policies.normaliser import Normaliser
-from seqgan_kit.samples import Rollout, Transitions, rows
-
-
-class _Record:
-    """What happened in a rollout: arrays (steps, copies, ...), filled step by step."""
-
-    def __init__(self, steps: int, environments: Environments) -> None:
-        shape, seen = (steps, environments.copies), environments.observations
-        self.observations = np.empty((*shape, *seen.shape[1:]), seen.dtype)
-        self.following = np.empty_like(self.observations)
-        self.rewards, self.elapsed = np.empty(shape, np.float32), np.empty(shape, np.int64)
-        self.terminated, self.ended, self.counts = np.empty((3, *shape), bool)
-        self._tensors: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
-
-    def acted(self, executed: Tensor, drawn: Tensor, memory: Tensor, after: Tensor) -> None:
-        """Each (copies, ...): the actions as they were executed and as drawn, the memory before them and after."""
-        self._tensors.append((executed, drawn, memory, after))
-
-    def saw(self, t: int, step: Step) -> None:
-        self.following[t], self.rewards[t], self.elapsed[t] = step.observations, step.rewards, step.elapsed
-        self.terminated[t], self.ended[t], self.counts[t] = step.terminated, step.ended, step.counts
-
-    def rollout(self, device: torch.device) -> Rollout:
-        """(copies, steps, ...)."""
-
-        def turned(values: np.ndarray) -> Tensor:
-            return torch.from_numpy(values).to(device).transpose(0, 1).contiguous()
-
-        executed, drawn, memory, after = (torch.stack(tensors, dim=1) for tensors in zip(*self._tensors, strict=True))
-        return Rollout(
-            observations=turned(self.observations),
-            actions=executed,
-            next_observations=turned(self.following),
-            rewards=turned(self.rewards),
-            terminated=turned(self.terminated),
-            ended=turned(self.ended),
-            mask=turned(self.counts),
-            drawn=drawn,
-            memory=memory,
-            next_memory=after,
-            elapsed=turned(self.elapsed),
-        )
+from seqgan_kit.samples import Rollout, Transitions, map_tensors
 
 
 @dataclass
@@ -96,7 +54,6 @@ class EnvironmentPolicy:
     absorbing: int | None = None
     prefix: str = ""
     batch_size: int = 1  # of demonstrations at each turn: a policy looks at none
-    seconds: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.batch_size = self.engine.processes
@@ -116,49 +73,43 @@ class EnvironmentPolicy:
     def _rollout(self) -> Rollout:
         environments, device = self.environments, self.engine.device
         network, memory = self.actor.eval(), self._memory
-        record = _Record(self.steps, environments)
+        seen: list[np.ndarray] = []
+        acted: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+        made: list[Step] = []
         starts = np.zeros(environments.copies, np.int64)  # of the episode that each copy is in
         noise = network.actions.noise(self.steps, environments.copies).to(device)
-        begun, acting = time.perf_counter(), 0.0
         for t in range(self.steps):
-            before = time.perf_counter()
-            record.observations[t] = environments.observations
+            seen.append(environments.observations.copy())
             with torch.inference_mode():  # not around the environments, which may differentiate something themselves
-                parameters, after = network.step(torch.from_numpy(record.observations[t]).to(device), memory)
+                parameters, after = network.step(torch.from_numpy(seen[t]).to(device), memory)
                 drawn = network.actions.draw(parameters, noise[t])
                 executed = network.actions.execute(drawn)
-            record.acted(executed, drawn, memory, after)
-            actions = executed.cpu().numpy()
-            acting += time.perf_counter() - before
-            step = environments.step(actions)
-            record.saw(t, step)
+            acted.append((executed, drawn, memory, after))
+            step = environments.step(executed.cpu().numpy())
+            made.append(step)
             memory = after
             over = step.ended | ~step.counts  # what does not count is of no episode
             if over.any():
                 if memory.shape[1]:
                     memory = after * torch.from_numpy(~over).to(device).unsqueeze(1)
                 for i in np.flatnonzero(step.broken):
-                    record.counts[starts[i] : t + 1, i] = False
+                    for lost in made[starts[i] :]:
+                        lost.counts[i] = False
                     self.engine.save_soon()
                 starts[step.ended] = t + 1
         self._memory = memory.clone()
-        self._spent("environment", time.perf_counter() - begun - acting)
-        self._spent("policy", acting)
-        return record.rollout(device)
+        return _rollout(seen, acted, made, device)
 
     def update(self, real: Transitions, fake: Transitions, score: Score[Transitions]) -> Metrics:
         if not isinstance(fake, Rollout):
             raise TypeError("a policy learns from its own rollouts")
-        begun = time.perf_counter()
         with torch.no_grad():
             earned = self._earned(fake, score)
-            self._spent("discriminator", time.perf_counter() - begun)
             experience, metrics = self._experience(fake, earned)
         metrics |= self.improvement(self.engine, self.learner, self.actor, self.valuer, experience)
         if self.normaliser is not None:
             self.normaliser.update(self.engine.sum(self.normaliser.moments(fake.observations[fake.mask])))
-        self._spent("improvement", time.perf_counter() - begun)
-        return metrics | self._episodes(fake) | {"reward": _mean(earned, fake.mask)}
+        return metrics | self._episodes(fake) | {"reward": earned[fake.mask].mean().item()}
 
     def _earned(self, fake: Rollout, score: Score[Transitions]) -> Tensor:
         """The reward of each step, (copies, steps)."""
@@ -175,9 +126,8 @@ class EnvironmentPolicy:
     def _after_the_end(self, fake: Rollout, score: Score[Transitions]) -> Tensor:
         """What a terminated episode goes on to earn, discounted, at its last step (Kostrikov et al. 2019, sec. 4.2)."""
         assert self.absorbing is not None
-        one = rows(fake, slice(0, 1))
-        nothing = Transitions(**{name: getattr(one, name)[:, :1] for name in Transitions.__dataclass_fields__})
-        nothing = Transitions(**{**vars(nothing), "mask": torch.zeros_like(nothing.mask)})
+        one = map_tensors(fake, lambda tensor: tensor[:1, :1])
+        nothing = replace(one, mask=torch.zeros_like(one.mask))
         each = self.reward(score(nothing)).squeeze()
         # for ever, as the value of an episode's last observation counts when a time limit ends it
         return fake.terminated * each * self.discount / (1 - self.discount)
@@ -192,14 +142,13 @@ class EnvironmentPolicy:
         if self.improvement.causal_entropy:
             earned = earned - self.improvement.causal_entropy * log_probs
         values = valuer.value(fake.observations, fake.memory)
-        next_values = self._next_values(fake, values, valuer)
+        next_values = self._next_values(fake, values)
         advantages = credits.gae(earned, values, next_values, fake.terminated, ended, self.discount, self.decay)
         returns = advantages + values
         explained = 1 - _variance(returns - values, fake.mask) / max(_variance(returns, fake.mask), 1e-8)
         valuer.returns.update(self.engine.sum(valuer.returns.moments(returns[fake.mask])))
         experience = Experience(
             fake.observations,
-            memory,
             fake.memory,
             fake.drawn,
             ended,
@@ -213,15 +162,14 @@ class EnvironmentPolicy:
             experience = _each_step(experience)
         return experience, {"explained_variance": explained}
 
-    def _next_values(self, fake: Rollout, values: Tensor, valuer: Valuer) -> Tensor:
+    def _next_values(self, fake: Rollout, values: Tensor) -> Tensor:
         """V of what followed each step: that of the next step, but where an episode or the rollout ends, its own."""
         found = torch.cat([values[:, 1:], torch.zeros_like(values[:, :1])], dim=1)
         own = fake.ended.clone()
         own[:, -1] = True
         own &= ~fake.terminated
-        found[own] = valuer.value(fake.next_observations[own].unsqueeze(1), fake.next_memory[own].unsqueeze(1)).squeeze(
-            1
-        )
+        seen, memory = fake.next_observations[own].unsqueeze(1), fake.next_memory[own].unsqueeze(1)
+        found[own] = self.valuer.value(seen, memory).squeeze(1)
         return found
 
     def _episodes(self, fake: Rollout) -> Metrics:
@@ -241,9 +189,6 @@ class EnvironmentPolicy:
         earnings, lengths, count = self.engine.sum(mine).tolist()  # all processes must log the same names
         return {"return": earnings / count, "episode_length": lengths / count} if count else {}
 
-    def _spent(self, what: str, seconds: float) -> None:
-        self.seconds[what] = self.seconds.get(what, 0.0) + seconds
-
     def state_dict(self) -> dict[str, object]:
         return {
             "environments": self.environments.state_dict(),
@@ -257,22 +202,41 @@ class EnvironmentPolicy:
         self._returns = state["returns"].numpy().copy()  # type: ignore[attr-defined]
 
 
+def _rollout(
+    seen: list[np.ndarray],
+    acted: list[tuple[Tensor, Tensor, Tensor, Tensor]],
+    made: list[Step],
+    device: torch.device,
+) -> Rollout:
+    """From each step's (copies, ...) to (copies, steps, ...).
+
+    acted: the actions as they were executed and as drawn, the memory before them and after.
+    """
+
+    def turned(values: list[np.ndarray]) -> Tensor:
+        return torch.from_numpy(np.stack(values, axis=1)).to(device)
+
+    executed, drawn, memory, after = (torch.stack(tensors, dim=1) for tensors in zip(*acted, strict=True))
+    return Rollout(
+        observations=turned(seen),
+        actions=executed,
+        next_observations=turned([step.observations for step in made]),
+        rewards=turned([step.rewards for step in made]),
+        terminated=turned([step.terminated for step in made]),
+        ended=turned([step.ended for step in made]),
+        mask=turned([step.counts for step in made]),
+        drawn=drawn,
+        memory=memory,
+        next_memory=after,
+        elapsed=turned([step.elapsed for step in made]),
+    )
+
+
 def _each_step(experience: Experience) -> Experience:
+    """Each counted step as a row of its own, as `samples.steps`."""
     chosen = experience.mask.flatten().nonzero().squeeze(1)
-    whole = len(chosen) == experience.mask.numel()
-
-    def flat(name: str, tensor: Tensor) -> Tensor:
-        if name == "memory":
-            tensor = tensor.unsqueeze(1).expand(-1, experience.mask.shape[1], -1).flatten(0, 1)
-        else:
-            tensor = tensor.flatten(0, 1).unsqueeze(1)
-        return tensor if whole else tensor[chosen]
-
-    return Experience(**{name: flat(name, tensor) for name, tensor in vars(experience).items()})
-
-
-def _mean(values: Tensor, mask: Tensor) -> float:
-    return values[mask].mean().item()
+    flat = Experience(**{name: tensor.flatten(0, 1).unsqueeze(1) for name, tensor in vars(experience).items()})
+    return flat if len(chosen) == len(flat.mask) else flat.rows(chosen)
 
 
 def _variance(values: Tensor, mask: Tensor) -> float:

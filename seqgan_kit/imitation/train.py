@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,8 @@ from seqgan_kit.imitation.checks import check_numbers
 from seqgan_kit.imitation.config import ImitationConfig
 from seqgan_kit.imitation.demonstrations import Demonstrations
 from seqgan_kit.imitation.environments import make
-from seqgan_kit.imitation.evaluation import Returns, at_random, evaluate, returns
+from seqgan_kit.imitation.evaluation import at_random, balancing, evaluate, returns, scores
 from seqgan_kit.imitation.evaluation import run as run_episodes
-from seqgan_kit.imitation.experts import balancing
 from seqgan_kit.imitation.players import Game, shared_batch
 from seqgan_kit.imitation.video import write_video
 from seqgan_kit.networks.policies.actor import Actor
@@ -109,21 +109,14 @@ class ImitationTask:
         play(self.engine, phase, rounds, policy, discriminator, self.real, turns, hooks, replay, self.exports)
 
     def _hook(self, game: Game, total: int) -> Hook:
-        config, engine = self.config.evaluation, self.engine
+        config, engine, environment = self.config.evaluation, self.engine, self.config.environment
 
         def measure(phase: str, done: int) -> Metrics:
             episodes = config.final if done == total else config.episodes
-            found: Metrics = {}
-            lines = []
-            for kind in ("greedy", "sampled"):
-                with engine.fixed_random(config.seed):
-                    measured = evaluate(
-                        self.config.environment, game.actor, kind == "greedy", episodes, config.seed, engine.say
-                    )
-                found |= {f"return_{kind}": measured.mean, f"return_{kind}_interval": measured.interval}
-                lines += [f"{kind}: {r:g} in {n} steps" for r, n in zip(*measured, strict=True)]
+            measured = evaluate(environment, game.actor, episodes, config.seed, engine.say)
+            lines = [f"{kind}: {r:g} in {n} steps" for kind, of in measured.items() for r, n in zip(*of, strict=True)]
             engine.save_text(f"{phase}-{done:06d}", lines)
-            return found
+            return scores(measured)
 
         return evaluated(engine, config.every, config.seed, measure)
 
@@ -139,7 +132,7 @@ class ImitationTask:
         count = left // max(1, self.config.demonstrations.subsample)
         index = torch.cat([torch.arange(size(pairs)), torch.zeros(count, dtype=torch.int64)])
         mask = torch.arange(len(index)).unsqueeze(1) < size(pairs)
-        return Transitions(**{**vars(rows(pairs, index)), "mask": mask})
+        return replace(rows(pairs, index), mask=mask)
 
 
 def _expert(config: ImitationConfig, example: Any) -> Demonstrations | None:
@@ -167,33 +160,16 @@ def _baselines(engine: Engine, config: ImitationConfig, expert: Demonstrations |
     path = engine.folder / BASELINES
     if not engine.is_main or path.exists():
         return
-    settings = config.evaluation
-    found = {
-        "random": returns(
-            run_episodes(
-                config.environment,
-                at_random(config.environment, settings.seed),
-                settings.final,
-                settings.seed,
-                say=engine.say,
-            )
-        )
+    count, seed = config.evaluation.final, config.evaluation.seed
+    act = at_random(config.environment, seed)
+    found = {"random": returns(run_episodes(config.environment, act, count, seed, say=engine.say))}
+    if expert is not None and expert.returns() is not None:
+        found["expert"] = returns(expert.episodes)
+    table = {
+        name: {"mean": r.mean, "interval": r.interval, "deviation": float(r.returns.std()), "episodes": len(r.returns)}
+        for name, r in found.items()
     }
-    known = expert.returns() if expert is not None else None
-    if known is not None:
-        found["expert"] = Returns(known, np.array([len(e.actions) for e in expert.episodes]))  # type: ignore[union-attr]
-    write_json(
-        path,
-        {
-            name: {
-                "mean": item.mean,
-                "interval": item.interval,
-                "deviation": float(item.returns.std()),
-                "episodes": len(item.returns),
-            }
-            for name, item in found.items()
-        },
-    )
+    write_json(path, table)
 
 
 def _nothing(example: Any) -> Transitions:

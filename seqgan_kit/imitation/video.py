@@ -8,6 +8,7 @@ import re
 import sys
 import warnings
 from collections.abc import Callable
+from contextlib import closing
 from ctypes.util import find_library
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -78,9 +79,8 @@ def play(config: EnvironmentConfig, act: Act, episodes: int, steps: int, seed: i
 
 def _renderable(config: EnvironmentConfig) -> gym.Env[Any, Any]:
     """The environment that renders. The check comes first: without the mode, making it fails in many ways."""
-    plain = make(config)
-    modes = plain.metadata.get("render_modes", [])
-    plain.close()
+    with closing(make(config)) as plain:
+        modes = plain.metadata.get("render_modes", [])
     if "rgb_array" not in modes:
         raise UserError(f"{config.id} can't be rendered: its metadata's render_modes have no rgb_array")
     return make(config, render=True)

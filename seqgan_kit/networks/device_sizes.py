@@ -15,9 +15,9 @@ import torch
 class Sizes:
     """What pays on a kind of device.
 
-    A CPU's sizes keep in its caches what is computed at once. They were measured on two cores of an AMD EPYC with
-    AVX-512, one thread, float32, networks of the papers' sizes; benchmarks/ shows what they give. A GPU's make few
-    large launches; they are NOT measured.
+    The defaults are a CPU's, which keep in its caches what is computed at once. They were measured on two cores of an
+    AMD EPYC with AVX-512, one thread, float32, networks of the papers' sizes; benchmarks/ shows what they give. A GPU's
+    make few large launches; they are NOT measured.
 
     logit_block: floats of the largest block of logits held at once.
     kept_probabilities: floats. So many are kept for the output layer's backward pass, more are made again.
@@ -40,48 +40,30 @@ class Sizes:
         convolution; 0 has none.
     """
 
-    logit_block: int
-    kept_probabilities: int
-    kept_width: int
-    first_rows: int
-    cdf_block: int
-    rollouts: int
-    scored_rows: int
-    rewarded_rows: int
-    response_rows: int
-    table_entries: int
-    addition: float
-    embedded_rows: int
-    sigmoid_entries: float
-    product_side: int
+    logit_block: int = 1_000_000
+    kept_probabilities: int = 16_000_000
+    kept_width: int = 64
+    first_rows: int = 64
+    cdf_block: int = 64
+    rollouts: int = 3000
+    scored_rows: int = 512
+    rewarded_rows: int = 512
+    response_rows: int = 512
+    table_entries: int = 1 << 27
+    addition: float = 16
+    embedded_rows: int = 256
+    sigmoid_entries: float = 4096
+    product_side: int = 4
 
 
 SIZES = {
-    "cpu": Sizes(
-        logit_block=1_000_000,
-        kept_probabilities=16_000_000,
-        kept_width=64,
-        first_rows=64,
-        cdf_block=64,
-        rollouts=3000,
-        scored_rows=512,
-        rewarded_rows=512,
-        response_rows=512,
-        table_entries=1 << 27,
-        addition=16,
-        embedded_rows=256,
-        sigmoid_entries=4096,
-        product_side=4,
-    ),
+    "cpu": Sizes(),
     "cuda": Sizes(
         logit_block=200_000_000,
-        kept_probabilities=16_000_000,
-        kept_width=64,
         first_rows=1024,
         cdf_block=1024,
         rollouts=1 << 14,
         scored_rows=4096,
-        rewarded_rows=512,
         response_rows=1 << 14,
         table_entries=0,
         addition=math.inf,

@@ -19,8 +19,7 @@ class _SumOverProcesses(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        total: Tensor = _SumOverProcesses.apply(gradients[0])  # by itself, so that a penalty can differentiate it
-        return total
+        return _SumOverProcesses.apply(gradients[0])  # by itself, so that a penalty can differentiate it
 
 
 class SynchronisedBatchNorm(nn.BatchNorm2d):

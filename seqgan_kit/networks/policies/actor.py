@@ -158,7 +158,9 @@ class Actor(PreTrainedModel):
                 found.append(memory)
                 memory = memory * ~ended[:, t : t + 1]
             features = torch.stack(found, dim=1)
-        return self._distribution(features, fused and self.memory is None and self.reader.pictures is None)
+        fused = fused and self.memory is None and self.reader.pictures is None
+        parameters = self.body.fused(features, self.output) if fused else self.output(self.body(features))
+        return self._with_deviation(parameters)
 
     def step(self, observations: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
         """One step without a gradient: (rows, ...), (rows, dim) -> parameters (rows, size), memory (rows, dim)."""
@@ -166,10 +168,6 @@ class Actor(PreTrainedModel):
         if self.memory is not None:
             features = memory = self.memory(features, memory)
         return self._with_deviation(self.body.inferred(features, self.output)), memory
-
-    def _distribution(self, features: Tensor, fused: bool = False) -> Tensor:
-        found = self.body.fused(features, self.output) if fused else self.output(self.body(features))
-        return self._with_deviation(found)
 
     def _with_deviation(self, found: Tensor) -> Tensor:
         return found if self.log_std is None else torch.cat([found, self.log_std.expand_as(found)], dim=-1)
@@ -218,8 +216,9 @@ class ActorCritic(nn.Module):
         super().__init__()
         self.actor, self.valuer = actor, valuer
 
-    def forward(self, observations: Tensor, memory: Tensor, memories: Tensor, ended: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, observations: Tensor, memories: Tensor, ended: Tensor) -> tuple[Tensor, Tensor]:
         """Parameters (batch, time, size) and normalised values (batch, time); memories: before each step."""
+        memory = memories[:, 0]
         if self.actor.reader.normaliser is not self.valuer.reader.normaliser or self.actor.reader.pictures is not None:
             return self.actor(observations, memory, ended), self.valuer(observations, memories)
         read = self.actor.reader(observations)  # vectors are read alike by both

@@ -38,8 +38,7 @@ def inferred(values: Tensor, activation: str, parameters: Sequence[Tensor]) -> T
 
 def differentiable(values: Tensor, activation: str, parameters: Sequence[Tensor]) -> Tensor:
     """`inferred`, whose gradient can be taken once, and not with respect to `values`."""
-    found: Tensor = _Fused.apply(values, activation, *parameters)
-    return found
+    return _Fused.apply(values, activation, *parameters)
 
 
 def _passed(values: Tensor, activation: str, parameters: Sequence[Tensor]) -> list[Tensor]:

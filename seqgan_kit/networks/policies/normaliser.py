@@ -5,11 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-LIMIT = 10.0  # standard deviations; what lies beyond tells a network nothing more
-
 
 class Normaliser(nn.Module):
-    """(x - mean) / deviation of all that was ever given to `update`, clamped to +-10 deviations.
+    """(x - mean) / deviation of all that was ever given to `update`, clamped to +-`limit`; beyond is nothing to tell.
 
     The statistics are buffers, so networks that hold the same normaliser always agree, and checkpoints hold it.
     """
@@ -20,7 +18,7 @@ class Normaliser(nn.Module):
     scale: Tensor
     shift: Tensor
 
-    def __init__(self, shape: tuple[int, ...], limit: float = LIMIT) -> None:
+    def __init__(self, shape: tuple[int, ...], limit: float = 10.0) -> None:
         super().__init__()
         self.limit = limit
         self.register_buffer("mean", torch.zeros(shape, dtype=torch.float64))

@@ -87,7 +87,8 @@ class TransitionNetwork(nn.Module):
     ) -> None:
         super().__init__()
         # one slice where nothing is a picture: features are read as they lie
-        parts = [slice(0, layout.size)] if layout.picture is None else _present(layout)
+        every = [layout.state, layout.action, layout.next_state, layout.ended]
+        parts = [slice(0, layout.size)] if layout.picture is None else [p for p in every if p.stop > p.start]
         self.body = _Body(layout, parts, hidden, spectral_norm, activation)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -123,8 +124,3 @@ class ShapedNetwork(nn.Module):
         following[..., layout.state] = features[..., layout.next_state]
         after = self.potential(following) * (1 - features[..., layout.ended].squeeze(-1))
         return self.reward(features) + layout.discount * after - self.potential(features)
-
-
-def _present(layout: Layout) -> list[slice]:
-    parts = [layout.state, layout.action, layout.next_state, layout.ended]
-    return [part for part in parts if part.stop > part.start]

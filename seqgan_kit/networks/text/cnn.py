@@ -56,11 +56,11 @@ class TextCNN(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(features + kernels, 1)
         self.compares_rows = kernels > 0
-        if not kernels:
-            self.scored_at_once = 1 << 16  # see `cnn_tables`: tables want many rows
         self._initialise()
         if kernels:
             self.others = MinibatchDiscrimination(features, kernels)
+        else:
+            self.scored_at_once = 1 << 16  # see `cnn_tables`: tables want many rows
 
     def _initialise(self) -> None:
         """As the paper's code: embedding uniform in (-1, 1), truncated normal of deviation 0.1, biases 0.1 (gate 0)."""

@@ -28,9 +28,11 @@ class GeneratorDiscriminator(nn.Module):
     def __init__(self, generator: Seq2SeqGenerator | LanguageModel, width: int) -> None:
         super().__init__()
         self.generator = deepcopy(generator)
-        head = self.generator.output if isinstance(self.generator, Seq2SeqGenerator) else self.generator.head
-        tied = isinstance(self.generator, LanguageModel) and self.generator.tied
-        head.requires_grad_(tied)  # nothing else needs it
+        if isinstance(self.generator, Seq2SeqGenerator):
+            self.generator.output.requires_grad_(False)
+        else:  # where it is the embedding, too, that is trained
+            weight = self.generator.head.weight
+            self.generator.head.requires_grad_(weight is self.generator.model.get_input_embeddings().weight)
         self.output = nn.Linear(width, 1)
         nn.init.zeros_(self.output.weight)
         nn.init.zeros_(self.output.bias)
@@ -43,5 +45,4 @@ class GeneratorDiscriminator(nn.Module):
         """ids, mask: (batch, time). history, turns: (batch, past), as of `Replies`. -> (batch,), float32, of what the
         mask shows; (batch, time), of each prefix, where it is asked for."""
         features = self.generator.features(F.pad(ids, (0, 1)), history, turns)[:, 1:]  # known after each token
-        logits: Tensor = self.output(features if prefixes else last(features, mask))
-        return logits.squeeze(-1).float()
+        return self.output(features if prefixes else last(features, mask)).squeeze(-1).float()

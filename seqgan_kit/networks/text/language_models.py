@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
-from seqgan_kit.networks.text.histories import each_once
+from seqgan_kit.networks.text.histories import Given, each_once
 from seqgan_kit.networks.text.output import log_probs
 
 Pairs = tuple[tuple[Tensor, Tensor], ...]
@@ -59,25 +59,52 @@ class LanguageModel(nn.Module):
         history_mask = turns >= 0
         if self.encodes:
             before = F.pad(ids[:, :-1], (1, 0), value=self.first)
-            hidden: Tensor = self.decode(before, *self.encode(history, history_mask), use_cache=False).last_hidden_state
-            return hidden
+            return self.decode(before, *self.encode(history, history_mask), use_cache=False).last_hidden_state
         read = torch.cat([history, ids[:, :-1]], dim=1)
         mask = torch.cat([history_mask, torch.ones_like(ids[:, :-1], dtype=torch.bool)], dim=1)
         hidden = self.read(read, mask, use_cache=False).last_hidden_state
         return hidden[:, -ids.shape[1] :]
 
-    def given(self, history: Tensor, turns: Tensor) -> LanguageModelAfterHistory:
+    def given(self, history: Tensor, turns: Tensor) -> Given:
         """The model after these histories, to be drawn from."""
-        return LanguageModelAfterHistory(self, history, turns >= 0)
+        return Given(self, history, turns)
+
+    # Drawn from, its state is a tuple of tensors, batch first: the mask of what was read, keys and values of each
+    # layer, and for an encoder-decoder what the encoder made of the histories.
+
+    def start(self, batch: int, history: Tensor, turns: Tensor) -> tuple[Tensor, Any]:
+        if not self.encodes:
+            return each_once(self._begin, history, turns >= 0)
+        first = torch.full((batch, 1), self.first, device=history.device)
+        cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
+        return self._decode(first, *self.encode(history, turns >= 0), cache)
+
+    def _begin(self, history: Tensor, history_mask: Tensor) -> tuple[Tensor, Any]:
+        # a cache of the model's own would forget what a sliding window has passed, whose length then differs
+        found = self.read(history, history_mask, past_key_values=DynamicCache(), use_cache=True)
+        return found.last_hidden_state[:, -1], (history_mask, _pairs(found.past_key_values))
+
+    def step(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
+        if self.encodes:
+            encoded, history_mask, past, crossed = state
+            cache = EncoderDecoderCache(_cache(past), _cache(crossed))
+            return self._decode(tokens.unsqueeze(1), encoded, history_mask, cache)
+        mask, pairs = state
+        mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
+        found = self.read(tokens.unsqueeze(1), mask, past_key_values=_cache(pairs), use_cache=True)
+        return found.last_hidden_state[:, -1], (mask, _pairs(found.past_key_values))
+
+    def _decode(
+        self, tokens: Tensor, encoded: Tensor, history_mask: Tensor, cache: EncoderDecoderCache
+    ) -> tuple[Tensor, Any]:
+        found = self.decode(tokens, encoded, history_mask, past_key_values=cache, use_cache=True)
+        cache = found.past_key_values
+        state = (encoded, history_mask, _pairs(cache.self_attention_cache), _pairs(cache.cross_attention_cache))
+        return found.last_hidden_state[:, -1], state
 
     @property
     def head(self) -> Any:
         return self.model.get_output_embeddings()
-
-    @property
-    def tied(self) -> bool:
-        """Whether the head is the embedding, too."""
-        return self.head.weight is self.model.get_input_embeddings().weight
 
     @property
     def first(self) -> int:
@@ -140,54 +167,6 @@ class LanguageModel(nn.Module):
         return (1.0 if abs(scale - 1) < 1e-4 else scale), cap
 
 
-class LanguageModelAfterHistory:
-    """A `LanguageModel` that has read histories: what `sampling` draws from.
-
-    Its state is a tuple of tensors, batch first: the mask of what was read, keys and values of each layer, and for an
-    encoder-decoder what the encoder made of the histories.
-    """
-
-    def __init__(self, network: LanguageModel, history: Tensor, history_mask: Tensor) -> None:
-        self.network, self.history, self.history_mask = network, history, history_mask
-
-    def start(self, batch: int) -> tuple[Tensor, Any]:
-        if batch != len(self.history):
-            raise ValueError(f"{batch} replies to {len(self.history)} histories")
-        network = self.network
-        if not network.encodes:
-            return each_once(self._begin, self.history, self.history_mask)
-        first = torch.full((batch, 1), network.first, device=self.history.device)
-        encoded, history_mask = network.encode(self.history, self.history_mask)
-        return self._decode(first, encoded, history_mask, EncoderDecoderCache(DynamicCache(), DynamicCache()))
-
-    def _begin(self, history: Tensor, history_mask: Tensor) -> tuple[Tensor, Any]:
-        # a cache of the model's own would forget what a sliding window has passed, whose length then differs
-        found = self.network.read(history, history_mask, past_key_values=DynamicCache(), use_cache=True)
-        return found.last_hidden_state[:, -1], (history_mask, _pairs(found.past_key_values))
-
-    def step(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
-        network = self.network
-        if network.encodes:
-            encoded, history_mask, past, crossed = state
-            cache = EncoderDecoderCache(_cache(past), _cache(crossed))
-            return self._decode(tokens.unsqueeze(1), encoded, history_mask, cache)
-        mask, pairs = state
-        mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
-        found = network.read(tokens.unsqueeze(1), mask, past_key_values=_cache(pairs), use_cache=True)
-        return found.last_hidden_state[:, -1], (mask, _pairs(found.past_key_values))
-
-    def logits(self, features: Tensor) -> Tensor:
-        return self.network.logits(features)
-
-    def _decode(
-        self, tokens: Tensor, encoded: Tensor, history_mask: Tensor, cache: EncoderDecoderCache
-    ) -> tuple[Tensor, Any]:
-        found = self.network.decode(tokens, encoded, history_mask, past_key_values=cache, use_cache=True)
-        cache = found.past_key_values
-        state = (encoded, history_mask, _pairs(cache.self_attention_cache), _pairs(cache.cross_attention_cache))
-        return found.last_hidden_state[:, -1], state
-
-
 class Unprompted(nn.Module):
     """A causal `LanguageModel` that writes texts of its own: a `sampling.TokenNetwork`.
 
@@ -206,22 +185,21 @@ class Unprompted(nn.Module):
     def forward(self, ids: Tensor, labels: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
         """Log-probability of each token: (batch, time), float32. ids: (batch, time). labels: (batch,). mask: (batch,
         time), as of `Tokens`; where it is False, 0."""
-        log_probs: Tensor = self.language(ids, *self._before(len(ids), labels), mask=mask)
-        return log_probs
+        return self.language(ids, *self._before(len(ids), labels), mask=mask)
 
     def features(self, ids: Tensor, labels: Tensor | None = None) -> Tensor:
         """What is known before each token: (batch, time) -> (batch, time, width)."""
         return self.language.features(ids, *self._before(len(ids), labels))
 
-    def given(self, labels: Tensor) -> LanguageModelAfterHistory:
+    def given(self, labels: Tensor) -> Given:
         """The model of texts of these classes, (batch,), to be drawn from."""
         return self.language.given(*self._before(len(labels), labels))
 
     def start(self, batch: int) -> tuple[Tensor, Any]:
-        return self.language.given(*self._before(batch)).start(batch)
+        return self.language.start(batch, *self._before(batch))
 
     def step(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
-        return self.language.given(*self._before(1)).step(tokens, state)
+        return self.language.step(tokens, state)
 
     def logits(self, features: Tensor) -> Tensor:
         return self.language.logits(features)

@@ -36,14 +36,9 @@ class LSTMConfig(PretrainedConfig):
         classes: int = 0,
         **others: Any,
     ) -> None:
-        self.vocabulary = vocabulary
-        self.embedding = embedding
-        self.hidden = hidden
-        self.start = start
-        self.end = end
-        self.length = length
-        self.deviation = deviation
-        self.classes = classes
+        self.vocabulary, self.embedding, self.hidden = vocabulary, embedding, hidden
+        self.start, self.end, self.length = start, end, length
+        self.deviation, self.classes = deviation, classes
         super().__init__(**others)
 
 

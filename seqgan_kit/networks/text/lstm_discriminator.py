@@ -35,8 +35,7 @@ class TextLSTM(nn.Module):
         each prefix, where it is asked for. Soft text, (batch, time, vocabulary) weights in place of ids, is read by the
         mean of its tokens' embeddings, as they weigh."""
         read = self._read(ids, mask)
-        logits: Tensor = self.output(self.dropout(read if prefixes else last(read, mask)))
-        return logits.squeeze(-1).float()
+        return self.output(self.dropout(read if prefixes else last(read, mask))).squeeze(-1).float()
 
     def features(self, ids: Tensor, mask: Tensor) -> Tensor:
         """What the last layer reads: (batch, hidden)."""
@@ -46,7 +45,5 @@ class TextLSTM(nn.Module):
         """States after each token, (batch, time, hidden)."""
         embedded = self.dropout(embed(self.embedding, ids, mask))
         # cuDNN has no gradient in evaluation, and none of a gradient; who sends one through soft text needs both
-        plain = torch.backends.cudnn.flags(enabled=False) if ids.is_floating_point() else contextlib.nullcontext()
-        with plain:
-            read: Tensor = self.lstm(embedded)[0]
-        return read
+        with torch.backends.cudnn.flags(enabled=False) if ids.is_floating_point() else contextlib.nullcontext():
+            return self.lstm(embedded)[0]

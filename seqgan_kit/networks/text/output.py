@@ -35,8 +35,7 @@ def log_probs(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, mas
     if mask is not None and not mask.all():
         found = log_probs(hidden[mask], weight, bias, targets[mask])
         return found.new_zeros(targets.shape).masked_scatter(mask, found)
-    flat: Tensor = _LogProbs.apply(hidden.flatten(0, -2).float(), weight, bias, targets.flatten())
-    return flat.view(targets.shape)
+    return _LogProbs.apply(hidden.flatten(0, -2).float(), weight, bias, targets.flatten()).view(targets.shape)
 
 
 class _LogProbs(torch.autograd.Function):

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from seqgan_kit.networks.text.histories import Given
 from seqgan_kit.networks.text.output import log_probs
 
 LSTMState = tuple[Tensor, Tensor]
@@ -39,21 +40,18 @@ class LSTMRecurrence:
     def features(self, ids: Tensor, labels: Tensor | None = None) -> Tensor:
         """What is known before each token: (batch, time) -> (batch, time, hidden)."""
         before = torch.cat([self._first(len(ids), labels).unsqueeze(1), ids[:, :-1]], dim=1)
-        hidden: Tensor = self.lstm(self.embedding(before))[0]
-        return hidden
+        return self.lstm(self.embedding(before))[0]
 
-    def given(self, labels: Tensor) -> LabelledLSTM:
+    def given(self, labels: Tensor) -> Given:
         """The generator of texts of these classes, (batch,), to be drawn from."""
-        return LabelledLSTM(self, labels)
+        return Given(self, labels)
 
     def start(self, batch: int, labels: Tensor | None = None) -> tuple[Tensor, LSTMState]:
         zeros = self.output.weight.new_zeros(batch, self.config.hidden)
         return self.step(self._first(batch, labels), (zeros, zeros))
 
     def step(self, tokens: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
-        read, lstm = self.embedding(tokens), self.lstm
-        weights: Any = lstm.weight_ih_l0, lstm.weight_hh_l0, lstm.bias_ih_l0, lstm.bias_hh_l0
-        hidden, cell = torch.lstm_cell(read, state, *weights)
+        hidden, cell = torch.lstm_cell(self.embedding(tokens), state, *self.lstm.all_weights[0])
         return hidden, (hidden, cell)
 
     def logits(self, features: Tensor) -> Tensor:
@@ -65,17 +63,6 @@ class LSTMRecurrence:
             raise ValueError("labels are given to a generator without classes, or none to one that has some")
         first = torch.full((batch,), self.config.start, device=self.output.weight.device)
         return first if labels is None else first + labels
-
-
-class LabelledLSTM:
-    """An LSTM whose classes are fixed: what `sampling` draws from."""
-
-    def __init__(self, network: LSTMRecurrence, labels: Tensor) -> None:
-        self.network, self.labels = network, labels
-        self.step, self.logits = network.step, network.logits
-
-    def start(self, batch: int) -> tuple[Tensor, LSTMState]:
-        return self.network.start(batch, self.labels)
 
 
 class PlainLSTM(LSTMRecurrence, nn.Module):

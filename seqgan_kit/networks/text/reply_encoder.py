@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
@@ -57,8 +58,7 @@ class ReplyEncoder(nn.Module):
         found = self.encoder(input_ids=ids, attention_mask=shown.long(), **kinds, return_dict=True).last_hidden_state
         weight = (reply * shown).unsqueeze(2).to(found.dtype)
         mean = (found * weight).sum(1) / weight.sum(1).clamp_min(1)
-        logit: Tensor = self.output(mean)
-        return logit.squeeze(1).float()
+        return self.output(mean).squeeze(1).float()
 
 
 class RetokenisedEncoder(nn.Module):
@@ -94,25 +94,24 @@ class RetokenisedEncoder(nn.Module):
             past = [*start, *past[max(0, left) :], *(middle if past else [])]
             rows.append([*past, *said, *end])
             parts.append([0] * len(past) + [1] * (len(said) + len(end)))
-        longest = max(map(len, rows))
-        padding = self.tokenizer.pad_token_id or 0
-        table = torch.tensor([row + [padding] * (longest - len(row)) for row in rows], device=ids.device)
-        reply = torch.tensor([part + [0] * (longest - len(part)) for part in parts], device=ids.device)
-        count = torch.tensor([len(row) for row in rows], device=ids.device).unsqueeze(1)
-        shown = torch.arange(longest, device=ids.device) < count
-        found: Tensor = self.judge.score(table, shown, reply)
-        return found
+        table = _padded(rows, ids.device, self.tokenizer.pad_token_id or 0)
+        shown = _padded([[1] * len(row) for row in rows], ids.device) > 0
+        return self.judge.score(table, shown, _padded(parts, ids.device))
 
     def _ids(self, ids: Tensor, mask: Tensor) -> list[list[int]]:
         texts = [self.decode(row[keep].tolist()) for row, keep in zip(ids.cpu(), mask.cpu(), strict=True)]
-        found: list[list[int]] = self.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
-        return found
+        return self.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
 
     def _special(self) -> tuple[list[int], list[int], list[int]]:
         """What the tokenizer puts before, between and after two texts."""
         start, end = self.tokenizer.cls_token_id, self.tokenizer.sep_token_id
         before, after = [] if start is None else [start], [] if end is None else [end]
         return before, after, after
+
+
+def _padded(rows: list[list[int]], device: torch.device, value: int = 0) -> Tensor:
+    tensors = [torch.tensor(row, dtype=torch.int64, device=device) for row in rows]
+    return pad_sequence(tensors, batch_first=True, padding_value=value)
 
 
 def _past(ids: Tensor, history: Tensor | None, turns: Tensor | None) -> tuple[Tensor, Tensor]:

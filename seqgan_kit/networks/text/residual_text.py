@@ -22,8 +22,7 @@ class ResidualBlock(nn.Module):
         self.second = nn.Conv1d(width, width, 5, padding=2)
 
     def forward(self, values: Tensor) -> Tensor:
-        found: Tensor = values + SHARE * self.second(F.relu(self.first(F.relu(values))))
-        return found
+        return values + SHARE * self.second(F.relu(self.first(F.relu(values))))
 
 
 class NoiseToTextConfig(PretrainedConfig):
@@ -45,12 +44,8 @@ class NoiseToTextConfig(PretrainedConfig):
         blocks: int = 5,
         **others: Any,
     ) -> None:
-        self.vocabulary = vocabulary
-        self.length = length
-        self.end = end
-        self.noise = noise
-        self.width = width
-        self.blocks = blocks
+        self.vocabulary, self.length, self.end = vocabulary, length, end
+        self.noise, self.width, self.blocks = noise, width, blocks
         super().__init__(**others)
 
 
@@ -77,8 +72,7 @@ class NoiseToText(PreTrainedModel):
     def forward(self, noise: Tensor) -> Tensor:
         """(batch, noise) -> weights (batch, length, vocabulary), float32, of sum 1 in each place."""
         hidden = self.input(noise).unflatten(1, (self.config.width, self.config.length))
-        logits: Tensor = self.output(self.blocks(hidden)).transpose(1, 2)
-        return logits.float().softmax(-1)
+        return self.output(self.blocks(hidden)).transpose(1, 2).float().softmax(-1)
 
     def start(self, batch: int) -> tuple[Tensor, State]:
         noise = torch.randn(batch, self.config.noise, device=self.input.weight.device)
@@ -122,16 +116,14 @@ class ResidualCritic(nn.Module):
 
         Raises ValueError for texts of another length.
         """
-        logits: Tensor = self.output(self.features(ids, mask))
-        return logits.squeeze(1).float()
+        return self.output(self.features(ids, mask)).squeeze(1).float()
 
     def features(self, ids: Tensor, mask: Tensor) -> Tensor:
         """What the last layer reads: (batch, features)."""
         if ids.shape[1] != self.length:
             raise ValueError(f"it reads {self.length} tokens, but texts have {ids.shape[1]}, the end token included")
         weights = ids if ids.is_floating_point() else F.one_hot(ids, self.vocabulary).to(self.input.weight.dtype)
-        found: Tensor = self.blocks(self.input(weights.transpose(1, 2)))
-        return found.flatten(1)
+        return self.blocks(self.input(weights.transpose(1, 2))).flatten(1)
 
 
 AutoConfig.register(NoiseToTextConfig.model_type, NoiseToTextConfig, exist_ok=True)

@@ -10,10 +10,9 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 
-from seqgan_kit.networks.text.histories import each_once
+from seqgan_kit.networks.text.histories import Given, each_once
 from seqgan_kit.networks.text.output import log_probs
 
-WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 Memory = tuple[Tensor, Tensor, Tensor, Tensor]
 """Hidden and cell states (batch, layers, width), what was encoded (batch, past, width), and which of it counts."""
 
@@ -102,46 +101,33 @@ class Seq2SeqGenerator(PreTrainedModel):
         known = torch.arange(encoded.shape[1], device=history.device) < count.unsqueeze(1)
         return hidden.transpose(0, 1), cell.transpose(0, 1), encoded, known
 
-    def given(self, history: Tensor, turns: Tensor) -> Seq2SeqAfterHistory:
+    def given(self, history: Tensor, turns: Tensor) -> Given:
         """The generator after these histories, to be drawn from."""
-        return Seq2SeqAfterHistory(self, history, turns >= 0)
+        return Given(self, history, turns)
+
+    def start(self, batch: int, history: Tensor, turns: Tensor) -> tuple[Tensor, Memory]:
+        first = torch.full((batch,), self.config.start, device=history.device)
+        return self.step(first, self.encode(history, turns >= 0))
 
     def step(self, tokens: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
         """One more token of each reply, (batch,) -> features (batch, width)."""
         hidden, cell, encoded, history_mask = memory
-        read, states, lstm = self.embedding(tokens), [], self.decoder
-        for layer, state in enumerate(zip(hidden.unbind(1), cell.unbind(1), strict=True)):
-            weights: Any = [getattr(lstm, f"{kind}_l{layer}") for kind in WEIGHTS]
+        read, states = self.embedding(tokens), []
+        for *state, weights in zip(hidden.unbind(1), cell.unbind(1), self.decoder.all_weights, strict=True):
             states.append(torch.lstm_cell(read, state, *weights))
             read = states[-1][0]
         hidden, cell = (torch.stack(parts, dim=1) for parts in zip(*states, strict=True))
         features = self._attended(read.unsqueeze(1), encoded, history_mask).squeeze(1)
         return features, (hidden, cell, encoded, history_mask)
 
+    def logits(self, features: Tensor) -> Tensor:
+        return self.output(features)
+
     def _attended(self, written: Tensor, encoded: Tensor, history_mask: Tensor) -> Tensor:
         """(batch, time, width), (batch, past, width), (batch, past) -> (batch, time, width)."""
         scores = (self.attend(written) @ encoded.transpose(1, 2)).masked_fill(~history_mask.unsqueeze(1), -torch.inf)
         context = scores.softmax(-1) @ encoded
         return torch.tanh(self.join(torch.cat([context, written], dim=2)))
-
-
-class Seq2SeqAfterHistory:
-    """A `Seq2SeqGenerator` that has read histories: what `sampling` draws from."""
-
-    def __init__(self, network: Seq2SeqGenerator, history: Tensor, history_mask: Tensor) -> None:
-        self.network, self.history, self.history_mask = network, history, history_mask
-
-    def start(self, batch: int) -> tuple[Tensor, Memory]:
-        if batch != len(self.history):
-            raise ValueError(f"{batch} replies to {len(self.history)} histories")
-        first = torch.full((batch,), self.network.config.start, device=self.history.device)
-        return self.network.step(first, self.network.encode(self.history, self.history_mask))
-
-    def step(self, tokens: Tensor, state: Memory) -> tuple[Tensor, Memory]:
-        return self.network.step(tokens, state)
-
-    def logits(self, features: Tensor) -> Tensor:
-        return self.network.output(features)
 
 
 # so that AutoModel knows a saved folder once this module is imported

@@ -12,8 +12,7 @@ def embed(table: nn.Embedding, ids: Tensor, mask: Tensor) -> Tensor:
     if ids.is_floating_point():
         return ids @ table.weight
     # ids beyond the table stand only on padding, where another vocabulary's end token may be written
-    found: Tensor = table(ids * mask)
-    return found
+    return table(ids * mask)
 
 
 def gumbel_softmax(logits: Tensor, sharpness: float, straight_through: bool = False) -> tuple[Tensor, Tensor]:

@@ -15,5 +15,4 @@ class ValueHead(nn.Module):
         nn.init.zeros_(self.output.bias)
 
     def forward(self, features: Tensor) -> Tensor:
-        value: Tensor = self.output(features)
-        return value.squeeze(-1)
+        return self.output(features).squeeze(-1)
