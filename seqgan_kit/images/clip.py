@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from transformers import CLIPModel
 
 from seqgan_kit.errors import UserError
-from seqgan_kit.images.vision_models import WHERE, load_model, move, read_preprocessing
+from seqgan_kit.images.vision_models import WHERE, load_model, read_preprocessing
 from seqgan_kit.networks.saved import load_tokenizer
 
 
@@ -30,17 +30,12 @@ class ClipScores:
             raise UserError(
                 f"{folder} holds a {model.config.model_type} model, but only clip has a CLIP score: {WHERE}"
             )
-        self.model, self.folder = model, folder
+        self.model: Any = model
         self.preprocessing = read_preprocessing(folder)
         self.tokenizer = load_tokenizer(folder)
-        text: Any = model.config.text_config
-        entries = text.vocab_size
+        entries = self.model.config.text_config.vocab_size
         if len(self.tokenizer) > entries:
             raise UserError(f"{folder}: the tokenizer has {len(self.tokenizer)} entries, the model {entries}: {WHERE}")
-
-    @property
-    def name(self) -> str:
-        return f"CLIP score of {self.folder.resolve().name}"
 
     def __call__(self, pixels: Tensor, captions: Sequence[str]) -> Tensor:
         """max(100 cos, 0) of each picture and its caption, (batch,). pixels: (batch, 3, h, w) in [-1, 1]."""
@@ -52,18 +47,16 @@ class ClipScores:
     @torch.no_grad()
     def pictures(self, pixels: Tensor) -> Tensor:
         """Unit vectors, (batch, d)."""
-        move(self.model, pixels.device)
-        model: Any = self.model
-        return _unit(model.get_image_features(pixel_values=self.preprocessing(pixels)))
+        self.model.to(pixels.device)
+        return _unit(self.model.get_image_features(pixel_values=self.preprocessing(pixels)))
 
     @torch.no_grad()
     def captions(self, captions: Sequence[str]) -> Tensor:
         """Unit vectors, (batch, d), where the model is."""
-        model: Any = self.model
-        longest = model.config.text_config.max_position_embeddings
+        longest = self.model.config.text_config.max_position_embeddings
         words = self.tokenizer(list(captions), padding=True, truncation=True, max_length=longest, return_tensors="pt")
-        ids, mask = words["input_ids"].to(model.device), words["attention_mask"].to(model.device)
-        return _unit(model.get_text_features(input_ids=ids, attention_mask=mask))
+        ids, mask = words["input_ids"].to(self.model.device), words["attention_mask"].to(self.model.device)
+        return _unit(self.model.get_text_features(input_ids=ids, attention_mask=mask))
 
 
 def _unit(output: Any) -> Tensor:

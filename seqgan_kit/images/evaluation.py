@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqgan_kit.algorithms import distances
+from seqgan_kit.algorithms.distances import Moments
 from seqgan_kit.engine.learning import Metrics
 from seqgan_kit.files import replacing
 from seqgan_kit.images import metrics
@@ -21,13 +23,13 @@ from seqgan_kit.images.clip import ClipScores
 from seqgan_kit.images.config import ImagesConfig
 from seqgan_kit.images.data import Captioned, Ints, centred
 from seqgan_kit.images.features import (
-    Extracted,
+    FeatureBatch,
     Features,
     HuggingFaceFeatures,
-    LearnedFeatures,
     NetworkFeatures,
     as_floats,
     extract,
+    learn,
 )
 from seqgan_kit.images.grids import to_bytes
 from seqgan_kit.images.sources import Source
@@ -97,7 +99,6 @@ class PictureEvaluation:
         if source.unseen is not None:
             self.samples["unseen_"] = CaptionSample(source.unseen, min(samples, len(source.unseen.caption_ids)), seed)
         self.conditions = {name: embedded(encoder, asked.captions, conditional) for name, asked in self.samples.items()}
-        self._real: Extracted | None = None
 
     def __call__(self, generator: nn.Module) -> tuple[Metrics, Tensor]:
         """Metrics, and the pictures of the held-out captions, uint8."""
@@ -123,22 +124,19 @@ class PictureEvaluation:
         if self.clip is not None:
             found["clip_score"] = float(self.clip(floats, captions).mean())
         if self.features is not None:
-            real, fake = self.real(), extract(self.features, [pictures], keep=True)
-            assert real.vectors is not None
-            assert fake.vectors is not None
-            found["frechet_distance"] = distances.frechet_distance(real.moments, fake.moments)
+            (real_moments, real), (moments, fake) = self.real, extract(self.features, pictures)
+            found["frechet_distance"] = distances.frechet_distance(real_moments, moments)
             found["kernel_distance"] = distances.kernel_distance(real.vectors, fake.vectors)
             found["precision"], found["recall"] = metrics.precision_and_recall(real.vectors, fake.vectors)
             if fake.probabilities is not None:
                 found["inception_score"] = metrics.inception_score(fake.probabilities)[0]
         return found
 
-    def real(self) -> Extracted:
+    @cached_property
+    def real(self) -> tuple[Moments, FeatureBatch]:
         """Features of the held-out pictures."""
-        if self._real is None:
-            assert self.features is not None
-            self._real = extract(self.features, [centred(self.source.held_out.pixels, self.side)], keep=True)
-        return self._real
+        assert self.features is not None
+        return extract(self.features, centred(self.source.held_out.pixels, self.side))
 
     def enlarged(self, generator: nn.Module) -> Metrics:
         """Scores of another generator's smaller pictures, enlarged by bilinear interpolation."""
@@ -209,7 +207,7 @@ def features_of(kind: str, steps: int, data: Captioned, side: int, seed: int, fo
     if kind == "none":
         return None
     if kind != "learned":
-        return HuggingFaceFeatures(kind).prepare(data.pixels[:1], torch.zeros(1, 1), seed)
+        return HuggingFaceFeatures(kind)
     if (folder / "config.json").is_file():
         return NetworkFeatures.load(folder)
     words = Words(list(data.captions), "none", least=1, most=WORDS)
@@ -217,7 +215,7 @@ def features_of(kind: str, steps: int, data: Captioned, side: int, seed: int, fo
     owner = torch.from_numpy(np.repeat(np.arange(len(data)), np.diff(data.first)))
     targets = torch.zeros(len(data), words.dim)
     targets.index_put_((owner,), told[torch.from_numpy(data.caption_ids)].float(), accumulate=True)
-    found = LearnedFeatures(steps=steps).prepare(centred(data.pixels, side), (targets > 0).float(), seed)
+    network = learn(centred(data.pixels, side), (targets > 0).float(), steps, seed)
     with replacing(folder) as unfinished:
-        found.network.save_pretrained(unfinished)
-    return found
+        network.save_pretrained(unfinished)
+    return NetworkFeatures(network)

@@ -75,7 +75,7 @@ class ImagesTask:
         self.matcher = Joint(settings.matcher).model if settings.matcher else None
         # read before a run folder is made, so that a mistake is told
         if settings.features not in ("learned", "none"):
-            HuggingFaceFeatures(settings.features).prepare(self.source.train.pixels[:1], torch.zeros(1, 1), 0)
+            HuggingFaceFeatures(settings.features)
         if settings.clip:
             ClipScores(settings.clip)
 
