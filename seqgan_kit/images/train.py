@@ -29,7 +29,7 @@ from seqgan_kit.images.caption_embedding import (
     matches,
     real_pictures,
 )
-from seqgan_kit.images.caption_encoders import Joint, Standardised, Standardiser, TextEncoder, embed, save_encoder
+from seqgan_kit.images.caption_encoders import Joint, Standardised, TextEncoder, embed, save_encoder
 from seqgan_kit.images.checks import check_batches, check_numbers
 from seqgan_kit.images.clip import ClipScores
 from seqgan_kit.images.config import ImagesConfig
@@ -311,7 +311,7 @@ def _standardised(config: ImagesConfig, encoder: TextEncoder, source: Source) ->
     if not config.text.standardise:
         return encoder
     cache = Path(config.text.cache) if config.text.cache else None
-    return Standardised(encoder, Standardiser.of(embed(encoder, source.train.captions, cache)))
+    return Standardised.by(encoder, embed(encoder, source.train.captions, cache))
 
 
 def _baselines(
