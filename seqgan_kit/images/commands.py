@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from seqgan_kit.commands import add_samples, add_seed, asked, check_least
 from seqgan_kit.errors import UserError, check_seed
 from seqgan_kit.files import read_json, write_json
-from seqgan_kit.report.metrics import phase_title
+from seqgan_kit.report.metrics import phase_title, saved_samples
 from seqgan_kit.report.terminal import last_scores, print_places, scored_baselines, scores_table
 
 if TYPE_CHECKING:
@@ -156,9 +156,10 @@ def summarise(run: Path) -> None:
         if phase in last:
             columns = {phase_title(phase): last[phase], **beside}
             print(f"\n{scores_table('on held-out captions', columns)}")
-    grid = _newest_grid(run, [SECOND_STAGE, ADVERSARIAL])
-    print(f"\nsamples {grid}" if grid else "")
-    caption = _first_line(grid.with_suffix(".txt")) if grid else ""
+    saved = saved_samples(run)
+    newest = next((saved[phase][-1][1] for phase in (SECOND_STAGE, ADVERSARIAL) if phase in saved), None)
+    print(f"\nsamples {newest.with_suffix('.png')}" if newest else "")
+    caption = newest.read_text("utf-8").partition("\n")[0] if newest else ""
     print_places(run, f"sample {run} --text {shlex.quote(caption or EXAMPLE)}", f"evaluate {run}")
 
 
@@ -268,26 +269,8 @@ def _style(run: Path, picture: Path, network: Any) -> Tensor:
 
 def _evaluation(run: Path, config: ImagesConfig, encoder: TextEncoder, stacked: bool) -> PictureEvaluation:
     """As training builds it, for the model that the run has."""
-    from seqgan_kit.images.caption_encoders import Joint
     from seqgan_kit.images.evaluation import evaluation_of_run
     from seqgan_kit.images.sources import load
 
     source = load(config.data, config.data.kept(max(config.data.side, config.second.side)), config.run.seed)
-    given = config.evaluation.matcher
-    matcher = Joint(given).model if given else None
-    return evaluation_of_run(config, source, encoder, matcher, config.second.side if stacked else config.data.side, run)
-
-
-def _newest_grid(run: Path, phases: Sequence[str]) -> Path | None:
-    """The last grid of the first of these phases that has one."""
-    for phase in phases:
-        found = [
-            path for path in (run / "samples").glob(f"{phase}-*.png") if path.stem.removeprefix(f"{phase}-").isdigit()
-        ]
-        if found:
-            return max(found, key=lambda path: int(path.stem.removeprefix(f"{phase}-")))
-    return None
-
-
-def _first_line(path: Path) -> str:
-    return next(iter(path.read_text("utf-8").splitlines()), "") if path.is_file() else ""
+    return evaluation_of_run(config, source, encoder, config.second.side if stacked else config.data.side, run)

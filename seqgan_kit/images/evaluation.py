@@ -159,7 +159,6 @@ def evaluation_of_run(
     config: ImagesConfig,
     source: Source,
     encoder: TextEncoder,
-    matcher: JointEmbedding | None,
     side: int,
     folder: Path,
     say: Callable[[str], object] = print,
@@ -176,8 +175,7 @@ def evaluation_of_run(
             "real and made ones"
         )
     features = features_of(asked.features, asked.feature_steps, sized.train, side, asked.seed, kept)
-    if matcher is None and isinstance(inner := getattr(encoder, "encoder", encoder), Joint):
-        matcher = inner.model
+    matcher = Joint(asked.matcher) if asked.matcher else getattr(encoder, "encoder", encoder)
     return PictureEvaluation(
         sized,
         encoder,
@@ -186,7 +184,7 @@ def evaluation_of_run(
         asked.samples,
         asked.seed,
         features,
-        matcher,
+        matcher.model if isinstance(matcher, Joint) else None,
         config.data.side,
         asked.clip,
     )

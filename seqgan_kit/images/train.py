@@ -72,8 +72,9 @@ class ImagesTask:
             encoder = encoder_of(config.text, list(self.source.train.captions))
             self.encoder = _standardised(config, encoder, self.source)
         settings = config.evaluation
-        self.matcher = Joint(settings.matcher).model if settings.matcher else None
         # read before a run folder is made, so that a mistake is told
+        if settings.matcher:
+            Joint(settings.matcher)
         if settings.features not in ("learned", "none"):
             HuggingFaceFeatures(settings.features)
         if settings.clip:
@@ -93,7 +94,7 @@ class ImagesTask:
                 self.joint, small, config.data.side, config.run.seed + 1, rank=engine.rank,
                 processes=engine.processes, device=engine.device, name=source.name, flip=config.data.flip,
             )  # fmt: skip
-            engine.keep("text_batches", self.joint_batches)
+            engine.keep("text_batches", self.joint_batches.order)
         self.dim = config.joint.dim if self.encoder is None else self.encoder.dim
         self.picture = _picture_config(config, self.dim)
         network = PictureGenerator(self.picture)
@@ -133,7 +134,7 @@ class ImagesTask:
             data, torch.empty(0), side, seed, engine.rank, engine.processes, engine.device, name=self.source.name,
             flip=config.data.flip, wrong=wrong, near=near, averaged=config.text.averaged,
         )  # fmt: skip
-        engine.keep(name, batches)
+        engine.keep(name, batches.order)
         return batches
 
     def _second_game(self) -> Game:
@@ -154,7 +155,7 @@ class ImagesTask:
         engine = self.engine
         if not engine.is_main:
             return None
-        return evaluation_of_run(self.config, self.source, self.encoder, self.matcher, side, engine.folder, engine.say)
+        return evaluation_of_run(self.config, self.source, self.encoder, side, engine.folder, engine.say)
 
     def _hook(self, evaluation: PictureEvaluation | None, network: nn.Module) -> Hook:
         def measure(phase: str, done: int) -> Metrics:
@@ -200,7 +201,6 @@ class ImagesTask:
                 self.joint.save_pretrained(folder)
             engine.accelerator.wait_for_everyone()
             self.encoder = _standardised(config, Joint(folder), self.source)
-            self.matcher = self.matcher or self.joint
         cache = Path(config.text.cache) if config.text.cache else None
         found = embed(self.encoder, self.source.train.captions, cache)
         self.batches.embeddings = found if config.text.conditional else torch.zeros_like(found)
