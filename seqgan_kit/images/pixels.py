@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import json
 import multiprocessing
 import os
@@ -71,26 +70,23 @@ def decode(records: Sequence[Record], side: int, workers: int | None = None, cac
     states = [_state(record.path) for record in records]
     workers = workers or _processes(len(records), sum(state.st_size for state in states))
     shape = (len(records), 3, side, side)
+    decoded = _decoded(records, side, workers)
     if cache is None or not records:
         pixels = np.empty(shape, np.uint8)
-
-        def put(start: int, some: Pixels) -> None:
+        for start, some in decoded:
             pixels[start : start + len(some)] = some
-
-        _decode(records, side, workers, put)
         return torch.from_numpy(pixels)
     path = Path(cache) / f"pictures-{_key(records, states, side)}.npy"
     try:
         kept = _kept(path, shape)
         if kept is None:
-            _keep(path, shape, partial(_decode, records, side, workers))
+            _keep(path, shape, decoded)
             kept = _kept(path, shape)
     except OSError as error:
         raise UserError(
             f"{path} can't be kept ({error.strerror or error}): make room there or give another folder for the cache"
         ) from None
-    if kept is None:
-        raise UserError(f"{path} was changed by something else: try again or give another folder for the cache")
+    assert kept is not None
     return torch.from_numpy(kept)
 
 
@@ -104,8 +100,8 @@ def _state(path: Path) -> os.stat_result:
     return state
 
 
-def _decode(records: Sequence[Record], side: int, workers: int, put: Callable[[int, Pixels], object]) -> None:
-    """Gives to `put` where the next pictures start and the pictures, in order."""
+def _decoded(records: Sequence[Record], side: int, workers: int) -> Iterator[tuple[int, Pixels]]:
+    """Where the next pictures start, and the pictures, in order."""
     work = [(str(record.path), record.box) for record in records]
     chunks = [work[start : start + CHUNK] for start in range(0, len(work), CHUNK)]
     problems: list[str] = []
@@ -115,7 +111,7 @@ def _decode(records: Sequence[Record], side: int, workers: int, put: Callable[[i
         for chunk, (pixels, bad) in enumerate(mapping(partial(_pictures, side=side), chunks)):
             problems += bad
             if not problems:
-                put(chunk * CHUNK, pixels)
+                yield chunk * CHUNK, pixels
             bar.update(len(pixels))
     if problems:
         more = f" ({len(problems) - 1} more can't be decoded)" if len(problems) > 1 else ""
@@ -175,29 +171,22 @@ def _key(records: Sequence[Record], states: Sequence[os.stat_result], side: int)
     return hashlib.sha256(json.dumps([VERSION, PIL.__version__, side, pictures]).encode()).hexdigest()
 
 
-def _header(shape: tuple[int, ...]) -> bytes:
-    """What an .npy file of pictures starts with."""
-    file = io.BytesIO()
-    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
-    return file.getvalue()
-
-
 def _kept(path: Path, shape: tuple[int, ...]) -> Pixels | None:
-    """Mapped into memory, copied where it is written to; None unless it is whole. Nothing in the file is parsed."""
-    header = _header(shape)
+    """Mapped into memory, copied where it is written to; None unless it is whole."""
     try:
-        with open(path, "rb") as file:
-            whole = file.read(len(header)) == header and os.fstat(file.fileno()).st_size == len(header) + np.prod(shape)
-            return np.memmap(file, np.uint8, "c", len(header), shape) if whole else None
-    except FileNotFoundError:
+        kept = np.load(path, mmap_mode="c")
+    except (FileNotFoundError, EOFError, ValueError):
         return None
+    whole = kept.shape == shape and kept.dtype == np.uint8 and path.stat().st_size == kept.offset + kept.nbytes
+    return kept if whole else None
 
 
-def _keep(path: Path, shape: tuple[int, ...], decoded: Callable[[Callable[[int, Pixels], object]], None]) -> None:
+def _keep(path: Path, shape: tuple[int, ...], decoded: Iterator[tuple[int, Pixels]]) -> None:
     """Whole or not at all, and without ever having all in memory."""
     with replacing(path) as unfinished, open(unfinished, "wb") as file:
-        file.write(_header(shape))
-        decoded(lambda start, some: file.write(some.data))
+        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        for _, some in decoded:
+            file.write(some.data)
         file.flush()
         os.fsync(file.fileno())
 
