@@ -25,15 +25,13 @@ class ClipScores:
 
     def __init__(self, path: str | Path) -> None:
         folder = Path(path)
-        model, _ = load_model(folder)
-        if not isinstance(model, CLIPModel):
-            raise UserError(
-                f"{folder} holds a {model.config.model_type} model, but only clip has a CLIP score: {WHERE}"
-            )
-        self.model: Any = model
+        self.model, _ = load_model(folder)
+        config = self.model.config
+        if not isinstance(self.model, CLIPModel):
+            raise UserError(f"{folder} holds a {config.model_type} model, but only clip has a CLIP score: {WHERE}")
         self.preprocessing = read_preprocessing(folder)
         self.tokenizer = load_tokenizer(folder)
-        entries = self.model.config.text_config.vocab_size
+        entries, self.longest = config.text_config.vocab_size, config.text_config.max_position_embeddings
         if len(self.tokenizer) > entries:
             raise UserError(f"{folder}: the tokenizer has {len(self.tokenizer)} entries, the model {entries}: {WHERE}")
 
@@ -53,10 +51,11 @@ class ClipScores:
     @torch.no_grad()
     def captions(self, captions: Sequence[str]) -> Tensor:
         """Unit vectors, (batch, d), where the model is."""
-        longest = self.model.config.text_config.max_position_embeddings
-        words = self.tokenizer(list(captions), padding=True, truncation=True, max_length=longest, return_tensors="pt")
-        ids, mask = words["input_ids"].to(self.model.device), words["attention_mask"].to(self.model.device)
-        return _unit(self.model.get_text_features(input_ids=ids, attention_mask=mask))
+        words = self.tokenizer(
+            list(captions), padding=True, truncation=True, max_length=self.longest, return_tensors="pt"
+        ).to(self.model.device)
+        features = self.model.get_text_features(input_ids=words["input_ids"], attention_mask=words["attention_mask"])
+        return _unit(features)
 
 
 def _unit(output: Any) -> Tensor:

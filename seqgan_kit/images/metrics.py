@@ -115,34 +115,24 @@ def retrieval(
     return {f"{way}_at_{k}": float((ranks < k).double().mean()) for way, ranks in ways.items() for k in among}
 
 
-def nearest(queries: Tensor, data: Tensor | Iterable[Tensor], chunk: int = CHUNK) -> tuple[Tensor, Tensor]:
+def nearest(queries: Tensor, data: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
     """The nearest row of the data to each query: distances (q,) and row numbers (q,), the first of equally near ones.
 
     To find memorised pictures, in features or in raw pixels. queries: (q, d), or pictures (q, ...), of any number
-    type. data: (n, d) likewise, or chunks of it, which are read once. A copy has distance 0, not
-    what rounding leaves.
-    Raises ValueError for no data or unlike widths.
+    type. data: chunks of (n, d) likewise, which are read once. A copy has distance 0, not what rounding leaves.
+    Raises ValueError for unlike widths.
     """
-    queries = queries.flatten(1)
+    queries = queries.flatten(1).cpu().double()
     distances = torch.full((len(queries),), torch.inf, dtype=torch.float64)
-    indices = torch.zeros(len(queries), dtype=torch.long)
-    start = 0
-    for part in data.split(chunk) if isinstance(data, Tensor) else (p for big in data for p in big.split(chunk)):
+    indices, start = torch.zeros(len(queries), dtype=torch.long), 0
+    for part in data:
         rows = part.flatten(1).cpu().double()
         check_widths(queries, rows)
-        if len(rows) == 0:
-            continue
-        for first, some in _chunks(queries, chunk):
-            some = some.cpu().double()
-            at = _squared(some, rows).argmin(1)
-            found = (some - rows[at]).square().sum(1).sqrt()  # free of what the product of matrices rounds off
-            here = slice(first, first + len(some))
-            nearer = found < distances[here]
-            distances[here] = torch.where(nearer, found, distances[here])
-            indices[here] = torch.where(nearer, at + start, indices[here])
+        at = _squared(queries, rows).argmin(1)
+        found = (queries - rows[at]).square().sum(1).sqrt()  # free of what the product of matrices rounds off
+        indices = torch.where(found < distances, at + start, indices)
+        distances = torch.minimum(found, distances)
         start += len(rows)
-    if start == 0:
-        raise ValueError("there are no data to be near to")
     return distances, indices
 
 

@@ -90,7 +90,7 @@ class EncoderTask:
             self.network, source.train, config.data.side, config.run.seed, rank=engine.rank,
             processes=engine.processes, device=engine.device, name=source.name, flip=config.data.flip,
         )  # fmt: skip
-        engine.keep("batches", self.batches)
+        engine.keep("batches", self.batches.order)
 
     def play(self) -> None:
         config, settings, network = self.config, self.config.evaluation, self.network
