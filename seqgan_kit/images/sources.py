@@ -34,7 +34,7 @@ class DataConfig:
             (class).
         held_out: Share of the pictures that is held out, where the folder does not say which ones are.
         cache: Folder that decoded pictures are kept in, for the next run. Unset keeps none.
-        workers: Number of processes that decode pictures. Unset takes what the machine has.
+        workers: Number of threads that decode pictures. Unset takes what the machine has.
         scenes: Number of scenes that are drawn where no folder is given.
         shapes: Greatest number of shapes of a drawn scene, up to 3.
         captions: Number of captions of each drawn scene.
