@@ -269,8 +269,8 @@ def _style(run: Path, picture: Path, network: Any) -> Tensor:
 
 def _evaluation(run: Path, config: ImagesConfig, encoder: TextEncoder, stacked: bool) -> PictureEvaluation:
     """As training builds it, for the model that the run has."""
-    from seqgan_kit.images.evaluation import evaluation_of_run
+    from seqgan_kit.images.evaluation import PictureEvaluation
     from seqgan_kit.images.sources import load
 
     source = load(config.data, config.data.kept(max(config.data.side, config.second.side)), config.run.seed)
-    return evaluation_of_run(config, source, encoder, config.second.side if stacked else config.data.side, run)
+    return PictureEvaluation(config, source, encoder, config.second.side if stacked else config.data.side, run)

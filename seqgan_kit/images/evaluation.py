@@ -33,7 +33,6 @@ from seqgan_kit.images.features import (
 )
 from seqgan_kit.images.grids import to_bytes
 from seqgan_kit.images.sources import Source
-from seqgan_kit.networks.pictures.joint_embedding import JointEmbedding
 from seqgan_kit.worlds.pictures import caption_scores
 
 CHUNK = 100  # pictures made at a time
@@ -70,35 +69,41 @@ class CaptionSample:
 
 
 class PictureEvaluation:
-    """The metrics of one run; what they need of the real pictures is computed once.
+    """The metrics of the run in `folder`, for pictures of this side, which may be those of its first stage.
 
-    source: data, at the side `kept`. side: of the pictures that are evaluated. features: None leaves the distances out.
-    matcher: for R-precision, which sees pictures of the side `matched`. clip: folder of a CLIP model.
+    What they need of the real pictures is computed once. say: told what takes a while.
     """
 
     def __init__(
         self,
+        config: ImagesConfig,
         source: Source,
         encoder: TextEncoder,
-        conditional: bool,
         side: int,
-        samples: int,
-        seed: int,
-        features: Features | None = None,
-        matcher: JointEmbedding | None = None,
-        matched: int = 0,
-        clip: str | None = None,
+        folder: Path,
+        say: Callable[[str], object] = print,
     ) -> None:
-        self.source, self.side, self.seed = source, side, seed
-        self.matched = matched or side
-        self.features, self.matcher = features, matcher
-        self.clip = ClipScores(clip) if clip else None
-        held_out = source.held_out
-        pairs = len(held_out.caption_ids)
-        self.samples = {"": CaptionSample(held_out, min(samples, pairs), seed)}
-        if source.unseen is not None:
-            self.samples["unseen_"] = CaptionSample(source.unseen, min(samples, len(source.unseen.caption_ids)), seed)
-        self.conditions = {name: embedded(encoder, asked.captions, conditional) for name, asked in self.samples.items()}
+        asked = config.evaluation
+        source = self.source = source.at(config.data.kept(side))
+        self.side, self.seed, self.matched = side, asked.seed, config.data.side
+        kept = folder / f"features-{side}"
+        if asked.features == "learned" and not kept.is_dir():
+            say(
+                f"learning features of pictures of {side} pixels, {asked.feature_steps} steps, for the distances "
+                "between real and made ones"
+            )
+        self.features = features_of(asked.features, asked.feature_steps, source.train, side, asked.seed, kept)
+        matcher = Joint(asked.matcher) if asked.matcher else getattr(encoder, "encoder", encoder)
+        self.matcher = matcher.model if isinstance(matcher, Joint) else None
+        self.clip = ClipScores(asked.clip) if asked.clip else None
+        parts = {"": source.held_out} | ({"unseen_": source.unseen} if source.unseen is not None else {})
+        self.samples = {
+            name: CaptionSample(data, min(asked.samples, len(data.caption_ids)), asked.seed)
+            for name, data in parts.items()
+        }
+        self.conditions = {
+            name: embedded(encoder, sample.captions, config.text.conditional) for name, sample in self.samples.items()
+        }
 
     def __call__(self, generator: nn.Module) -> tuple[Metrics, Tensor]:
         """Metrics, and the pictures of the held-out captions, uint8."""
@@ -153,41 +158,6 @@ class PictureEvaluation:
         if self.matcher is not None:
             chance["r_precision"] = 1 / (1 + min(OTHERS, len(train.captions) - 1))
         return {"real pictures": self.scores(real, asked.captions), "their captions shuffled": chance}
-
-
-def evaluation_of_run(
-    config: ImagesConfig,
-    source: Source,
-    encoder: TextEncoder,
-    side: int,
-    folder: Path,
-    say: Callable[[str], object] = print,
-) -> PictureEvaluation:
-    """That of a run in `folder`, for pictures of this side, which may be those of its first stage.
-
-    say: told what takes a while.
-    """
-    asked, sized = config.evaluation, source.at(config.data.kept(side))
-    kept = folder / f"features-{side}"
-    if asked.features == "learned" and not kept.is_dir():
-        say(
-            f"learning features of pictures of {side} pixels, {asked.feature_steps} steps, for the distances between "
-            "real and made ones"
-        )
-    features = features_of(asked.features, asked.feature_steps, sized.train, side, asked.seed, kept)
-    matcher = Joint(asked.matcher) if asked.matcher else getattr(encoder, "encoder", encoder)
-    return PictureEvaluation(
-        sized,
-        encoder,
-        config.text.conditional,
-        side,
-        asked.samples,
-        asked.seed,
-        features,
-        matcher.model if isinstance(matcher, Joint) else None,
-        config.data.side,
-        asked.clip,
-    )
 
 
 OF_PICTURES = ("frechet_distance", "kernel_distance", "precision", "recall", "inception_score")

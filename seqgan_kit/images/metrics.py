@@ -71,7 +71,9 @@ def r_precision(pictures: Tensor, captions: Tensor, others: Tensor) -> float:
     pictures, captions: (n, d), in the same space, row i of one belongs to row i of the other. others: (n, k, d), the
     mismatched captions of each picture. Ties count as wrong, so equal captions should not be among the others.
     """
-    pictures, captions = _pairs(pictures, captions)
+    pictures, captions = two(pictures, captions)
+    if len(pictures) != len(captions):
+        raise ValueError(f"{len(pictures)} rows and {len(captions)}: give pairs")
     if others.ndim != 3 or (len(others), others.shape[2]) != tuple(pictures.shape) or others.shape[1] == 0:
         raise ValueError(f"others are {tuple(others.shape)}: give ({len(pictures)}, k, {pictures.shape[1]}), k >= 1")
     check_rows(len(pictures), 1, "R-precision")
@@ -164,10 +166,3 @@ def _chunks(rows: Tensor, chunk: int) -> Iterator[tuple[int, Tensor]]:
     """Some rows at a time, each with the number of the first."""
     for start in range(0, len(rows), chunk):
         yield start, rows[start : start + chunk]
-
-
-def _pairs(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    first, second = two(x, y)
-    if len(first) != len(second):
-        raise ValueError(f"{len(first)} rows and {len(second)}: give pairs")
-    return first, second

@@ -34,7 +34,7 @@ from seqgan_kit.images.checks import check_batches, check_numbers
 from seqgan_kit.images.clip import ClipScores
 from seqgan_kit.images.config import ImagesConfig
 from seqgan_kit.images.data import Captioned, PictureBatches, shrunk
-from seqgan_kit.images.evaluation import PictureEvaluation, evaluation_of_run
+from seqgan_kit.images.evaluation import PictureEvaluation
 from seqgan_kit.images.features import HuggingFaceFeatures
 from seqgan_kit.images.grids import save_grid
 from seqgan_kit.images.interpolations import draw_all
@@ -155,7 +155,7 @@ class ImagesTask:
         engine = self.engine
         if not engine.is_main:
             return None
-        return evaluation_of_run(self.config, self.source, self.encoder, side, engine.folder, engine.say)
+        return PictureEvaluation(self.config, self.source, self.encoder, side, engine.folder, engine.say)
 
     def _hook(self, evaluation: PictureEvaluation | None, network: nn.Module) -> Hook:
         def measure(phase: str, done: int) -> Metrics:

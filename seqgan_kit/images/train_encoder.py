@@ -24,7 +24,6 @@ from seqgan_kit.images.caption_embedding import (
     matches,
     real_pictures,
 )
-from seqgan_kit.images.data import Captioned
 from seqgan_kit.images.sources import DataConfig, Source, load
 from seqgan_kit.networks.pictures.joint_embedding import JointEmbedding
 
@@ -112,11 +111,6 @@ def evaluate(network: JointEmbedding, source: Source, config: EncoderConfig, sam
         pixels, captions = real_pictures(data, config.data.side, samples)
         found[f"{name}r_precision"] = matches(network, pixels, captions, data, seed)
         if not name:
-            found |= _retrieval(network, data, pixels)
+            embedded = network.embed_pictures(pixels), network.embed_text(captions)
+            found |= metrics.retrieval(*embedded, torch.arange(len(captions)), among=(1, 10))
     return found
-
-
-def _retrieval(network: JointEmbedding, data: Captioned, pixels: torch.Tensor) -> Metrics:
-    first = [data.captions[j] for j in data.caption_ids[data.first[: len(pixels)]]]
-    owner = torch.arange(len(first))
-    return metrics.retrieval(network.embed_pictures(pixels), network.embed_text(first), owner, among=(1, 10))

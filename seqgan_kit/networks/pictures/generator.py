@@ -143,11 +143,6 @@ class PictureGenerator(PreTrainedModel):
         return maps.float().tanh(), cost.float()
 
 
-def up(inputs: int, outputs: int, norm: Norm) -> list[nn.Module]:
-    """Twice the side: repeated pixels, a 3x3 convolution, normalisation, a rectifier."""
-    return [Doubled(inputs, outputs, bias=norm == "none"), normalised(norm, outputs), rectifier(0.0)]
-
-
 class _StackedConfig(PictureConfig):
     model_type = "seqgan_stacked_generator"
 
@@ -183,8 +178,9 @@ class StackedGenerator(PreTrainedModel):
         layers: list[nn.Module] = []
         channels = inner
         for _ in range(doublings(config.second_side, config.side // 4)):
-            layers += up(channels, max(channels // 2, width // 4), norm)
-            channels = max(channels // 2, width // 4)
+            halved = max(channels // 2, width // 4)
+            layers += [Doubled(channels, halved, bias=norm == "none"), normalised(norm, halved), rectifier(0.0)]
+            channels = halved
         self.enlarge = nn.Sequential(*layers, nn.Conv2d(channels, 3, 3, padding=1))
         for part in (self.read, self.encoder, self.join, self.blocks, self.enlarge):
             initialise(part)
