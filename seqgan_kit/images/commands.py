@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from seqgan_kit.commands import add_samples, add_seed, asked, check_least
 from seqgan_kit.errors import UserError, check_seed
-from seqgan_kit.files import read_json, write_json
+from seqgan_kit.files import write_json
 from seqgan_kit.report.metrics import phase_title, saved_samples
 from seqgan_kit.report.terminal import last_scores, print_places, scored_baselines, scores_table
 
@@ -221,16 +221,16 @@ def _count(options: Namespace, network: Any) -> int:
 
 def _load_model(run: Path) -> Any:
     """The generator of RUN/model, for inference."""
+    from transformers import AutoModel
+
     from seqgan_kit.networks.pictures.generator import PictureGenerator, StackedGenerator
     from seqgan_kit.networks.saved import load_network
 
-    folder = run / "model"
-    # both kinds have one configuration: what was saved is what `architectures` says
-    named = read_json(folder / "config.json").get("architectures") if (folder / "config.json").is_file() else None
-    known = {kind.__name__: kind for kind in (PictureGenerator, StackedGenerator)}
-    if named and named[0] not in known:
-        raise UserError(f"{folder} holds {named[0]}, no generator of pictures; resume {run} to write it anew")
-    return load_network(known[named[0]] if named else PictureGenerator, folder, run)
+    network = load_network(AutoModel, run / "model", run)
+    if not isinstance(network, PictureGenerator | StackedGenerator):
+        found = type(network).__name__
+        raise UserError(f"{run / 'model'} holds {found}, no generator of pictures; resume {run} to write it anew")
+    return network
 
 
 def _load_encoder(run: Path, network: Any) -> TextEncoder:

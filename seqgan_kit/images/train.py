@@ -116,7 +116,8 @@ class ImagesTask:
             self._learn_captions()
         _try_rewards(self.engine, self.config, self.dim)
         self._embed()
-        self._first_stage()
+        side, rounds = self.config.data.side, self.config.adversarial.rounds
+        self._stage(MATCHING, ADVERSARIAL, "", side, rounds, self.first, self.batches)
         if self.second is not None:
             self._second_stage(self.second)
         if self.style is not None:
@@ -149,13 +150,6 @@ class ImagesTask:
             self.engine, "second_", network, critic, replace(config.generator, augmentation=True),
             config.discriminator, adversarial, optimizers,
         )  # fmt: skip
-
-    def _evaluation(self, side: int) -> PictureEvaluation | None:
-        """The main process's; the others have none, and wait for it where they next meet."""
-        engine = self.engine
-        if not engine.is_main:
-            return None
-        return PictureEvaluation(self.config, self.source, self.encoder, side, engine.folder, engine.say)
 
     def _hook(self, evaluation: PictureEvaluation | None, network: nn.Module) -> Hook:
         def measure(phase: str, done: int) -> Metrics:
@@ -207,35 +201,33 @@ class ImagesTask:
         if self.second is not None:
             self.second_batches.embeddings = self.batches.embeddings
 
-    def _first_stage(self) -> None:
-        evaluation = self._evaluation(self.config.data.side)
-        _baselines(self.engine, "", evaluation)
-        rounds = self.config.adversarial.rounds
-        self._stage(MATCHING, ADVERSARIAL, rounds, self.first, self.batches, evaluation)
-
     def _second_stage(self, second: Game) -> None:
         network: Any = second.network
         if not self.engine.started(SECOND):
             network.stage_one.load_state_dict(self.first.shown.state_dict())
             if second.average is not None:
                 second.average.restart()
-        evaluation = self._evaluation(self.config.second.side)
-        _baselines(self.engine, "second_", evaluation, self.first.shown)
         self.shown = second.shown
-        rounds = self.config.second.rounds
-        self._stage(SECOND_MATCHING, SECOND, rounds, second, self.second_batches, evaluation)
+        side, rounds = self.config.second.side, self.config.second.rounds
+        self._stage(SECOND_MATCHING, SECOND, "second_", side, rounds, second, self.second_batches, self.first.shown)
 
     def _stage(
         self,
         warm_up: str,
         phase: str,
+        name: str,
+        side: int,
         rounds: int,
         game: Game,
         batches: PictureBatches,
-        evaluation: PictureEvaluation | None,
+        enlarge: nn.Module | None = None,
     ) -> None:
-        """The discriminator's warm-up on real pictures alone, then the game."""
+        """The discriminator's warm-up on real pictures alone, then the game. name, enlarge: of the baselines."""
         engine, settings, critic = self.engine, self.config.discriminator, game.discriminator
+        evaluation = None  # the other processes wait for the main one's where they next meet
+        if engine.is_main:
+            evaluation = PictureEvaluation(self.config, self.source, self.encoder, side, engine.folder, engine.say)
+        _baselines(engine, name, evaluation, enlarge)
         hooks = [*game.follow(), self._hook(evaluation, game.shown)]
         if settings.matching and settings.mismatched:
 

@@ -1,6 +1,5 @@
 """The page: summary, curves, samples over time, the run's facts, configuration."""
 
-import base64
 import math
 from collections.abc import Collection, Mapping, Sequence
 from html import escape
@@ -93,7 +92,7 @@ def video(run: Path) -> str:
     content = (run / VIDEO).read_bytes() if (run / VIDEO).is_file() else b""
     if not content.startswith(b"GIF8"):
         return ""
-    picture = f'<img alt="Animation of an episode" src="data:image/gif;base64,{base64.b64encode(content).decode()}">'
+    picture = pictures.image(run / VIDEO, "Animation of an episode")
     return f"<figure><figcaption><b>the policy at work</b><br><small>{VIDEO}</small></figcaption>{picture}</figure>"
 
 

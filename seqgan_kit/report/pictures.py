@@ -58,10 +58,9 @@ def fitting(run: Path, samples: Mapping[str, Saved]) -> set[Path]:
 
 
 def image(path: Path, alternative: str) -> str:
-    """The picture within the page. alternative: the text for who does not see it."""
-    return (
-        f'<img alt="{escape(alternative)}" src="data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}">'
-    )
+    """The picture, a PNG or GIF, within the page. alternative: the text for who does not see it."""
+    content = base64.b64encode(path.read_bytes()).decode()
+    return f'<img alt="{escape(alternative)}" src="data:image/{path.suffix[1:]};base64,{content}">'
 
 
 def listed(lines: Sequence[str]) -> str:
