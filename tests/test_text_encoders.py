@@ -42,7 +42,6 @@ from seqgan_kit.images.caption_encoders import (
     Standardised,
     TextEncoder,
     Words,
-    check_width,
     embed,
     load_encoder,
     save_encoder,
@@ -621,10 +620,3 @@ def test_an_encoder_without_a_kind_is_not_saved(tmp_path: Path) -> None:
         save_encoder(Counting(), tmp_path)
     with pytest.raises(UserError, match="holds no text encoder"):
         load_encoder(tmp_path)
-
-
-def test_the_width_is_checked() -> None:
-    """The message says both widths, who reads and who gives."""
-    check_width(Counting(), 2, "the generator")
-    with pytest.raises(UserError, match=r"the generator reads captions of 3 numbers, but counting gives 2"):
-        check_width(Counting(), 3, "the generator")

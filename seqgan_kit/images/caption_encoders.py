@@ -208,14 +208,14 @@ class Standardised(TextEncoder):
 # On the disk
 
 
-def embed(encoder: TextEncoder, captions: Sequence[str], cache: Path | None = None) -> Tensor:
+def embed(encoder: TextEncoder, captions: Sequence[str], cache: str | Path | None = None) -> Tensor:
     """`encoder.encode(captions)`, (captions, dim), each different caption once; read from the cache if it is there.
 
     cache: a folder for any number of encoders and lists of captions, or None. A file that is damaged is made anew.
     Raises UserError where the encoder gives numbers that are not finite, and for a cache that can't be written.
     """
     different = {caption: place for place, caption in enumerate(dict.fromkeys(captions))}
-    path = None if cache is None else cache / f"captions-{digest(encoder.identity(), list(different))}.safetensors"
+    path = Path(cache) / f"captions-{digest(encoder.identity(), list(different))}.safetensors" if cache else None
     vectors = None if path is None else _cached(path, (len(different), encoder.dim))
     if vectors is None:
         vectors = encoder.encode(list(different))
@@ -261,15 +261,6 @@ def load_encoder(folder: Path) -> TextEncoder:
             raise UserError(f"{folder / KIND}: unknown pooling {pooling!r}: {AGAIN}")
         encoder = HuggingFaceEncoder(folder, pooling)
     return _standardised(encoder, folder) if content.get("standardised") else encoder
-
-
-def check_width(encoder: TextEncoder, expected: int, where: str) -> None:
-    """Raises UserError unless the encoder gives as many numbers as `where`, a network in words, reads."""
-    if encoder.dim != expected:
-        raise UserError(
-            f"{where} reads captions of {expected} numbers, but {encoder.name} gives {encoder.dim}: take the encoder "
-            f"that it was trained with"
-        )
 
 
 KINDS: dict[str, type[TextEncoder]] = {"words": Words, "joint": Joint, "huggingface": HuggingFaceEncoder}

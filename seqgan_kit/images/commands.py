@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from seqgan_kit.images.caption_encoders import TextEncoder
     from seqgan_kit.images.config import ImagesConfig
-    from seqgan_kit.images.evaluation import PictureEvaluation
 
 Read = Callable[..., "tuple[ImagesConfig, str]"]
 """Further options -> the run's configuration with them, and its YAML."""
@@ -120,16 +119,18 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
     _, seed = asked("evaluate", options, config.evaluation, LEAST)
     from accelerate.utils import set_seed
 
+    from seqgan_kit.images.evaluation import PictureEvaluation
+    from seqgan_kit.images.sources import load
     from seqgan_kit.networks.pictures.generator import StackedGenerator
 
     network = _load_model(run)
-    stacked = isinstance(network, StackedGenerator)
-    evaluation = _evaluation(run, wanted, _load_encoder(run, network), stacked)
+    source = load(config.data, config.data.kept(max(config.data.side, config.second.side)), config.run.seed)
+    evaluation = PictureEvaluation(wanted, source, _load_encoder(run, network), network.side, run)
     set_seed(seed)  # as while training, so that the same options give the same numbers
     found, _ = evaluation(network)
     set_seed(seed)
     baselines = evaluation.baselines()
-    if stacked:
+    if isinstance(network, StackedGenerator):
         baselines["first stage, enlarged"] = evaluation.enlarged(network.stage_one)
     count = len(evaluation.samples[""].captions)
     print(f"{evaluation.source.name}: pictures of {count} held-out captions, side {evaluation.side}, seed {seed}")
@@ -234,10 +235,14 @@ def _load_model(run: Path) -> Any:
 
 
 def _load_encoder(run: Path, network: Any) -> TextEncoder:
-    from seqgan_kit.images.caption_encoders import check_width, load_encoder
+    from seqgan_kit.images.caption_encoders import load_encoder
 
     encoder = load_encoder(run / "model" / "text")
-    check_width(encoder, network.config.condition, f"the generator of {run / 'model'}")
+    if encoder.dim != network.config.condition:
+        raise UserError(
+            f"the generator of {run / 'model'} reads captions of {network.config.condition} numbers, but "
+            f"{encoder.name} gives {encoder.dim}: take the encoder that it was trained with"
+        )
     return encoder
 
 
@@ -248,7 +253,6 @@ def _style(run: Path, picture: Path, network: Any) -> Tensor:
     from seqgan_kit.images.data import unit
     from seqgan_kit.images.folders import Record
     from seqgan_kit.images.pixels import decode
-    from seqgan_kit.networks.pictures.generator import StackedGenerator
     from seqgan_kit.networks.pictures.style import StyleEncoder
     from seqgan_kit.networks.saved import load_network
 
@@ -261,16 +265,6 @@ def _style(run: Path, picture: Path, network: Any) -> Tensor:
             f"{folder} gives {encoder.config.noise} numbers, but the generator reads {network.config.noise}: it is of "
             f"another run; resume {run} to write it anew"
         )
-    side = network.config.second_side if isinstance(network, StackedGenerator) else network.config.side
-    pixels = decode([Record(picture, ("",), None, None)], side)
+    pixels = decode([Record(picture, ("",), None, None)], network.side)
     with torch.no_grad():
         return encoder(unit(pixels))
-
-
-def _evaluation(run: Path, config: ImagesConfig, encoder: TextEncoder, stacked: bool) -> PictureEvaluation:
-    """As training builds it, for the model that the run has."""
-    from seqgan_kit.images.evaluation import PictureEvaluation
-    from seqgan_kit.images.sources import load
-
-    source = load(config.data, config.data.kept(max(config.data.side, config.second.side)), config.run.seed)
-    return PictureEvaluation(config, source, encoder, config.second.side if stacked else config.data.side, run)

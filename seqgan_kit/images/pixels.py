@@ -37,7 +37,7 @@ LARGEST = 64_000_000  # pixels of a picture
 CHUNK = 16  # pictures that a thread does in one go
 
 
-def decode(records: Sequence[Record], side: int, workers: int | None = None, cache: Path | None = None) -> Tensor:
+def decode(records: Sequence[Record], side: int, workers: int | None = None, cache: str | Path | None = None) -> Tensor:
     """The pictures as a uint8 tensor (pictures, 3, side, side), RGB, in the order of the records.
 
     Of each the middle square, scaled to `side` by bicubic interpolation with antialiasing, which is Pillow's and the
@@ -58,7 +58,7 @@ def decode(records: Sequence[Record], side: int, workers: int | None = None, cac
     states = [_state(record.path) for record in records]
     shape = (len(records), 3, side, side)
     with contextlib.closing(_decoded(records, side, workers)) as decoded:
-        if cache is None or not records:
+        if not cache or not records:
             pixels = np.empty(shape, np.uint8)
             for start, some in decoded:
                 pixels[start : start + len(some)] = some

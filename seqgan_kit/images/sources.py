@@ -98,13 +98,12 @@ def _folder(config: DataConfig, side: int, seed: int) -> Source:
     root = Path(config.path or "")
     records = read(root)
     parts = _split(records, config.held_out, seed)
-    cache = Path(config.cache) if config.cache else None
     by_class = config.mismatch == "class"
     if by_class and any(record.label is None for record in records):
         raise UserError(f"--data.mismatch class: {root} does not give every picture a class (`label`)")
     found = []
     for some in parts:
-        pixels = decode(some, side, config.workers, cache)
+        pixels = decode(some, side, config.workers, config.cache)
         labels = [str(record.label) for record in some] if by_class else None
         found.append(captioned(pixels, [record.captions for record in some], labels))
     return Source(str(root), found[0], found[1])

@@ -195,8 +195,7 @@ class ImagesTask:
                 self.joint.save_pretrained(folder)
             engine.accelerator.wait_for_everyone()
             self.encoder = _standardised(config, Joint(folder), self.source)
-        cache = Path(config.text.cache) if config.text.cache else None
-        found = embed(self.encoder, self.source.train.captions, cache)
+        found = embed(self.encoder, self.source.train.captions, config.text.cache)
         self.batches.embeddings = found if config.text.conditional else torch.zeros_like(found)
         if self.second is not None:
             self.second_batches.embeddings = self.batches.embeddings
@@ -302,8 +301,7 @@ def _picture_config(config: ImagesConfig, condition: int) -> PictureConfig:
 def _standardised(config: ImagesConfig, encoder: TextEncoder, source: Source) -> TextEncoder:
     if not config.text.standardise:
         return encoder
-    cache = Path(config.text.cache) if config.text.cache else None
-    return Standardised.by(encoder, embed(encoder, source.train.captions, cache))
+    return Standardised.by(encoder, embed(encoder, source.train.captions, config.text.cache))
 
 
 def _baselines(

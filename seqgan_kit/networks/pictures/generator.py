@@ -123,7 +123,7 @@ class PictureGenerator(PreTrainedModel):
             if last:
                 layers.append(nn.Conv2d(channels, 3, 3, padding=1))
         self.layers = nn.ModuleList(layers)
-        self.channels = config.width * 2 ** (ups - 1)
+        self.channels, self.side = config.width * 2 ** (ups - 1), config.side
         initialise(self)
         initialise_text(self.read.linear)
         channels_last(self)
@@ -186,7 +186,7 @@ class StackedGenerator(PreTrainedModel):
             initialise(part)
         initialise_text(self.read.linear)
         channels_last(self)
-        self.frozen = True
+        self.frozen, self.side = True, config.second_side
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
