@@ -374,8 +374,8 @@ def test_what_sees_nothing_is_refused(tmp_path: Path, learned: PictureFeatures) 
     text = saved(tmp_path / "text", built(BertModel, BertConfig(**TINY, vocab_size=9)))
     with pytest.raises(UserError, match="holds a bert model, which sees no pictures"):
         HuggingFaceFeatures(str(text))
-    with pytest.raises(UserError, match="holds a bert model, but only clip"):
-        ClipScores(text)
+    with pytest.raises(UserError, match="holds a vit model, but only clip"):
+        ClipScores(saved(tmp_path / "vit", built(ViTModel, ViTConfig(**SEES))))
     with pytest.raises(UserError, match="holds a bert model, not features learned here"):
         NetworkFeatures.load(text)
     with pytest.raises(UserError, match="seqgan_picture_features"):

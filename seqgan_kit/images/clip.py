@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,7 +11,8 @@ from torch.nn import functional as F
 from transformers import CLIPModel
 
 from seqgan_kit.errors import UserError
-from seqgan_kit.images.vision_models import WHERE, load_model, read_preprocessing
+from seqgan_kit.images.features import HuggingFaceFeatures
+from seqgan_kit.images.vision_models import WHERE
 from seqgan_kit.networks.saved import load_tokenizer
 
 
@@ -25,11 +25,10 @@ class ClipScores:
 
     def __init__(self, path: str | Path) -> None:
         folder = Path(path)
-        self.model, _ = load_model(folder)
-        config = self.model.config
+        self.features = HuggingFaceFeatures(folder)
+        self.model, config = self.features.model, self.features.model.config
         if not isinstance(self.model, CLIPModel):
             raise UserError(f"{folder} holds a {config.model_type} model, but only clip has a CLIP score: {WHERE}")
-        self.preprocessing = read_preprocessing(folder)
         self.tokenizer = load_tokenizer(folder)
         entries, self.longest = config.text_config.vocab_size, config.text_config.max_position_embeddings
         if len(self.tokenizer) > entries:
@@ -42,11 +41,9 @@ class ClipScores:
         pictures = self.pictures(pixels)
         return (100 * (pictures * self.captions(captions).to(pictures.device)).sum(1)).clamp_min(0)
 
-    @torch.no_grad()
     def pictures(self, pixels: Tensor) -> Tensor:
         """Unit vectors, (batch, d)."""
-        self.model.to(pixels.device)
-        return _unit(self.model.get_image_features(pixel_values=self.preprocessing(pixels)))
+        return F.normalize(self.features(pixels).vectors, dim=1)
 
     @torch.no_grad()
     def captions(self, captions: Sequence[str]) -> Tensor:
@@ -54,9 +51,5 @@ class ClipScores:
         words = self.tokenizer(
             list(captions), padding=True, truncation=True, max_length=self.longest, return_tensors="pt"
         ).to(self.model.device)
-        features = self.model.get_text_features(input_ids=words["input_ids"], attention_mask=words["attention_mask"])
-        return _unit(features)
-
-
-def _unit(output: Any) -> Tensor:
-    return F.normalize((output if isinstance(output, Tensor) else output.pooler_output).float(), dim=1)
+        found = self.model.get_text_features(input_ids=words["input_ids"], attention_mask=words["attention_mask"])
+        return F.normalize((found if isinstance(found, Tensor) else found.pooler_output).float(), dim=1)
