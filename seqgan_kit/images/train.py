@@ -90,10 +90,7 @@ class ImagesTask:
         if config.joint.steps:
             self.joint = joint_network(config.joint, list(source.train.captions))
             self.joint_learner = engine.learner("text_encoder", self.joint, config.joint.optimizer)
-            self.joint_batches = joint_batches(
-                self.joint, small, config.data.side, config.run.seed + 1, rank=engine.rank,
-                processes=engine.processes, device=engine.device, name=source.name, flip=config.data.flip,
-            )  # fmt: skip
+            self.joint_batches = joint_batches(engine, self.joint, small, config.data, config.run.seed + 1, source.name)
             engine.keep("text_batches", self.joint_batches.order)
         self.dim = config.joint.dim if self.encoder is None else self.encoder.dim
         self.picture = _picture_config(config, self.dim)

@@ -85,10 +85,7 @@ class EncoderTask:
         config, source, self.engine = self.config, self.source, engine
         self.network = joint_network(config.joint, list(source.train.captions))
         self.learner = engine.learner("text_encoder", self.network, config.joint.optimizer)
-        self.batches = joint_batches(
-            self.network, source.train, config.data.side, config.run.seed, rank=engine.rank,
-            processes=engine.processes, device=engine.device, name=source.name, flip=config.data.flip,
-        )  # fmt: skip
+        self.batches = joint_batches(engine, self.network, source.train, config.data, config.run.seed, source.name)
         engine.keep("batches", self.batches.order)
 
     def play(self) -> None:
