@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +37,12 @@ from transformers import (
 )
 
 from seqgan_kit.algorithms.distances import frechet_distance
-from seqgan_kit.engine.provenance import config_yaml
 from seqgan_kit.errors import UserError
 from seqgan_kit.images.clip import ClipScores
 from seqgan_kit.images.features import (
+    CHUNK,
     FeatureBatch,
-    Features,
     HuggingFaceFeatures,
-    LearnedFeatures,
     NetworkFeatures,
     as_floats,
     extract,
@@ -132,9 +130,8 @@ def test_learned_features_see_what_is_wrong(learned: PictureFeatures) -> None:
     """Pictures all on one side are farther, in Frechet distance, than as many others of both sides."""
     features = NetworkFeatures(learned)
     (real, _), (other, targets) = places(300, seed=6), places(300, seed=7)
-    near = frechet_distance(extract(features, [real]).moments, extract(features, [other]).moments)
-    left = extract(features, [other[targets[:, 2] == 1]]).moments
-    assert frechet_distance(extract(features, [real]).moments, left) > 5 * near
+    of_real, of_other, left = (extract(features, some)[0] for some in (real, other, other[targets[:, 2] == 1]))
+    assert frechet_distance(of_real, left) > 5 * frechet_distance(of_real, of_other)
 
 
 def test_learning_is_deterministic_and_leaves_the_generator_alone() -> None:
@@ -156,7 +153,7 @@ def test_classes_give_probabilities_and_labels_none() -> None:
     pixels, targets = places(400)
     network = learn(pixels, targets[:, 2:], steps=60, seed=0, width=8, dimensions=16)
     features = NetworkFeatures(network)
-    found = extract(features, [pixels], keep=True)
+    _, found = extract(features, pixels)
     assert found.probabilities is not None
     torch.testing.assert_close(found.probabilities.sum(1), torch.ones(400))
     assert inception_score(found.probabilities, splits=4)[0] == pytest.approx(2, abs=0.1)
@@ -167,13 +164,12 @@ def test_classes_give_probabilities_and_labels_none() -> None:
 
 @pytest.mark.parametrize("auto", [False, True])
 def test_saved_features_are_the_same(auto: bool, learned: PictureFeatures, tmp_path: Path) -> None:
-    """Safetensors and JSON alone, and what is loaded sees the same and says the same of itself."""
+    """Safetensors and JSON alone, and what is loaded sees the same."""
     learned.save_pretrained(tmp_path)
     assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".safetensors"}
     again = NetworkFeatures(AutoModel.from_pretrained(tmp_path)) if auto else NetworkFeatures.load(tmp_path)
     pixels = as_floats(places(5)[0])
     assert again(pixels).vectors.equal(NetworkFeatures(learned)(pixels).vectors)
-    assert again.name == "a small CNN learned from this data in 80 steps"
 
 
 @pytest.mark.parametrize("side", [8, 17, 32, 64])
@@ -193,36 +189,6 @@ def test_finer_pictures_are_averaged(learned: PictureFeatures) -> None:
     expected = torch.stack([torch.tensor(np.asarray(channel)) for channel in small]).unsqueeze(0)
     with torch.no_grad():
         torch.testing.assert_close(learned(fine)[0], learned(expected)[0], rtol=1e-3, atol=1e-4)
-
-
-def test_learned_features_fill_the_slot() -> None:
-    """The options can be written as YAML; `prepare` trains what they say, and nothing is seen before."""
-    options = LearnedFeatures(width=4, dimensions=7, steps=2)
-    assert "LearnedFeatures" in config_yaml(options)
-    assert "steps: 2" in config_yaml(options)
-    pixels, targets = places(20)
-    ready = options.prepare(pixels, targets, seed=9)
-    assert ready(as_floats(pixels)).vectors.shape == (20, 7)
-    assert ready.name == options.name
-    expected = learn(pixels, targets, 2, 9, 4, 7).state_dict()
-    assert all(map(torch.equal, ready.network.state_dict().values(), expected.values()))
-    with pytest.raises(ValueError, match="not learned yet"):
-        options(as_floats(pixels))
-
-
-@pytest.mark.parametrize(
-    ("pixels", "targets", "message"),
-    [
-        (torch.zeros(4, 3, 8, 8), torch.ones(4, 2), "give uint8"),
-        (bytes_of_noise(4, 3, 8, 9), torch.ones(4, 2), "give uint8"),
-        (bytes_of_noise(4, 3, 8, 8), torch.ones(3, 2), r"give \(4, m\)"),
-        (bytes_of_noise(4, 3, 8, 8), torch.full((4, 2), 0.5), "must be 0 or 1"),
-    ],
-)
-def test_learning_refuses(pixels: Tensor, targets: Tensor, message: str) -> None:
-    """What has another type or shape is refused at once."""
-    with pytest.raises(ValueError, match=message):
-        learn(pixels, targets, steps=1, seed=0)
 
 
 # Models of transformers
@@ -275,7 +241,6 @@ def test_vectors_are_the_models_own(name: str, tmp_path: Path) -> None:
     model = built(kind, config)
     features = HuggingFaceFeatures(str(saved(tmp_path / "model", model)), batch=3)
     pixels = bytes_of_noise(7, 3, 16, 16)
-    assert features.prepare(pixels, torch.zeros(7, 1), 0) is features
     found = features(as_floats(pixels))
     with torch.no_grad():
         torch.testing.assert_close(found.vectors, reference(model, by_hand(pixels)), rtol=1e-4, atol=1e-5)
@@ -286,8 +251,6 @@ def test_vectors_are_the_models_own(name: str, tmp_path: Path) -> None:
         else:
             assert found.probabilities is None
     assert found.vectors.std(0).max() > 1e-3
-    assert features.name.startswith("model (")
-    assert "path: " in config_yaml(features)
 
 
 def test_a_pooler_without_weights_is_not_used(tmp_path: Path) -> None:
@@ -399,7 +362,7 @@ def test_wrong_folder_is_one_line(name: str, tmp_path: Path) -> None:
     change, message = WRONG[name]
     change(saved(tmp_path, built(ViTModel, ViTConfig(**SEES))))
     with pytest.raises(UserError, match=message) as caught:
-        HuggingFaceFeatures(str(tmp_path)).prepare(torch.zeros(0), torch.zeros(0), 0)
+        HuggingFaceFeatures(str(tmp_path))
     assert str(tmp_path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -407,18 +370,16 @@ def test_wrong_folder_is_one_line(name: str, tmp_path: Path) -> None:
 def test_what_sees_nothing_is_refused(tmp_path: Path, learned: PictureFeatures) -> None:
     """A folder that is none, a text model, and one kind of model in the place of another."""
     with pytest.raises(UserError, match=r"is no folder: .*nothing is downloaded"):
-        HuggingFaceFeatures("openai/clip-vit-base-patch32").prepare(torch.zeros(0), torch.zeros(0), 0)
+        HuggingFaceFeatures("openai/clip-vit-base-patch32")
     text = saved(tmp_path / "text", built(BertModel, BertConfig(**TINY, vocab_size=9)))
     with pytest.raises(UserError, match="holds a bert model, which sees no pictures"):
-        HuggingFaceFeatures(str(text)).prepare(torch.zeros(0), torch.zeros(0), 0)
-    with pytest.raises(UserError, match="holds a bert model, but only clip"):
-        ClipScores(text)
+        HuggingFaceFeatures(str(text))
+    with pytest.raises(UserError, match="holds a vit model, but only clip"):
+        ClipScores(saved(tmp_path / "vit", built(ViTModel, ViTConfig(**SEES))))
     with pytest.raises(UserError, match="holds a bert model, not features learned here"):
         NetworkFeatures.load(text)
-    with pytest.raises(UserError, match="batch of at least 1"):
-        HuggingFaceFeatures(str(text), batch=0).prepare(torch.zeros(0), torch.zeros(0), 0)
     with pytest.raises(UserError, match="seqgan_picture_features"):
-        HuggingFaceFeatures(str(saved(tmp_path / "learned", learned))).prepare(torch.zeros(0), torch.zeros(0), 0)
+        HuggingFaceFeatures(str(saved(tmp_path / "learned", learned)))
 
 
 # CLIP scores
@@ -491,13 +452,11 @@ def test_clip_without_tokenizer(clip: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-# Streaming
+# All pictures
 
 
-class Counting(Features):
+class Counting:
     """The mean of each channel; remembers how many pictures it saw at a time."""
-
-    name = "means"
 
     def __init__(self) -> None:
         self.seen: list[int] = []
@@ -510,38 +469,27 @@ class Counting(Features):
         return FeatureBatch(vectors, vectors.softmax(1))
 
 
-def test_extract_streams() -> None:
-    """Batches are read one after another, never more than a chunk is floats, and nothing is kept unless asked for."""
-    pixels = bytes_of_noise(23, 3, 4, 4)
-    features, read = Counting(), []
-
-    def batches() -> Iterator[Tensor]:
-        for batch in pixels.split([2, 0, 14, 7]):
-            read.append(sum(features.seen))
-            yield batch
-
-    found = extract(features, batches(), chunk=5)
-    assert features.seen == [2, 5, 5, 4, 5, 2]
-    assert read == [0, 2, 2, 16]
-    assert (found.vectors, found.probabilities) == (None, None)
-    kept = extract(Counting(), [as_floats(pixels)], keep=True)
+def test_extract_goes_by_chunks() -> None:
+    """Never more than a chunk is floats; vectors, probabilities and moments are those of all pictures in order."""
+    pixels = bytes_of_noise(CHUNK + 23, 3, 4, 4)
+    features = Counting()
+    moments, kept = extract(features, pixels)
+    assert features.seen == [CHUNK, 23]
     expected = (pixels.double() / 127.5 - 1).mean((2, 3))
-    assert kept.vectors is not None
     assert kept.probabilities is not None
     assert kept.vectors.dtype == torch.float32
     torch.testing.assert_close(kept.vectors.double(), expected, rtol=0, atol=1e-6)
-    torch.testing.assert_close(found.moments.covariance(), torch.cov(expected.mT), rtol=1e-4, atol=1e-6)
-    assert found.moments.count == 23
-    with pytest.raises(ValueError, match=r"\(2, 1, 4, 4\): give \(batch, 3"):
-        extract(Counting(), [torch.zeros(2, 1, 4, 4)])
+    torch.testing.assert_close(kept.probabilities, kept.vectors.softmax(1))
+    torch.testing.assert_close(moments.covariance(), torch.cov(expected.mT), rtol=1e-4, atol=1e-6)
+    assert moments.count == len(pixels)
     with pytest.raises(ValueError, match=r"pixels are torch.int64: give uint8, or floats"):
-        extract(Counting(), [pixels.long()])
+        extract(Counting(), pixels.long())
 
 
 def test_config_of_the_network_survives_json(tmp_path: Path) -> None:
     """Every size of a configuration is kept."""
-    config = PictureFeaturesConfig(side=17, width=3, dimensions=5, targets=4, single=True, steps=9)
+    config = PictureFeaturesConfig(side=17, width=3, dimensions=5, targets=4, single=True)
     config.save_pretrained(tmp_path)
     again = PictureFeaturesConfig.from_pretrained(tmp_path)
-    for name in ("side", "width", "dimensions", "targets", "single", "steps"):
+    for name in ("side", "width", "dimensions", "targets", "single"):
         assert getattr(again, name) == getattr(config, name)

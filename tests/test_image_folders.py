@@ -369,7 +369,11 @@ BAD_BIRDS: dict[str, tuple[str, str | bytes | None, str]] = {
     "no half": (CUB + "train_test_split.txt", "1 0\n2 1\n", "images.txt line 3: picture 3 is missing from train_test"),
     "bad half": (CUB + "train_test_split.txt", "1 0\n2 yes\n3 1", "train_test_split.txt line 2: 'yes' says nothing"),
     "twice": (CUB + "images.txt", f"1 {ONE}\n2 {ONE}\n", "line 2: 001.Black_footed_Albatross/B_0046.jpg is on ROOT/"),
-    "same number": (CUB + "images.txt", f"1 {ONE}\n1 {TWO}\n", "images.txt line 2: picture 1 is on line 1 too"),
+    "same number": (
+        CUB + "images.txt",
+        f"1 {ONE}\n1 {TWO}\n",
+        "images.txt line 2: picture 1 is on ROOT/",
+    ),
     "no name": (CUB + "images.txt", f"1 {ONE}\n\n2\n", "images.txt line 3: '2' has no value"),
     "climbs": (CUB + "images.txt", "1 ../../../x/y.jpg\n", "images.txt line 1: ../../../x/y.jpg leads out"),
     "no pictures": (CUB + "images.txt", "\n", "has 0 captioned pictures"),

@@ -272,15 +272,14 @@ def test_ties_are_wrong_in_retrieval() -> None:
     assert all(value == name.endswith("_7") for name, value in found.items())
 
 
-@pytest.mark.parametrize("chunk", [1, 4, 1024])
-def test_nearest_is_brute_force(chunk: int) -> None:
-    """Distances and indices are those of plain loops, from one tensor or chunks; the first of equal rows is named."""
+def test_nearest_is_brute_force() -> None:
+    """Distances and indices are those of plain loops, whatever the chunks; the first of equal rows is named."""
     queries, data = normal(9, 3, seed=19), normal(23, 3, seed=20)
     data[17] = data[5]
     queries[2] = data[17]
     expected = [min((dist(q, d), i) for i, d in enumerate(data.double().tolist())) for q in queries.double().tolist()]
-    for given in (data, iter(data.split([3, 0, 20])), [data]):
-        distances, indices = metrics.nearest(queries, given, chunk)
+    for given in (iter(data.split([3, 15, 5])), data.split(1), [data]):
+        distances, indices = metrics.nearest(queries, given)
         assert indices.tolist() == [i for _, i in expected]
         np.testing.assert_allclose(distances, [d for d, _ in expected], rtol=1e-12)
     assert (float(distances[2]), int(indices[2])) == (0, 5)
@@ -290,7 +289,7 @@ def test_nearest_is_exact_far_from_the_origin() -> None:
     """A small distance of great vectors does not drown in the rounding of a product of matrices."""
     data = normal(10, 64, seed=23).double() + 1e4
     queries = data[[4, 8]] + torch.tensor([[1e-2], [1e-3]])
-    distances, indices = metrics.nearest(queries, data)
+    distances, indices = metrics.nearest(queries, [data])
     assert indices.tolist() == [4, 8]
     np.testing.assert_allclose(distances, [8e-2, 8e-3], rtol=1e-6)
 
@@ -301,12 +300,10 @@ def test_nearest_pictures_in_raw_pixels() -> None:
     data = torch.tensor(rng.integers(0, 255, size=(12, 3, 8, 8)), dtype=torch.uint8)
     queries = data[[7, 3]].clone()
     queries[1, 0, 4, 4] += 1
-    distances, indices = metrics.nearest(queries, data, chunk=5)
+    distances, indices = metrics.nearest(queries, data.split(5))
     assert (distances.tolist(), indices.tolist()) == ([0, 1], [7, 3])
     with pytest.raises(ValueError, match="192 and 48 wide"):
-        metrics.nearest(queries, data[:, :, ::2, ::2])
-    with pytest.raises(ValueError, match="no data"):
-        metrics.nearest(queries, [])
+        metrics.nearest(queries, [data[:, :, ::2, ::2]])
 
 
 def test_diversity_is_the_mean_over_groups() -> None:

@@ -1,20 +1,18 @@
-"""Picture files as pixels: what becomes of every kind, what is refused, worker processes and the cache."""
+"""Picture files as pixels: what becomes of every kind, what is refused, workers and the cache."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import struct
-import subprocess
-import sys
-import time
+import threading
+import warnings
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 import torch
 from numpy.typing import NDArray
@@ -409,7 +407,7 @@ def test_sides_and_workers() -> None:
     assert decode([], 8).shape == (0, 3, 8, 8)
 
 
-# Worker processes
+# Workers
 
 
 @pytest.fixture
@@ -426,83 +424,39 @@ def in_order(records: list[Record], side: int) -> torch.Tensor:
     return torch.cat([decode([one], side) for one in records])
 
 
-@pytest.mark.slow
 def test_workers_give_the_same(pictures: list[Record], tmp_path: Path) -> None:
-    """The same pixels in the same order, also into the cache, and the same mistakes; no process is left."""
+    """The same pixels in the same order, also into the cache, and the same mistakes."""
     whole = in_order(pictures, 8)
     assert torch.equal(decode(pictures, 8, workers=2), whole)
     assert torch.equal(decode(pictures, 8, workers=2, cache=tmp_path / "cache"), whole)
     pictures[20].path.write_bytes(b"GIF89a")
     assert mistake(lambda: decode(pictures, 8, workers=2)) == mistake(lambda: decode(pictures, 8, workers=1))
-    assert not [process for process in pixels.multiprocessing.active_children() if process.is_alive()]
 
 
-def test_how_many_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """None for few pictures or small ones, or where none may be started; else one a core that this process may use."""
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(6)), raising=False)
-    many, much = 10_000, 2**30
-    assert pixels._processes(many, much) == 6
-    assert pixels._processes(256, much) == 1
-    assert pixels._processes(many, 2**20) == 1
-    monkeypatch.setattr(pixels.multiprocessing, "current_process", lambda: type("Daemon", (), {"daemon": True}))
-    assert pixels._processes(many, much) == 1
+def test_workers_are_at_work_at_once(pictures: list[Record], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of the first two chunks waits for the other one to be begun."""
+    both, seen, pictures_of = threading.Barrier(2), [], pixels._pictures
+
+    def waiting(work: Any, side: int) -> Any:
+        if len(seen) < 2:
+            seen.append(work)
+            both.wait(timeout=60)
+        return pictures_of(work, side)
+
+    whole = in_order(pictures, 8)
+    monkeypatch.setattr(pixels, "_pictures", waiting)
+    assert torch.equal(decode(pictures, 8, workers=2), whole)
+    assert len(seen) == 2
 
 
-def test_few_pictures_start_no_process(pictures: list[Record], monkeypatch: pytest.MonkeyPatch) -> None:
-    """By themselves; starting one takes longer than the pictures."""
-    monkeypatch.setattr(pixels, "ProcessPoolExecutor", lambda *args: pytest.fail("started"))
+def test_warnings_are_as_before(pictures: list[Record]) -> None:
+    """Those of Pillow are left out while pictures are decoded, and none after it, whether that went well or not."""
+    before = list(warnings.filters)
     decode(pictures, 8)
-    decode(pictures[:16], 8, workers=4)  # one chunk
-
-
-SCRIPT = """
-from pathlib import Path
-from types import SimpleNamespace
-from seqgan_kit.errors import UserError
-from seqgan_kit.images.pixels import decode
-
-def main(times):
-    paths = sorted(Path("pictures").iterdir())
-    decode([SimpleNamespace(path=path, box=None) for path in paths] * times, 8, workers=2)
-
-"""
-
-
-def start(folder: Path, script: str) -> subprocess.Popen[str]:
-    (folder / "script.py").write_text(SCRIPT + script)
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-    command = [sys.executable, "script.py"]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=folder, env=environment)
-
-
-@pytest.mark.slow
-def test_a_script_without_a_guard(pictures: list[Record], tmp_path: Path) -> None:
-    """Workers import the script, which would start workers: the mistake is told, and nothing hangs."""
-    with start(tmp_path, "try:\n    main(1)\nexcept UserError as error:\n    print(error)\n") as process:
-        told, _ = process.communicate(timeout=120)
-    assert process.returncode == 0
-    assert "a process that decodes pictures has died" in told
-    assert "workers=1" in told
-
-
-@pytest.mark.slow
-def test_workers_end_with_their_parent(pictures: list[Record], tmp_path: Path) -> None:
-    """Also where it is killed and can tell them nothing."""
-    with start(tmp_path, 'if __name__ == "__main__":\n    main(10_000)\n') as process:
-        until = time.monotonic() + 60
-        while len(children := psutil.Process(process.pid).children(recursive=True)) < 3:  # and what counts semaphores
-            assert time.monotonic() < until
-            time.sleep(0.1)
-        time.sleep(1)  # until they are at work
-        process.kill()
-        _, left = psutil.wait_procs(children, timeout=60)
-    assert not left
-
-
-def test_workers_load_no_torch() -> None:
-    """Which would take each of them a second or more, and much memory."""
-    code = "import sys, seqgan_kit.images.pixels; sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1]).returncode == 0
+    assert warnings.filters == before
+    pictures[20].path.write_bytes(b"GIF89a")
+    mistake(lambda: decode(pictures, 8))
+    assert warnings.filters == before
 
 
 # The cache

@@ -21,7 +21,8 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from seqgan_kit.worlds.dialogues import Message, dialogues
+from seqgan_kit.worlds.dialogues import Message, dialogue
+from seqgan_kit.worlds.shapes import draw_scene
 
 GPT2 = '{"model_type": "gpt2", "n_layer": 1, "n_embd": 8, "n_head": 2, "n_positions": 64}'
 T5 = '{"model_type": "t5", "d_model": 8, "d_kv": 4, "d_ff": 16, "num_layers": 1, "num_heads": 2}'
@@ -87,7 +88,8 @@ def save(
 
 def conversations(count: int = 40, seed: int = 3) -> list[list[Message]]:
     """Some of the shapes world, the first half with a message of the system."""
-    found = dialogues(count, seed)
+    rng = random.Random(seed)
+    found = [dialogue(draw_scene(rng), rng) for _ in range(count)]
     rng = random.Random(seed)
     for one in found[: count // 2]:
         one.insert(0, {"role": "system", "content": rng.choice(["answer", "answer right"])})

@@ -10,11 +10,13 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import OptimizerConfig
 from seqgan_kit.errors import UserError
 from seqgan_kit.images import metrics
 from seqgan_kit.images.caption_encoders import HuggingFaceEncoder, Joint, Order, TextEncoder, Words
 from seqgan_kit.images.data import Captioned, PictureBatches, centred, unit
+from seqgan_kit.images.sources import DataConfig
 from seqgan_kit.language.encoders import Pooling
 from seqgan_kit.networks.pictures.joint_embedding import (
     PAPER_ALPHABET,
@@ -133,10 +135,14 @@ def joint_loss(config: JointConfig, module: nn.Module, batch: Images) -> tuple[T
     return loss, {"matched": right.detach()}
 
 
-def joint_batches(network: JointEmbedding, data: Captioned, side: int, seed: int, **others: object) -> PictureBatches:
-    """Pictures with the characters of a caption of theirs."""
-    characters = network.number(list(data.captions)).cpu()
-    return PictureBatches(data, characters, side, seed, wrong=0, **others)  # type: ignore[arg-type]
+def joint_batches(
+    engine: Engine, network: JointEmbedding, data: Captioned, config: DataConfig, seed: int, name: str
+) -> PictureBatches:
+    """Pictures with the characters of a caption of theirs. name: of the data."""
+    return PictureBatches(
+        data, network.number(list(data.captions)).cpu(), config.side, seed, engine.rank, engine.processes,
+        engine.device, name=name, flip=config.flip, wrong=0,
+    )  # fmt: skip
 
 
 @torch.no_grad()

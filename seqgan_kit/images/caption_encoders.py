@@ -11,7 +11,6 @@ import math
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -163,9 +162,8 @@ class Joint(TextEncoder):
         return {}
 
 
-@dataclass(frozen=True, eq=False)
-class Standardiser:
-    """(vector - mean) / scale, with which the mean variance of a dimension is 1.
+class Standardised(TextEncoder):
+    """An encoder whose vectors become (vector - mean) / scale, in training and after it.
 
     One scale for all dimensions, so that those that matter little still do. A sentence encoder's vectors of norm 1 in
     384 dimensions have a standard deviation of .05 each, of which a new network sees next to nothing.
@@ -173,45 +171,36 @@ class Standardiser:
     mean: (dim,) float32, of each dimension. scale: the root of the mean variance.
     """
 
-    mean: Tensor
-    scale: float
+    def __init__(self, encoder: TextEncoder, mean: Tensor, scale: float) -> None:
+        self.encoder, self.mean, self.scale = encoder, mean, scale
+        self.dim, self.name = encoder.dim, encoder.name
+        if mean.shape != (self.dim,):
+            raise ValueError(f"{self.name} gives {self.dim} numbers, it is to be standardised by {len(mean)}")
 
     @staticmethod
-    def of(vectors: Tensor) -> Standardiser:
-        """From the vectors of the captions of training, (captions, dim); scale 1 where they are all the same."""
-        if len(vectors) == 0:
-            raise ValueError("no vectors to standardise by")
+    def by(encoder: TextEncoder, vectors: Tensor) -> Standardised:
+        """By the encoder's vectors of the captions of training, (captions, dim); scale 1 where they are all the same.
+
+        Otherwise the mean variance of a dimension becomes 1 with them.
+        """
         variance, mean = torch.var_mean(vectors.float(), dim=0, correction=0)
         total = float(variance.double().mean())
         # what is left by rounding is no difference
         same = total <= 1e-12 * float(mean.double().square().mean())
-        return Standardiser(mean, 1.0 if same else math.sqrt(total))
-
-    def __call__(self, vectors: Tensor) -> Tensor:
-        """(..., dim) -> (..., dim)."""
-        return (vectors - self.mean.to(vectors)) / self.scale
-
-
-class Standardised(TextEncoder):
-    """An encoder whose vectors are standardised, which must be the same in training and after it."""
-
-    def __init__(self, encoder: TextEncoder, standardiser: Standardiser) -> None:
-        self.encoder, self.standardiser = encoder, standardiser
-        self.dim, self.name = encoder.dim, encoder.name
-        if standardiser.mean.shape != (self.dim,):
-            raise ValueError(f"{self.name} gives {self.dim} numbers, its standardiser has {len(standardiser.mean)}")
+        return Standardised(encoder, mean, 1.0 if same else math.sqrt(total))
 
     def encode(self, captions: Sequence[str]) -> Tensor:
-        return self.standardiser(self.encoder.encode(captions))
+        vectors = self.encoder.encode(captions)
+        return (vectors - self.mean.to(vectors)) / self.scale
 
     def unread(self, captions: Sequence[str]) -> int:
         return self.encoder.unread(captions)
 
     def identity(self) -> str:
-        return digest(self.encoder.identity(), self.standardiser.mean.tolist(), self.standardiser.scale)
+        return digest(self.encoder.identity(), self.mean.tolist(), self.scale)
 
     def save(self, folder: Path) -> dict[str, Any]:
-        tensors = {"mean": self.standardiser.mean.float(), "scale": torch.tensor(self.standardiser.scale).double()}
+        tensors = {"mean": self.mean.float(), "scale": torch.tensor(self.scale).double()}
         write_whole(folder / STANDARDISER, save(tensors))
         return self.encoder.save(folder) | {"standardised": True}
 
@@ -219,14 +208,14 @@ class Standardised(TextEncoder):
 # On the disk
 
 
-def embed(encoder: TextEncoder, captions: Sequence[str], cache: Path | None = None) -> Tensor:
+def embed(encoder: TextEncoder, captions: Sequence[str], cache: str | Path | None = None) -> Tensor:
     """`encoder.encode(captions)`, (captions, dim), each different caption once; read from the cache if it is there.
 
     cache: a folder for any number of encoders and lists of captions, or None. A file that is damaged is made anew.
     Raises UserError where the encoder gives numbers that are not finite, and for a cache that can't be written.
     """
     different = {caption: place for place, caption in enumerate(dict.fromkeys(captions))}
-    path = None if cache is None else cache / f"captions-{digest(encoder.identity(), list(different))}.safetensors"
+    path = Path(cache) / f"captions-{digest(encoder.identity(), list(different))}.safetensors" if cache else None
     vectors = None if path is None else _cached(path, (len(different), encoder.dim))
     if vectors is None:
         vectors = encoder.encode(list(different))
@@ -271,16 +260,7 @@ def load_encoder(folder: Path) -> TextEncoder:
         if pooling not in ("mean", "first", "own"):
             raise UserError(f"{folder / KIND}: unknown pooling {pooling!r}: {AGAIN}")
         encoder = HuggingFaceEncoder(folder, pooling)
-    return Standardised(encoder, _standardiser(folder, encoder.dim)) if content.get("standardised") else encoder
-
-
-def check_width(encoder: TextEncoder, expected: int, where: str) -> None:
-    """Raises UserError unless the encoder gives as many numbers as `where`, a network in words, reads."""
-    if encoder.dim != expected:
-        raise UserError(
-            f"{where} reads captions of {expected} numbers, but {encoder.name} gives {encoder.dim}: take the encoder "
-            f"that it was trained with"
-        )
+    return _standardised(encoder, folder) if content.get("standardised") else encoder
 
 
 KINDS: dict[str, type[TextEncoder]] = {"words": Words, "joint": Joint, "huggingface": HuggingFaceEncoder}
@@ -290,16 +270,16 @@ def _words(caption: str) -> list[str]:
     return re.findall(r"\w+", plain(caption))
 
 
-def _standardiser(folder: Path, dim: int) -> Standardiser:
+def _standardised(encoder: TextEncoder, folder: Path) -> Standardised:
     path = folder / STANDARDISER
     try:
         with safe_open(path, "pt") as file:
             mean, scale = file.get_tensor("mean"), float(file.get_tensor("scale"))
-        if mean.shape != (dim,) or not mean.isfinite().all() or not (math.isfinite(scale) and scale > 0):
-            raise ValueError(f"not {dim} means and a positive scale")
+        if not mean.isfinite().all() or not (math.isfinite(scale) and scale > 0):
+            raise ValueError("not finite means and a positive scale")
+        return Standardised(encoder, mean, scale)
     except (OSError, SafetensorError, ValueError, RuntimeError) as error:
         raise UserError(f"{path} can't be read ({one_line(error)}): {AGAIN}") from None
-    return Standardiser(mean, scale)
 
 
 def _cached(path: Path, shape: tuple[int, int]) -> Tensor | None:

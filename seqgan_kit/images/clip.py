@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,7 +11,8 @@ from torch.nn import functional as F
 from transformers import CLIPModel
 
 from seqgan_kit.errors import UserError
-from seqgan_kit.images.vision_models import WHERE, load_model, move, read_preprocessing
+from seqgan_kit.images.features import HuggingFaceFeatures
+from seqgan_kit.images.vision_models import WHERE
 from seqgan_kit.networks.saved import load_tokenizer
 
 
@@ -25,22 +25,14 @@ class ClipScores:
 
     def __init__(self, path: str | Path) -> None:
         folder = Path(path)
-        model, _ = load_model(folder)
-        if not isinstance(model, CLIPModel):
-            raise UserError(
-                f"{folder} holds a {model.config.model_type} model, but only clip has a CLIP score: {WHERE}"
-            )
-        self.model, self.folder = model, folder
-        self.preprocessing = read_preprocessing(folder)
+        self.features = HuggingFaceFeatures(folder)
+        self.model, config = self.features.model, self.features.model.config
+        if not isinstance(self.model, CLIPModel):
+            raise UserError(f"{folder} holds a {config.model_type} model, but only clip has a CLIP score: {WHERE}")
         self.tokenizer = load_tokenizer(folder)
-        text: Any = model.config.text_config
-        entries = text.vocab_size
+        entries, self.longest = config.text_config.vocab_size, config.text_config.max_position_embeddings
         if len(self.tokenizer) > entries:
             raise UserError(f"{folder}: the tokenizer has {len(self.tokenizer)} entries, the model {entries}: {WHERE}")
-
-    @property
-    def name(self) -> str:
-        return f"CLIP score of {self.folder.resolve().name}"
 
     def __call__(self, pixels: Tensor, captions: Sequence[str]) -> Tensor:
         """max(100 cos, 0) of each picture and its caption, (batch,). pixels: (batch, 3, h, w) in [-1, 1]."""
@@ -49,22 +41,15 @@ class ClipScores:
         pictures = self.pictures(pixels)
         return (100 * (pictures * self.captions(captions).to(pictures.device)).sum(1)).clamp_min(0)
 
-    @torch.no_grad()
     def pictures(self, pixels: Tensor) -> Tensor:
         """Unit vectors, (batch, d)."""
-        move(self.model, pixels.device)
-        model: Any = self.model
-        return _unit(model.get_image_features(pixel_values=self.preprocessing(pixels)))
+        return F.normalize(self.features(pixels).vectors, dim=1)
 
     @torch.no_grad()
     def captions(self, captions: Sequence[str]) -> Tensor:
         """Unit vectors, (batch, d), where the model is."""
-        model: Any = self.model
-        longest = model.config.text_config.max_position_embeddings
-        words = self.tokenizer(list(captions), padding=True, truncation=True, max_length=longest, return_tensors="pt")
-        ids, mask = words["input_ids"].to(model.device), words["attention_mask"].to(model.device)
-        return _unit(model.get_text_features(input_ids=ids, attention_mask=mask))
-
-
-def _unit(output: Any) -> Tensor:
-    return F.normalize((output if isinstance(output, Tensor) else output.pooler_output).float(), dim=1)
+        words = self.tokenizer(
+            list(captions), padding=True, truncation=True, max_length=self.longest, return_tensors="pt"
+        ).to(self.model.device)
+        found = self.model.get_text_features(input_ids=words["input_ids"], attention_mask=words["attention_mask"])
+        return F.normalize((found if isinstance(found, Tensor) else found.pooler_output).float(), dim=1)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 import shlex
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seqgan_kit.commands import add_samples, add_seed, asked, check_least
 from seqgan_kit.errors import UserError, check_seed
-from seqgan_kit.files import read_json, write_json
-from seqgan_kit.report.metrics import phase_title
+from seqgan_kit.files import write_json
+from seqgan_kit.report.metrics import phase_title, saved_samples
 from seqgan_kit.report.terminal import last_scores, print_places, scored_baselines, scores_table
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from seqgan_kit.images.caption_encoders import TextEncoder
     from seqgan_kit.images.config import ImagesConfig
-    from seqgan_kit.images.evaluation import PictureEvaluation
 
 Read = Callable[..., "tuple[ImagesConfig, str]"]
 """Further options -> the run's configuration with them, and its YAML."""
@@ -120,16 +119,18 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
     _, seed = asked("evaluate", options, config.evaluation, LEAST)
     from accelerate.utils import set_seed
 
+    from seqgan_kit.images.evaluation import PictureEvaluation
+    from seqgan_kit.images.sources import load
     from seqgan_kit.networks.pictures.generator import StackedGenerator
 
     network = _load_model(run)
-    stacked = isinstance(network, StackedGenerator)
-    evaluation = _evaluation(run, wanted, _load_encoder(run, network), stacked)
+    source = load(config.data, config.data.kept(max(config.data.side, config.second.side)), config.run.seed)
+    evaluation = PictureEvaluation(wanted, source, _load_encoder(run, network), network.side, run)
     set_seed(seed)  # as while training, so that the same options give the same numbers
     found, _ = evaluation(network)
     set_seed(seed)
     baselines = evaluation.baselines()
-    if stacked:
+    if isinstance(network, StackedGenerator):
         baselines["first stage, enlarged"] = evaluation.enlarged(network.stage_one)
     count = len(evaluation.samples[""].captions)
     print(f"{evaluation.source.name}: pictures of {count} held-out captions, side {evaluation.side}, seed {seed}")
@@ -156,9 +157,10 @@ def summarise(run: Path) -> None:
         if phase in last:
             columns = {phase_title(phase): last[phase], **beside}
             print(f"\n{scores_table('on held-out captions', columns)}")
-    grid = _newest_grid(run, [SECOND_STAGE, ADVERSARIAL])
-    print(f"\nsamples {grid}" if grid else "")
-    caption = _first_line(grid.with_suffix(".txt")) if grid else ""
+    saved = saved_samples(run)
+    newest = next((saved[phase][-1][1] for phase in (SECOND_STAGE, ADVERSARIAL) if phase in saved), None)
+    print(f"\nsamples {newest.with_suffix('.png')}" if newest else "")
+    caption = newest.read_text("utf-8").partition("\n")[0] if newest else ""
     print_places(run, f"sample {run} --text {shlex.quote(caption or EXAMPLE)}", f"evaluate {run}")
 
 
@@ -220,23 +222,27 @@ def _count(options: Namespace, network: Any) -> int:
 
 def _load_model(run: Path) -> Any:
     """The generator of RUN/model, for inference."""
+    from transformers import AutoModel
+
     from seqgan_kit.networks.pictures.generator import PictureGenerator, StackedGenerator
     from seqgan_kit.networks.saved import load_network
 
-    folder = run / "model"
-    # both kinds have one configuration: what was saved is what `architectures` says
-    named = read_json(folder / "config.json").get("architectures") if (folder / "config.json").is_file() else None
-    known = {kind.__name__: kind for kind in (PictureGenerator, StackedGenerator)}
-    if named and named[0] not in known:
-        raise UserError(f"{folder} holds {named[0]}, no generator of pictures; resume {run} to write it anew")
-    return load_network(known[named[0]] if named else PictureGenerator, folder, run)
+    network = load_network(AutoModel, run / "model", run)
+    if not isinstance(network, PictureGenerator | StackedGenerator):
+        found = type(network).__name__
+        raise UserError(f"{run / 'model'} holds {found}, no generator of pictures; resume {run} to write it anew")
+    return network
 
 
 def _load_encoder(run: Path, network: Any) -> TextEncoder:
-    from seqgan_kit.images.caption_encoders import check_width, load_encoder
+    from seqgan_kit.images.caption_encoders import load_encoder
 
     encoder = load_encoder(run / "model" / "text")
-    check_width(encoder, network.config.condition, f"the generator of {run / 'model'}")
+    if encoder.dim != network.config.condition:
+        raise UserError(
+            f"the generator of {run / 'model'} reads captions of {network.config.condition} numbers, but "
+            f"{encoder.name} gives {encoder.dim}: take the encoder that it was trained with"
+        )
     return encoder
 
 
@@ -247,7 +253,6 @@ def _style(run: Path, picture: Path, network: Any) -> Tensor:
     from seqgan_kit.images.data import unit
     from seqgan_kit.images.folders import Record
     from seqgan_kit.images.pixels import decode
-    from seqgan_kit.networks.pictures.generator import StackedGenerator
     from seqgan_kit.networks.pictures.style import StyleEncoder
     from seqgan_kit.networks.saved import load_network
 
@@ -260,34 +265,6 @@ def _style(run: Path, picture: Path, network: Any) -> Tensor:
             f"{folder} gives {encoder.config.noise} numbers, but the generator reads {network.config.noise}: it is of "
             f"another run; resume {run} to write it anew"
         )
-    side = network.config.second_side if isinstance(network, StackedGenerator) else network.config.side
-    pixels = decode([Record(picture, ("",), None, None)], side)
+    pixels = decode([Record(picture, ("",), None, None)], network.side)
     with torch.no_grad():
         return encoder(unit(pixels))
-
-
-def _evaluation(run: Path, config: ImagesConfig, encoder: TextEncoder, stacked: bool) -> PictureEvaluation:
-    """As training builds it, for the model that the run has."""
-    from seqgan_kit.images.caption_encoders import Joint
-    from seqgan_kit.images.evaluation import evaluation_of_run
-    from seqgan_kit.images.sources import load
-
-    source = load(config.data, config.data.kept(max(config.data.side, config.second.side)), config.run.seed)
-    given = config.evaluation.matcher
-    matcher = Joint(given).model if given else None
-    return evaluation_of_run(config, source, encoder, matcher, config.second.side if stacked else config.data.side, run)
-
-
-def _newest_grid(run: Path, phases: Sequence[str]) -> Path | None:
-    """The last grid of the first of these phases that has one."""
-    for phase in phases:
-        found = [
-            path for path in (run / "samples").glob(f"{phase}-*.png") if path.stem.removeprefix(f"{phase}-").isdigit()
-        ]
-        if found:
-            return max(found, key=lambda path: int(path.stem.removeprefix(f"{phase}-")))
-    return None
-
-
-def _first_line(path: Path) -> str:
-    return next(iter(path.read_text("utf-8").splitlines()), "") if path.is_file() else ""

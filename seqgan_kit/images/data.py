@@ -108,7 +108,7 @@ def _among(known: Ints, keys: Ints) -> NDArray[np.bool_]:
 def captioned(
     pixels: Tensor,
     captions: Sequence[Sequence[str]],
-    labels: Sequence[str | None] | None = None,
+    labels: Sequence[str] | None = None,
     holds: Callable[[int, str], bool] | None = None,
 ) -> Captioned:
     """From captions by picture. labels: classes, where mismatched captions shall be of another one."""
@@ -116,9 +116,7 @@ def captioned(
     words = list(known)
     first = np.cumsum([0, *map(len, captions)])
     caption_ids = np.array([known[caption] for some in captions for caption in some], dtype=np.int64)
-    classes = None
-    if labels is not None and all(label is not None for label in labels):
-        classes = np.unique(np.array(labels, dtype=object).astype(str), return_inverse=True)[1]
+    classes = None if labels is None else np.unique(np.array(labels, dtype=str), return_inverse=True)[1]
     told = None if holds is None else lambda i, j: holds(i, words[j])
     return Captioned(pixels, words, first, caption_ids, classes, told)
 
@@ -126,7 +124,7 @@ def captioned(
 class PictureBatches:
     """Batches of pictures, each with an embedding of a caption of its own and some of captions that do not fit.
 
-    What is random depends only on the seed and the position, and is drawn for all processes at once.
+    What is random depends only on the seed and the position of `order`, and is drawn for all processes at once.
 
     Args:
         data: pictures and captions.
@@ -175,7 +173,7 @@ class PictureBatches:
         condition = embedded[0] if len(embedded) == 1 else torch.stack(embedded).mean(0)
         if self.near:
             wrong += self._nearest(index, condition, rng)
-        unfit = [self._embedded(captions[mine]) for captions in wrong]
+        unfit = [self.embeddings[torch.from_numpy(captions[mine])].to(self.device) for captions in wrong]
         return Images(
             unit(pixels.to(self.device)),
             condition[mine].to(self.device),
@@ -189,15 +187,6 @@ class PictureBatches:
         likeness = F.normalize(condition, dim=1) @ F.normalize(self.embeddings[torch.from_numpy(pool)], dim=1).T
         order = pool[likeness.argsort(dim=1, descending=True).numpy()]
         return data.first_wrong(pictures, order, self.near, rng)
-
-    def _embedded(self, captions: Ints) -> Tensor:
-        return self.embeddings[torch.from_numpy(captions)].to(self.device)
-
-    def state_dict(self) -> dict[str, int]:
-        return self.order.state_dict()
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        self.order.load_state_dict(state)
 
 
 def cut(pixels: Tensor, side: int, places: Ints, mirrored: NDArray[np.bool_]) -> Tensor:

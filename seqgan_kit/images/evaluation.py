@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqgan_kit.algorithms import distances
+from seqgan_kit.algorithms.distances import Moments
 from seqgan_kit.engine.learning import Metrics
 from seqgan_kit.files import replacing
 from seqgan_kit.images import metrics
@@ -21,17 +23,16 @@ from seqgan_kit.images.clip import ClipScores
 from seqgan_kit.images.config import ImagesConfig
 from seqgan_kit.images.data import Captioned, Ints, centred
 from seqgan_kit.images.features import (
-    Extracted,
+    FeatureBatch,
     Features,
     HuggingFaceFeatures,
-    LearnedFeatures,
     NetworkFeatures,
     as_floats,
     extract,
+    learn,
 )
 from seqgan_kit.images.grids import to_bytes
 from seqgan_kit.images.sources import Source
-from seqgan_kit.networks.pictures.joint_embedding import JointEmbedding
 from seqgan_kit.worlds.pictures import caption_scores
 
 CHUNK = 100  # pictures made at a time
@@ -68,36 +69,41 @@ class CaptionSample:
 
 
 class PictureEvaluation:
-    """The metrics of one run; what they need of the real pictures is computed once.
+    """The metrics of the run in `folder`, for pictures of this side, which may be those of its first stage.
 
-    source: data, at the side `kept`. side: of the pictures that are evaluated. features: None leaves the distances out.
-    matcher: for R-precision, which sees pictures of the side `matched`. clip: folder of a CLIP model.
+    What they need of the real pictures is computed once. say: told what takes a while.
     """
 
     def __init__(
         self,
+        config: ImagesConfig,
         source: Source,
         encoder: TextEncoder,
-        conditional: bool,
         side: int,
-        samples: int,
-        seed: int,
-        features: Features | None = None,
-        matcher: JointEmbedding | None = None,
-        matched: int = 0,
-        clip: str | None = None,
+        folder: Path,
+        say: Callable[[str], object] = print,
     ) -> None:
-        self.source, self.side, self.seed = source, side, seed
-        self.matched = matched or side
-        self.features, self.matcher = features, matcher
-        self.clip = ClipScores(clip) if clip else None
-        held_out = source.held_out
-        pairs = len(held_out.caption_ids)
-        self.samples = {"": CaptionSample(held_out, min(samples, pairs), seed)}
-        if source.unseen is not None:
-            self.samples["unseen_"] = CaptionSample(source.unseen, min(samples, len(source.unseen.caption_ids)), seed)
-        self.conditions = {name: embedded(encoder, asked.captions, conditional) for name, asked in self.samples.items()}
-        self._real: Extracted | None = None
+        asked = config.evaluation
+        source = self.source = source.at(config.data.kept(side))
+        self.side, self.seed, self.matched = side, asked.seed, config.data.side
+        kept = folder / f"features-{side}"
+        if asked.features == "learned" and not kept.is_dir():
+            say(
+                f"learning features of pictures of {side} pixels, {asked.feature_steps} steps, for the distances "
+                "between real and made ones"
+            )
+        self.features = features_of(asked.features, asked.feature_steps, source.train, side, asked.seed, kept)
+        matcher = Joint(asked.matcher) if asked.matcher else getattr(encoder, "encoder", encoder)
+        self.matcher = matcher.model if isinstance(matcher, Joint) else None
+        self.clip = ClipScores(asked.clip) if asked.clip else None
+        parts = {"": source.held_out} | ({"unseen_": source.unseen} if source.unseen is not None else {})
+        self.samples = {
+            name: CaptionSample(data, min(asked.samples, len(data.caption_ids)), asked.seed)
+            for name, data in parts.items()
+        }
+        self.conditions = {
+            name: embedded(encoder, sample.captions, config.text.conditional) for name, sample in self.samples.items()
+        }
 
     def __call__(self, generator: nn.Module) -> tuple[Metrics, Tensor]:
         """Metrics, and the pictures of the held-out captions, uint8."""
@@ -123,22 +129,19 @@ class PictureEvaluation:
         if self.clip is not None:
             found["clip_score"] = float(self.clip(floats, captions).mean())
         if self.features is not None:
-            real, fake = self.real(), extract(self.features, [pictures], keep=True)
-            assert real.vectors is not None
-            assert fake.vectors is not None
-            found["frechet_distance"] = distances.frechet_distance(real.moments, fake.moments)
+            (real_moments, real), (moments, fake) = self.real, extract(self.features, pictures)
+            found["frechet_distance"] = distances.frechet_distance(real_moments, moments)
             found["kernel_distance"] = distances.kernel_distance(real.vectors, fake.vectors)
             found["precision"], found["recall"] = metrics.precision_and_recall(real.vectors, fake.vectors)
             if fake.probabilities is not None:
                 found["inception_score"] = metrics.inception_score(fake.probabilities)[0]
         return found
 
-    def real(self) -> Extracted:
+    @cached_property
+    def real(self) -> tuple[Moments, FeatureBatch]:
         """Features of the held-out pictures."""
-        if self._real is None:
-            assert self.features is not None
-            self._real = extract(self.features, [centred(self.source.held_out.pixels, self.side)], keep=True)
-        return self._real
+        assert self.features is not None
+        return extract(self.features, centred(self.source.held_out.pixels, self.side))
 
     def enlarged(self, generator: nn.Module) -> Metrics:
         """Scores of another generator's smaller pictures, enlarged by bilinear interpolation."""
@@ -157,43 +160,6 @@ class PictureEvaluation:
         return {"real pictures": self.scores(real, asked.captions), "their captions shuffled": chance}
 
 
-def evaluation_of_run(
-    config: ImagesConfig,
-    source: Source,
-    encoder: TextEncoder,
-    matcher: JointEmbedding | None,
-    side: int,
-    folder: Path,
-    say: Callable[[str], object] = print,
-) -> PictureEvaluation:
-    """That of a run in `folder`, for pictures of this side, which may be those of its first stage.
-
-    say: told what takes a while.
-    """
-    asked, sized = config.evaluation, source.at(config.data.kept(side))
-    kept = folder / f"features-{side}"
-    if asked.features == "learned" and not kept.is_dir():
-        say(
-            f"learning features of pictures of {side} pixels, {asked.feature_steps} steps, for the distances between "
-            "real and made ones"
-        )
-    features = features_of(asked.features, asked.feature_steps, sized.train, side, asked.seed, kept)
-    if matcher is None and isinstance(inner := getattr(encoder, "encoder", encoder), Joint):
-        matcher = inner.model
-    return PictureEvaluation(
-        sized,
-        encoder,
-        config.text.conditional,
-        side,
-        asked.samples,
-        asked.seed,
-        features,
-        matcher,
-        config.data.side,
-        asked.clip,
-    )
-
-
 OF_PICTURES = ("frechet_distance", "kernel_distance", "precision", "recall", "inception_score")
 """Metrics that do not look at captions."""
 
@@ -209,7 +175,7 @@ def features_of(kind: str, steps: int, data: Captioned, side: int, seed: int, fo
     if kind == "none":
         return None
     if kind != "learned":
-        return HuggingFaceFeatures(kind).prepare(data.pixels[:1], torch.zeros(1, 1), seed)
+        return HuggingFaceFeatures(kind)
     if (folder / "config.json").is_file():
         return NetworkFeatures.load(folder)
     words = Words(list(data.captions), "none", least=1, most=WORDS)
@@ -217,7 +183,7 @@ def features_of(kind: str, steps: int, data: Captioned, side: int, seed: int, fo
     owner = torch.from_numpy(np.repeat(np.arange(len(data)), np.diff(data.first)))
     targets = torch.zeros(len(data), words.dim)
     targets.index_put_((owner,), told[torch.from_numpy(data.caption_ids)].float(), accumulate=True)
-    found = LearnedFeatures(steps=steps).prepare(centred(data.pixels, side), (targets > 0).float(), seed)
+    network = learn(centred(data.pixels, side), (targets > 0).float(), steps, seed)
     with replacing(folder) as unfinished:
-        found.network.save_pretrained(unfinished)
-    return found
+        network.save_pretrained(unfinished)
+    return NetworkFeatures(network)

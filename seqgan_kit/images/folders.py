@@ -41,17 +41,6 @@ class Record:
     box: Box | None = None
 
 
-@dataclass(frozen=True)
-class _Line:
-    """Where something stands, for messages; lines count from 1."""
-
-    path: Path
-    number: int
-
-    def __str__(self) -> str:
-        return f"{self.path} line {self.number}"
-
-
 def read(root: str | Path) -> list[Record]:
     """The captioned pictures of a folder, at least 2, in the order of its lists. Three layouts are known:
 
@@ -96,7 +85,7 @@ def _imagefolder(root: Path) -> list[Record]:
         if first.parent in (second.parent, root):
             raise UserError(f"{root} has both {first.relative_to(root)} and {second.relative_to(root)}: remove one")
     records: list[Record] = []
-    seen: dict[str, _Line] = {}
+    seen: dict[str, str] = {}
     for path, split in found:
         before = len(records)
         for line, row in _rows(path):
@@ -109,17 +98,17 @@ def _imagefolder(root: Path) -> list[Record]:
     return records
 
 
-def _rows(path: Path) -> Iterator[tuple[_Line, dict[str, Any]]]:
+def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     text = read_text(path) if path.stat().st_size else ""
     if path.suffix != ".csv":
-        yield from ((_Line(path, number), row) for number, row in json_records(path, text, EXAMPLE))
+        yield from ((f"{path} line {number}", row) for number, row in json_records(path, text, EXAMPLE))
         return
     for number, row in csv_records(path, text, ","):
-        line, more = _Line(path, number), str(row.get("captions", "")).strip()
-        yield line, row | {"captions": json_value(str(line), more) if more else None}
+        line, more = f"{path} line {number}", str(row.get("captions", "")).strip()
+        yield line, row | {"captions": json_value(line, more) if more else None}
 
 
-def _captions(line: _Line, row: dict[str, Any]) -> tuple[str, ...]:
+def _captions(line: str, row: dict[str, Any]) -> tuple[str, ...]:
     more = row.get("captions")
     if more is not None and not isinstance(more, list):
         raise UserError(f"{line}: captions is {short(more)}, not a list: give a list of strings or leave it out")
@@ -128,7 +117,7 @@ def _captions(line: _Line, row: dict[str, Any]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(" ".join(text.split()) for text in texts))
 
 
-def _label(line: _Line, row: dict[str, Any]) -> str | None:
+def _label(line: str, row: dict[str, Any]) -> str | None:
     for key in ("label", "group"):
         value = row.get(key)
         if isinstance(value, int) and not isinstance(value, bool):
@@ -140,7 +129,7 @@ def _label(line: _Line, row: dict[str, Any]) -> str | None:
     return None
 
 
-def _text(line: _Line, key: str, row: dict[str, Any]) -> str:
+def _text(line: str, key: str, row: dict[str, Any]) -> str:
     """A string with something in it."""
     if key not in row:
         raise UserError(f"{line}: no {key}, only {', '.join(row) or 'an empty object'}: give it as in {EXAMPLE}")
@@ -159,8 +148,8 @@ def _text(line: _Line, key: str, row: dict[str, Any]) -> str:
 
 def _reed(root: Path) -> list[Record]:
     """A picture set as distributed, with the captions of Reed et al."""
-    texts, lists = _folders(root, CAPTIONS), [path.parent for path in _found(root, "images.txt") if path.is_file()]
-    jpgs = _folders(root, "jpg")
+    texts, jpgs = ([path for path in _found(root, name) if path.is_dir()] for name in (CAPTIONS, "jpg"))
+    lists = [path.parent for path in _found(root, "images.txt") if path.is_file()]
     for folders in (texts, lists or jpgs):
         if len(folders) > 1:
             raise UserError(f"{root} has several picture sets ({folders[0]} and {folders[1]}): give the folder of one")
@@ -180,7 +169,7 @@ def _cub(root: Path, folder: Path, texts: Path) -> list[Record]:
     classes = _classes(root, texts)
     boxes = {key: (line, _box(line, value)) for key, (line, value) in _table(folder / "bounding_boxes.txt").items()}
     halves = {} if classes else _table(folder / "train_test_split.txt")
-    seen: dict[str, _Line] = {}
+    seen: dict[str, str] = {}
     records = []
     for key, (line, name) in _table(folder / "images.txt").items():
         path = _picture(root, folder / "images", name, line, seen)
@@ -189,7 +178,7 @@ def _cub(root: Path, folder: Path, texts: Path) -> list[Record]:
         if halves:
             split = _half(*_of(halves, key, line, "train_test_split.txt"))
         box = _of(boxes, key, line, "bounding_boxes.txt")[1] if boxes else None
-        captions = _caption_file(root, texts / label / f"{path.stem}.txt", str(line))
+        captions = _caption_file(root, texts / label / f"{path.stem}.txt", line)
         records.append(Record(path, captions, label, split, box))
     return records
 
@@ -241,46 +230,46 @@ def _classes(root: Path, texts: Path) -> dict[str, str]:
         return {}
     found: dict[str, str] = {}
     for split, path in paths.items():
-        for line, name in _lines(path, read_text(path)):
+        for line, name in _lines(path):
             if found.setdefault(name, split) != split:
                 raise UserError(f"{line}: the class {name} is in {names['train']} too: remove it from one")
     return found
 
 
-def _class_split(line: _Line | Path, label: str, classes: dict[str, str]) -> str:
+def _class_split(line: str | Path, label: str, classes: dict[str, str]) -> str:
     if label not in classes:
         raise UserError(f"{line}: its class {label} is in neither trainvalclasses.txt nor testclasses.txt: add it")
     return classes[label]
 
 
-def _table(path: Path) -> dict[str, tuple[_Line, str]]:
+def _table(path: Path) -> dict[str, tuple[str, str]]:
     """Lines of a key and its value; empty if there is no such file."""
     if not path.is_file():
         return {}
-    table: dict[str, tuple[_Line, str]] = {}
-    for line, content in _lines(path, read_text(path)):
+    table: dict[str, tuple[str, str]] = {}
+    for line, content in _lines(path):
         key, *values = content.split(maxsplit=1)
         if not values:
             raise UserError(f"{line}: {short(content)} has no value: give the number of the picture and a value")
         if key in table:
-            raise UserError(f"{line}: picture {key} is on line {table[key][0].number} too: remove one of the lines")
+            raise UserError(f"{line}: picture {key} is on {table[key][0]} too: remove one of the lines")
         table[key] = line, values[0]
     return table
 
 
-def _of(table: dict[str, tuple[_Line, Any]], key: str, line: _Line, name: str) -> tuple[_Line, Any]:
+def _of(table: dict[str, tuple[str, Any]], key: str, line: str, name: str) -> tuple[str, Any]:
     if key not in table:
         raise UserError(f"{line}: picture {key} is missing from {name}: fetch that file again, or remove it")
     return table[key]
 
 
-def _half(line: _Line, value: str) -> str:
+def _half(line: str, value: str) -> str:
     if value not in ("0", "1"):
         raise UserError(f"{line}: {short(value)} says nothing: give 1 for a picture to train on, 0 for one to test on")
     return "train" if value == "1" else "test"
 
 
-def _box(line: _Line, value: str) -> Box:
+def _box(line: str, value: str) -> Box:
     try:
         x, y, width, height = map(float, value.split())
     except ValueError:
@@ -293,24 +282,20 @@ def _box(line: _Line, value: str) -> Box:
 # Paths and lines
 
 
-def _picture(root: Path, folder: Path, name: str, line: _Line, seen: dict[str, _Line]) -> Path:
+def _picture(root: Path, folder: Path, name: str, line: str, seen: dict[str, str]) -> Path:
     """The file of this name, which must be in the folder, in the root even if it is a link, and not be used before."""
     path = folder / name
     if os.path.isabs(name) or ".." in Path(name).parts or not _inside(root, path):
         raise UserError(f"{line}: {name} leads out of the folder {folder}: copy the picture there")
     if not os.path.isfile(path):
         raise UserError(f"{line}: {name} is not there ({path}): correct the name or remove the line")
-    if (before := seen.setdefault(os.path.realpath(path), line)) is not line:
+    if (before := seen.setdefault(os.path.realpath(path), line)) != line:
         raise UserError(f"{line}: {name} is on {before} already: give each picture once, all captions together")
     return path
 
 
 def _inside(root: Path, path: Path) -> bool:
     return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
-
-
-def _folders(root: Path, name: str) -> list[Path]:
-    return [path for path in _found(root, name) if path.is_dir()]
 
 
 def _found(root: Path, name: str) -> list[Path]:
@@ -324,8 +309,9 @@ def _found(root: Path, name: str) -> list[Path]:
     return found
 
 
-def _lines(path: Path, text: str) -> Iterator[tuple[_Line, str]]:
-    return ((_Line(path, number), content) for number, content in numbered_lines(text))
+def _lines(path: Path) -> Iterator[tuple[str, str]]:
+    """Where each line stands, for messages, and the line."""
+    return ((f"{path} line {number}", content) for number, content in numbered_lines(read_text(path)))
 
 
 def _wanted() -> str:

@@ -108,7 +108,7 @@ def _nearest(
     real = _at(held_out, chosen, side)
     compared = min(side, FINEST)
     per_number = 255 * (3 * compared**2) ** 0.5
-    found = [nearest(_small(some, compared), _chunks(train, side, compared), CHUNK) for some in (samples, real)]
+    found = [nearest(_small(some, compared), _chunks(train, side, compared)) for some in (samples, real)]
     (of_samples, beside), (of_real, others) = ((at / per_number, rows) for at, rows in found)
     shown = min(NEIGHBOURS, len(chosen))
     columns = [samples, _at(train, beside[:shown].numpy(), side), real, _at(train, others[:shown].numpy(), side)]

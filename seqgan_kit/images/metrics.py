@@ -71,7 +71,9 @@ def r_precision(pictures: Tensor, captions: Tensor, others: Tensor) -> float:
     pictures, captions: (n, d), in the same space, row i of one belongs to row i of the other. others: (n, k, d), the
     mismatched captions of each picture. Ties count as wrong, so equal captions should not be among the others.
     """
-    pictures, captions = _pairs(pictures, captions)
+    pictures, captions = two(pictures, captions)
+    if len(pictures) != len(captions):
+        raise ValueError(f"{len(pictures)} rows and {len(captions)}: give pairs")
     if others.ndim != 3 or (len(others), others.shape[2]) != tuple(pictures.shape) or others.shape[1] == 0:
         raise ValueError(f"others are {tuple(others.shape)}: give ({len(pictures)}, k, {pictures.shape[1]}), k >= 1")
     check_rows(len(pictures), 1, "R-precision")
@@ -115,34 +117,24 @@ def retrieval(
     return {f"{way}_at_{k}": float((ranks < k).double().mean()) for way, ranks in ways.items() for k in among}
 
 
-def nearest(queries: Tensor, data: Tensor | Iterable[Tensor], chunk: int = CHUNK) -> tuple[Tensor, Tensor]:
+def nearest(queries: Tensor, data: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
     """The nearest row of the data to each query: distances (q,) and row numbers (q,), the first of equally near ones.
 
     To find memorised pictures, in features or in raw pixels. queries: (q, d), or pictures (q, ...), of any number
-    type. data: (n, d) likewise, or chunks of it, which are read once. A copy has distance 0, not
-    what rounding leaves.
-    Raises ValueError for no data or unlike widths.
+    type. data: chunks of (n, d) likewise, which are read once. A copy has distance 0, not what rounding leaves.
+    Raises ValueError for unlike widths.
     """
-    queries = queries.flatten(1)
+    queries = queries.flatten(1).cpu().double()
     distances = torch.full((len(queries),), torch.inf, dtype=torch.float64)
-    indices = torch.zeros(len(queries), dtype=torch.long)
-    start = 0
-    for part in data.split(chunk) if isinstance(data, Tensor) else (p for big in data for p in big.split(chunk)):
+    indices, start = torch.zeros(len(queries), dtype=torch.long), 0
+    for part in data:
         rows = part.flatten(1).cpu().double()
         check_widths(queries, rows)
-        if len(rows) == 0:
-            continue
-        for first, some in _chunks(queries, chunk):
-            some = some.cpu().double()
-            at = _squared(some, rows).argmin(1)
-            found = (some - rows[at]).square().sum(1).sqrt()  # free of what the product of matrices rounds off
-            here = slice(first, first + len(some))
-            nearer = found < distances[here]
-            distances[here] = torch.where(nearer, found, distances[here])
-            indices[here] = torch.where(nearer, at + start, indices[here])
+        at = _squared(queries, rows).argmin(1)
+        found = (queries - rows[at]).square().sum(1).sqrt()  # free of what the product of matrices rounds off
+        indices = torch.where(found < distances, at + start, indices)
+        distances = torch.minimum(found, distances)
         start += len(rows)
-    if start == 0:
-        raise ValueError("there are no data to be near to")
     return distances, indices
 
 
@@ -174,10 +166,3 @@ def _chunks(rows: Tensor, chunk: int) -> Iterator[tuple[int, Tensor]]:
     """Some rows at a time, each with the number of the first."""
     for start in range(0, len(rows), chunk):
         yield start, rows[start : start + chunk]
-
-
-def _pairs(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    first, second = two(x, y)
-    if len(first) != len(second):
-        raise ValueError(f"{len(first)} rows and {len(second)}: give pairs")
-    return first, second

@@ -1,53 +1,43 @@
-"""Picture files as one array of pixels, decoded in worker processes and kept in a file.
+"""Picture files as one array of pixels, decoded by several threads and kept in a file.
 
-The workers import this module, so it imports neither torch nor transformers when it is loaded.
+Pillow decodes and scales without Python's lock, so that threads work at the same time.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import json
-import multiprocessing
 import os
-import signal
 import stat
 import sys
-import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import PIL
+import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
+from torch import Tensor
 from tqdm import tqdm
 
 from seqgan_kit.errors import UserError, one_line
 from seqgan_kit.files import replacing
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from seqgan_kit.images.folders import Box, Record
+from seqgan_kit.images.folders import Box, Record
 
 Pixels = NDArray[np.uint8]
 
 VERSION = 1  # of the cache: raise it when the same files give other pixels
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")  # no parser of anything rarer is ever run
 LARGEST = 64_000_000  # pixels of a picture
-FEW = 256  # pictures, which are done before workers have started
-LIGHT = 64 * 2**20  # bytes of files, likewise
-CHUNK = 16  # pictures that a worker does in one go
+CHUNK = 16  # pictures that a thread does in one go
 
 
-def decode(records: Sequence[Record], side: int, workers: int | None = None, cache: Path | None = None) -> Tensor:
+def decode(records: Sequence[Record], side: int, workers: int | None = None, cache: str | Path | None = None) -> Tensor:
     """The pictures as a uint8 tensor (pictures, 3, side, side), RGB, in the order of the records.
 
     Of each the middle square, scaled to `side` by bicubic interpolation with antialiasing, which is Pillow's and the
@@ -55,42 +45,36 @@ def decode(records: Sequence[Record], side: int, workers: int | None = None, cac
     cuts it (Zhang et al. 2017). What is side x side already stays as it is. Transparency is on white, animations give
     their first frame, EXIF orientation is followed.
 
-    workers: processes; None takes one a core, or only this one where the pictures are few. A script that is run by its
-        path needs `if __name__ == "__main__":` around all it does, because workers import it.
+    workers: threads; None takes some more than there are cores.
     cache: folder for the result, in which the name of the file stands for the side, the boxes, and the pictures by
         name, size and time. It is mapped into memory, so that the next call takes no time; changes of the tensor don't
         reach the file. Nothing there is ever removed.
 
     Raises UserError where a file is missing, damaged, no picture or one of over 64 megapixels, naming the first such.
     """
-    import torch
-
     if side < 1 or (workers is not None and workers < 1):
         what = f"side {side}" if side < 1 else f"workers {workers}"
         raise UserError(f"pictures can't be decoded with {what}: give 1 or more")
     states = [_state(record.path) for record in records]
-    workers = workers or _processes(len(records), sum(state.st_size for state in states))
     shape = (len(records), 3, side, side)
-    if cache is None or not records:
-        pixels = np.empty(shape, np.uint8)
-
-        def put(start: int, some: Pixels) -> None:
-            pixels[start : start + len(some)] = some
-
-        _decode(records, side, workers, put)
-        return torch.from_numpy(pixels)
-    path = Path(cache) / f"pictures-{_key(records, states, side)}.npy"
-    try:
-        kept = _kept(path, shape)
-        if kept is None:
-            _keep(path, shape, partial(_decode, records, side, workers))
+    with contextlib.closing(_decoded(records, side, workers)) as decoded:
+        if not cache or not records:
+            pixels = np.empty(shape, np.uint8)
+            for start, some in decoded:
+                pixels[start : start + len(some)] = some
+            return torch.from_numpy(pixels)
+        path = Path(cache) / f"pictures-{_key(records, states, side)}.npy"
+        try:
             kept = _kept(path, shape)
-    except OSError as error:
-        raise UserError(
-            f"{path} can't be kept ({error.strerror or error}): make room there or give another folder for the cache"
-        ) from None
-    if kept is None:
-        raise UserError(f"{path} was changed by something else: try again or give another folder for the cache")
+            if kept is None:
+                _keep(path, shape, decoded)
+                kept = _kept(path, shape)
+        except OSError as error:
+            reason = error.strerror or error
+            raise UserError(
+                f"{path} can't be kept ({reason}): make room there or give another folder for the cache"
+            ) from None
+    assert kept is not None
     return torch.from_numpy(kept)
 
 
@@ -104,61 +88,27 @@ def _state(path: Path) -> os.stat_result:
     return state
 
 
-def _decode(records: Sequence[Record], side: int, workers: int, put: Callable[[int, Pixels], object]) -> None:
-    """Gives to `put` where the next pictures start and the pictures, in order."""
+def _decoded(records: Sequence[Record], side: int, workers: int | None) -> Generator[tuple[int, Pixels], None, None]:
+    """Where the next pictures start, and the pictures, in order."""
     work = [(str(record.path), record.box) for record in records]
     chunks = [work[start : start + CHUNK] for start in range(0, len(work), CHUNK)]
     problems: list[str] = []
     pause = 0.1 if sys.stderr.isatty() else 10.0
     bar = tqdm(total=len(work), desc="decoding", unit=" pictures", delay=2, mininterval=pause, dynamic_ncols=True)
-    with bar, _mapping(min(workers, len(chunks))) as mapping:
-        for chunk, (pixels, bad) in enumerate(mapping(partial(_pictures, side=side), chunks)):
-            problems += bad
-            if not problems:
-                put(chunk * CHUNK, pixels)
-            bar.update(len(pixels))
+    pool = ThreadPoolExecutor(workers)
+    with bar, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Pillow, on odd metadata
+        try:
+            for chunk, (pixels, bad) in enumerate(pool.map(partial(_pictures, side=side), chunks)):
+                problems += bad
+                if not problems:
+                    yield chunk * CHUNK, pixels
+                bar.update(len(pixels))
+        finally:
+            pool.shutdown(cancel_futures=True)
     if problems:
         more = f" ({len(problems) - 1} more can't be decoded)" if len(problems) > 1 else ""
         raise UserError(f"{problems[0]}{more}: replace the picture or remove it")
-
-
-@contextlib.contextmanager
-def _mapping(workers: int) -> Iterator[Callable[..., Any]]:
-    """`map` in this process or, with more than one worker, in others."""
-    if workers <= 1:
-        yield map
-        return
-    # a fork would copy the locks of other threads, held
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _follow_parent)
-    try:
-        yield pool.map
-    except BrokenProcessPool:
-        raise UserError(
-            "a process that decodes pictures has died, for want of memory or because it could not import the script: "
-            'put all that the script does under `if __name__ == "__main__":` or decode with workers=1'
-        ) from None
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _follow_parent() -> None:
-    """Control-C is for the parent to handle; and where the parent is killed nothing else would tell its workers."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-
-    def follow() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
-
-
-def _processes(pictures: int, size: int) -> int:
-    """How many pay off; processes of multiprocessing that are daemons may have none."""
-    if pictures <= FEW or size < LIGHT or multiprocessing.current_process().daemon:
-        return 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 # The cache
@@ -175,29 +125,22 @@ def _key(records: Sequence[Record], states: Sequence[os.stat_result], side: int)
     return hashlib.sha256(json.dumps([VERSION, PIL.__version__, side, pictures]).encode()).hexdigest()
 
 
-def _header(shape: tuple[int, ...]) -> bytes:
-    """What an .npy file of pictures starts with."""
-    file = io.BytesIO()
-    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
-    return file.getvalue()
-
-
 def _kept(path: Path, shape: tuple[int, ...]) -> Pixels | None:
-    """Mapped into memory, copied where it is written to; None unless it is whole. Nothing in the file is parsed."""
-    header = _header(shape)
+    """Mapped into memory, copied where it is written to; None unless it is whole."""
     try:
-        with open(path, "rb") as file:
-            whole = file.read(len(header)) == header and os.fstat(file.fileno()).st_size == len(header) + np.prod(shape)
-            return np.memmap(file, np.uint8, "c", len(header), shape) if whole else None
-    except FileNotFoundError:
+        kept = np.load(path, mmap_mode="c")
+    except (FileNotFoundError, EOFError, ValueError):
         return None
+    whole = kept.shape == shape and kept.dtype == np.uint8 and path.stat().st_size == kept.offset + kept.nbytes
+    return kept if whole else None
 
 
-def _keep(path: Path, shape: tuple[int, ...], decoded: Callable[[Callable[[int, Pixels], object]], None]) -> None:
+def _keep(path: Path, shape: tuple[int, ...], decoded: Iterator[tuple[int, Pixels]]) -> None:
     """Whole or not at all, and without ever having all in memory."""
     with replacing(path) as unfinished, open(unfinished, "wb") as file:
-        file.write(_header(shape))
-        decoded(lambda start, some: file.write(some.data))
+        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        for _, some in decoded:
+            file.write(some.data)
         file.flush()
         os.fsync(file.fileno())
 
@@ -211,11 +154,8 @@ def _pictures(work: Sequence[tuple[str, Box | None]], side: int) -> tuple[Pixels
     problems = []
     for place, (path, box) in enumerate(work):
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of Pillow, on odd metadata
-                warnings.simplefilter("error", Image.DecompressionBombWarning)
-                pixels[place] = _picture(path, box, side)
-        except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+            pixels[place] = _picture(path, box, side)
+        except Image.DecompressionBombError:
             problems.append(f"{path} has more than {LARGEST:,} pixels")
         except Image.UnidentifiedImageError:
             problems.append(f"{path} is none of {', '.join(FORMATS)} or damaged")

@@ -34,7 +34,7 @@ class DataConfig:
             (class).
         held_out: Share of the pictures that is held out, where the folder does not say which ones are.
         cache: Folder that decoded pictures are kept in, for the next run. Unset keeps none.
-        workers: Number of processes that decode pictures. Unset takes what the machine has.
+        workers: Number of threads that decode pictures. Unset takes what the machine has.
         scenes: Number of scenes that are drawn where no folder is given.
         shapes: Greatest number of shapes of a drawn scene, up to 3.
         captions: Number of captions of each drawn scene.
@@ -98,13 +98,13 @@ def _folder(config: DataConfig, side: int, seed: int) -> Source:
     root = Path(config.path or "")
     records = read(root)
     parts = _split(records, config.held_out, seed)
-    cache = Path(config.cache) if config.cache else None
-    if config.mismatch == "class" and any(record.label is None for record in records):
+    by_class = config.mismatch == "class"
+    if by_class and any(record.label is None for record in records):
         raise UserError(f"--data.mismatch class: {root} does not give every picture a class (`label`)")
     found = []
     for some in parts:
-        pixels = decode(some, side, config.workers, cache)
-        labels = [record.label for record in some] if config.mismatch == "class" else None
+        pixels = decode(some, side, config.workers, config.cache)
+        labels = [str(record.label) for record in some] if by_class else None
         found.append(captioned(pixels, [record.captions for record in some], labels))
     return Source(str(root), found[0], found[1])
 

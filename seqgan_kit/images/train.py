@@ -29,12 +29,12 @@ from seqgan_kit.images.caption_embedding import (
     matches,
     real_pictures,
 )
-from seqgan_kit.images.caption_encoders import Joint, Standardised, Standardiser, TextEncoder, embed, save_encoder
+from seqgan_kit.images.caption_encoders import Joint, Standardised, TextEncoder, embed, save_encoder
 from seqgan_kit.images.checks import check_batches, check_numbers
 from seqgan_kit.images.clip import ClipScores
 from seqgan_kit.images.config import ImagesConfig
 from seqgan_kit.images.data import Captioned, PictureBatches, shrunk
-from seqgan_kit.images.evaluation import PictureEvaluation, evaluation_of_run
+from seqgan_kit.images.evaluation import PictureEvaluation
 from seqgan_kit.images.features import HuggingFaceFeatures
 from seqgan_kit.images.grids import save_grid
 from seqgan_kit.images.interpolations import draw_all
@@ -71,10 +71,11 @@ class ImagesTask:
             encoder = encoder_of(config.text, list(self.source.train.captions))
             self.encoder = _standardised(config, encoder, self.source)
         settings = config.evaluation
-        self.matcher = Joint(settings.matcher).model if settings.matcher else None
         # read before a run folder is made, so that a mistake is told
+        if settings.matcher:
+            Joint(settings.matcher)
         if settings.features not in ("learned", "none"):
-            HuggingFaceFeatures(settings.features).prepare(self.source.train.pixels[:1], torch.zeros(1, 1), 0)
+            HuggingFaceFeatures(settings.features)
         if settings.clip:
             ClipScores(settings.clip)
         check_batches(config, self.source)
@@ -89,11 +90,8 @@ class ImagesTask:
         if config.joint.steps:
             self.joint = joint_network(config.joint, list(source.train.captions))
             self.joint_learner = engine.learner("text_encoder", self.joint, config.joint.optimizer)
-            self.joint_batches = joint_batches(
-                self.joint, small, config.data.side, config.run.seed + 1, rank=engine.rank,
-                processes=engine.processes, device=engine.device, name=source.name, flip=config.data.flip,
-            )  # fmt: skip
-            engine.keep("text_batches", self.joint_batches)
+            self.joint_batches = joint_batches(engine, self.joint, small, config.data, config.run.seed + 1, source.name)
+            engine.keep("text_batches", self.joint_batches.order)
         self.dim = config.joint.dim if self.encoder is None else self.encoder.dim
         self.picture = _picture_config(config, self.dim)
         network = PictureGenerator(self.picture)
@@ -115,7 +113,8 @@ class ImagesTask:
             self._learn_captions()
         _try_rewards(self.engine, self.config, self.dim)
         self._embed()
-        self._first_stage()
+        side, rounds = self.config.data.side, self.config.adversarial.rounds
+        self._stage(MATCHING, ADVERSARIAL, "", side, rounds, self.first, self.batches)
         if self.second is not None:
             self._second_stage(self.second)
         if self.style is not None:
@@ -133,7 +132,7 @@ class ImagesTask:
             data, torch.empty(0), side, seed, engine.rank, engine.processes, engine.device, name=self.source.name,
             flip=config.data.flip, wrong=wrong, near=near, averaged=config.text.averaged,
         )  # fmt: skip
-        engine.keep(name, batches)
+        engine.keep(name, batches.order)
         return batches
 
     def _second_game(self) -> Game:
@@ -148,13 +147,6 @@ class ImagesTask:
             self.engine, "second_", network, critic, replace(config.generator, augmentation=True),
             config.discriminator, adversarial, optimizers,
         )  # fmt: skip
-
-    def _evaluation(self, side: int) -> PictureEvaluation | None:
-        """The main process's; the others have none, and wait for it where they next meet."""
-        engine = self.engine
-        if not engine.is_main:
-            return None
-        return evaluation_of_run(self.config, self.source, self.encoder, self.matcher, side, engine.folder, engine.say)
 
     def _hook(self, evaluation: PictureEvaluation | None, network: nn.Module) -> Hook:
         def measure(phase: str, done: int) -> Metrics:
@@ -200,18 +192,10 @@ class ImagesTask:
                 self.joint.save_pretrained(folder)
             engine.accelerator.wait_for_everyone()
             self.encoder = _standardised(config, Joint(folder), self.source)
-            self.matcher = self.matcher or self.joint
-        cache = Path(config.text.cache) if config.text.cache else None
-        found = embed(self.encoder, self.source.train.captions, cache)
+        found = embed(self.encoder, self.source.train.captions, config.text.cache)
         self.batches.embeddings = found if config.text.conditional else torch.zeros_like(found)
         if self.second is not None:
             self.second_batches.embeddings = self.batches.embeddings
-
-    def _first_stage(self) -> None:
-        evaluation = self._evaluation(self.config.data.side)
-        _baselines(self.engine, "", evaluation)
-        rounds = self.config.adversarial.rounds
-        self._stage(MATCHING, ADVERSARIAL, rounds, self.first, self.batches, evaluation)
 
     def _second_stage(self, second: Game) -> None:
         network: Any = second.network
@@ -219,23 +203,27 @@ class ImagesTask:
             network.stage_one.load_state_dict(self.first.shown.state_dict())
             if second.average is not None:
                 second.average.restart()
-        evaluation = self._evaluation(self.config.second.side)
-        _baselines(self.engine, "second_", evaluation, self.first.shown)
         self.shown = second.shown
-        rounds = self.config.second.rounds
-        self._stage(SECOND_MATCHING, SECOND, rounds, second, self.second_batches, evaluation)
+        side, rounds = self.config.second.side, self.config.second.rounds
+        self._stage(SECOND_MATCHING, SECOND, "second_", side, rounds, second, self.second_batches, self.first.shown)
 
     def _stage(
         self,
         warm_up: str,
         phase: str,
+        name: str,
+        side: int,
         rounds: int,
         game: Game,
         batches: PictureBatches,
-        evaluation: PictureEvaluation | None,
+        enlarge: nn.Module | None = None,
     ) -> None:
-        """The discriminator's warm-up on real pictures alone, then the game."""
+        """The discriminator's warm-up on real pictures alone, then the game. name, enlarge: of the baselines."""
         engine, settings, critic = self.engine, self.config.discriminator, game.discriminator
+        evaluation = None  # the other processes wait for the main one's where they next meet
+        if engine.is_main:
+            evaluation = PictureEvaluation(self.config, self.source, self.encoder, side, engine.folder, engine.say)
+        _baselines(engine, name, evaluation, enlarge)
         hooks = [*game.follow(), self._hook(evaluation, game.shown)]
         if settings.matching and settings.mismatched:
 
@@ -310,8 +298,7 @@ def _picture_config(config: ImagesConfig, condition: int) -> PictureConfig:
 def _standardised(config: ImagesConfig, encoder: TextEncoder, source: Source) -> TextEncoder:
     if not config.text.standardise:
         return encoder
-    cache = Path(config.text.cache) if config.text.cache else None
-    return Standardised(encoder, Standardiser.of(embed(encoder, source.train.captions, cache)))
+    return Standardised.by(encoder, embed(encoder, source.train.captions, config.text.cache))
 
 
 def _baselines(

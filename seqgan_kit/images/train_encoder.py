@@ -24,7 +24,6 @@ from seqgan_kit.images.caption_embedding import (
     matches,
     real_pictures,
 )
-from seqgan_kit.images.data import Captioned
 from seqgan_kit.images.sources import DataConfig, Source, load
 from seqgan_kit.networks.pictures.joint_embedding import JointEmbedding
 
@@ -86,11 +85,8 @@ class EncoderTask:
         config, source, self.engine = self.config, self.source, engine
         self.network = joint_network(config.joint, list(source.train.captions))
         self.learner = engine.learner("text_encoder", self.network, config.joint.optimizer)
-        self.batches = joint_batches(
-            self.network, source.train, config.data.side, config.run.seed, rank=engine.rank,
-            processes=engine.processes, device=engine.device, name=source.name, flip=config.data.flip,
-        )  # fmt: skip
-        engine.keep("batches", self.batches)
+        self.batches = joint_batches(engine, self.network, source.train, config.data, config.run.seed, source.name)
+        engine.keep("batches", self.batches.order)
 
     def play(self) -> None:
         config, settings, network = self.config, self.config.evaluation, self.network
@@ -112,11 +108,6 @@ def evaluate(network: JointEmbedding, source: Source, config: EncoderConfig, sam
         pixels, captions = real_pictures(data, config.data.side, samples)
         found[f"{name}r_precision"] = matches(network, pixels, captions, data, seed)
         if not name:
-            found |= _retrieval(network, data, pixels)
+            embedded = network.embed_pictures(pixels), network.embed_text(captions)
+            found |= metrics.retrieval(*embedded, torch.arange(len(captions)), among=(1, 10))
     return found
-
-
-def _retrieval(network: JointEmbedding, data: Captioned, pixels: torch.Tensor) -> Metrics:
-    first = [data.captions[j] for j in data.caption_ids[data.first[: len(pixels)]]]
-    owner = torch.arange(len(first))
-    return metrics.retrieval(network.embed_pictures(pixels), network.embed_text(first), owner, among=(1, 10))

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
-from transformers import AutoModel, AutoModelForImageClassification, PreTrainedModel
+from transformers import AutoModel, AutoModelForImageClassification
 
 from seqgan_kit.errors import UserError, one_line
 from seqgan_kit.networks.saved import load_frozen, model_folder, read_config
@@ -19,7 +18,7 @@ MODES = {0: "nearest-exact", 2: "bilinear", 3: "bicubic"}  # by Pillow's numbers
 WHERE = "give a folder that save_pretrained made"
 
 
-def load_model(path: str | Path) -> tuple[PreTrainedModel, bool]:
+def load_model(path: str | Path) -> tuple[Any, bool]:
     """The model, and whether its pooled output is learned: some folders have no weights for it.
 
     Raises UserError for anything but a whole model.
@@ -30,10 +29,6 @@ def load_model(path: str | Path) -> tuple[PreTrainedModel, bool]:
     if others := [key for key in missing if "pooler." not in key]:
         raise UserError(f"{folder} has no weights for {others[0]} and {len(missing) - 1} others: {WHERE}")
     return model, not missing
-
-
-def move(network: nn.Module, device: torch.device) -> None:
-    network.to(device)
 
 
 def is_classifier(config: Any) -> bool:

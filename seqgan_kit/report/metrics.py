@@ -1,7 +1,9 @@
-"""What a report knows of metrics.jsonl: its rows, and what the metrics and phases of each use mean."""
+"""What a report knows of a run: rows of metrics.jsonl, samples, and what the metrics and phases of each use mean."""
 
 import json
 import math
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -127,6 +129,24 @@ def read_metrics(path: Path) -> Phases:
         new = {key: value for key, value in entry.items() if isinstance(value, float) and key not in NOT_METRICS}
         rows[step] = Row(step, total, known | new)
     return {phase: list(rows.values()) for phase, rows in phases.items()}
+
+
+Saved = Sequence[tuple[int, Path]]
+"""Steps, in order, and the files with the samples of each."""
+
+
+def saved_samples(run: Path) -> dict[str, Saved]:
+    """What RUN/samples holds of each phase."""
+    files: dict[str, list[tuple[int, Path]]] = {}
+    for path in sorted((run / "samples").glob("*.txt")):
+        if match := re.fullmatch(r"(.+)-(\d+)", path.stem):
+            files.setdefault(match[1], []).append((int(match[2]), path))
+    return {phase: sorted(saved) for phase, saved in files.items()}
+
+
+def spread(saved: Saved, most: int) -> Saved:
+    """At most so many of them, evenly spaced, the first and the last among them."""
+    return [saved[int(i)] for i in np.linspace(0, len(saved) - 1, min(len(saved), most)).round()]
 
 
 def read_baselines(path: Path) -> Baselines:

@@ -1,15 +1,11 @@
 """The page: summary, curves, samples over time, the run's facts, configuration."""
 
-import base64
 import math
-import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from html import escape
 from itertools import islice
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from seqgan_kit.errors import UserError
 from seqgan_kit.files import read_json, write_whole
@@ -21,6 +17,7 @@ from seqgan_kit.report.metrics import (
     PREFIX,
     Baselines,
     Phases,
+    Saved,
     about,
     baseline_title,
     baselines_of,
@@ -30,6 +27,8 @@ from seqgan_kit.report.metrics import (
     number,
     read_baselines,
     read_metrics,
+    saved_samples,
+    spread,
     title,
 )
 from seqgan_kit.report.replies import replies
@@ -93,32 +92,15 @@ def video(run: Path) -> str:
     content = (run / VIDEO).read_bytes() if (run / VIDEO).is_file() else b""
     if not content.startswith(b"GIF8"):
         return ""
-    picture = f'<img alt="Animation of an episode" src="data:image/gif;base64,{base64.b64encode(content).decode()}">'
+    picture = pictures.image(run / VIDEO, "Animation of an episode")
     return f"<figure><figcaption><b>the policy at work</b><br><small>{VIDEO}</small></figcaption>{picture}</figure>"
 
 
-Saved = dict[str, list[tuple[int, Path]]]  # Of each phase: steps in order, and the files with their samples.
-
-
-def saved_samples(run: Path, phases: Phases) -> Saved:
-    """What RUN/samples holds, phases without any among it."""
-    files: Saved = {phase: [] for phase in phases}
-    for path in sorted((run / "samples").glob("*.txt")):
-        if match := re.fullmatch(r"(.+)-(\d+)", path.stem):
-            files.setdefault(match[1], []).append((int(match[2]), path))
-    return {phase: sorted(saved) for phase, saved in files.items()}
-
-
-def spread(saved: list[tuple[int, Path]]) -> list[tuple[int, Path]]:
-    """At most SAMPLE_FILES of them, evenly spaced, the first and the last among them."""
-    return [saved[int(i)] for i in np.linspace(0, len(saved) - 1, min(len(saved), SAMPLE_FILES)).round()]
-
-
-def samples(files: Saved, fitting: Collection[Path]) -> str:
+def samples(files: Mapping[str, Saved], fitting: Collection[Path]) -> str:
     """The first samples of the saved files, one column a phase. fitting: the grids that are shown."""
     columns, grids = "", False
     for phase, saved in files.items():
-        chosen = [(step, path, path.with_suffix(".png")) for step, path in spread(saved)]
+        chosen = [(step, path, path.with_suffix(".png")) for step, path in spread(saved, SAMPLE_FILES)]
         kept = [one for one in chosen if one[2] in fitting or not pictures.is_png(one[2])]
         why = ", more would make this page too large" if len(kept) < len(chosen) else ""
         left_out = f" <small>{len(kept)} of {len(saved)} files{why}</small>" if len(kept) < len(saved) else ""
@@ -200,8 +182,8 @@ def page(run: Path) -> str:
     sections = {"Summary": summary(phases, baselines)}
     sections |= {"Trade-off": shown} if (shown := tradeoff(run)) else {}
     sections |= {"Curves": curves(phases, baselines, video(run))}
-    files = saved_samples(run, phases)
-    fitting = pictures.fitting(run, {phase: spread(saved) for phase, saved in files.items()})
+    files = dict.fromkeys(phases, ()) | saved_samples(run)
+    fitting = pictures.fitting(run, {phase: spread(saved, SAMPLE_FILES) for phase, saved in files.items()})
     if record.get("task") == "dialogue":
         sections |= {"Replies": replies(files)}
     else:

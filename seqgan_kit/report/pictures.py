@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 
 from seqgan_kit.errors import UserError
-from seqgan_kit.report.metrics import number, title
+from seqgan_kit.report.metrics import Saved, number, title
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 LIMIT = 12_000_000  # Bytes of base64 that the pictures of a page may take.
@@ -23,9 +23,6 @@ EXPLAINED = {
     "training picture nearest to that. Distances are the root mean square difference of pixels, from 0 to 1. Where "
     "samples are far nearer to training pictures than real ones are, the training pictures were learnt by heart.",
 }
-
-Saved = Sequence[tuple[int, Path]]
-"""Steps, in order, and the files with what is in the samples of each."""
 
 
 def is_png(path: Path) -> bool:
@@ -43,14 +40,14 @@ def drawn(run: Path) -> list[Path]:
     return sorted(found, key=lambda path: order.index(path.stem) if path.stem in order else len(order))
 
 
-def fitting(run: Path, samples: Mapping[str, Saved], limit: int | None = None) -> set[Path]:
+def fitting(run: Path, samples: Mapping[str, Saved]) -> set[Path]:
     """PNGs that fit on one page: those of RUN/pictures, then the grids of all phases, the newest first.
 
-    samples: of each phase. limit: bytes of base64, LIMIT if unset.
+    samples: of each phase.
     """
     ages = range(max(map(len, samples.values()), default=0))
     grids = [saved[-1 - age][1].with_suffix(".png") for age in ages for saved in samples.values() if age < len(saved)]
-    room, found = LIMIT if limit is None else limit, set()
+    room, found = LIMIT, set()
     for path in [*drawn(run), *filter(is_png, grids)]:
         size = 4 * math.ceil(path.stat().st_size / 3)
         if size > room:
@@ -61,10 +58,9 @@ def fitting(run: Path, samples: Mapping[str, Saved], limit: int | None = None) -
 
 
 def image(path: Path, alternative: str) -> str:
-    """The picture within the page. alternative: the text for who does not see it."""
-    return (
-        f'<img alt="{escape(alternative)}" src="data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}">'
-    )
+    """The picture, a PNG or GIF, within the page. alternative: the text for who does not see it."""
+    content = base64.b64encode(path.read_bytes()).decode()
+    return f'<img alt="{escape(alternative)}" src="data:image/{path.suffix[1:]};base64,{content}">'
 
 
 def listed(lines: Sequence[str]) -> str:

@@ -1,24 +1,22 @@
 """The table of replies: what a dialogue generator said to the same messages as it was trained."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from html import escape
 from itertools import islice
-from pathlib import Path
 
-from seqgan_kit.report.metrics import title
+from seqgan_kit.report.metrics import Saved, spread, title
 
 MESSAGES, COLUMNS = 12, 6  # At most so many rows, columns of a phase.
 
 
-def replies(files: Mapping[str, Sequence[tuple[int, Path]]]) -> str:
+def replies(files: Mapping[str, Saved]) -> str:
     """One row a message, one column an evaluation.
 
     files: of each phase, the steps and their files, whose lines are a message, a tab, and the reply.
     """
     columns: list[tuple[str, list[list[str]]]] = []
     for phase, saved in files.items():
-        for i in sorted({round(n * (len(saved) - 1) / max(1, COLUMNS - 1)) for n in range(COLUMNS)} if saved else ()):
-            step, path = saved[i]
+        for step, path in spread(saved, COLUMNS):
             with path.open(encoding="utf-8", errors="replace") as stream:
                 lines = [line.rstrip("\n").split("\t", 1) for line in islice(stream, MESSAGES)]
             columns.append((f"{title(phase)} {step}", [line for line in lines if len(line) == 2]))

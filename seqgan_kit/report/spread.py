@@ -105,7 +105,10 @@ def comparison(groups: Sequence[Sequence[Path]]) -> str:
     for group in known:
         seeds = ", ".join(map(str, group.seeds))
         lines.append(f"\n{group.name}: {len(group.runs)} runs, seeds {seeds}")
-        lines += _spreads(group) + _paired(group)
+        if not group.scores:
+            raise UserError(f"{group.name}: no metric was evaluated in all of its runs")
+        paired = _paired(group.scores)
+        lines += [*_spreads("", group.scores), *([""] if paired else []), *paired]
         lines += [f"left out, not in all runs: {', '.join(group.left_out)}"] if group.left_out else []
     for other in known[1:]:
         lines.append(f"\n{other.name} beside {known[0].name}")
@@ -120,34 +123,26 @@ def _name(runs: Sequence[Path]) -> str:
     return stems.pop() if len(stems) == 1 and "" not in stems else ", ".join(names)
 
 
-def _spreads(group: Group) -> list[str]:
-    phases = list(dict.fromkeys(phase for phase, _ in group.scores))
-    names = list(dict.fromkeys(name for _, name in group.scores))
-    if not names:
-        raise UserError(f"{group.name}: no metric was evaluated in all of its runs")
-
-    def cell(phase: str, name: str) -> str:
-        return str(spread(group.scores[phase, name])) if (phase, name) in group.scores else "-"
-
-    return aligned(
-        ["", *map(phase_title, phases)], [[name, *(cell(phase, name) for phase in phases)] for name in names]
-    )
+def _table(corner: str, cells: Mapping[tuple[str, str], str]) -> list[str]:
+    """Cells by phase, a column each, and name, a row each."""
+    phases, names = (list(dict.fromkeys(key[i] for key in cells)) for i in (0, 1))
+    body = [[name, *(cells.get((phase, name), "-") for phase in phases)] for name in names]
+    return aligned([corner, *map(phase_title, phases)], body)
 
 
-def _paired(group: Group) -> list[str]:
+def _spreads(corner: str, scores: Scores) -> list[str]:
+    return _table(corner, {key: str(spread(values)) for key, values in scores.items()})
+
+
+def _paired(scores: Scores) -> list[str]:
     """The game less what stands beside it, run by run: runs of one seed share data and initial weights."""
-    others = [phase for phase in BESIDE if any(known == phase for known, _ in group.scores)]
-    names = [name for phase, name in group.scores if phase == ADVERSARIAL]
-    if not others or not names:
-        return []
-
-    def cell(phase: str, name: str) -> str:
-        if (phase, name) not in group.scores:
-            return "-"
-        return _signed(*_less(group.scores[ADVERSARIAL, name], group.scores[phase, name]))
-
-    head = ["adversarial less ...", *map(phase_title, others)]
-    return ["", *aligned(head, [[name, *(cell(phase, name) for phase in others)] for name in names])]
+    cells = {
+        (phase, name): _signed(*_less(scores[ADVERSARIAL, name], scores[phase, name]))
+        for phase in BESIDE
+        for known, name in scores
+        if known == phase and (ADVERSARIAL, name) in scores
+    }
+    return _table("adversarial less ...", cells) if cells else []
 
 
 def _less(first: Sequence[float], second: Sequence[float]) -> tuple[float, float]:
@@ -194,30 +189,15 @@ def _equal_diversity(groups: Sequence[Group]) -> list[str]:
         return [f"\nnot compared at equal diversity: no {every[0].diversity} is reached by all ({reached})"]
     lines = [f"\n{every[0].quality} at equal {every[0].diversity}, {every[0].samples} samples a temperature"]
     found = [_qualities(some, models, levels) for some in sweeps]
-    others = [model for model in BESIDE if model in models and ADVERSARIAL in models]
-    for group, one in zip(groups, found, strict=True):
-        body = [
-            [f"{level:.4f}", *(str(spread(at[model])) for model in models)]
-            for level, at in zip(levels, one, strict=True)
-        ]
-        lines += aligned([group.name, *map(phase_title, models)], body)
-        body = [
-            [f"{level:.4f}", *(_signed(*_less(at[ADVERSARIAL], at[model])) for model in others)]
-            for level, at in zip(levels, one, strict=True)
-        ]
-        lines += aligned(["adversarial less ...", *map(phase_title, others)], body) if others else []
-    for group, one in zip(groups[1:], found[1:], strict=True):
-        body = [
-            [f"{level:.4f}", *(_signed(*welch(first[model], at[model])) for model in models)]
-            for level, first, at in zip(levels, found[0], one, strict=True)
-        ]
-        lines += aligned([f"{group.name} less {groups[0].name} (Welch)", *map(phase_title, models)], body)
+    for group, scores in zip(groups, found, strict=True):
+        lines += _spreads(group.name, scores) + _paired(scores)
+    for group, scores in zip(groups[1:], found[1:], strict=True):
+        differences = {key: _signed(*welch(found[0][key], values)) for key, values in scores.items()}
+        lines += _table(f"{group.name} less {groups[0].name} (Welch)", differences)
     return lines
 
 
-def _qualities(
-    sweeps: Sequence[Sweep], models: Sequence[str], levels: Sequence[float]
-) -> list[dict[str, Sequence[float]]]:
-    """At each level, of each model: its quality in each run."""
-    runs = [[found for _, found in at_equal_diversity(one, levels)] for one in sweeps]
-    return [{model: [run[place][model] for run in runs] for model in models} for place in range(len(levels))]
+def _qualities(sweeps: Sequence[Sweep], models: Sequence[str], levels: Sequence[float]) -> Scores:
+    """Of each model at each level, which stands for a metric."""
+    runs = [dict(at_equal_diversity(one, levels)) for one in sweeps]
+    return {(model, f"{level:.4f}"): [run[level][model] for run in runs] for level in levels for model in models}

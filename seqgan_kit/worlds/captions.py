@@ -91,26 +91,25 @@ _RELATION = "|".join(RELATIONS)
 _SPOT = "|".join(SPOTS)
 
 
-class _Ungrammatical(KeyError):
-    """A phrase that is in no table."""
-
-
 def _groups(pattern: str, text: str) -> tuple[str, ...]:
     match = re.fullmatch(pattern, text)
     if match is None:
-        raise _Ungrammatical(text)
+        raise KeyError(text)
     return match.groups("")
 
 
 def _items(text: str) -> list[str]:
     items = re.split(" , | and ", text)
     if _join(items) != text:
-        raise _Ungrammatical(text)
+        raise KeyError(text)
     return items
 
 
 class _Reader:
-    """Reads the parts of a caption; what it has understood so far is in the four lists of a Description."""
+    """Reads the parts of a caption; what it has understood so far is in the four lists of a Description.
+
+    Raises KeyError for a phrase that is in no table, or where no table would be.
+    """
 
     def __init__(self) -> None:
         self.mentions: list[Look] = []
@@ -143,7 +142,7 @@ class _Reader:
             for item in _items(text):
                 self.clause(item, _DEFINITES, new=True)
         elif be and (there or not related):
-            raise _Ungrammatical(text)
+            raise KeyError(text)
         elif related:
             group = self.group(first, there or be)
             for item in _items(related):
@@ -159,7 +158,7 @@ class _Reader:
         """ "a red circle", "two stars": their places among the mentions."""
         number, look = _GROUPS[phrase]
         if be not in ("", BE[number > 1]):
-            raise _Ungrammatical(phrase)
+            raise KeyError(phrase)
         self.mentions += [look] * number
         return range(len(self.mentions) - number, len(self.mentions))
 
@@ -182,7 +181,7 @@ class _Reader:
     def tally(self, text: str) -> None:
         parts = [_PARTS[item] for item in _items(text)]
         if len({part[:2] for part in parts}) > 1:  # "two red shapes and one circle" is no partition
-            raise _Ungrammatical(text)
+            raise KeyError(text)
         self.counts.append(Counts(parts[0][1], tuple(part[2] for part in parts)))
 
 

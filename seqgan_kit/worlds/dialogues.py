@@ -24,7 +24,6 @@ from seqgan_kit.worlds.shapes import (
     Look,
     Scene,
     Shape,
-    draw_scene,
     fits,
 )
 
@@ -206,12 +205,6 @@ def dialogue(scene: Scene, rng: random.Random) -> list[Message]:
         messages.append({"role": USER, "content": text})
         messages.append({"role": ASSISTANT, "content": rng.choice(answers(scene, question))})
     return messages
-
-
-def dialogues(count: int, seed: int) -> list[list[Message]]:
-    """Dialogues about `count` scenes, the same for the same seed."""
-    rng = random.Random(seed)
-    return [dialogue(draw_scene(rng), rng) for _ in range(count)]
 
 
 def answer_shares(histories: Sequence[Sequence[Message]], replies: Sequence[str]) -> tuple[float, float]:

@@ -221,17 +221,12 @@ def _examine(pixels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     return (share * shape).T, kind.T, size.T, colour.T, ((shape | empty) & light).T
 
 
-def detect(pixels: Tensor, most: int = len(CELLS)) -> list[Scene]:
-    """What each picture shows; of more than `most` shapes the clearest. Nothing is learned and nothing is random.
+def examine(pixels: Tensor) -> tuple[list[Scene], list[bool]]:
+    """What each picture shows, and whether that is all: no half-formed shape, smear or odd ground.
 
     pixels: (batch, 3, side, side), uint8, or floating point in [-1, 1]. A cell that holds neither an outline in one
-    of the six colours nor nothing is passed over here; `examine` tells of it.
+    of the six colours nor nothing is passed over in the scene. Nothing is learned and nothing is random.
     """
-    return examine(pixels, most)[0]
-
-
-def examine(pixels: Tensor, most: int = len(CELLS)) -> tuple[list[Scene], list[bool]]:
-    """What each picture shows, as in `detect`, and whether that is all: no half-formed shape, smear or odd ground."""
     if pixels.ndim != 4 or pixels.shape[1] != 3 or pixels.shape[2] != pixels.shape[3]:
         raise ValueError(f"pictures are (batch, 3, side, side), not {tuple(pixels.shape)}")
     side = pixels.shape[-1]
@@ -244,14 +239,14 @@ def examine(pixels: Tensor, most: int = len(CELLS)) -> tuple[list[Scene], list[b
             if side > FINEST:
                 part = F.interpolate(part, (FINEST, FINEST), mode="bilinear", antialias=True)
             share, kind, size, colour, fine = (cells.tolist() for cells in _examine(part))
-            scenes += [_scene(*picture, most) for picture in zip(share, kind, size, colour, strict=True)]
+            scenes += [_scene(*picture) for picture in zip(share, kind, size, colour, strict=True)]
             clear += map(all, fine)
     return scenes, clear
 
 
-def _scene(shares: list[float], kinds: list[int], sizes: list[int], colours: list[int], most: int) -> Scene:
-    found = sorted((i for i, share in enumerate(shares) if share > 0), key=lambda i: -shares[i])[:most]
-    return Scene(tuple(Shape(KINDS[kinds[i]], COLOURS[colours[i]], SIZES[sizes[i]], *CELLS[i]) for i in sorted(found)))
+def _scene(shares: list[float], kinds: list[int], sizes: list[int], colours: list[int]) -> Scene:
+    found = (i for i, share in enumerate(shares) if share > 0)
+    return Scene(tuple(Shape(KINDS[kinds[i]], COLOURS[colours[i]], SIZES[sizes[i]], *CELLS[i]) for i in found))
 
 
 # What a picture must show

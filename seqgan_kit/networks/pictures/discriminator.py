@@ -83,7 +83,12 @@ class PictureDiscriminator(nn.Module):
             layers.append(Residual(channels, norm, SLOPE, channels // 4))
         self.trunk = nn.Sequential(*layers)
         self.read = nn.Linear(condition, text)
-        self.conditional = self._head(channels + text, channels, join, norm)
+        self.conditional = nn.Sequential(
+            nn.Conv2d(channels + text, channels, join, padding=join // 2, bias=bias),
+            normalised(norm, channels),
+            rectifier(SLOPE),
+            nn.Conv2d(channels, 1, START),
+        )
         self.scale = nn.Linear(text, channels) if modulation else None
         self.unconditional = nn.Conv2d(channels, 1, START) if unconditional else None
         initialise(self)
@@ -95,15 +100,6 @@ class PictureDiscriminator(nn.Module):
         if spectral:
             with_spectral_norm(self)
         channels_last(self)
-
-    @staticmethod
-    def _head(inputs: int, channels: int, join: int, norm: Norm) -> nn.Sequential:
-        return nn.Sequential(
-            nn.Conv2d(inputs, channels, join, padding=join // 2, bias=norm == "none"),
-            normalised(norm, channels),
-            rectifier(SLOPE),
-            nn.Conv2d(channels, 1, START),
-        )
 
     def forward(self, *batches: tuple[Tensor, Sequence[Tensor]]) -> list[list[Tensor]]:
         """Of each (pixels (batch, 3, side, side), captions' embeddings (batch, dim) each): logits (batch,) of each

@@ -21,7 +21,6 @@ class PictureFeaturesConfig(PretrainedConfig):
     dimensions: of the features.
     targets: number of labels that it learned to tell.
     single: exactly one label is right for a picture, so that the output is a distribution over classes.
-    steps: updates that it was trained for.
     """
 
     model_type = "seqgan_picture_features"
@@ -33,11 +32,10 @@ class PictureFeaturesConfig(PretrainedConfig):
         dimensions: int = 128,
         targets: int = 1,
         single: bool = False,
-        steps: int = 0,
         **others: Any,
     ) -> None:
         self.side, self.width, self.dimensions = side, width, dimensions
-        self.targets, self.single, self.steps = targets, single, steps
+        self.targets, self.single = targets, single
         super().__init__(**others)
 
 

@@ -123,7 +123,7 @@ class PictureGenerator(PreTrainedModel):
             if last:
                 layers.append(nn.Conv2d(channels, 3, 3, padding=1))
         self.layers = nn.ModuleList(layers)
-        self.channels = config.width * 2 ** (ups - 1)
+        self.channels, self.side = config.width * 2 ** (ups - 1), config.side
         initialise(self)
         initialise_text(self.read.linear)
         channels_last(self)
@@ -141,11 +141,6 @@ class PictureGenerator(PreTrainedModel):
         for layer in self.layers:
             maps = layer(maps, latent) if isinstance(layer, Modulated) else layer(maps)
         return maps.float().tanh(), cost.float()
-
-
-def up(inputs: int, outputs: int, norm: Norm) -> list[nn.Module]:
-    """Twice the side: repeated pixels, a 3x3 convolution, normalisation, a rectifier."""
-    return [Doubled(inputs, outputs, bias=norm == "none"), normalised(norm, outputs), rectifier(0.0)]
 
 
 class _StackedConfig(PictureConfig):
@@ -183,14 +178,15 @@ class StackedGenerator(PreTrainedModel):
         layers: list[nn.Module] = []
         channels = inner
         for _ in range(doublings(config.second_side, config.side // 4)):
-            layers += up(channels, max(channels // 2, width // 4), norm)
-            channels = max(channels // 2, width // 4)
+            halved = max(channels // 2, width // 4)
+            layers += [Doubled(channels, halved, bias=norm == "none"), normalised(norm, halved), rectifier(0.0)]
+            channels = halved
         self.enlarge = nn.Sequential(*layers, nn.Conv2d(channels, 3, 3, padding=1))
         for part in (self.read, self.encoder, self.join, self.blocks, self.enlarge):
             initialise(part)
         initialise_text(self.read.linear)
         channels_last(self)
-        self.frozen = True
+        self.frozen, self.side = True, config.second_side
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
