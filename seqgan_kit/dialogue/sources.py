@@ -16,8 +16,9 @@ from seqgan_kit.dialogue.conversations import Conversation, Exchange, exchanges,
 from seqgan_kit.dialogue.template import EncodedHistory, Template, end_of, plain_ids, to_replies
 from seqgan_kit.engine.provenance import fingerprint
 from seqgan_kit.errors import UserError
+from seqgan_kit.language.config import FileConfig
 from seqgan_kit.language.data import TooLong, split, unknown_share
-from seqgan_kit.language.tokenizers import Kind, train_tokenizer
+from seqgan_kit.language.tokenizers import train_tokenizer
 from seqgan_kit.samples import Replies, Tokens
 from seqgan_kit.worlds.dialogues import ASSISTANT, USER, dialogue
 from seqgan_kit.worlds.shapes import MOST, Scene, draw_scene
@@ -26,42 +27,28 @@ REFUSED = 10_000  # scenes in a row that are held out: then there are no others
 
 
 @dataclass(frozen=True)
-class DataConfig:
+class DataConfig(FileConfig):
     """What to learn from: conversations, or question-answer dialogues that the toolkit generates.
 
     Args:
         path: File of conversations: .jsonl or .parquet with `messages` (or a folder by `datasets.save_to_disk`), .tsv
             or .csv with prompt and reply, or text with a tab between them; unset generates dialogues about little
             scenes.
-        held_out_path: File with conversations to evaluate on, of the same kind as the first one. Unset holds out a
-            share of that.
-        held_out: Share of the conversations that is held out for evaluation, where there is no second file.
         dialogues: Number of dialogues that are generated where no file is given.
         shapes: Greatest number of shapes in the scenes of generated dialogues, 1 to 3.
         max_history: Greatest number of tokens of a history that the model reads; of longer ones the oldest messages are
             left out. Time grows with it.
         max_reply: Greatest number of tokens of a reply, with the end token. Unset takes the longest reply.
-        too_long: What to do with replies that are longer than `max_reply`: stop with an error, drop them, or cut them.
-        tokenizer: How text becomes tokens: by words (what spaces separate), by characters, or by pieces of words
-            (sentencepiece). A model with a tokenizer keeps its own.
-        vocabulary: Greatest number of different tokens of a tokenizer that is made anew; rarer words or characters
-            become <unk>. Unset takes all words or characters, 1000 sentence pieces.
         end: Token that ends a reply, where the tokenizer has no eos_token or another one is wanted.
         backward: Whether to learn what was said from the reply to it. Such a run is for `sample --backward`, replies of
             mutual information.
         limit: Number of replies of each file that are kept, the first ones, for trials. Unset keeps all.
     """
 
-    path: str | None = None
-    held_out_path: str | None = None
-    held_out: float = 0.1
     dialogues: int = 3000
     shapes: int = 3
     max_history: int = 128
     max_reply: int | None = None
-    too_long: Literal["error", "drop", "cut"] = "error"
-    tokenizer: Kind = "word"
-    vocabulary: int | None = None
     end: str | None = None
     backward: bool = False
     limit: int | None = None
@@ -180,10 +167,7 @@ def load(
 
 
 def _check(config: DataConfig, pretrained: bool) -> None:
-    if config.path is None and config.held_out_path is not None:
-        raise UserError("--data.held_out_path is given without --data.path: give both")
-    if not 0 < config.held_out < 1:
-        raise UserError(f"--data.held_out {config.held_out}: give a share between 0 and 1")
+    config.check_held_out()
     if config.path is None and config.dialogues < 2:
         raise UserError(f"--data.dialogues {config.dialogues}: give at least 2")
     if not 1 <= config.shapes <= MOST:

@@ -15,7 +15,8 @@ from seqgan_kit.engine.provenance import fingerprint
 from seqgan_kit.errors import UserError
 from seqgan_kit.files import listed
 from seqgan_kit.language import data as files
-from seqgan_kit.language.tokenizers import Kind, token_id_tokenizer, train_tokenizer
+from seqgan_kit.language.config import FileConfig
+from seqgan_kit.language.tokenizers import token_id_tokenizer, train_tokenizer
 from seqgan_kit.networks.text.lstm import LSTMGenerator
 from seqgan_kit.samples import LabelledTokens, Tokens, rows
 from seqgan_kit.worlds import captions
@@ -23,7 +24,7 @@ from seqgan_kit.worlds import oracle as oracles
 
 
 @dataclass(frozen=True)
-class DataConfig:
+class DataConfig(FileConfig):
     """What to learn from: a file, or a world that the toolkit generates.
 
     Args:
@@ -38,19 +39,9 @@ class DataConfig:
         oracle: File (.npz) of the original oracle's parameters, for the world `oracle`. Unset draws an oracle from the
             seed.
         oracle_vocabulary: Number of different tokens of an oracle that is drawn from the seed.
-        tokenizer: How text becomes tokens: by words (what spaces separate), by characters, or by pieces of words
-            (sentencepiece).
-        vocabulary: Greatest number of different tokens; rarer words or characters become <unk>. Unset takes all words
-            or characters, 1000 sentence pieces.
         max_length: Greatest number of tokens of a sentence, without the end token. Unset takes the longest sentence.
-        too_long: What to do with sentences that are longer than `max_length`: stop with an error, drop them, or cut
-            them.
-        held_out_path: File with sentences to evaluate on, of the same kind as the first one. Unset holds out a share of
-            that.
-        held_out: Share of the sentences that is held out for evaluation, where there is no second file.
     """
 
-    path: str | None = None
     column: str | None = None
     labelled: bool = False
     tokens: bool = False
@@ -58,12 +49,7 @@ class DataConfig:
     sentences: int = 10_000
     oracle: str | None = None
     oracle_vocabulary: int = 5000
-    tokenizer: Kind = "word"
-    vocabulary: int | None = None
     max_length: int | None = None
-    too_long: Literal["error", "drop", "cut"] = "error"
-    held_out_path: str | None = None
-    held_out: float = 0.1
 
 
 @dataclass(frozen=True)
@@ -141,10 +127,7 @@ def load(
     tokenizer: of a pretrained model; without one, it is made from the sentences to train on.
     vocabulary: how many tokens the model can emit, where these are more than the tokenizer has.
     """
-    if config.path is None and config.held_out_path is not None:
-        raise UserError("--data.held_out_path is given without --data.path: give both")
-    if not 0 < config.held_out < 1:
-        raise UserError(f"--data.held_out {config.held_out}: give a share between 0 and 1")
+    config.check_held_out()
     if config.labelled and (config.path is None or config.tokens):
         raise UserError("--data.labelled needs a file of text, --data.path: generated data and tokens have no labels")
     if config.path is None and config.sentences < 2:
