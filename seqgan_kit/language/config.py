@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import Any, Literal, Protocol, TypeVar
 
+from torch import nn
+
 from seqgan_kit.algorithms import credit as credits
 from seqgan_kit.algorithms import estimators, objectives
 from seqgan_kit.engine.learning import OptimizerConfig
@@ -16,6 +18,8 @@ from seqgan_kit.game.rewards import Reward
 from seqgan_kit.game.trainer import Turns
 from seqgan_kit.language.pretrained import is_own
 from seqgan_kit.language.tokenizers import Kind
+from seqgan_kit.networks.text.cnn import TextCNN
+from seqgan_kit.tokens.credit import Credit, MonteCarlo
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,7 @@ class LanguageDiscriminatorConfig:
     """The discriminator and its warm-up.
 
     Args:
+        network: Class of the discriminator's network, which is built with the vocabulary's size.
         model: Folder or name of a Hugging Face encoder that is the discriminator, in place of `network`. It reads the
             text by its own tokenizer.
         config: Configuration of a Hugging Face encoder that begins anew as the discriminator, as {model_type: bert,
@@ -114,6 +119,7 @@ class LanguageDiscriminatorConfig:
         optimizer: The optimiser of the discriminator.
     """
 
+    network: Callable[[int], nn.Module] = TextCNN
     model: str | None = None
     config: dict[str, Any] | None = None
     objective: Callable[[], objectives.Objective] = objectives.seqgan
@@ -135,6 +141,7 @@ class LanguageAdversarialConfig:
             longer.
         optimizer: The optimiser of the generator in the adversarial phase. Its lr null is 0.001 for an LSTM, 0.0002 for
             a Hugging Face model that begins anew and for adapters, 0.00002 for a pretrained one.
+        credit: Class that turns what a sample earns into each token's credit; built with (network, length, end).
         baseline: Function of (credit, mask) that takes off what credit is expected, so that the gradient varies less.
         critic: A learned baseline, whose value is taken off before `baseline` is.
         estimator: Function of (log_probs, old_log_probs, credit, mask) that turns credit into the loss of the
@@ -150,6 +157,7 @@ class LanguageAdversarialConfig:
     turns: Turns = field(default_factory=lambda: Turns(generator=1, discriminator=5))
     batch_size: int = 64
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=None))
+    credit: Callable[[nn.Module, int, int | None], Credit] = MonteCarlo
     baseline: Baseline = credits.leave_one_out
     critic: CriticConfig = field(default_factory=CriticConfig)
     estimator: Estimator = estimators.reinforce

@@ -8,20 +8,24 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
+from seqgan_kit.algorithms.objectives import Objective
 from seqgan_kit.engine import checks
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Learner, OptimizerConfig
 from seqgan_kit.engine.run_folder import MODEL, Exports
 from seqgan_kit.errors import UserError
-from seqgan_kit.game.players import DiscriminatorPlayer, GeneratorPlayer
+from seqgan_kit.game.players import Baseline, DiscriminatorPlayer, GeneratorPlayer
 from seqgan_kit.game.trainer import Hook, Turns, fit, play
 from seqgan_kit.language.config import ControlConfig
 from seqgan_kit.networks.text.value_head import ValueHead
-from seqgan_kit.samples import Tokens
+from seqgan_kit.samples import Tokens, rows, to
 from seqgan_kit.tokens.credit import Credit
-from seqgan_kit.tokens.policy import Critic, likelihood_loss
+from seqgan_kit.tokens.discriminator import prefixes_at_once, scored_at_once
+from seqgan_kit.tokens.policy import Anchor, Critic, PolicyGradient, TokenPolicy, WithLikelihood, likelihood_loss
+from seqgan_kit.tokens.rewards import Rewards
 
 MLE, WARM_UP, ADVERSARIAL, CONTROL = "maximum_likelihood", "discriminator", "adversarial", "control"
 
@@ -117,18 +121,60 @@ def steps_in_the_same_time(engine: Engine) -> int:
     return steps
 
 
-def build_credit(engine: Engine, config: Any, network: nn.Module, length: int, end: int | None) -> Credit:
-    """`--adversarial.credit`, whose state is kept; its copy of the weights is made where the network now is."""
-    credit: Credit = config.credit(network, length, end)
+def build_policy(
+    engine: Engine,
+    config: Any,
+    source: Any,
+    network: nn.Module,
+    judge: nn.Module,
+    objectives: tuple[Objective, Objective],
+    baseline: Baseline,
+    columns: Callable[[Tokens], dict[str, list[Any]]] | None,
+    anchor: Anchor | None = None,
+    likelihood: WithLikelihood | None = None,
+) -> TokenPolicy:
+    """The generator as `--adversarial` has it, with learners "policy" and, where it is enabled, "critic".
+
+    config, source: of text or of dialogue. judge: the discriminator's network. objectives: the discriminator's, and one
+    whose reward is log D / (1 - D). columns: what users' rewards may ask for beside the samples.
+    """
+    adversarial, critic = config.adversarial, None
+    learner = engine.learner("policy", network, adversarial.optimizer, dropout=False)
+    credit: Credit = adversarial.credit(network, source.length, source.end)  # where the weights now are
     engine.keep("credit", credit)
-    return credit
+    if adversarial.critic.enabled:
+        head = ValueHead(features_width(network, source.train))
+        critic = Critic(engine, engine.learner("critic", head, adversarial.critic.optimizer))
+    rewards = Rewards(
+        objectives[0].reward,
+        objectives[1].reward,
+        adversarial.discriminator_weight,
+        adversarial.rewards,
+        source.decode,
+        columns,
+        prefixes_at_once(judge),
+        scored_at_once(judge),
+    )
+    return TokenPolicy(
+        engine,
+        learner,
+        adversarial.batch_size,
+        source.length,
+        source.end,
+        rewards,
+        credit,
+        PolicyGradient(baseline, critic, adversarial.estimator, adversarial.passes),
+        anchor,
+        likelihood or WithLikelihood(),
+    )
 
 
-def build_critic(engine: Engine, config: Any, width: Callable[[], int]) -> Critic | None:
-    """`--adversarial.critic`, on features of `width` numbers; None where it is not enabled."""
-    if not config.critic.enabled:
-        return None
-    return Critic(engine, engine.learner("critic", ValueHead(width()), config.critic.optimizer))
+@torch.no_grad()
+def features_width(network: Any, data: Tokens) -> int:
+    """The width of a generator's features."""
+    some = to(rows(data, slice(1)), next(network.parameters()).device)
+    width: int = network.eval().features(some.ids, *some.context).shape[-1]
+    return width
 
 
 def check_phases(config: Any, further: Sequence[checks.Bound], source: str, count: int, unit: str) -> None:

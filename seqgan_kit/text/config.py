@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-
-from torch import nn
 
 from seqgan_kit.engine.run_config import RunConfig
 from seqgan_kit.language.config import (
@@ -19,7 +16,6 @@ from seqgan_kit.text.differentiable import Route
 from seqgan_kit.text.label_classifier import LabelClassifierConfig
 from seqgan_kit.text.network_config import DiscriminatorConfig, TextGeneratorConfig
 from seqgan_kit.text.sources import DataConfig
-from seqgan_kit.tokens.credit import Credit, MonteCarlo
 
 
 @dataclass(frozen=True)
@@ -37,7 +33,6 @@ class AdversarialConfig(LanguageAdversarialConfig):
             policy gradient.
     """
 
-    credit: Callable[[nn.Module, int, int | None], Credit] = MonteCarlo
     critic: CriticConfig = field(default_factory=lambda: CriticConfig(enabled=False))
     prefix: int = 0
     route: Route | None = None

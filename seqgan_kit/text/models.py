@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
@@ -95,12 +95,6 @@ def _saved_labels(folder: Path) -> tuple[str, ...]:
         return tuple(map(str, json.loads((folder / SETTINGS).read_text("utf-8")).get("labels", [])))
     except (OSError, ValueError, AttributeError):
         return ()
-
-
-def width_of(generator: Generator) -> int:
-    """The width of its features."""
-    head: Any = generator.language.head if isinstance(generator, Unprompted) else generator.output
-    return int(head.in_features)
 
 
 def check_length(option: str, most: int | None, source: Source) -> None:

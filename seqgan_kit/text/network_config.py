@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-
-from torch import nn
 
 from seqgan_kit.algorithms import objectives
 from seqgan_kit.errors import UserError
 from seqgan_kit.language.config import LanguageDiscriminatorConfig, LanguageGeneratorConfig
-from seqgan_kit.networks.text.cnn import TextCNN
 
 
 @dataclass(frozen=True)
@@ -62,7 +58,6 @@ class DiscriminatorConfig(LanguageDiscriminatorConfig):
             `output`, is made wider.
     """
 
-    network: Callable[[int], nn.Module] = TextCNN
     output_decay: float = 0.0
     real_target: float = 1.0
     clip_weights: float = 0.0
