@@ -18,8 +18,10 @@ from transformers import PreTrainedTokenizerFast
 
 from seqgan_kit.dialogue.conversations import Conversation, exchanges, read_conversations
 from seqgan_kit.dialogue.sources import DataConfig, Source, load
-from seqgan_kit.dialogue.template import EncodedHistory, Template, end_of, plain_ids, to_replies
+from seqgan_kit.dialogue.template import EncodedHistory, Template, end_of, to_replies
 from seqgan_kit.errors import UserError
+from seqgan_kit.language.config import FileConfig
+from seqgan_kit.language.data import plain_ids
 from seqgan_kit.language.tokenizers import Kind, train_tokenizer
 from seqgan_kit.worlds.dialogues import Message, answer_shares, read
 from seqgan_kit.worlds.shapes import draw_scene
@@ -731,8 +733,8 @@ def test_the_options_have_help() -> None:
     parser.add_class_arguments(DataConfig, "data")
     parsed = parser.parse_args(["--data.max_reply", "20", "--data.tokenizer", "character"])
     assert (parsed.data.max_reply, parsed.data.tokenizer) == (20, "character")
-    assert DataConfig.__doc__ is not None
-    assert all(f"        {name}: " in DataConfig.__doc__ for name in DataConfig.__dataclass_fields__)
+    told = f"{DataConfig.__doc__}{FileConfig.__doc__}"
+    assert all(f"        {name}: " in told for name in DataConfig.__dataclass_fields__)
 
 
 # The shapes world

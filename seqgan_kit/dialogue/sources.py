@@ -13,11 +13,11 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from seqgan_kit.dialogue.conversations import Conversation, Exchange, exchanges, read_conversations
-from seqgan_kit.dialogue.template import EncodedHistory, Template, end_of, plain_ids, to_replies
+from seqgan_kit.dialogue.template import EncodedHistory, Template, end_of, to_replies
 from seqgan_kit.engine.provenance import fingerprint
 from seqgan_kit.errors import UserError
 from seqgan_kit.language.config import FileConfig
-from seqgan_kit.language.data import TooLong, split, unknown_share
+from seqgan_kit.language.data import TooLong, fitting, plain_ids, split, unknown_share
 from seqgan_kit.language.tokenizers import train_tokenizer
 from seqgan_kit.samples import Replies, Tokens
 from seqgan_kit.worlds.dialogues import ASSISTANT, USER, dialogue
@@ -267,26 +267,14 @@ def _replied(found: list[Exchange], template: Template, limit: int | None, too_l
         if template.end in reply[:-1]:
             name = template.tokenizer.convert_ids_to_tokens(template.end)
             raise UserError(f"{one.place}: contains {name}, which ends a reply: remove it there, or name another end")
-    longer = [i for i, reply in enumerate(replies) if limit is not None and len(reply) > limit]
-    if limit is None or not longer:
-        return _Replied(found, replies)
-    longest = max(map(len, replies))
-    if too_long == "error":
-        raise UserError(
-            f"{found[longer[0]].place}: {len(replies[longer[0]])} tokens with the end token, over the limit of {limit} "
-            f"({len(longer)} of {len(replies)} replies are): give --data.max_reply {longest}, "
-            f"or --data.too_long drop or cut"
-        )
-    if too_long == "cut":
-        cut = [reply if len(reply) <= limit else [*reply[: limit - 1], template.end] for reply in replies]
-        return _Replied(found, cut, shortened=len(longer))
-    kept = [i for i, reply in enumerate(replies) if len(reply) <= limit]
-    if not kept:
-        raise UserError(
-            f"{found[0].place} and all others: none of {len(found)} replies has at most {limit} tokens: "
-            f"give --data.max_reply {min(map(len, replies))} or more"
-        )
-    return _Replied([found[i] for i in kept], [replies[i] for i in kept], dropped=len(longer))
+    kept = fitting(
+        [one.place for one in found], replies, limit, too_long, "replies", "tokens with the end token",
+        "--data.max_reply",
+    )  # fmt: skip
+    whole = [replies[i] for i in kept]
+    fit = [reply if limit is None or len(reply) <= limit else [*reply[: limit - 1], template.end] for reply in whole]
+    shortened = sum(ids is not reply for ids, reply in zip(fit, whole, strict=True))
+    return _Replied([found[i] for i in kept], fit, dropped=len(found) - len(kept), shortened=shortened)
 
 
 def _room(config: DataConfig, context: int, length: int) -> int:

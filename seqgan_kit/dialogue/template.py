@@ -16,7 +16,7 @@ from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 from seqgan_kit.dialogue.conversations import SYSTEM
 from seqgan_kit.errors import UserError
-from seqgan_kit.language.data import to_tokens
+from seqgan_kit.language.data import plain_ids, to_tokens
 from seqgan_kit.samples import Replies, Tokens
 from seqgan_kit.worlds.dialogues import Message
 
@@ -247,12 +247,6 @@ def to_replies(rows: Sequence[tuple[EncodedHistory, Sequence[int]]], end: int) -
     history = _padded_left([told.ids for told, _ in rows], end)
     turns = _padded_left([told.turns for told, _ in rows], -1)
     return Replies(tokens.ids, tokens.mask, history, turns)
-
-
-def plain_ids(tokens: Tokens, end: int) -> list[list[int]]:
-    """The rows as lists of ids, without end token and padding."""
-    lengths = (tokens.mask & (tokens.ids != end)).sum(1).tolist()
-    return [row[:length] for row, length in zip(tokens.ids.tolist(), lengths, strict=True)]
 
 
 def end_of(tokenizer: PreTrainedTokenizerBase, given: str | None = None) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,12 +109,11 @@ def _source(run: Path, config: TextConfig) -> Source:
     Raises UserError where they are other data now.
     """
     from seqgan_kit.engine.provenance import check_data
-    from seqgan_kit.language.pretrained import tokenizer_of
-    from seqgan_kit.text.models import limits_of
+    from seqgan_kit.language.pretrained import CAUSAL, limits_of, tokenizer_of
     from seqgan_kit.text.sources import load
 
     model = None if config.generator.model is None else str(run / "model")
-    vocabulary = limits_of(replace(config.generator, model=model))[1]
+    vocabulary = limits_of(model, config.generator.config, CAUSAL)[1]
     source = load(config.data, config.run.seed, tokenizer_of(model), vocabulary)
     check_data(run, source.fingerprint())
     return source

@@ -14,11 +14,13 @@ from seqgan_kit.networks.text.plain_lstm import PlainLSTM
 from seqgan_kit.samples import LabelledTokens, Tokens, concatenate, map_tensors
 from seqgan_kit.tokens import sampling
 
+SETTINGS = "text.json"  # beside a model: how its texts begin and end
 BLOCK = 2048  # sequences drawn at a time
 
 
 class Sampler(NamedTuple):
-    """A generator to draw from. text: token ids -> what they say. length, end, labels: as of `models.Loaded`."""
+    """A run's generator. text: token ids -> what they say. length: the most tokens of a text. end: the id of the token
+    that ends it. labels: the classes that there are texts of, if there are any."""
 
     network: Any
     text: Callable[[Sequence[int]], str]
@@ -34,8 +36,7 @@ def load_sampler(folder: Path) -> Sampler:
     except Exception:  # another model, or whatever is wrong, of which the slower way tells
         from seqgan_kit.text.models import load_generator
 
-        found = load_generator(folder)
-        return Sampler(found.network, lambda ids: str(found.tokenizer.decode(list(ids))), *found[2:])
+        return load_generator(folder)
 
 
 def _plain(folder: Path) -> Sampler:
@@ -44,7 +45,7 @@ def _plain(folder: Path) -> Sampler:
     from tokenizers import Tokenizer
 
     config, begins, words = (
-        json.loads((folder / name).read_bytes()) for name in ("config.json", "text.json", "tokenizer_config.json")
+        json.loads((folder / name).read_bytes()) for name in ("config.json", SETTINGS, "tokenizer_config.json")
     )
     if config["model_type"] != "seqgan_lstm" or words.get("clean_up_tokenization_spaces"):
         raise ValueError("not an LSTM of ours")
@@ -55,8 +56,12 @@ def _plain(folder: Path) -> Sampler:
     def text(ids: Sequence[int]) -> str:
         return tokenizer.decode(list(ids), skip_special_tokens=False)
 
-    labels = tuple(map(str, begins.get("labels", [])))
-    return Sampler(network.eval(), text, config["length"], config["end"], labels)
+    return Sampler(network.eval(), text, config["length"], config["end"], labels_of(begins))
+
+
+def labels_of(settings: dict[str, Any]) -> tuple[str, ...]:
+    """The classes that stand beside a model, or none."""
+    return tuple(map(str, settings.get("labels", [])))
 
 
 def draw(

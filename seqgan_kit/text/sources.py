@@ -115,8 +115,7 @@ class Source:
 
     def ids(self, tokens: Tokens) -> list[list[int]]:
         """The sentences as lists of ids, without end token and padding."""
-        lengths = (tokens.mask & (tokens.ids != (-1 if self.end is None else self.end))).sum(1).tolist()
-        return [row[:length] for row, length in zip(tokens.ids.tolist(), lengths, strict=True)]
+        return files.plain_ids(tokens, self.end)
 
 
 def load(
@@ -169,12 +168,7 @@ def _divide(
         known = {labels[i] for i in first}
         first = sorted([*first, *(i for i in second if labels[i] not in known)])
         second = [i for i in second if labels[i] in known]
-    return _some(corpus, first), _some(corpus, second)
-
-
-def _some(corpus: files.Corpus, places: list[int]) -> files.Corpus:
-    columns = {name: [values[i] for i in places] for name, values in corpus.columns.items()}
-    return files.Corpus(corpus.path, [corpus.texts[i] for i in places], [corpus.lines[i] for i in places], columns)
+    return corpus.chosen(first), corpus.chosen(second)
 
 
 def _text(
@@ -194,18 +188,14 @@ def _text(
             "the tokenizer of --generator.model has no eos_token, so what ends a text? Give it one: "
             "AutoTokenizer.from_pretrained(FOLDER, eos_token=TOKEN).save_pretrained(FOLDER)"
         )
-    encoded = files.encode_each(train, tokenizer, config.max_length, config.too_long)
+    whole = len(train.texts) + len(held_out.texts)
+    train, encoded = files.encode(train, tokenizer, config.max_length, config.too_long)
     # evaluation is on whole sentences that fit, never on what was cut
-    other = files.encode_each(
-        held_out, tokenizer, config.max_length, "drop" if config.too_long == "cut" else config.too_long
-    )
-    if not other:
-        raise UserError(f"no held-out sentence of {held_out.path} has at most {config.max_length} tokens")
-    dropped = len(train.texts) + len(held_out.texts) - len(encoded) - len(other)
-    tokens, others = (files.to_tokens([ids for _, ids in some], boundary, boundary) for some in (encoded, other))
+    too_long = "drop" if config.too_long == "cut" else config.too_long
+    held_out, other = files.encode(held_out, tokenizer, config.max_length, too_long)
+    tokens, others = (files.to_tokens(ids, boundary, boundary) for ids in (encoded, other))
     labels: tuple[str, ...] = ()
     if config.labelled:
-        train, held_out = (_some(c, [i for i, _ in some]) for c, some in ((train, encoded), (held_out, other)))
         labels = _classes(train)
         tokens, others = _labelled(train, tokens, labels), _labelled(held_out, others, labels)
     return Source(
@@ -217,8 +207,8 @@ def _text(
         vocabulary=max(len(tokenizer), vocabulary or 0),
         start=tokenizer.bos_token_id if isinstance(tokenizer.bos_token_id, int) else boundary,
         end=boundary,
-        length=max(len(ids) for _, ids in encoded) + 1,
-        dropped=dropped,
+        length=max(map(len, encoded)) + 1,
+        dropped=whole - len(train.texts) - len(held_out.texts),
         labels=labels,
     )
 

@@ -12,19 +12,12 @@ from seqgan_kit.engine.run import run
 from seqgan_kit.files import write_json
 from seqgan_kit.game.trainer import Hook, evaluated
 from seqgan_kit.language.config import rates_told, settled
-from seqgan_kit.language.pretrained import tokenizer_of
+from seqgan_kit.language.pretrained import CAUSAL, limits_of, tokenizer_of
 from seqgan_kit.language.training import LanguageTraining
 from seqgan_kit.text import checks
 from seqgan_kit.text.config import TextConfig
 from seqgan_kit.text.evaluation import TextEvaluation
-from seqgan_kit.text.models import (
-    Generator,
-    build_discriminator,
-    build_generator,
-    check_length,
-    limits_of,
-    save_generator,
-)
+from seqgan_kit.text.models import Generator, build_discriminator, build_generator, check_length, save_generator
 from seqgan_kit.text.players import players
 from seqgan_kit.text.sources import load
 
@@ -43,7 +36,7 @@ class TextTask:
 
     def __init__(self, config: TextConfig) -> None:
         self.config = config
-        most, vocabulary = limits_of(config.generator)
+        most, vocabulary = limits_of(config.generator.model, config.generator.config, CAUSAL)
         self.source = load(config.data, config.run.seed, tokenizer_of(config.generator.model), vocabulary)
         self.data = self.source.fingerprint()
         check_length("--generator.model" if config.generator.model else "--generator.config", most, self.source)
