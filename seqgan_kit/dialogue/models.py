@@ -28,12 +28,8 @@ EXAMPLES = 200  # histories on which a chat template is tried
 
 def build_generator(config: DialogueGeneratorConfig, source: Source) -> Seq2SeqGenerator | LanguageModel:
     """The network that the configuration asks for. Raises UserError."""
-    given = config.model, config.lora, source.vocabulary, source.end, pretrained.EITHER
-    begun = pretrained.own_model(*given, dropout=config.dropout)
-    if begun is not None:
-        assert isinstance(begun, Seq2SeqGenerator)
-        return begun
-    found = pretrained.language_model(config.model, config.config, config.lora, source.vocabulary, source.end)
+    given = config.model, config.config, config.lora, source.vocabulary, source.end, pretrained.EITHER
+    found: Seq2SeqGenerator | LanguageModel | None = pretrained.generator(*given, dropout=config.dropout)
     if found is not None:
         return found
     return Seq2SeqGenerator(

@@ -14,7 +14,6 @@ from torch import nn
 from seqgan_kit.algorithms.objectives import Objective
 from seqgan_kit.engine import checks
 from seqgan_kit.engine.engine import Engine
-from seqgan_kit.engine.learning import Learner, OptimizerConfig
 from seqgan_kit.engine.run_folder import MODEL, Exports
 from seqgan_kit.errors import UserError
 from seqgan_kit.game.players import Baseline, DiscriminatorPlayer, GeneratorPlayer
@@ -68,7 +67,8 @@ class LanguageTraining:
         hooks = self.hooks(self.config.evaluation.every, self.network)
         fit(engine, MLE, config.steps, self.mle, likelihood_loss, self.real, config.batch_size, hooks, exports)
         if not self.game_began:
-            continue_from(self.mle, self.continued)
+            self.control_network.load_state_dict(self.network.state_dict())
+            self.continued.optimizer.load_state_dict(deepcopy(self.mle.optimizer.state_dict()))
 
     @property
     def game_began(self) -> bool:
@@ -102,12 +102,6 @@ class LanguageTraining:
         exports: Exports = {**self.model, CONTROL: partial(self._save, self.control_network)}
         real, size = self.control_real, likelihood.batch_size
         fit(engine, CONTROL, steps, self.continued, likelihood_loss, real, size, hooks, exports)
-
-
-def continue_from(first: Learner, control: Learner) -> None:
-    """The control continues from the generator as maximum likelihood left it, optimiser included."""
-    control.network.load_state_dict(first.network.state_dict())
-    control.optimizer.load_state_dict(deepcopy(first.optimizer.state_dict()))
 
 
 def steps_in_the_same_time(engine: Engine) -> int:
@@ -183,6 +177,9 @@ def check_phases(config: Any, further: Sequence[checks.Bound], source: str, coun
     further: bounds of options that only one of the uses has. source, count, unit: as in `checks.batches`.
     """
     likelihood, critic, adversarial = config.likelihood, config.discriminator, config.adversarial
+    parts = {"likelihood": likelihood, "discriminator": critic, "adversarial": adversarial}
+    optimizers = [(f"--{name}.optimizer", part.optimizer) for name, part in parts.items()]
+    optimizers.append(("--adversarial.critic.optimizer", adversarial.critic.optimizer))
     checks.at_least(
         ("--generator.embedding", config.generator.embedding, 1),
         ("--generator.hidden", config.generator.hidden, 1),
@@ -195,7 +192,7 @@ def check_phases(config: Any, further: Sequence[checks.Bound], source: str, coun
         ("--evaluation.samples", config.evaluation.samples, 2),
         *further,
         *checks.run_bounds(config.run),
-        *checks.optimizer_bounds(optimizers(config)),
+        *checks.optimizer_bounds(optimizers),
     )
     if adversarial.batch_size % adversarial.turns.repeats:
         raise UserError(
@@ -203,17 +200,7 @@ def check_phases(config: Any, further: Sequence[checks.Bound], source: str, coun
             f"{adversarial.turns.repeats}: give a multiple"
         )
     check_control(config.control, likelihood.steps, adversarial.rounds)
-    parts = {"likelihood": likelihood, "discriminator": critic, "adversarial": adversarial}
     checks.batches(source, count, unit, *((f"--{name}.batch_size", part.batch_size) for name, part in parts.items()))
-
-
-def optimizers(config: Any) -> list[tuple[str, OptimizerConfig]]:
-    return [
-        ("--likelihood.optimizer", config.likelihood.optimizer),
-        ("--discriminator.optimizer", config.discriminator.optimizer),
-        ("--adversarial.optimizer", config.adversarial.optimizer),
-        ("--adversarial.critic.optimizer", config.adversarial.critic.optimizer),
-    ]
 
 
 def check_control(control: ControlConfig, likelihood_steps: int, rounds: int) -> None:

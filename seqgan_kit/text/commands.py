@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seqgan_kit.commands import add_samples, add_seed, asked, check_least
+from seqgan_kit.commands import Read, add_samples, add_seed, asked, check_least
 from seqgan_kit.errors import UserError, check_seed
 from seqgan_kit.files import read_json, write_json
 from seqgan_kit.report.metrics import CONVENTION
@@ -18,9 +17,6 @@ if TYPE_CHECKING:
     from seqgan_kit.text.config import TextConfig
     from seqgan_kit.text.evaluation import Embed
     from seqgan_kit.text.sources import Source
-
-Read = Callable[..., "tuple[TextConfig, str]"]
-"""Further options -> the run's configuration with them, and its YAML."""
 
 
 def sample_options(parser: ArgumentParser) -> None:

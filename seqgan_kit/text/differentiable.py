@@ -41,9 +41,9 @@ class Play:
 class Route(ABC):
     """How a text run's generator learns from its discriminator, where it is not by policy gradient."""
 
-    @abstractmethod
     def network(self, source: Source) -> NoiseToText | None:
         """A generator of its own; None for that of the configuration, which has a likelihood."""
+        return None
 
     @abstractmethod
     def players(
@@ -84,9 +84,6 @@ class GumbelSoftmax(Route):
     straight_through: bool = False
     matching: Matching | None = None
     penalty: float = 0.0
-
-    def network(self, source: Source) -> NoiseToText | None:
-        return None
 
     def view(self, source: Source) -> View:
         return partial(soft, vocabulary=source.vocabulary)

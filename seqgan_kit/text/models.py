@@ -27,24 +27,18 @@ Generator = LSTMGenerator | Unprompted | NoiseToText
 
 def build_generator(config: TextGeneratorConfig, source: Source) -> Generator:
     """The network that the configuration asks for. Raises UserError."""
-    begun = pretrained.own_model(
-        config.model, config.lora, source.vocabulary, source.end, pretrained.CAUSAL, length=source.length
-    )
-    if begun is not None:
-        assert isinstance(begun, LSTMGenerator)
-        _check_labels(config.model, source, whole=True)
-        return begun
-    language = pretrained.language_model(
-        config.model, config.config, config.lora, source.vocabulary, source.end, pretrained.CAUSAL
-    )
-    if language is not None:
-        _check_labels(config.model, source)
+    given = config.model, config.config, config.lora, source.vocabulary, source.end, pretrained.CAUSAL
+    found = pretrained.generator(*given, length=source.length)
+    _check_labels(config.model, source, whole=isinstance(found, LSTMGenerator))
+    if isinstance(found, LSTMGenerator):
+        return found
+    if found is not None:
         if len(source.labels) > source.vocabulary:
             raise UserError(
                 f"{source.name} has {len(source.labels)} labels, more than the generator has tokens to tell them by"
             )
         # a start token that is never emitted would be one more for the head: its place in the text tells it, too
-        return Unprompted(language, source.start if source.start < source.vocabulary else 0)
+        return Unprompted(found, source.start if source.start < source.vocabulary else 0)
     return LSTMGenerator(
         LSTMConfig(
             vocabulary=source.vocabulary,

@@ -35,7 +35,10 @@ class SampleReward(Protocol):
 
 
 class Credit(ABC):
-    """From what sequences earn to the credit of each token. Built from (network, length, end) by the text task."""
+    """From what sequences earn to the credit of each token. Built from the generator, its most tokens, and its end."""
+
+    def __init__(self, network: nn.Module, length: int, end: int | None) -> None:  # noqa: B027
+        """Most credits keep nothing of these."""
 
     @abstractmethod
     def __call__(self, sampled: Tokens, earned: Tensor, reward: SampleReward) -> Tensor:
@@ -120,9 +123,6 @@ class MonteCarlo(Credit):
 class Terminal(Credit):
     """The whole sequence's reward to each of its tokens: cheap, and noisier than roll-outs."""
 
-    def __init__(self, network: nn.Module, length: int, end: int | None) -> None:
-        pass
-
     def __call__(self, sampled: Tokens, earned: Tensor, reward: SampleReward) -> Tensor:
         return credits.terminal(earned, sampled.mask)
 
@@ -157,9 +157,6 @@ class Prefixes(Credit):
 
     It has to have learned from prefixes: then it costs a pass, where roll-outs cost hundreds.
     """
-
-    def __init__(self, network: nn.Module, length: int, end: int | None) -> None:
-        pass
 
     def __call__(self, sampled: Tokens, earned: Tensor, reward: SampleReward) -> Tensor:
         of_prefixes = reward.prefixes(sampled)
