@@ -240,8 +240,8 @@ MUTANTS = [
     ),
     Mutant(
         ROUTES,
-        "play.done() / rounds",
-        "play.done() / (rounds - 1)",
+        "engine.counters.get(ADVERSARIAL, 0) / rounds",
+        "engine.counters.get(ADVERSARIAL, 0) / (rounds - 1)",
         "test_soft_text.py::test_sharpness_grows_with_the_rounds",
     ),
     # objectives

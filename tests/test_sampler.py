@@ -17,8 +17,9 @@ from seqgan_kit.errors import UserError
 from seqgan_kit.language.tokenizers import token_id_tokenizer, train_tokenizer
 from seqgan_kit.networks.text.lstm import LSTMConfig, LSTMGenerator
 from seqgan_kit.networks.text.plain_lstm import PlainLSTM
+from seqgan_kit.text.commands import load_sampler
 from seqgan_kit.text.models import load_generator, save_generator
-from seqgan_kit.text.sampler import draw, load_sampler
+from seqgan_kit.text.sampler import draw
 
 SENTENCES = ["a  red star , near", "the blue 's circle .", "un étoile n't rouge !", "far  away ?"] * 5
 

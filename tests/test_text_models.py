@@ -24,7 +24,7 @@ from seqgan_kit.text import sources
 from seqgan_kit.text.models import load_generator
 from seqgan_kit.text.train import train
 from seqgan_kit.tokens import sampling
-from seqgan_kit.tokens.credit import Prefixes
+from seqgan_kit.tokens.credit import MonteCarlo, Prefixes
 from seqgan_kit.tokens.discriminator import call, call_prefixes
 
 VOCABULARY, END, LENGTH = 7, 6, 5
@@ -223,7 +223,7 @@ def test_by_prefixes_the_discriminator_learns_from_prefixes(tmp_path: Path) -> N
                 seen.append(mask.sum(1))
             return super().forward(ids, mask, prefixes)
 
-    for credit, cut in ((configs.MonteCarlo, False), (Prefixes, True)):
+    for credit, cut in ((MonteCarlo, False), (Prefixes, True)):
         seen.clear()
         config = configs.TextConfig(
             run=configs.RunConfig(str(tmp_path / credit.__name__), threads=1),

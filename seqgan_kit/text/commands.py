@@ -16,6 +16,7 @@ from seqgan_kit.report.terminal import print_phases, print_places, print_samples
 if TYPE_CHECKING:
     from seqgan_kit.text.config import TextConfig
     from seqgan_kit.text.evaluation import Embed
+    from seqgan_kit.text.sampler import Sampler
     from seqgan_kit.text.sources import Source
 
 
@@ -45,7 +46,7 @@ def sample(run: Path, options: Namespace, _: Read) -> None:
     _check_temperature("sample", options.temperature)
     import torch
 
-    from seqgan_kit.text.sampler import draw, load_sampler
+    from seqgan_kit.text.sampler import draw
 
     network, decode, length, end, known = load_sampler(run / "model")
     if options.label is not None and options.label not in known:
@@ -59,6 +60,18 @@ def sample(run: Path, options: Namespace, _: Read) -> None:
     for i, (row, mask) in enumerate(zip(drawn.ids.tolist(), drawn.mask.tolist(), strict=True)):
         text = decode([token for token, counts in zip(row, mask, strict=True) if counts and token != end])
         print(f"{wanted[i % len(wanted)]} {text}" if len(wanted) > 1 else text)
+
+
+def load_sampler(folder: Path) -> Sampler:
+    """A run's generator, by as few imports as it takes. Raises UserError where it can't be loaded."""
+    from seqgan_kit.text.sampler import load_plain
+
+    try:
+        return load_plain(folder)
+    except Exception:  # another model, or whatever is wrong, of which the slower way tells
+        from seqgan_kit.text.models import load_generator
+
+        return load_generator(folder)
 
 
 def evaluate_options(parser: ArgumentParser) -> None:

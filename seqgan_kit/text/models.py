@@ -100,9 +100,10 @@ def load_generator(folder: Path) -> Sampler:
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         known = _settings(folder)
-        ends = found.config.to_dict()
         if isinstance(found, LanguageModel):
             found, ends = Unprompted(found, int(known["start"])).eval(), known
+        else:
+            ends = found.config.to_dict()
         text = lambda ids: str(tokenizer.decode(list(ids)))  # noqa: E731
         return Sampler(found, text, int(ends["length"]), ends["end"], labels_of(known))
     except Exception as error:

@@ -15,7 +15,7 @@ from seqgan_kit.game.players import Discriminator, DiscriminatorPlayer, Generato
 from seqgan_kit.language.data import LABEL
 from seqgan_kit.language.training import ADVERSARIAL, build_policy
 from seqgan_kit.samples import LabelledTokens, Tokens
-from seqgan_kit.text import checks, differentiable
+from seqgan_kit.text import checks
 from seqgan_kit.text.config import TextConfig
 from seqgan_kit.text.models import Generator
 from seqgan_kit.text.network_config import DiscriminatorConfig
@@ -31,21 +31,12 @@ def players(
     """network: the generator. judge: the discriminator's. Raises UserError where they do not go with the credit."""
     adversarial = config.adversarial
     if adversarial.route is not None:
-        return adversarial.route.players(engine, play_of(engine, config), source, network, judge)
+        return adversarial.route.players(engine, config, source, network, judge)
     policy = _policy(engine, config, source, network, judge)
     checks.check_credit(policy.credit, judge, adversarial.turns.repeats)
     scorer = engine.learner("discriminator", judge, config.discriminator.optimizer)
     prefixes = isinstance(policy.credit, Prefixes)
     return policy, _discriminator(engine, config.discriminator, bool(source.labels), scorer, prefixes)
-
-
-def play_of(engine: Engine, config: TextConfig) -> differentiable.Play:
-    """What a route reads of the game."""
-    adversarial = config.adversarial
-    done = lambda: engine.counters.get(ADVERSARIAL, 0)  # noqa: E731
-    return differentiable.Play(
-        adversarial.rounds, done, adversarial.batch_size, adversarial.optimizer, config.discriminator
-    )  # fmt: skip
 
 
 def prefix_at(done: int, rounds: int, prefix: int) -> int:

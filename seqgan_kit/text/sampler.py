@@ -29,18 +29,8 @@ class Sampler(NamedTuple):
     labels: tuple[str, ...] = ()
 
 
-def load_sampler(folder: Path) -> Sampler:
-    """What a run saved. Raises UserError where it can't be loaded."""
-    try:
-        return _plain(folder)
-    except Exception:  # another model, or whatever is wrong, of which the slower way tells
-        from seqgan_kit.text.models import load_generator
-
-        return load_generator(folder)
-
-
-def _plain(folder: Path) -> Sampler:
-    """An LSTM with a tokenizer of ours, without transformers. Raises anything where it is none."""
+def load_plain(folder: Path) -> Sampler:
+    """A run's LSTM with a tokenizer of ours, without transformers. Raises anything where it is none."""
     from safetensors.torch import load_file
     from tokenizers import Tokenizer
 
