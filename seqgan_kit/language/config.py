@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal
 
 from torch import nn
 
@@ -186,13 +186,6 @@ class ControlConfig:
 RATES = ("likelihood.optimizer.lr", "adversarial.optimizer.lr")
 
 
-class HasOpen(Protocol):
-    def left_open(self) -> dict[str, float]: ...
-
-
-C = TypeVar("C", bound=HasOpen)
-
-
 def learning_rates(generator: LanguageGeneratorConfig) -> tuple[float, float]:
     """Of the likelihood phase and of the game, where none are given: an LSTM's would ruin a pretrained model."""
     if is_own(generator.model):
@@ -210,7 +203,7 @@ def left_open(config: Any, further: dict[str, float] | None = None) -> dict[str,
     return {option: rate for option, rate in rates.items() if attrgetter(option)(config) is None}
 
 
-def settled(config: C) -> C:
+def settled(config: Any) -> Any:
     """The configuration with what was left open filled in."""
 
     def filled(part: Any, path: list[str], value: float) -> Any:

@@ -58,10 +58,8 @@ def read_sentences(path: str | Path, column: str | None = None, labelled: bool =
     match path.suffix.lower():
         case ".jsonl" | ".ndjson":
             records = json_records(path, text)
-        case ".csv":
-            records = csv_records(path, text, ",")
-        case ".tsv":
-            records = csv_records(path, text, "\t")
+        case ".csv" | ".tsv" as suffix:
+            records = csv_records(path, text, "," if suffix == ".csv" else "\t")
         case ".json":
             raise UserError(f"{path} is JSON: give JSON lines (.jsonl), one object a line, as `jq -c '.[]'` makes them")
         case _ if column is not None:

@@ -18,7 +18,6 @@ from seqgan_kit.engine.run_folder import MODEL, Exports
 from seqgan_kit.errors import UserError
 from seqgan_kit.game.players import Baseline, DiscriminatorPlayer, GeneratorPlayer
 from seqgan_kit.game.trainer import Hook, Turns, fit, play
-from seqgan_kit.language.config import ControlConfig
 from seqgan_kit.networks.text.value_head import ValueHead
 from seqgan_kit.samples import Tokens, rows, to
 from seqgan_kit.tokens.credit import Credit
@@ -199,18 +198,14 @@ def check_phases(config: Any, further: Sequence[checks.Bound], source: str, coun
             f"--adversarial.batch_size {adversarial.batch_size} can't be divided by --adversarial.turns.repeats "
             f"{adversarial.turns.repeats}: give a multiple"
         )
-    check_control(config.control, likelihood.steps, adversarial.rounds)
-    checks.batches(source, count, unit, *((f"--{name}.batch_size", part.batch_size) for name, part in parts.items()))
-
-
-def check_control(control: ControlConfig, likelihood_steps: int, rounds: int) -> None:
-    """Raises UserError where the control's length is neither given nor can be measured."""
-    if not likelihood_steps and not rounds:
+    control = config.control
+    if not likelihood.steps and not adversarial.rounds:
         raise UserError("--likelihood.steps 0 and --adversarial.rounds 0 leave nothing to train: give one of them more")
     if control.steps is not None and control.steps < 1:
         raise UserError(f"--control.steps {control.steps}: give at least 1, or --control.enabled false")
-    if control.enabled and control.steps is None and rounds and not likelihood_steps:
+    if control.enabled and control.steps is None and adversarial.rounds and not likelihood.steps:
         raise UserError(
             "--likelihood.steps 0: how long such a step takes is not known, so give the control a length, "
             "--control.steps, or leave it out, --control.enabled false"
         )
+    checks.batches(source, count, unit, *((f"--{name}.batch_size", part.batch_size) for name, part in parts.items()))
