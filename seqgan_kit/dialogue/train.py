@@ -63,10 +63,7 @@ class DialogueTask:
         self.engine = engine
         config, source, adversarial = self.config, self.source, self.config.adversarial
         self.evaluation = DialogueEvaluation(source)
-        save = lambda network, folder: save_generator(network, source, folder)  # noqa: E731
-        self.training = LanguageTraining(
-            engine, config, self.network, save, source.train, source.name, "replies", self._hooks
-        )
+        self.training = LanguageTraining(engine, config, source, "replies", self.network, save_generator, self._hooks)
         self.anchor = Anchor(deepcopy(self.network).requires_grad_(False), adversarial.kl) if adversarial.kl else None
         if self.anchor is not None:
             engine.keep("anchor", self.anchor.network)

@@ -32,8 +32,8 @@ class LanguageTraining:
     """The phases of one run, in the order in which they are called; a finished one does nothing.
 
     config: a `TextConfig` or `DialogueConfig`.
-    network: the generator, whose likelihood its forward gives; saved by `save` into an empty folder.
-    data, source, unit: the real samples, and what they are called in messages: "source has 12 units".
+    source: of text or of dialogue. unit: what its samples are called in messages.
+    network: the generator, whose likelihood its forward gives; saved by `save`(network, source, empty folder).
     hooks: of (every so many steps, network): the evaluation.
     """
 
@@ -41,21 +41,20 @@ class LanguageTraining:
         self,
         engine: Engine,
         config: Any,
-        network: nn.Module,
-        save: Callable[[nn.Module, Path], None],
-        data: Tokens,
-        source: str,
+        source: Any,
         unit: str,
+        network: nn.Module,
+        save: Callable[[Any, Any, Path], None],
         hooks: Callable[[int, Any], Sequence[Hook]],
     ) -> None:
         self.engine, self.config, self.network, self.hooks = engine, config, network, hooks
         self.control_network = deepcopy(network)
         self.mle = engine.learner("generator", network, config.likelihood.optimizer)
         self.continued = engine.learner("control", self.control_network, config.likelihood.optimizer)
-        self.real = engine.stream("real", data, config.run.seed, source, unit)
-        self.control_real = engine.stream("control_real", data, config.run.seed + 1, source, unit)
-        self.model: Exports = {MODEL: partial(save, network)}
-        self._save = save
+        self.real = engine.stream("real", source.train, config.run.seed, source.name, unit)
+        self.control_real = engine.stream("control_real", source.train, config.run.seed + 1, source.name, unit)
+        self.model: Exports = {MODEL: partial(save, network, source)}
+        self.control_model = partial(save, self.control_network, source)
 
     def likelihood(self) -> None:
         """Maximum likelihood; the control continues from where it ends."""
@@ -98,7 +97,7 @@ class LanguageTraining:
             return
         steps = config.steps or steps_in_the_same_time(engine)
         hooks = self.hooks(self.config.evaluation.every, self.control_network)
-        exports: Exports = {**self.model, CONTROL: partial(self._save, self.control_network)}
+        exports: Exports = {**self.model, CONTROL: self.control_model}
         real, size = self.control_real, likelihood.batch_size
         fit(engine, CONTROL, steps, self.continued, likelihood_loss, real, size, hooks, exports)
 

@@ -59,10 +59,7 @@ class TextTask:
         if source.oracle is not None:
             source.oracle.to(engine.device)
         self.evaluation = TextEvaluation(source, judge=config.evaluation.judge)
-        save = lambda network, folder: save_generator(network, source, folder)  # noqa: E731
-        self.training = LanguageTraining(
-            engine, config, self.network, save, source.train, source.name, "sentences", self._hooks
-        )
+        self.training = LanguageTraining(engine, config, source, "sentences", self.network, save_generator, self._hooks)
         self.policy, self.discriminator = players(engine, config, source, self.network, self.judge)
 
     def play(self) -> None:
