@@ -268,6 +268,6 @@ def _message_given(network: Any, template: Template, replies: Sequence[str], mes
     from seqgan_kit.dialogue.template import to_replies
 
     told = template.histories([[{"role": "user", "content": reply}] for reply in replies])
-    pairs = to_replies([(one, template.reply(message)) for one in told], template.end)
+    pairs = to_replies([(one, template.replies([message])[0]) for one in told], template.end)
     with torch.no_grad():
         return network(pairs.ids, *pairs.context, mask=pairs.mask).sum(1)

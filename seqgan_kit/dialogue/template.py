@@ -59,10 +59,6 @@ class Template:
     end: int
     max_history: int
 
-    def history(self, messages: Sequence[Message]) -> EncodedHistory:
-        """One history. Raises UserError where the chat template refuses it."""
-        return self.histories([messages])[0]
-
     def histories(self, many: Sequence[Sequence[Message]], places: Sequence[str] | None = None) -> list[EncodedHistory]:
         """Histories, tokenised together; `places` say where each stands, should the chat template refuse it."""
         texts = list(dict.fromkeys(message["content"] for messages in many for message in messages))
@@ -71,10 +67,6 @@ class Template:
             return self._as_chats(many, contents, places if places is not None else [HISTORY] * len(many))
         contents = {text: [*ids, self.end] for text, ids in contents.items()}
         return [self._joined(messages, contents) for messages in many]
-
-    def reply(self, text: str) -> list[int]:
-        """The tokens of a reply, the end token last."""
-        return self.replies([text])[0]
 
     def replies(self, texts: Sequence[str]) -> list[list[int]]:
         """Replies, tokenised together."""
