@@ -25,7 +25,7 @@ from seqgan_kit.game.players import Discriminator
 from seqgan_kit.game.trainer import Hook, evaluated
 from seqgan_kit.language.config import rates_told, settled
 from seqgan_kit.language.pretrained import limits_of, tokenizer_of
-from seqgan_kit.language.training import WARM_UP, LanguageTraining, build_policy
+from seqgan_kit.language.training import WARM_UP, LanguageTraining
 from seqgan_kit.networks.text.generator_discriminator import GeneratorDiscriminator
 from seqgan_kit.samples import Replies, Tokens, concatenate, rows, size
 from seqgan_kit.tokens.credit import Prefixes
@@ -104,21 +104,13 @@ class DialogueTask:
         return [*hooks, evaluated(self.engine, 0, settings.seed, judged)] if settings.evaluators else hooks
 
     def _policy(self) -> TokenPolicy:
-        objective, baseline = self.config.discriminator.objective(), self.config.adversarial.baseline
-        repeats = self.config.adversarial.turns.repeats
+        config, objective = self.config.adversarial, self.config.discriminator.objective()
+        baseline, repeats = config.baseline, config.turns.repeats
         if repeats > 1 and baseline is credits.leave_one_out:
             baseline = partial(credits.leave_one_out, group=repeats)
-        return build_policy(
-            self.engine,
-            self.config,
-            self.source,
-            self.network,
-            self.judge,
-            (objective, objectives.airl()),
-            baseline,
-            self._columns,
-            self.anchor,
-            WithLikelihood(self.config.adversarial.teacher_forcing),
+        likelihood = WithLikelihood(config.teacher_forcing)
+        return self.training.policy(
+            self.judge, objective, objectives.airl(), baseline, self._columns, self.anchor, likelihood
         )
 
     def _columns(self, tokens: Tokens) -> dict[str, list[Any]]:

@@ -47,7 +47,7 @@ class LanguageTraining:
         save: Callable[[Any, Any, Path], None],
         hooks: Callable[[int, Any], Sequence[Hook]],
     ) -> None:
-        self.engine, self.config, self.network, self.hooks = engine, config, network, hooks
+        self.engine, self.config, self.source, self.network, self.hooks = engine, config, source, network, hooks
         self.control_network = deepcopy(network)
         self.mle = engine.learner("generator", network, config.likelihood.optimizer)
         self.continued = engine.learner("control", self.control_network, config.likelihood.optimizer)
@@ -55,6 +55,51 @@ class LanguageTraining:
         self.control_real = engine.stream("control_real", source.train, config.run.seed + 1, source.name, unit)
         self.model: Exports = {MODEL: partial(save, network, source)}
         self.control_model = partial(save, self.control_network, source)
+
+    def policy(
+        self,
+        judge: nn.Module,
+        objective: Objective,
+        log_ratio: Objective,
+        baseline: Baseline,
+        columns: Callable[[Tokens], dict[str, list[Any]]] | None,
+        anchor: Anchor | None = None,
+        likelihood: WithLikelihood | None = None,
+    ) -> TokenPolicy:
+        """The generator as a player, with learners "policy" and, where it is enabled, "critic".
+
+        judge: the discriminator's network. log_ratio: an objective whose reward is log D / (1 - D). columns: what
+        users' rewards may ask for beside the samples.
+        """
+        engine, source, config, critic = self.engine, self.source, self.config.adversarial, None
+        learner = engine.learner("policy", self.network, config.optimizer, dropout=False)
+        credit: Credit = config.credit(self.network, source.length, source.end)  # where the weights now are
+        engine.keep("credit", credit)
+        if config.critic.enabled:
+            head = ValueHead(features_width(self.network, source.train))
+            critic = Critic(engine, engine.learner("critic", head, config.critic.optimizer))
+        rewards = Rewards(
+            objective.reward,
+            log_ratio.reward,
+            config.discriminator_weight,
+            config.rewards,
+            source.decode,
+            columns,
+            prefixes_at_once(judge),
+            scored_at_once(judge),
+        )
+        return TokenPolicy(
+            engine,
+            learner,
+            config.batch_size,
+            source.length,
+            source.end,
+            rewards,
+            credit,
+            PolicyGradient(baseline, critic, config.estimator, config.passes),
+            anchor,
+            likelihood or WithLikelihood(),
+        )
 
     def likelihood(self) -> None:
         """Maximum likelihood; the control continues from where it ends."""
@@ -111,54 +156,6 @@ def steps_in_the_same_time(engine: Engine) -> int:
 
     steps: int = engine.on_main(count)  # every process has a clock of its own
     return steps
-
-
-def build_policy(
-    engine: Engine,
-    config: Any,
-    source: Any,
-    network: nn.Module,
-    judge: nn.Module,
-    objectives: tuple[Objective, Objective],
-    baseline: Baseline,
-    columns: Callable[[Tokens], dict[str, list[Any]]] | None,
-    anchor: Anchor | None = None,
-    likelihood: WithLikelihood | None = None,
-) -> TokenPolicy:
-    """The generator as `--adversarial` has it, with learners "policy" and, where it is enabled, "critic".
-
-    config, source: of text or of dialogue. judge: the discriminator's network. objectives: the discriminator's, and one
-    whose reward is log D / (1 - D). columns: what users' rewards may ask for beside the samples.
-    """
-    adversarial, critic = config.adversarial, None
-    learner = engine.learner("policy", network, adversarial.optimizer, dropout=False)
-    credit: Credit = adversarial.credit(network, source.length, source.end)  # where the weights now are
-    engine.keep("credit", credit)
-    if adversarial.critic.enabled:
-        head = ValueHead(features_width(network, source.train))
-        critic = Critic(engine, engine.learner("critic", head, adversarial.critic.optimizer))
-    rewards = Rewards(
-        objectives[0].reward,
-        objectives[1].reward,
-        adversarial.discriminator_weight,
-        adversarial.rewards,
-        source.decode,
-        columns,
-        prefixes_at_once(judge),
-        scored_at_once(judge),
-    )
-    return TokenPolicy(
-        engine,
-        learner,
-        adversarial.batch_size,
-        source.length,
-        source.end,
-        rewards,
-        credit,
-        PolicyGradient(baseline, critic, adversarial.estimator, adversarial.passes),
-        anchor,
-        likelihood or WithLikelihood(),
-    )
 
 
 @torch.no_grad()

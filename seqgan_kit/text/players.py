@@ -13,27 +13,26 @@ from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Learner
 from seqgan_kit.game.players import Discriminator, DiscriminatorPlayer, GeneratorPlayer
 from seqgan_kit.language.data import LABEL
-from seqgan_kit.language.training import ADVERSARIAL, build_policy
+from seqgan_kit.language.training import ADVERSARIAL, LanguageTraining
 from seqgan_kit.samples import LabelledTokens, Tokens
 from seqgan_kit.text import checks
-from seqgan_kit.text.config import TextConfig
-from seqgan_kit.text.models import Generator
+from seqgan_kit.text.differentiable import Route
 from seqgan_kit.text.network_config import DiscriminatorConfig
-from seqgan_kit.text.sources import Source
 from seqgan_kit.tokens.credit import Prefixes
 from seqgan_kit.tokens.discriminator import call, compare, compare_apart, compares_rows
 from seqgan_kit.tokens.policy import TokenPolicy, WithLikelihood
 
 
 def players(
-    engine: Engine, config: TextConfig, source: Source, network: Generator, judge: nn.Module
+    training: LanguageTraining, judge: nn.Module
 ) -> tuple[GeneratorPlayer[Tokens], DiscriminatorPlayer[Tokens]]:
-    """network: the generator. judge: the discriminator's. Raises UserError where they do not go with the credit."""
-    adversarial = config.adversarial
-    if adversarial.route is not None:
-        return adversarial.route.players(engine, config, source, network, judge)
-    policy = _policy(engine, config, source, network, judge)
-    checks.check_credit(policy.credit, judge, adversarial.turns.repeats)
+    """judge: the discriminator's network. Raises UserError where it does not go with the credit."""
+    engine, config, source = training.engine, training.config, training.source
+    route: Route | None = config.adversarial.route
+    if route is not None:
+        return route.players(engine, config, source, training.network, judge)
+    policy = _policy(training, judge)
+    checks.check_credit(policy.credit, judge, config.adversarial.turns.repeats)
     scorer = engine.learner("discriminator", judge, config.discriminator.optimizer)
     prefixes = isinstance(policy.credit, Prefixes)
     return policy, _discriminator(engine, config.discriminator, bool(source.labels), scorer, prefixes)
@@ -44,8 +43,8 @@ def prefix_at(done: int, rounds: int, prefix: int) -> int:
     return max(0, prefix - done * (prefix + 1) // max(1, rounds))
 
 
-def _policy(engine: Engine, config: TextConfig, source: Source, network: Generator, judge: nn.Module) -> TokenPolicy:
-    adversarial = config.adversarial
+def _policy(training: LanguageTraining, judge: nn.Module) -> TokenPolicy:
+    config, source, adversarial = training.config, training.source, training.config.adversarial
     objective, log_ratio = config.discriminator.objective(), objectives.airl()
     if source.labels:
         weight = config.discriminator.classes.reward
@@ -57,15 +56,12 @@ def _policy(engine: Engine, config: TextConfig, source: Source, network: Generat
         return {LABEL: source.labels_of(tokens)}
 
     def prefix() -> int:
-        return prefix_at(engine.counters.get(ADVERSARIAL, 0), adversarial.rounds, adversarial.prefix)
+        return prefix_at(training.engine.counters.get(ADVERSARIAL, 0), adversarial.rounds, adversarial.prefix)
 
-    return build_policy(
-        engine,
-        config,
-        source,
-        network,
+    return training.policy(
         judge,
-        (objective, log_ratio),
+        objective,
+        log_ratio,
         adversarial.baseline,
         columns if source.labels else None,
         likelihood=WithLikelihood(prefix=prefix if adversarial.prefix else None),

@@ -60,7 +60,7 @@ class TextTask:
             source.oracle.to(engine.device)
         self.evaluation = TextEvaluation(source, judge=config.evaluation.judge)
         self.training = LanguageTraining(engine, config, source, "sentences", self.network, save_generator, self._hooks)
-        self.policy, self.discriminator = players(engine, config, source, self.network, self.judge)
+        self.policy, self.discriminator = players(self.training, self.judge)
 
     def play(self) -> None:
         engine, settings = self.engine, self.config.evaluation
