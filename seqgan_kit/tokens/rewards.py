@@ -64,7 +64,7 @@ class Rewards:
 
 @dataclass(frozen=True)
 class Earned:
-    """What sequences earn (a `credit.SampleReward`): rewards, with the logits that `score` gives."""
+    """What sequences earn: the rewards, with the logits that `score` gives."""
 
     rewards: Rewards
     score: Score[Tokens]
