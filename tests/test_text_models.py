@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BertConfig, BertMo
 import runs
 from runs import InStep, Victim
 from seqgan_kit.errors import UserError
+from seqgan_kit.game.trainer import Turns
 from seqgan_kit.language.tokenizers import train_tokenizer
 from seqgan_kit.networks.text.language_models import LanguageModel, Unprompted
 from seqgan_kit.networks.text.lstm_discriminator import TextLSTM
@@ -230,9 +231,7 @@ def test_by_prefixes_the_discriminator_learns_from_prefixes(tmp_path: Path) -> N
             data=configs.DataConfig(sentences=40),
             likelihood=configs.LikelihoodConfig(steps=2, batch_size=8),
             discriminator=configs.DiscriminatorConfig(lambda count: Spy(count, 4, 4), steps=20, batch_size=16),
-            adversarial=configs.AdversarialConfig(
-                rounds=1, turns=configs.Turns(discriminator=1), batch_size=8, credit=credit
-            ),
+            adversarial=configs.AdversarialConfig(rounds=1, turns=Turns(discriminator=1), batch_size=8, credit=credit),
             control=configs.ControlConfig(enabled=False),
             evaluation=configs.EvaluationConfig(samples=8),
         )
