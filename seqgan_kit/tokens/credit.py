@@ -19,10 +19,7 @@ from seqgan_kit.tokens.rewards import Earned
 
 
 class Credit(ABC):
-    """From what sequences earn to the credit of each token. Built from the generator, its most tokens, and its end."""
-
-    def __init__(self, network: nn.Module, length: int, end: int | None) -> None:  # noqa: B027
-        """Most credits keep nothing of these."""
+    """From what sequences earn to the credit of each token. Built from (network, length, end) by the text task."""
 
     @abstractmethod
     def __call__(self, sampled: Tokens, earned: Tensor, reward: Earned) -> Tensor:
@@ -107,6 +104,9 @@ class MonteCarlo(Credit):
 class Terminal(Credit):
     """The whole sequence's reward to each of its tokens: cheap, and noisier than roll-outs."""
 
+    def __init__(self, network: nn.Module, length: int, end: int | None) -> None:
+        pass
+
     def __call__(self, sampled: Tokens, earned: Tensor, reward: Earned) -> Tensor:
         return credits.terminal(earned, sampled.mask)
 
@@ -141,6 +141,9 @@ class Prefixes(Credit):
 
     It has to have learned from prefixes: then it costs a pass, where roll-outs cost hundreds.
     """
+
+    def __init__(self, network: nn.Module, length: int, end: int | None) -> None:
+        pass
 
     def __call__(self, sampled: Tokens, earned: Tensor, reward: Earned) -> Tensor:
         of_prefixes = reward.prefixes(sampled)
