@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 from argparse import ArgumentParser, Namespace
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from seqgan_kit.errors import UserError, check_seed
+
+Read = Callable[..., tuple[Any, str]]
+"""Further options -> the configuration of a run with them, and its YAML."""
 
 
 class Drawn(Protocol):

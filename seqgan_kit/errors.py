@@ -1,10 +1,14 @@
-"""The one exception that stands for a user's mistake, and what its messages are made of."""
+"""The exception that stands for a user's mistake, and what its messages are made of; and that of a stopped run."""
 
 from __future__ import annotations
 
 
 class UserError(Exception):
     """What was wrong, where, and what to do, in one line. The command line prints it without a traceback."""
+
+
+class Stopped(Exception):
+    """The run was asked to stop, and has saved; says how to resume."""
 
 
 def one_line(error: BaseException, most: int = 200) -> str:

@@ -63,7 +63,7 @@ F_GAN, LEARNING, MINIBATCH = "algorithms/f_gan.py", "engine/learning.py", "netwo
 GRAMS, MAUVE, EVALUATED = "language/metrics.py", "language/mauve.py", "text/evaluation.py"
 STATISTICS, TRADE_OFF = "report/statistics.py", "report/tradeoff.py"
 SOFT, SOFT_TEXT, ROUTES = "networks/text/soft.py", "tokens/soft.py", "text/differentiable.py"
-CLASS_HEAD, CLASSES, SOURCES = "networks/text/class_head.py", "text/label_classifier.py", "text/sources.py"
+CLASS_HEAD, CLASSES, DATA = "networks/text/class_head.py", "text/label_classifier.py", "language/data.py"
 IMPROVEMENT, FEATURES, GAME = "imitation/improvement.py", "imitation/discriminator_inputs.py", "imitation/players.py"
 
 
@@ -165,9 +165,9 @@ MUTANTS = [
         "test_labelled_text.py::test_a_run_keeps_its_labels",
     ),
     Mutant(
-        SOURCES,
-        "_some(c, [i for i, _ in some])",
-        "_some(c, list(range(len(some))))",
+        DATA,
+        "corpus.chosen(kept)",
+        "corpus.chosen(list(range(len(kept))))",
         "test_labelled_text.py::test_a_source_has_its_labels_in_order",
     ),
     # soft text
@@ -240,8 +240,8 @@ MUTANTS = [
     ),
     Mutant(
         ROUTES,
-        "play.done() / rounds",
-        "play.done() / (rounds - 1)",
+        "engine.counters.get(ADVERSARIAL, 0) / rounds",
+        "engine.counters.get(ADVERSARIAL, 0) / (rounds - 1)",
         "test_soft_text.py::test_sharpness_grows_with_the_rounds",
     ),
     # objectives
@@ -1604,11 +1604,11 @@ MUTANTS = [
         "there / 2 * log(here / middle)",
         "test_text_divergences.py::test_divergence_by_hand",
     ),
-    Mutant(GRAMS, "(total - int(known[n - 1]))", "int(known[n - 1])", "test_text_divergences.py::test_novelty_by_hand"),
+    Mutant(GRAMS, "(total - known[n - 1])", "known[n - 1]", "test_text_divergences.py::test_novelty_by_hand"),
     Mutant(
         GRAMS,
-        "found[n] = len(at)",
-        "found[n] = len(np.unique(grams))",
+        "len(at) for _, at, _ in",
+        "len(np.unique(grams)) for _, _, grams in",
         "test_text_divergences.py::test_novelty_is_a_look_up_in_a_set",
     ),
     Mutant(

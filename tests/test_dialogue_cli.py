@@ -154,8 +154,8 @@ def test_replies_that_tell_of_the_message(run: Path, here: Path, capsys: pytest.
     template, _ = load_template(back)
     values = []
     for reply in forward:
-        told = template.history([{"role": "user", "content": reply}])
-        pair = to_replies([(told, template.reply(ASKED))], template.end)
+        told = template.histories([[{"role": "user", "content": reply}]])[0]
+        pair = to_replies([(told, template.replies([ASKED])[0])], template.end)
         with torch.no_grad():
             values.append(load_generator(back)(pair.ids, *pair.context).sum().item())
     expected = [reply for _, reply in sorted(zip(values, forward, strict=True), reverse=True)]
@@ -282,8 +282,8 @@ def test_plain_transformers_talk_to_a_run_s_model(any_run: Path, capsys: pytest.
     longer: list[Message] = [*messages, {"role": "assistant", "content": "in the centre ."}, *messages]
     for some in (messages, longer):
         made = tokenizer.apply_chat_template(some, add_generation_prompt=True, return_dict=True, return_tensors="pt")
-        assert made["input_ids"][0].tolist() == template.history(some).ids
-    told = template.history(longer)
+        assert made["input_ids"][0].tolist() == template.histories([some])[0].ids
+    told = template.histories([longer])[0]
     assert max(told.turns) == 2, "it is told as what it was before"
     network: Any = load_generator(any_run)
     if hasattr(network, "encodes"):

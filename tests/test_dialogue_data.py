@@ -18,8 +18,10 @@ from transformers import PreTrainedTokenizerFast
 
 from seqgan_kit.dialogue.conversations import Conversation, exchanges, read_conversations
 from seqgan_kit.dialogue.sources import DataConfig, Source, load
-from seqgan_kit.dialogue.template import EncodedHistory, Template, end_of, plain_ids, to_replies
+from seqgan_kit.dialogue.template import EncodedHistory, Template, end_of, to_replies
 from seqgan_kit.errors import UserError
+from seqgan_kit.language.config import FileConfig
+from seqgan_kit.language.data import plain_ids
 from seqgan_kit.language.tokenizers import Kind, train_tokenizer
 from seqgan_kit.worlds.dialogues import Message, answer_shares, read
 from seqgan_kit.worlds.shapes import draw_scene
@@ -267,10 +269,10 @@ def split(template: Template, told: EncodedHistory) -> list[str]:
 def test_an_utterance_is_its_tokens_and_an_end_token() -> None:
     """Each message is a turn, the system's too."""
     template = words()
-    told = template.history(said("u0 u1", "a0", "u2", system="s0"))
+    told = template.histories([said("u0 u1", "a0", "u2", system="s0")])[0]
     assert split(template, told) == ["s0 </s>", "u0 u1 </s>", "a0 </s>", "u2 </s>"]
     assert (told.turns, told.cut) == ([0, 0, 1, 1, 1, 2, 2, 3, 3], False)
-    assert template.reply("a0 a1") == [*template.tokenizer("a0 a1")["input_ids"], template.end]
+    assert template.replies(["a0 a1"])[0] == [*template.tokenizer("a0 a1")["input_ids"], template.end]
 
 
 @pytest.mark.parametrize(
@@ -287,7 +289,7 @@ def test_an_utterance_is_its_tokens_and_an_end_token() -> None:
 def test_a_long_history_loses_whole_messages(most: int, kept: list[str], cut: bool) -> None:
     """The oldest leave; only a last message that is too long alone is cut inside, at its left."""
     template = words(most)
-    told = template.history(said("u0 u1", "a0", "u2"))
+    told = template.histories([said("u0 u1", "a0", "u2")])[0]
     assert (split(template, told), told.cut) == (kept, cut)
 
 
@@ -298,14 +300,14 @@ def test_a_long_history_loses_whole_messages(most: int, kept: list[str], cut: bo
 def test_a_systems_message_stays(most: int, kept: list[str]) -> None:
     """It leaves only before the last message would be cut."""
     template = words(most)
-    told = template.history(said("u0 u1", "a0", "u2", system="s0"))
+    told = template.histories([said("u0 u1", "a0", "u2", system="s0")])[0]
     assert ([turn.removesuffix(" </s>") for turn in split(template, told)], told.cut) == (kept, most < 9)
 
 
 def test_the_last_tokens_of_a_long_message_stay() -> None:
     """And they are one turn, whatever was said before."""
     template = words(3)
-    told = template.history(said("u0", "a0", "u1 u2 u3 u4", system="s0"))
+    told = template.histories([said("u0", "a0", "u1 u2 u3 u4", system="s0")])[0]
     assert (split(template, told), told.turns, told.cut) == (["u3 u4 </s>"], [0, 0, 0], True)
 
 
@@ -313,7 +315,7 @@ def test_histories_together_are_those_one_by_one() -> None:
     """Batches change nothing."""
     template, rng = words(9), random.Random(0)
     many = [said(*(" ".join(rng.choices(WORDS, k=rng.randint(1, 5))) for _ in range(n))) for n in (1, 3, 5, 7) * 20]
-    assert template.histories(many) == [template.history(messages) for messages in many]
+    assert template.histories(many) == [template.histories([messages])[0] for messages in many]
     assert {told.cut for told in template.histories(many)} == {False, True}
 
 
@@ -355,27 +357,27 @@ def test_a_chat_template_is_followed(messages: list[Message]) -> None:
     """The tokens are the tokenizer's own, up to where the assistant is to speak."""
     template = chats()
     rendered: Any = template.tokenizer.apply_chat_template(messages, add_generation_prompt=True)
-    assert template.history(messages).ids == rendered["input_ids"]
-    assert template.tokenizer.convert_ids_to_tokens(template.history(messages).ids)[-1] == "<assistant>"
+    assert template.histories([messages])[0].ids == rendered["input_ids"]
+    assert template.tokenizer.convert_ids_to_tokens(template.histories([messages])[0].ids)[-1] == "<assistant>"
 
 
 def test_turns_of_a_chat() -> None:
     """Each message with what the template puts around it, the call for a reply with the last."""
     template = chats()
     turns = ["<system> s0 <end>", "<user> u0 u1 <end>", "<assistant> a0 <end>", "<user> u2 <end> <assistant>"]
-    assert split(template, template.history(CONVERSATION)) == turns
+    assert split(template, template.histories([CONVERSATION])[0]) == turns
 
 
 def test_turns_that_a_template_writes_otherwise() -> None:
     """A message that is written otherwise when it is the last has no turn of its own, nor have any where the beginning
     tells how many there are."""
     template = chats(THINKING)
-    assert split(template, template.history(CONVERSATION[1:])) == [
+    assert split(template, template.histories([CONVERSATION[1:]])[0]) == [
         "<user> u0 u1 <end>", "<assistant> a0 <end> <user> u2 <end> <assistant>"
     ]  # fmt: skip
-    assert set(chats(NUMBERED).history(CONVERSATION).turns) == {0}
+    assert set(chats(NUMBERED).histories([CONVERSATION])[0].turns) == {0}
     turns = ["<user> u0 u1 <end>", "<assistant> a0 <end>", "<user> u2 <end>"]
-    assert split(chats(SILENT), chats(SILENT).history(CONVERSATION)) == turns
+    assert split(chats(SILENT), chats(SILENT).histories([CONVERSATION])[0]) == turns
 
 
 @pytest.mark.parametrize(
@@ -394,15 +396,15 @@ def test_turns_that_a_template_writes_otherwise() -> None:
 def test_a_long_chat_loses_whole_messages(most: int, kept: str, cut: bool) -> None:
     """What is left is rendered again; the assistant is still to speak."""
     template = chats(max_history=most)
-    told = template.history(CONVERSATION)
+    told = template.histories([CONVERSATION])[0]
     assert (" ".join(split(template, told)), told.cut) == (kept, cut)
 
 
 def test_a_long_chat_of_a_strict_template() -> None:
     """What is left must please the template too: here the assistant's message leaves with the user's before it."""
-    assert chats(max_history=10).history(CONVERSATION[1:]).turns == [0, 0, 0, 1, 1, 1, 1]
+    assert chats(max_history=10).histories([CONVERSATION[1:]])[0].turns == [0, 0, 0, 1, 1, 1, 1]
     template = chats(STRICT, max_history=10)
-    told = template.history(CONVERSATION[1:])
+    told = template.histories([CONVERSATION[1:]])[0]
     assert (split(template, told), told.cut) == (["<user> u2 <end> <assistant>"], True)
 
 
@@ -412,7 +414,7 @@ def test_chats_together_are_those_one_by_one(monkeypatch: pytest.MonkeyPatch) ->
     template, rng = chats(max_history=20), random.Random(0)
     many = [said(*(" ".join(rng.choices(WORDS, k=rng.randint(1, 5))) for _ in range(n))) for n in (1, 3, 5, 7) * 20]
     together = template.histories(many)
-    assert together == [template.history(messages) for messages in many]
+    assert together == [template.histories([messages])[0] for messages in many]
     assert {told.cut for told in together} == {False, True}
     assert max(len(told.ids) for told in together) <= 20
 
@@ -506,7 +508,8 @@ def test_special_tokens_are_not_shown() -> None:
     """But what is unknown is, so that no reply looks better than it is."""
     template = chats()
     rows = [
-        (EncodedHistory([1], [0], cut=False), template.reply(text)) for text in ("<think> a0 <user> a1", "zebra a0", "")
+        (EncodedHistory([1], [0], cut=False), template.replies([text])[0])
+        for text in ("<think> a0 <user> a1", "zebra a0", "")
     ]
     assert template.decode(to_replies(rows, template.end)) == ["a0 a1", "<unk> a0", ""]
 
@@ -731,8 +734,8 @@ def test_the_options_have_help() -> None:
     parser.add_class_arguments(DataConfig, "data")
     parsed = parser.parse_args(["--data.max_reply", "20", "--data.tokenizer", "character"])
     assert (parsed.data.max_reply, parsed.data.tokenizer) == (20, "character")
-    assert DataConfig.__doc__ is not None
-    assert all(f"        {name}: " in DataConfig.__doc__ for name in DataConfig.__dataclass_fields__)
+    told = f"{DataConfig.__doc__}{FileConfig.__doc__}"
+    assert all(f"        {name}: " in told for name in DataConfig.__dataclass_fields__)
 
 
 # The shapes world

@@ -119,7 +119,7 @@ def test_reliability_is_the_distance_from_what_is_known() -> None:
     found = evaluator_reliability_error(human, machine, TINY, 0, VOCABULARY)
     distances = [abs(found.human_versus_human - 0.5), abs(found.machine_versus_machine - 0.5)]
     distances += [1 - found.human_versus_random, 1 - found.machine_versus_random]
-    assert found.error == pytest.approx(sum(distances) / 4, abs=1e-9)
+    assert found.ere == pytest.approx(sum(distances) / 4, abs=1e-9)
     assert max(distances) < 0.2
 
 

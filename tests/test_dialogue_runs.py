@@ -256,7 +256,8 @@ def test_plain_transformers_read_the_model(here: Path, capsys: pytest.CaptureFix
     run = train(here, *GENERATORS[generator], "--likelihood.steps", "30", "--likelihood.optimizer.lr", "0.05")
     message, reply = "there is a large red star in the centre . where is the star ?", "in the centre ."
     template, length = load_template(run)
-    pair = to_replies([(template.history([{"role": "user", "content": message}]), template.reply(reply))], template.end)
+    told = template.histories([[{"role": "user", "content": message}]])[0]
+    pair = to_replies([(told, template.replies([reply])[0])], template.end)
     with torch.no_grad():
         expected = (load_generator(run)(pair.ids, *pair.context) * pair.mask).sum().item()
     capsys.readouterr()

@@ -31,7 +31,6 @@ from seqgan_kit.text import checks
 from seqgan_kit.text import config as configs
 from seqgan_kit.text.differentiable import Convolutions, GumbelSoftmax, Route
 from seqgan_kit.text.models import build_generator
-from seqgan_kit.text.players import play_of
 from seqgan_kit.text.sampler import draw
 from seqgan_kit.text.sources import DataConfig, Source, load
 from seqgan_kit.tokens import sampling
@@ -346,7 +345,7 @@ def test_every_route_learns_which_tokens_there_are(engine: Engine, tmp_path: Pat
     network: Any = route.network(source) or build_generator(config.generator, source)
     checks.check_route(config, source)
     route.check_judge(source, critic)
-    generator, discriminator = route.players(engine, play_of(engine, config), source, network, critic)
+    generator, discriminator = route.players(engine, config, source, network, critic)
     engine.restore()
 
     def known() -> list[float]:
@@ -376,7 +375,11 @@ def test_sharpness_grows_with_the_rounds(engine: Engine, tmp_path: Path) -> None
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("seqgan_kit.text.differentiable.Relaxed", Spy)
         players = GumbelSoftmax(16.0).players(
-            engine, play_of(engine, config), source, build_generator(config.generator, source), cnn(source.vocabulary)
+            engine,
+            config,
+            source,
+            build_generator(config.generator, source),
+            cnn(source.vocabulary),
         )
     for phase, steps in (("discriminator", 7), ("adversarial", 0), ("adversarial", 30), ("adversarial", 59)):
         engine.counters[phase] = steps

@@ -266,7 +266,7 @@ def test_real_token_ids() -> None:
     path = Path(DATA or "", "text/poems/seqgan_poem_train_ids.txt")
     sequences, vocabulary = read_token_ids(path)
     assert (len(sequences), {len(sequence) for sequence in sequences}) == (5000, {20})
-    assert encode(read_sentences(path), token_id_tokenizer(vocabulary), max_length=20) == sequences
+    assert encode(read_sentences(path), token_id_tokenizer(vocabulary), max_length=20)[1] == sequences
 
 
 # Encoding
@@ -280,9 +280,9 @@ def corpus(write: Write) -> Corpus:
 def test_encode_adds_no_special_tokens(corpus: Corpus) -> None:
     """Each text becomes its own tokens and nothing else."""
     tokenizer = train_tokenizer("word", corpus.texts)
-    ids = encode(corpus, tokenizer, max_length=5)
+    left, ids = encode(corpus, tokenizer, max_length=5)
     assert tokenizer.batch_decode(ids) == corpus.texts
-    assert encode(corpus, tokenizer, max_length=None) == ids
+    assert encode(corpus, tokenizer, max_length=None) == (left, ids) == (corpus, ids)
 
 
 def test_a_sentence_over_the_limit_is_an_error(corpus: Corpus) -> None:
@@ -298,8 +298,10 @@ def test_long_sentences_are_dropped_or_cut(corpus: Corpus) -> None:
     """Dropping leaves the sentences within the limit, cutting their first tokens."""
     tokenizer = train_tokenizer("word", corpus.texts)
     dropped, cut = (encode(corpus, tokenizer, 3, too_long) for too_long in ("drop", "cut"))
-    assert tokenizer.batch_decode(dropped) == ["a b", "a b c", "a"]
-    assert tokenizer.batch_decode(cut) == ["a b", "a b c", "a b c", "a", "a b c"]
+    assert tokenizer.batch_decode(dropped[1]) == dropped[0].texts == ["a b", "a b c", "a"]
+    assert dropped[0].lines == [1, 4, 5]
+    assert cut[0] == corpus
+    assert tokenizer.batch_decode(cut[1]) == ["a b", "a b c", "a b c", "a", "a b c"]
 
 
 def test_dropping_everything_is_an_error(write: Write) -> None:
@@ -307,7 +309,7 @@ def test_dropping_everything_is_an_error(write: Write) -> None:
     corpus = read_sentences(write("a b c\na b\n"))
     tokenizer = train_tokenizer("word", corpus.texts)
     message = mistake(lambda: encode(corpus, tokenizer, 1, "drop"))
-    assert f"{corpus.path}: all 2 sentences are longer than 1 tokens" in message
+    assert f"{corpus.path} line 1 and all others: none of 2 sentences has at most 1 tokens" in message
     assert message.endswith("give --data.max_length 2 or more")
 
 

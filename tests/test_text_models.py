@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BertConfig, BertMo
 import runs
 from runs import InStep, Victim
 from seqgan_kit.errors import UserError
+from seqgan_kit.game.trainer import Turns
 from seqgan_kit.language.tokenizers import train_tokenizer
 from seqgan_kit.networks.text.language_models import LanguageModel, Unprompted
 from seqgan_kit.networks.text.lstm_discriminator import TextLSTM
@@ -24,7 +25,7 @@ from seqgan_kit.text import sources
 from seqgan_kit.text.models import load_generator
 from seqgan_kit.text.train import train
 from seqgan_kit.tokens import sampling
-from seqgan_kit.tokens.credit import Prefixes
+from seqgan_kit.tokens.credit import MonteCarlo, Prefixes
 from seqgan_kit.tokens.discriminator import call, call_prefixes
 
 VOCABULARY, END, LENGTH = 7, 6, 5
@@ -223,16 +224,14 @@ def test_by_prefixes_the_discriminator_learns_from_prefixes(tmp_path: Path) -> N
                 seen.append(mask.sum(1))
             return super().forward(ids, mask, prefixes)
 
-    for credit, cut in ((configs.MonteCarlo, False), (Prefixes, True)):
+    for credit, cut in ((MonteCarlo, False), (Prefixes, True)):
         seen.clear()
         config = configs.TextConfig(
             run=configs.RunConfig(str(tmp_path / credit.__name__), threads=1),
             data=configs.DataConfig(sentences=40),
             likelihood=configs.LikelihoodConfig(steps=2, batch_size=8),
             discriminator=configs.DiscriminatorConfig(lambda count: Spy(count, 4, 4), steps=20, batch_size=16),
-            adversarial=configs.AdversarialConfig(
-                rounds=1, turns=configs.Turns(discriminator=1), batch_size=8, credit=credit
-            ),
+            adversarial=configs.AdversarialConfig(rounds=1, turns=Turns(discriminator=1), batch_size=8, credit=credit),
             control=configs.ControlConfig(enabled=False),
             evaluation=configs.EvaluationConfig(samples=8),
         )

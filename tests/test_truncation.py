@@ -154,7 +154,7 @@ def test_bad_options_of_a_draw(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(options))):
         sampling.sample(tiny_lstm(), 1, 3, None, **options)
     with pytest.raises(ValueError, match=next(iter(options))):
-        sampling.stream(tiny_lstm(), 3, None, **options)
+        next(sampling.stream(tiny_lstm(), 3, None, **options))
 
 
 @pytest.mark.parametrize("options", [{}, {"temperature": 0.0}, {"temperature": 1.5, "top_k": 4, "top_p": 0.9}], ids=str)

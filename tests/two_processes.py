@@ -30,9 +30,10 @@ from seqgan_kit.networks.text.cnn import TextCNN
 from seqgan_kit.networks.text.lstm import LSTMConfig, LSTMGenerator
 from seqgan_kit.samples import LabelledTokens, Tokens, rows
 from seqgan_kit.text import train as text
-from seqgan_kit.tokens.credit import Credit, LikelihoodRatio, SampleReward
+from seqgan_kit.tokens.credit import Credit, LikelihoodRatio
 from seqgan_kit.tokens.discriminator import call
 from seqgan_kit.tokens.policy import TokenPolicy, WithLikelihood, likelihood_loss
+from seqgan_kit.tokens.rewards import Earned
 
 VOCABULARY, TIME, ROWS, END, CLASSES = 7, 5, 8, 6, 3
 
@@ -40,7 +41,7 @@ VOCABULARY, TIME, ROWS, END, CLASSES = 7, 5, 8, 6, 3
 class ByPlace(Credit):
     """Credit that differs from token to token and from row to row, and has no random numbers in it."""
 
-    def __call__(self, sampled: Tokens, earned: Tensor, reward: SampleReward) -> Tensor:
+    def __call__(self, sampled: Tokens, earned: Tensor, reward: Earned) -> Tensor:
         return earned.unsqueeze(1) * torch.arange(1, sampled.ids.shape[1] + 1) * sampled.mask
 
 

@@ -6,7 +6,6 @@ import argparse
 import gc
 import importlib
 import itertools
-import json
 import os
 import re
 import sys
@@ -16,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from seqgan_kit import __version__
-from seqgan_kit.errors import UserError
+from seqgan_kit.commands import is_main_process
+from seqgan_kit.errors import Stopped, UserError
+from seqgan_kit.files import read_json
 from seqgan_kit.options import TASKS, arguments, nearest
 
 HELP = ("-h", "--help")
-ON_A_RUN = ("sample", "chat", "evaluate", "record", "watch")
-ON_RUNS = ("sweep",)
-COMMANDS = ("train", "resume", *ON_A_RUN, *ON_RUNS, "compare", "report", "env")
+OF_TASKS = ("sample", "chat", "evaluate", "record", "watch", "sweep")  # in seqgan_kit/TASK/commands.py
+COMMANDS = ("train", "resume", *OF_TASKS, "compare", "report", "env")
 USAGE = """usage: seqgan-kit COMMAND ...
 
   train text [--config FILE.yaml] [--any.option VALUE ...]   train a generator of texts in a new run folder
@@ -86,11 +86,7 @@ def main(words: Sequence[str] | None = None) -> int:
         saved = " at once; what was saved before stays" if _trains(words) else ""
         print(f"seqgan-kit: stopped{saved}", file=sys.stderr)
         return 130
-    except Exception as error:
-        from seqgan_kit.engine.phases import Stopped
-
-        if not isinstance(error, Stopped):
-            raise
+    except Stopped as error:
         print(f"seqgan-kit: {error}", file=sys.stderr)
         return 130
 
@@ -116,9 +112,7 @@ def _command(words: list[str]) -> int:
         print(f"seqgan-kit {__version__}")
     elif command in simple:
         simple[command](rest)
-    elif command in ON_A_RUN:
-        _on_a_run(command, rest)
-    elif command in ON_RUNS:
+    elif command in OF_TASKS:
         _on_runs(command, rest)
     else:
         raise UserError(f"unknown command {command!r}{nearest(command, COMMANDS)}; see seqgan-kit --help")
@@ -195,14 +189,10 @@ def _train_seeds(task: str, words: list[str]) -> None:
         _say(f"\n{run}{': goes on' if begun else ''}")
         try:
             _run(task, plan, resume=begun)
-        except Exception as error:
-            from seqgan_kit.engine.phases import Stopped
-
-            if isinstance(error, Stopped):
-                raise Stopped(f"{error}; or give the same command again, which does the other seeds, too") from error
-            raise
+        except Stopped as error:
+            raise Stopped(f"{error}; or give the same command again, which does the other seeds, too") from error
         gc.collect()  # what a run held lies in cycles
-    if _main_process():
+    if is_main_process():
         from seqgan_kit.report.spread import comparison
 
         print(f"\n{comparison([runs])}")
@@ -228,18 +218,12 @@ def _begun(task: str, run: Path, plan: list[str]) -> tuple[bool, bool]:
             f"{run} was trained with another --{other[0]} ({other[1]}, now {other[2]}): give that, or choose another "
             "--run.folder"
         )
-    return True, bool(json.loads((run / "run.json").read_bytes()).get("finished"))
-
-
-def _main_process() -> bool:
-    from seqgan_kit.commands import is_main_process
-
-    return is_main_process()
+    return True, bool(read_json(run / "run.json").get("finished"))
 
 
 def _say(message: str) -> None:
     """For the user, from one of the processes."""
-    if _main_process():
+    if is_main_process():
         print(message, flush=True)
 
 
@@ -280,17 +264,8 @@ def _resume(words: list[str]) -> None:
 def _run(task: str, words: list[str], resume: bool) -> None:
     config, config_text = parse(words, task)
     run = importlib.import_module(TASKS[task].module).train(config, config_text, resume)
-    if _main_process():
+    if is_main_process():
         _commands(task).summarise(run)
-
-
-def _on_a_run(command: str, words: list[str]) -> None:
-    """A command that is the task's own, in seqgan_kit/TASK/commands.py."""
-    if words and words[0] in HELP:
-        _help(command)
-        return
-    run, rest = _run_folder(words, command)
-    _call(command, [run], rest)
 
 
 def _help(command: str) -> None:
@@ -312,20 +287,19 @@ def _parser(command: str, task: str) -> argparse.ArgumentParser:
 
 
 def _on_runs(command: str, words: list[str]) -> None:
-    """The same of several runs, one after another."""
+    """A command that is the task's own, on a run; sweep also on several, one after another."""
     if words and words[0] in HELP:
         _help(command)
         return
-    names = list(itertools.takewhile(lambda word: not word.startswith("-"), words))
-    runs = [_run_folder([name], command)[0] for name in names] or [_run_folder(words, command)[0]]
-    _call(command, runs, words[len(names) :])
-
-
-def _call(command: str, runs: list[Path], words: list[str]) -> None:
-    calls = [_prepared(command, run, words) for run in runs]  # a mistake in the last stops before the first
+    run, rest = _run_folder(words, command)
+    runs = [run]
+    while command == "sweep" and rest and not rest[0].startswith("-"):
+        run, rest = _run_folder(rest, command)
+        runs.append(run)
+    calls = [_prepared(command, run, rest) for run in runs]  # a mistake in the last stops before the first
     for run, call in zip(runs, calls, strict=True):
         call()
-        if not json.loads((run / "run.json").read_bytes()).get("finished"):
+        if not read_json(run / "run.json").get("finished"):
             told = f"seqgan-kit: {run} is not finished (seqgan-kit resume {run}): its model is the last one it saved"
             print(told, file=sys.stderr)
 
@@ -367,19 +341,15 @@ def _run_folder(words: list[str], command: str) -> tuple[Path, list[str]]:
         raise UserError(f"{command} needs the run's folder: seqgan-kit {command} runs/NAME")
     run = Path(words[0])
     if not (run / "run.json").is_file():
-        parent = run.parent
-        there = sorted(path.parent.name for path in parent.glob("*/run.json")) if parent.is_dir() else []
-        found = f" (in {parent}: {', '.join(there[:8])})" if there else ""
+        there = sorted(path.parent.name for path in run.parent.glob("*/run.json"))
+        found = f" (in {run.parent}: {', '.join(there[:8])})" if there else ""
         raise UserError(f"{run} is no run folder: it has no run.json{found}")
     return run, words[1:]
 
 
 def _task(run: Path) -> str:
     """What the run was of, as its run.json says."""
-    try:
-        task = json.loads((run / "run.json").read_bytes()).get("task", "text")
-    except (ValueError, AttributeError) as error:
-        raise UserError(f"{run / 'run.json'}: not a JSON object; correct or delete that file") from error
+    task = read_json(run / "run.json").get("task", "text")
     if task not in TASKS:
         raise UserError(f"{run} is a run of {task!r}, but this version knows only {' and '.join(TASKS)}")
     return task

@@ -92,6 +92,14 @@ def groups(task: str) -> list[Group]:
     return found
 
 
+def options_of(part: Any, name: str | None, given: tuple[str, ...]) -> list[Option]:
+    """What a class or function takes but what is `given`, as options below a name."""
+    parser = ArgumentParser()
+    add = parser.add_class_arguments if isinstance(part, type) else parser.add_function_arguments
+    add(part, name, skip=set(given), fail_untyped=False)
+    return [_option(action) for action in parser._actions if _is_option(action)]
+
+
 def _is_option(action: argparse.Action) -> bool:
     """Not a group, which may be a file, too, nor one that only prints something."""
     return not isinstance(action, _ActionConfigLoad | _HelpAction) and not action.option_strings[0].endswith(".help")
@@ -103,7 +111,7 @@ def _option(action: argparse.Action) -> Option:
     if not isinstance(action, ActionTypeHint):
         return Option(name, "FILE.yaml" if name == "config" else "", text, "")
     default = action.default.as_dict() if isinstance(action.default, Namespace) else action.default
-    return Option(name, kind(type_to_str(action._typehint)), text, shown(default))
+    return Option(name, kind(type_to_str(action._typehint)), text, "" if action.required else shown(default))
 
 
 def _options(parser: ArgumentParser) -> Iterator[str]:

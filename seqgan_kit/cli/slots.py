@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import inspect
 import pkgutil
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from seqgan_kit.cli.source import Option, described, documented, kind, shown, wrapped
+from seqgan_kit.cli.source import Option, described, documented, wrapped
 from seqgan_kit.errors import UserError
 from seqgan_kit.options import nearest, renamed
 
@@ -138,33 +137,9 @@ def parameters(name: str, slot: Slot, part: Any) -> list[Option]:
     """What a class takes beyond what the kit fills in, as options."""
     if slot.options is None:
         return []
-    prefix = f"{name}." if slot.options == "line" else ""
-    return list(_taken(part, prefix, slot.given))
+    from seqgan_kit.cli.parsing import options_of  # which takes its time, and short help needs SLOTS alone
 
-
-def _taken(part: Any, prefix: str, given: tuple[str, ...] = ()) -> Iterator[Option]:
-    _, about = documented(inspect.getdoc(part) or "")
-    for one in inspect.signature(part).parameters.values():
-        default = _default(part, one)
-        if one.name in given or one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD):
-            continue
-        if dataclasses.is_dataclass(default) and not isinstance(default, type):  # a group, as an optimizer
-            found = {option.name: option for option in _taken(type(default), f"{prefix}{one.name}.")}
-            for field in dataclasses.fields(default):
-                option = found[f"{prefix}{one.name}.{field.name}"]
-                yield option._replace(default=shown(getattr(default, field.name)))
-        else:
-            text = "" if default is one.empty else shown(default)
-            yield Option(f"{prefix}{one.name}", kind(str(one.annotation)), about.get(one.name, ""), text)
-
-
-def _default(part: Any, parameter: inspect.Parameter) -> Any:
-    """What is taken where nothing is given; of a dataclass also what its factory makes."""
-    if dataclasses.is_dataclass(part):
-        field = next(one for one in dataclasses.fields(part) if one.name == parameter.name)
-        if field.default_factory is not dataclasses.MISSING:
-            return field.default_factory()
-    return parameter.default
+    return options_of(part, name if slot.options == "line" else None, slot.given)
 
 
 def _about(name: str, slot: Slot, part: Any, whole: bool = False) -> list[str]:

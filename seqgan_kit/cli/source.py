@@ -83,10 +83,10 @@ def described(task: str, name: str) -> Option:
         module, node, field = _field(module, node, group)
         given = _overridden(module, field.value)
         module, node = _find(module, ast.unparse(field.annotation))
+    help = _told(module, node, last)
     module, node, field = _field(module, node, last)
-    _, about = documented(ast.get_docstring(node) or "")
     default = shown(_value(module, given.get(last, field.value)))
-    return Option(name, kind(_annotation(module, field.annotation)), about.get(last, ""), default)
+    return Option(name, kind(_annotation(module, field.annotation)), help, default)
 
 
 def purpose(task: str) -> str:
@@ -136,6 +136,13 @@ def _field(module: str, node: ast.ClassDef, name: str) -> tuple[str, ast.ClassDe
         except KeyError:  # not there, or no class of ours
             continue
     raise KeyError(f"{node.name} has no {name}")
+
+
+def _told(module: str, node: ast.ClassDef, name: str) -> str:
+    """What the docstring of a dataclass says of a field, or else that of one that it inherits from."""
+    about = documented(ast.get_docstring(node) or "")[1]
+    of_bases = (_told(*_find(module, ast.unparse(base)), name) for base in node.bases)
+    return about[name] if name in about else next(of_bases, "")
 
 
 def _factory(value: ast.expr | None) -> ast.expr | None:

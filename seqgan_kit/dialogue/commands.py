@@ -5,21 +5,18 @@ from __future__ import annotations
 import math
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seqgan_kit.commands import add_samples, add_seed, check_least
+from seqgan_kit.commands import Read, add_samples, add_seed, asked, check_least
 from seqgan_kit.errors import UserError, check_seed
 from seqgan_kit.files import write_json
 from seqgan_kit.report.terminal import print_phases, print_places, print_samples, scores_table
 
 if TYPE_CHECKING:
-    from seqgan_kit.dialogue.config import DialogueConfig
     from seqgan_kit.dialogue.template import Template
 
-Read = Callable[..., "tuple[DialogueConfig, str]"]
-"""Further options -> the run's configuration with them, and its YAML."""
 Messages = Sequence[dict[str, str]]
 Backward = tuple[Any, "Template"]
 """Of a run of --data.backward: its network, and how its messages become tokens."""
@@ -143,8 +140,7 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
     """Scores a run's model on held-out dialogues."""
     _check(options)
     config, _ = read()
-    samples = config.evaluation.samples if options.samples is None else options.samples
-    check_least("evaluate", Namespace(samples=samples), samples=2)
+    samples, seed = asked("evaluate", options, config.evaluation)
     import torch
 
     from seqgan_kit.dialogue.evaluation import DialogueEvaluation, Drawing, check_evaluators
@@ -163,13 +159,13 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
     samples = min(samples, size(source.held_out))
     evaluation = DialogueEvaluation(source)
     drawing = Drawing(options.temperature, options.top_k, options.top_p)
-    torch.manual_seed(options.seed)
+    torch.manual_seed(seed)
     found, _ = evaluation(network, samples, drawing)
     if options.evaluators:
-        found |= evaluation.thorough(network, options.evaluators, config.evaluation.evaluator, options.seed, drawing)
-    print(f"on {samples} replies, seed {options.seed}, temperature {options.temperature:g}")
+        found |= evaluation.thorough(network, options.evaluators, config.evaluation.evaluator, seed, drawing)
+    print(f"on {samples} replies, seed {seed}, temperature {options.temperature:g}")
     print(scores_table("", {"model": found}))
-    words = {"samples": samples, "seed": options.seed, "temperature": options.temperature}
+    words = {"samples": samples, "seed": seed, "temperature": options.temperature}
     write_json(run / "evaluation.json", {**words, "top_k": options.top_k, "top_p": options.top_p, "metrics": found})
 
 
@@ -272,6 +268,6 @@ def _message_given(network: Any, template: Template, replies: Sequence[str], mes
     from seqgan_kit.dialogue.template import to_replies
 
     told = template.histories([[{"role": "user", "content": reply}] for reply in replies])
-    pairs = to_replies([(one, template.reply(message)) for one in told], template.end)
+    pairs = to_replies([(one, template.replies([message])[0]) for one in told], template.end)
     with torch.no_grad():
         return network(pairs.ids, *pairs.context, mask=pairs.mask).sum(1)

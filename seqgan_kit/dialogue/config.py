@@ -4,26 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from torch import nn
 
-from seqgan_kit.algorithms import credit as credits
-from seqgan_kit.algorithms import estimators, objectives
 from seqgan_kit.dialogue.evaluators import EvaluatorConfig
 from seqgan_kit.dialogue.sources import DataConfig
 from seqgan_kit.engine.learning import OptimizerConfig
 from seqgan_kit.engine.run_config import RunConfig
-from seqgan_kit.game.players import Baseline, Estimator
-from seqgan_kit.game.rewards import Reward
-from seqgan_kit.game.trainer import Turns
 from seqgan_kit.language.config import (
-    RATES,
     ControlConfig,
-    CriticConfig,
+    LanguageAdversarialConfig,
+    LanguageDiscriminatorConfig,
+    LanguageGeneratorConfig,
     LikelihoodConfig,
-    learning_rates,
-    open_rates,
+    left_open,
 )
 from seqgan_kit.language.pretrained import is_own
 from seqgan_kit.networks.text.hierarchical import HierarchicalDiscriminator
@@ -31,25 +25,16 @@ from seqgan_kit.tokens.credit import Credit, Prefixes
 
 
 @dataclass(frozen=True)
-class DialogueGeneratorConfig:
+class DialogueGeneratorConfig(LanguageGeneratorConfig):
     """What writes replies: an LSTM with attention, unless a Hugging Face model is named.
 
     Args:
         model: Folder or name of a causal or encoder-decoder Hugging Face model to fine-tune, or RUN/model of a run of
             dialogue to train on; unset begins anew with an LSTM. Either comes with its own tokenizer.
-        config: Configuration of a Hugging Face model that begins anew, as {model_type: gpt2, n_layer: 2, n_embd: 128,
-            n_head: 4}. Its vocabulary and special tokens are filled in.
-        lora: Rank of adapters (LoRA), which are trained instead of the weights; needs peft. 0 trains the weights.
-        embedding: Width of a token's embedding in the LSTM.
-        hidden: Width of the LSTM's states; larger learns more from many conversations, is slower, and overfits few
-            sooner.
         layers: Number of layers of the LSTM that reads the history, and of the one that writes the reply.
         dropout: Share of the LSTM's embeddings, and of what its output reads, that is dropped in the likelihood phase.
     """
 
-    model: str | None = None
-    config: dict[str, Any] | None = None
-    lora: int = 0
     embedding: int = 128
     hidden: int = 128
     layers: int = 2
@@ -57,7 +42,7 @@ class DialogueGeneratorConfig:
 
 
 @dataclass(frozen=True)
-class DiscriminatorConfig:
+class DiscriminatorConfig(LanguageDiscriminatorConfig):
     """What tells human replies from the generator's, and its warm-up.
 
     Args:
@@ -65,16 +50,8 @@ class DiscriminatorConfig:
             mask of the replies, (batch, time), history and turns, (batch, past), and returns a logit of what the mask
             shows, (batch,), higher = more human. If it has `scores_prefixes = True`, it is called with `prefixes=True`,
             too, and then returns one of each prefix, (batch, time): REGS in one pass.
-        model: Folder or name of a Hugging Face encoder that is the discriminator, in place of `network`. It reads the
-            text by its own tokenizer.
-        config: Configuration of a Hugging Face encoder that begins anew as the discriminator, as {model_type: bert,
-            ...}, in place of `network`. It reads the generator's tokens.
         from_generator: Whether the discriminator begins as the generator is after its likelihood phase, with another
             last layer, in place of `network`.
-        objective: Function that builds what the discriminator minimises, and which reward its logit is.
-        steps: Updates of the discriminator before the game, its warm-up.
-        batch_size: Human replies in an update of the discriminator, over all processes. As many are sampled.
-        passes: Optimiser steps of the discriminator on the same batch.
         mismatched: Share of the discriminator's task that is telling replies from human ones to other histories, 0 to
             1. The paper has 0.
         beams: Width of the beam search that makes half of the replies of the discriminator's warm-up, as in the paper.
@@ -84,61 +61,30 @@ class DiscriminatorConfig:
     """
 
     network: Callable[[int], nn.Module] = HierarchicalDiscriminator
-    model: str | None = None
-    config: dict[str, Any] | None = None
     from_generator: bool = False
-    objective: Callable[[], objectives.Objective] = objectives.seqgan
-    steps: int = 200
-    batch_size: int = 64
-    passes: int = 1
     mismatched: float = 0.0
     beams: int = 0
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=None))
 
 
 @dataclass(frozen=True)
-class AdversarialConfig:
+class AdversarialConfig(LanguageAdversarialConfig):
     """The adversarial phase, the game of generator and discriminator.
 
     Args:
-        rounds: Rounds of the adversarial phase, each with updates of the generator and of the discriminator; 0 leaves
-            it out.
-        turns: Updates of each player in a round, and replies to each history in an update of the generator.
-        batch_size: Replies sampled in an update of the generator, over all processes. More give a surer gradient, and
-            take longer.
-        optimizer: The optimiser of the generator in the adversarial phase. Its lr null is 0.001 for an LSTM, 0.0002 for
-            a Hugging Face model that begins anew and for adapters, 0.00002 for a pretrained one.
-        credit: Class that turns the discriminator's judgement into each token's reward. It is built with (network,
-            length, end): Prefixes (REGS), MonteCarlo or Terminal of seqgan_kit.tokens.credit.
         baseline: Function of (credit, mask) that takes off what credit is expected, so that the gradient varies less.
             With several replies to a history, leave_one_out compares these only.
-        critic: A learned baseline, whose value is taken off before `baseline` is.
-        estimator: Function of (log_probs, old_log_probs, credit, mask) that turns credit into the loss of the
-            generator.
-        passes: Optimiser steps of the generator on the same samples. More than 1 are for an estimator that corrects for
-            it, such as ppo.
+        credit: Class that turns the discriminator's judgement into each token's reward. It is built with (network,
+            length, end): Prefixes (REGS), MonteCarlo or Terminal of seqgan_kit.tokens.credit.
         teacher_forcing: Likelihood steps on human replies after each update of the generator, which keep it close to
             human language.
         kl: Weight of the KL divergence from the generator as it was when this phase began. Larger keeps it nearer to
             that; 0 has none.
-        rewards: Reward functions of your own, by import path and weight.
-        discriminator_weight: Weight of the discriminator's reward beside those of your own functions. 0 learns from
-            these alone.
     """
 
-    rounds: int = 100
-    turns: Turns = field(default_factory=lambda: Turns(generator=1, discriminator=5))
-    batch_size: int = 64
-    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=None))
     credit: Callable[[nn.Module, int, int | None], Credit] = Prefixes
-    baseline: Baseline = credits.leave_one_out
-    critic: CriticConfig = field(default_factory=CriticConfig)
-    estimator: Estimator = estimators.reinforce
-    passes: int = 1
     teacher_forcing: int = 1
     kl: float = 0.0
-    rewards: list[Reward] = field(default_factory=list)
-    discriminator_weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -182,7 +128,5 @@ class DialogueConfig:
         """The options that were left open, which depend on others, and what they then are."""
         judge, generator = self.discriminator, self.generator
         begun = judge.from_generator and generator.model is not None and not is_own(generator.model)
-        rates = dict(zip(RATES, learning_rates(generator), strict=True))
-        return open_rates(
-            self, rates | {"discriminator.optimizer.lr": 1e-4 if begun or judge.model is not None else 1e-3}
-        )
+        rate = 1e-4 if begun or judge.model is not None else 1e-3
+        return left_open(self, {"discriminator.optimizer.lr": rate})

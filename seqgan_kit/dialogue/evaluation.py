@@ -85,14 +85,8 @@ class DialogueEvaluation:
         human = Split(rows(source.train, lot), rows(source.held_out, slice(samples)))
         machine = Split(*(draw(network, some, source.length, source.end, drawing, chunk) for some in human))
         found = evaluators.evaluator_reliability_error(human, machine, config, seed, source.vocabulary)
-        return {
-            "adversarial_success": evaluators.adversarial_success(human, machine, config, seed, source.vocabulary),
-            "machine_versus_random": found.machine_versus_random,
-            "human_versus_random": found.human_versus_random,
-            "human_versus_human": found.human_versus_human,
-            "machine_versus_machine": found.machine_versus_machine,
-            "ere": found.error,
-        }
+        success = evaluators.adversarial_success(human, machine, config, seed, source.vocabulary)
+        return {"adversarial_success": success, **found._asdict()}
 
 
 def check_evaluators(option: str, replies: int, source: Source) -> None:

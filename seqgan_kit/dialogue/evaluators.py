@@ -56,13 +56,13 @@ class Split(NamedTuple):
 
 
 class Reliability(NamedTuple):
-    """error: mean distance of the four accuracies from what they should be, which `SHOULD_BE` says."""
+    """ere: mean distance of the four accuracies from what they should be, which `SHOULD_BE` says."""
 
-    error: float
     human_versus_human: float
     machine_versus_machine: float
     human_versus_random: float
     machine_versus_random: float
+    ere: float
 
 
 SHOULD_BE = (0.5, 0.5, 1.0, 1.0)
@@ -110,7 +110,7 @@ def evaluator_reliability_error(
         machine_versus_random(human, human, config, seed, vocabulary),
         machine_versus_random(human, machine, config, seed, vocabulary),
     )
-    return Reliability(sum(abs(a - b) for a, b in zip(found, SHOULD_BE, strict=True)) / len(found), *found)
+    return Reliability(*found, sum(abs(a - b) for a, b in zip(found, SHOULD_BE, strict=True)) / len(found))
 
 
 def accuracy(positive: Split, negative: Split, config: EvaluatorConfig, seed: int, vocabulary: int) -> float:

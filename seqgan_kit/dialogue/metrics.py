@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Hashable, Sequence
 from math import exp, log
 
+from seqgan_kit.language.metrics import ngrams
+
 Reply = Sequence[Hashable]
 """Tokens, words or numbers, in a list or tuple."""
 
@@ -29,18 +31,13 @@ def reply_bleu(hypotheses: Sequence[Reply], references: Sequence[Reply], order: 
         raise ValueError(f"order must be at least 1, not {order}")
     total = 0.0
     for n in range(1, order + 1):
-        pairs = [(grams(h, n), grams(r, n)) for h, r in zip(hypotheses, references, strict=True)]
+        pairs = [(ngrams([h], n), ngrams([r], n)) for h, r in zip(hypotheses, references, strict=True)]
         matches = sum((ours & theirs).total() for ours, theirs in pairs)
         if not matches:
             return 0.0
         total += log(matches / sum(ours.total() for ours, _ in pairs)) / order
     said, wanted = (sum(map(len, replies)) for replies in (hypotheses, references))
     return exp(total + min(1 - wanted / said, 0))
-
-
-def grams(reply: Reply, n: int) -> Counter[tuple[Hashable, ...]]:
-    """The n-grams of one reply, and how often it has them."""
-    return Counter(tuple(reply[i : i + n]) for i in range(len(reply) - n + 1))
 
 
 def mean_length(replies: Sequence[Reply]) -> float:
@@ -50,7 +47,7 @@ def mean_length(replies: Sequence[Reply]) -> float:
 
 def repetition(replies: Sequence[Reply], n: int = 3) -> float:
     """The share of replies that say some n-gram more than once. Raises ValueError where there is no reply."""
-    return sum(max(grams(reply, n).values(), default=0) > 1 for reply in replies) / _number(replies)
+    return sum(max(ngrams([reply], n).values(), default=0) > 1 for reply in replies) / _number(replies)
 
 
 def most_frequent(replies: Sequence[Reply]) -> float:

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 from transformers import AutoTokenizer
 
@@ -15,6 +14,7 @@ from seqgan_kit.dialogue.sources import Source
 from seqgan_kit.dialogue.template import Template
 from seqgan_kit.files import write_json
 from seqgan_kit.language import pretrained
+from seqgan_kit.language.training import features_width
 from seqgan_kit.networks.saved import unloadable
 from seqgan_kit.networks.text.generator_discriminator import GeneratorDiscriminator
 from seqgan_kit.networks.text.language_models import LanguageModel
@@ -28,12 +28,8 @@ EXAMPLES = 200  # histories on which a chat template is tried
 
 def build_generator(config: DialogueGeneratorConfig, source: Source) -> Seq2SeqGenerator | LanguageModel:
     """The network that the configuration asks for. Raises UserError."""
-    given = config.model, config.lora, source.vocabulary, source.end, pretrained.EITHER
-    begun = pretrained.own_model(*given, dropout=config.dropout)
-    if begun is not None:
-        assert isinstance(begun, Seq2SeqGenerator)
-        return begun
-    found = pretrained.language_model(config.model, config.config, config.lora, source.vocabulary, source.end)
+    given = config.model, config.config, config.lora, source.vocabulary, source.end, pretrained.EITHER
+    found: Seq2SeqGenerator | LanguageModel | None = pretrained.generator(*given, dropout=config.dropout)
     if found is not None:
         return found
     return Seq2SeqGenerator(
@@ -81,14 +77,6 @@ def load_template(run: Path) -> tuple[Template, int]:
         raise unloadable(folder, folder.parent, error) from error
 
 
-def width_of(generator: Seq2SeqGenerator | LanguageModel, source: Source) -> int:
-    """The width of its features."""
-    some, device = rows(source.train, slice(1)), next(generator.parameters()).device
-    with torch.no_grad():
-        features = generator.eval().features(*(part.to(device) for part in (some.ids, *some.context)))
-    return features.shape[-1]
-
-
 def build_discriminator(
     config: DiscriminatorConfig, source: Source, generator: Seq2SeqGenerator | LanguageModel
 ) -> nn.Module:
@@ -96,7 +84,7 @@ def build_discriminator(
 
     def build() -> nn.Module:
         if config.from_generator:
-            return GeneratorDiscriminator(generator, width_of(generator, source))
+            return GeneratorDiscriminator(generator, features_width(generator, source.train))
         need = source.template.max_history + source.length, "history and reply"
         found = pretrained.encoder(config.model, config.config, source.vocabulary, need, source.template.text)
         return config.network(source.vocabulary) if found is None else found

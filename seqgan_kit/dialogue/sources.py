@@ -13,11 +13,12 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from seqgan_kit.dialogue.conversations import Conversation, Exchange, exchanges, read_conversations
-from seqgan_kit.dialogue.template import EncodedHistory, Template, end_of, plain_ids, to_replies
+from seqgan_kit.dialogue.template import EncodedHistory, Template, end_of, to_replies
 from seqgan_kit.engine.provenance import fingerprint
 from seqgan_kit.errors import UserError
-from seqgan_kit.language.data import TooLong, split, unknown_share
-from seqgan_kit.language.tokenizers import Kind, train_tokenizer
+from seqgan_kit.language.config import FileConfig
+from seqgan_kit.language.data import TooLong, fitting, plain_ids, split, unknown_share
+from seqgan_kit.language.tokenizers import train_tokenizer
 from seqgan_kit.samples import Replies, Tokens
 from seqgan_kit.worlds.dialogues import ASSISTANT, USER, dialogue
 from seqgan_kit.worlds.shapes import MOST, Scene, draw_scene
@@ -26,42 +27,28 @@ REFUSED = 10_000  # scenes in a row that are held out: then there are no others
 
 
 @dataclass(frozen=True)
-class DataConfig:
+class DataConfig(FileConfig):
     """What to learn from: conversations, or question-answer dialogues that the toolkit generates.
 
     Args:
         path: File of conversations: .jsonl or .parquet with `messages` (or a folder by `datasets.save_to_disk`), .tsv
             or .csv with prompt and reply, or text with a tab between them; unset generates dialogues about little
             scenes.
-        held_out_path: File with conversations to evaluate on, of the same kind as the first one. Unset holds out a
-            share of that.
-        held_out: Share of the conversations that is held out for evaluation, where there is no second file.
         dialogues: Number of dialogues that are generated where no file is given.
         shapes: Greatest number of shapes in the scenes of generated dialogues, 1 to 3.
         max_history: Greatest number of tokens of a history that the model reads; of longer ones the oldest messages are
             left out. Time grows with it.
         max_reply: Greatest number of tokens of a reply, with the end token. Unset takes the longest reply.
-        too_long: What to do with replies that are longer than `max_reply`: stop with an error, drop them, or cut them.
-        tokenizer: How text becomes tokens: by words (what spaces separate), by characters, or by pieces of words
-            (sentencepiece). A model with a tokenizer keeps its own.
-        vocabulary: Greatest number of different tokens of a tokenizer that is made anew; rarer words or characters
-            become <unk>. Unset takes all words or characters, 1000 sentence pieces.
         end: Token that ends a reply, where the tokenizer has no eos_token or another one is wanted.
         backward: Whether to learn what was said from the reply to it. Such a run is for `sample --backward`, replies of
             mutual information.
         limit: Number of replies of each file that are kept, the first ones, for trials. Unset keeps all.
     """
 
-    path: str | None = None
-    held_out_path: str | None = None
-    held_out: float = 0.1
     dialogues: int = 3000
     shapes: int = 3
     max_history: int = 128
     max_reply: int | None = None
-    too_long: Literal["error", "drop", "cut"] = "error"
-    tokenizer: Kind = "word"
-    vocabulary: int | None = None
     end: str | None = None
     backward: bool = False
     limit: int | None = None
@@ -180,10 +167,7 @@ def load(
 
 
 def _check(config: DataConfig, pretrained: bool) -> None:
-    if config.path is None and config.held_out_path is not None:
-        raise UserError("--data.held_out_path is given without --data.path: give both")
-    if not 0 < config.held_out < 1:
-        raise UserError(f"--data.held_out {config.held_out}: give a share between 0 and 1")
+    config.check_held_out()
     if config.path is None and config.dialogues < 2:
         raise UserError(f"--data.dialogues {config.dialogues}: give at least 2")
     if not 1 <= config.shapes <= MOST:
@@ -283,26 +267,14 @@ def _replied(found: list[Exchange], template: Template, limit: int | None, too_l
         if template.end in reply[:-1]:
             name = template.tokenizer.convert_ids_to_tokens(template.end)
             raise UserError(f"{one.place}: contains {name}, which ends a reply: remove it there, or name another end")
-    longer = [i for i, reply in enumerate(replies) if limit is not None and len(reply) > limit]
-    if limit is None or not longer:
-        return _Replied(found, replies)
-    longest = max(map(len, replies))
-    if too_long == "error":
-        raise UserError(
-            f"{found[longer[0]].place}: {len(replies[longer[0]])} tokens with the end token, over the limit of {limit} "
-            f"({len(longer)} of {len(replies)} replies are): give --data.max_reply {longest}, "
-            f"or --data.too_long drop or cut"
-        )
-    if too_long == "cut":
-        cut = [reply if len(reply) <= limit else [*reply[: limit - 1], template.end] for reply in replies]
-        return _Replied(found, cut, shortened=len(longer))
-    kept = [i for i, reply in enumerate(replies) if len(reply) <= limit]
-    if not kept:
-        raise UserError(
-            f"{found[0].place} and all others: none of {len(found)} replies has at most {limit} tokens: "
-            f"give --data.max_reply {min(map(len, replies))} or more"
-        )
-    return _Replied([found[i] for i in kept], [replies[i] for i in kept], dropped=len(longer))
+    kept = fitting(
+        [one.place for one in found], replies, limit, too_long, "replies", "tokens with the end token",
+        "--data.max_reply",
+    )  # fmt: skip
+    whole = [replies[i] for i in kept]
+    fit = [reply if limit is None or len(reply) <= limit else [*reply[: limit - 1], template.end] for reply in whole]
+    shortened = sum(ids is not reply for ids, reply in zip(fit, whole, strict=True))
+    return _Replied([found[i] for i in kept], fit, dropped=len(found) - len(kept), shortened=shortened)
 
 
 def _room(config: DataConfig, context: int, length: int) -> int:

@@ -16,7 +16,7 @@ from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 from seqgan_kit.dialogue.conversations import SYSTEM
 from seqgan_kit.errors import UserError
-from seqgan_kit.language.data import to_tokens
+from seqgan_kit.language.data import plain_ids, to_tokens
 from seqgan_kit.samples import Replies, Tokens
 from seqgan_kit.worlds.dialogues import Message
 
@@ -59,10 +59,6 @@ class Template:
     end: int
     max_history: int
 
-    def history(self, messages: Sequence[Message]) -> EncodedHistory:
-        """One history. Raises UserError where the chat template refuses it."""
-        return self.histories([messages])[0]
-
     def histories(self, many: Sequence[Sequence[Message]], places: Sequence[str] | None = None) -> list[EncodedHistory]:
         """Histories, tokenised together; `places` say where each stands, should the chat template refuse it."""
         texts = list(dict.fromkeys(message["content"] for messages in many for message in messages))
@@ -71,10 +67,6 @@ class Template:
             return self._as_chats(many, contents, places if places is not None else [HISTORY] * len(many))
         contents = {text: [*ids, self.end] for text, ids in contents.items()}
         return [self._joined(messages, contents) for messages in many]
-
-    def reply(self, text: str) -> list[int]:
-        """The tokens of a reply, the end token last."""
-        return self.replies([text])[0]
 
     def replies(self, texts: Sequence[str]) -> list[list[int]]:
         """Replies, tokenised together."""
@@ -132,11 +124,13 @@ class Template:
         """contents: the tokens of each message without what the template adds."""
         render = _Renderer(self.tokenizer)
         for messages, place in zip(many, places, strict=True):
-            render.check(messages, place)
+            render(messages, asking=True, place=place)
         waiting = {row: self._renderings(render, messages, contents) for row, messages in enumerate(many)}
         found: dict[int, EncodedHistory] = {}
         while waiting:
-            for rows in _chunks(list(waiting)):
+            left = list(waiting)
+            # so that what the tokenizer says of many long texts is not all held at once
+            for rows in (left[start : start + CHUNK] for start in range(0, len(left), CHUNK)):
                 tried = [next(waiting[row]) for row in rows]
                 encoded = self.tokenizer([text for _, text in tried], **PLAIN)
                 for i, (row, (kept, text)) in enumerate(zip(rows, tried, strict=True)):
@@ -191,28 +185,13 @@ class _Renderer:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer = tokenizer
-        self.known: dict[tuple[object, ...], str | TemplateError] = {}
+        self.known: dict[tuple[object, ...], str | None] = {}
 
-    def __call__(self, messages: Sequence[Message], asking: bool) -> str | None:
-        """The messages as text, None where they are refused. asking: up to where the reply begins."""
-        found = self._found(messages, asking)
-        return found if isinstance(found, str) else None
+    def __call__(self, messages: Sequence[Message], asking: bool, place: str | None = None) -> str | None:
+        """The messages as text, None where they are refused. asking: up to where the reply begins.
 
-    def check(self, messages: Sequence[Message], place: str) -> None:
-        found = self._found(messages, asking=True)
-        if isinstance(found, TemplateError):
-            raise UserError(
-                f"{place}: the tokenizer's chat template refuses the messages before the reply ({found}): change them, "
-                f"or the tokenizer's chat_template"
-            )
-
-    def starts(self, messages: Sequence[Message], text: str) -> list[int]:
-        """Where in their text the messages after the first one start: where the text of those before it ends, if that
-        is how the whole begins. Some templates write a message otherwise if it is the last; then it is left out."""
-        before = [self(messages[:i], asking=False) for i in range(1, len(messages))]
-        return [len(begun) for begun in before if begun is not None and text.startswith(begun)]
-
-    def _found(self, messages: Sequence[Message], asking: bool) -> str | TemplateError:
+        place: where they stand. Raises UserError where they are refused, if that is given.
+        """
         key = asking, *((message["role"], message["content"]) for message in messages)
         if key not in self.known:
             try:
@@ -220,8 +199,19 @@ class _Renderer:
                 assert isinstance(text, str)
                 self.known[key] = text
             except TemplateError as error:
-                self.known[key] = error
+                if place is not None:
+                    raise UserError(
+                        f"{place}: the tokenizer's chat template refuses the messages before the reply ({error}): "
+                        "change them, or the tokenizer's chat_template"
+                    ) from error
+                self.known[key] = None
         return self.known[key]
+
+    def starts(self, messages: Sequence[Message], text: str) -> list[int]:
+        """Where in their text the messages after the first one start: where the text of those before it ends, if that
+        is how the whole begins. Some templates write a message otherwise if it is the last; then it is left out."""
+        before = [self(messages[:i], asking=False) for i in range(1, len(messages))]
+        return [len(begun) for begun in before if begun is not None and text.startswith(begun)]
 
 
 def _turns(encoded: BatchEncoding, row: int, starts: Sequence[int]) -> list[int]:
@@ -235,24 +225,12 @@ def _turns(encoded: BatchEncoding, row: int, starts: Sequence[int]) -> list[int]
     return [turn for turn, (begin, stop) in enumerate(zip(first, stops, strict=True)) for _ in range(begin, stop)]
 
 
-def _chunks(rows: Sequence[int]) -> Iterator[Sequence[int]]:
-    """So that what the tokenizer says of many long texts is not all held at once."""
-    for start in range(0, len(rows), CHUNK):
-        yield rows[start : start + CHUNK]
-
-
 def to_replies(rows: Sequence[tuple[EncodedHistory, Sequence[int]]], end: int) -> Replies:
     """Histories and the tokens of their replies, padded with `end`. No row makes (0, 0)."""
     tokens = to_tokens([reply for _, reply in rows], end=None, pad=end)
     history = _padded_left([told.ids for told, _ in rows], end)
     turns = _padded_left([told.turns for told, _ in rows], -1)
     return Replies(tokens.ids, tokens.mask, history, turns)
-
-
-def plain_ids(tokens: Tokens, end: int) -> list[list[int]]:
-    """The rows as lists of ids, without end token and padding."""
-    lengths = (tokens.mask & (tokens.ids != end)).sum(1).tolist()
-    return [row[:length] for row, length in zip(tokens.ids.tolist(), lengths, strict=True)]
 
 
 def end_of(tokenizer: PreTrainedTokenizerBase, given: str | None = None) -> int:

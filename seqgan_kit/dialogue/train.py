@@ -11,11 +11,12 @@ from typing import Any
 import torch
 
 from seqgan_kit.algorithms import credit as credits
+from seqgan_kit.algorithms import objectives
 from seqgan_kit.dialogue.checks import check_numbers
 from seqgan_kit.dialogue.comparison import compare
 from seqgan_kit.dialogue.config import DialogueConfig
 from seqgan_kit.dialogue.evaluation import DialogueEvaluation, Generator, table_of_replies
-from seqgan_kit.dialogue.models import build_discriminator, build_generator, save_generator, width_of
+from seqgan_kit.dialogue.models import build_discriminator, build_generator, save_generator
 from seqgan_kit.dialogue.sources import load
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Metrics
@@ -24,14 +25,13 @@ from seqgan_kit.game.players import Discriminator
 from seqgan_kit.game.trainer import Hook, evaluated
 from seqgan_kit.language.config import rates_told, settled
 from seqgan_kit.language.pretrained import limits_of, tokenizer_of
-from seqgan_kit.language.training import WARM_UP, LanguageTraining, build_credit, build_critic
+from seqgan_kit.language.training import WARM_UP, LanguageTraining
 from seqgan_kit.networks.text.generator_discriminator import GeneratorDiscriminator
 from seqgan_kit.samples import Replies, Tokens, concatenate, rows, size
 from seqgan_kit.tokens.credit import Prefixes
 from seqgan_kit.tokens.decoding import beam_search
-from seqgan_kit.tokens.discriminator import call, prefixes_at_once, scored_at_once
-from seqgan_kit.tokens.policy import Anchor, PolicyGradient, TokenPolicy, WithLikelihood
-from seqgan_kit.tokens.rewards import Rewards
+from seqgan_kit.tokens.discriminator import call
+from seqgan_kit.tokens.policy import Anchor, TokenPolicy, WithLikelihood
 from seqgan_kit.tokens.sampling import with_context
 
 
@@ -63,10 +63,7 @@ class DialogueTask:
         self.engine = engine
         config, source, adversarial = self.config, self.source, self.config.adversarial
         self.evaluation = DialogueEvaluation(source)
-        save = lambda network, folder: save_generator(network, source, folder)  # noqa: E731
-        self.training = LanguageTraining(
-            engine, config, self.network, save, source.train, source.name, "replies", self._hooks
-        )
+        self.training = LanguageTraining(engine, config, source, "replies", self.network, save_generator, self._hooks)
         self.anchor = Anchor(deepcopy(self.network).requires_grad_(False), adversarial.kl) if adversarial.kl else None
         if self.anchor is not None:
             engine.keep("anchor", self.anchor.network)
@@ -107,33 +104,13 @@ class DialogueTask:
         return [*hooks, evaluated(self.engine, 0, settings.seed, judged)] if settings.evaluators else hooks
 
     def _policy(self) -> TokenPolicy:
-        config, source, engine = self.config.adversarial, self.source, self.engine
-        learner = engine.learner("policy", self.network, config.optimizer, dropout=False)
-        credit = build_credit(engine, config, self.network, source.length, source.end)
-        critic = build_critic(engine, config, lambda: width_of(self.network, source))
-        baseline = config.baseline
-        if config.turns.repeats > 1 and baseline is credits.leave_one_out:
-            baseline = partial(credits.leave_one_out, group=config.turns.repeats)
-        rewards = Rewards(
-            self.config.discriminator.objective().reward,
-            discriminator_weight=config.discriminator_weight,
-            users=config.rewards,
-            decode=source.decode,
-            columns=self._columns,
-            all_prefixes=prefixes_at_once(self.judge),
-            scored_at_once=scored_at_once(self.judge),
-        )
-        return TokenPolicy(
-            engine,
-            learner,
-            config.batch_size,
-            source.length,
-            source.end,
-            rewards,
-            credit,
-            PolicyGradient(baseline, critic, config.estimator, config.passes),
-            self.anchor,
-            WithLikelihood(config.teacher_forcing),
+        config, objective = self.config.adversarial, self.config.discriminator.objective()
+        baseline, repeats = config.baseline, config.turns.repeats
+        if repeats > 1 and baseline is credits.leave_one_out:
+            baseline = partial(credits.leave_one_out, group=repeats)
+        likelihood = WithLikelihood(config.teacher_forcing)
+        return self.training.policy(
+            self.judge, objective, objectives.airl(), baseline, self._columns, self.anchor, likelihood
         )
 
     def _columns(self, tokens: Tokens) -> dict[str, list[Any]]:

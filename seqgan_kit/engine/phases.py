@@ -15,10 +15,7 @@ from seqgan_kit.engine.metrics_log import MetricsLog
 from seqgan_kit.engine.processes import Processes
 from seqgan_kit.engine.run_config import RunConfig
 from seqgan_kit.engine.run_folder import MODEL, Exports, RunFolder
-
-
-class Stopped(Exception):
-    """The run was asked to stop, and has saved; says how to resume."""
+from seqgan_kit.errors import Stopped
 
 
 class Phases:

@@ -40,6 +40,11 @@ class Corpus:
     lines: list[int]
     columns: dict[str, list[object]]
 
+    def chosen(self, places: Sequence[int]) -> Corpus:
+        """The texts at these places, from 0."""
+        columns = {name: [values[i] for i in places] for name, values in self.columns.items()}
+        return Corpus(self.path, [self.texts[i] for i in places], [self.lines[i] for i in places], columns)
+
 
 def read_sentences(path: str | Path, column: str | None = None, labelled: bool = False) -> Corpus:
     """The sentences of a UTF-8 file, stripped of white space at the ends; blank ones are skipped.
@@ -53,10 +58,8 @@ def read_sentences(path: str | Path, column: str | None = None, labelled: bool =
     match path.suffix.lower():
         case ".jsonl" | ".ndjson":
             records = json_records(path, text)
-        case ".csv":
-            records = csv_records(path, text, ",")
-        case ".tsv":
-            records = csv_records(path, text, "\t")
+        case ".csv" | ".tsv" as suffix:
+            records = csv_records(path, text, "," if suffix == ".csv" else "\t")
         case ".json":
             raise UserError(f"{path} is JSON: give JSON lines (.jsonl), one object a line, as `jq -c '.[]'` makes them")
         case _ if column is not None:
@@ -102,38 +105,51 @@ def labels_of(corpus: Corpus) -> list[str]:
 
 def encode(
     corpus: Corpus, tokenizer: PreTrainedTokenizerBase, max_length: int | None, too_long: TooLong = "error"
-) -> list[list[int]]:
-    """The token ids of every text, without an end token; `too_long` says what becomes of those over `max_length`."""
-    return [ids for _, ids in encode_each(corpus, tokenizer, max_length, too_long)]
-
-
-def encode_each(
-    corpus: Corpus, tokenizer: PreTrainedTokenizerBase, max_length: int | None, too_long: TooLong = "error"
-) -> list[tuple[int, list[int]]]:
-    """The same, and which of the corpus's texts it is, from 0."""
+) -> tuple[Corpus, list[list[int]]]:
+    """The texts that are left, and the token ids of each, without an end token; `too_long` says what becomes of those
+    over `max_length`."""
     if max_length is not None and max_length < 1:
         raise UserError(f"--data.max_length {max_length} leaves no tokens: give 1 or more")
     ids: list[list[int]] = tokenizer(
         corpus.texts, add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False, verbose=False
     )["input_ids"]
-    for line, sequence in zip(corpus.lines, ids, strict=True):
+    places = [f"{corpus.path} line {line}" for line in corpus.lines]
+    for place, sequence in zip(places, ids, strict=True):
         if tokenizer.eos_token_id in sequence:
-            raise UserError(
-                f"{corpus.path} line {line}: contains {tokenizer.eos_token}, which ends a sentence: remove it there"
-            )
-    if max_length is None or max(map(len, ids)) <= max_length:
-        return list(enumerate(ids))
-    if too_long == "cut":
-        return list(enumerate(sequence[:max_length] for sequence in ids))
+            raise UserError(f"{place}: contains {tokenizer.eos_token}, which ends a sentence: remove it there")
+    kept = fitting(places, ids, max_length, too_long, "sentences", "tokens", "--data.max_length")
+    return corpus.chosen(kept), [ids[i][:max_length] for i in kept]
+
+
+def fitting(
+    places: Sequence[str],
+    sequences: Sequence[Sequence[int]],
+    limit: int | None,
+    too_long: TooLong,
+    unit: str,
+    counted: str,
+    option: str,
+) -> list[int]:
+    """Which of the sequences are left, some of them perhaps to be cut. Raises UserError for one over the limit, unless
+    `too_long` says otherwise, and where none is left.
+
+    places: where each stands. unit, counted, option: what they, their tokens and the limit are called in messages.
+    """
+    lengths = [len(sequence) for sequence in sequences]
+    longer = [i for i, length in enumerate(lengths) if limit is not None and length > limit]
+    if not longer or too_long == "cut":
+        return list(range(len(lengths)))
     if too_long == "error":
-        raise _too_long(corpus, [len(sequence) for sequence in ids], max_length)
-    kept = [(place, sequence) for place, sequence in enumerate(ids) if len(sequence) <= max_length]
-    if not kept:
         raise UserError(
-            f"{corpus.path}: all {len(ids)} sentences are longer than {max_length} tokens, so none is left: "
-            f"give --data.max_length {min(map(len, ids))} or more"
+            f"{places[longer[0]]}: {lengths[longer[0]]} {counted}, over the limit of {limit} ({len(longer)} of "
+            f"{len(lengths)} {unit} are): give {option} {max(lengths)}, or --data.too_long drop or cut"
         )
-    return kept
+    if len(longer) == len(lengths):
+        raise UserError(
+            f"{places[0]} and all others: none of {len(lengths)} {unit} has at most {limit} tokens: "
+            f"give {option} {min(lengths)} or more"
+        )
+    return sorted(set(range(len(lengths))) - set(longer))
 
 
 def to_tokens(sequences: Sequence[Sequence[int]], end: int | None, pad: int) -> Tokens:
@@ -150,6 +166,12 @@ def to_tokens(sequences: Sequence[Sequence[int]], end: int | None, pad: int) -> 
         ids[at_end] = end
         mask |= at_end
     return Tokens(torch.from_numpy(ids), torch.from_numpy(mask))
+
+
+def plain_ids(tokens: Tokens, end: int | None) -> list[list[int]]:
+    """The rows as lists of ids, without end token and padding."""
+    lengths = (tokens.mask & (tokens.ids != (-1 if end is None else end))).sum(1).tolist()
+    return [row[:length] for row, length in zip(tokens.ids.tolist(), lengths, strict=True)]
 
 
 def unknown_words(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str]) -> list[str]:
@@ -245,12 +267,3 @@ def _integers(path: Path, line: int, text: str) -> list[int]:
         if not INTEGER.fullmatch(word):
             raise UserError(f"{path} line {line}: {short(word)} is not an integer: give token ids separated by spaces")
     return [int(word) for word in words]
-
-
-def _too_long(corpus: Corpus, lengths: list[int], limit: int) -> UserError:
-    first, count = next(i for i, length in enumerate(lengths) if length > limit), sum(n > limit for n in lengths)
-    return UserError(
-        f"{corpus.path} line {corpus.lines[first]}: {lengths[first]} tokens, over the limit of {limit} "
-        f"({count} of {len(lengths)} sentences are): give --data.max_length {max(lengths)}, "
-        f"or --data.too_long drop or cut"
-    )

@@ -9,7 +9,7 @@ references, not with their product.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence, Set
+from collections.abc import Hashable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import chain
 from math import log
@@ -123,20 +123,6 @@ class References:
         scores = np.where(matches[0] == 0, 0.0, np.exp(mean_log + shortfall))
         return {order: scores[order - 1] for order in orders}
 
-    def _known(self, sentences: Sequence[Sequence[Hashable]]) -> Ints:
-        """How many n-grams of the sentences, counted as often as they stand there, any reference has: (max_n,)."""
-        text = self._read(sentences)
-        found = np.zeros(self.max_n, dtype=np.int64)
-        at = np.arange(len(text.tokens))
-        grams = np.zeros_like(at)
-        for n, table in enumerate(self._tables):
-            at, codes = text.extend(at, grams, n + 1)
-            grams = np.searchsorted(table.codes, codes)
-            known = table.codes[grams] == codes
-            at, grams = at[known], grams[known]
-            found[n] = len(at)
-        return found
-
     def _read(self, sentences: Sequence[Sequence[Hashable]]) -> _Text:
         unknown = len(self._vocabulary)
         lengths = np.array([len(sentence) for sentence in sentences], dtype=np.int64)
@@ -145,20 +131,28 @@ class References:
         left = np.repeat(np.cumsum(lengths), lengths) - np.arange(len(tokens))
         return _Text(tokens, np.repeat(np.arange(len(lengths)), lengths), left, lengths, unknown)
 
-    def _matches(self, text: _Text, max_n: int, members: bool) -> Floats:
-        """Clipped matches: (max_n, sentences). An n-gram that no reference has is dropped, hence its extensions."""
-        matches = np.zeros((max_n, len(text.lengths)))
+    def _known(self, text: _Text) -> Iterator[tuple[_Table, Ints, Ints]]:
+        """Of each order, its table, where n-grams that some reference has begin, and their numbers.
+
+        An n-gram that no reference has is dropped, hence its extensions.
+        """
         at = np.arange(len(text.tokens))
         grams = np.zeros_like(at)
-        for n, table in enumerate(self._tables[:max_n], start=1):
+        for n, table in enumerate(self._tables, start=1):
             at, codes = text.extend(at, grams, n)
             grams = np.searchsorted(table.codes, codes)
             known = table.codes[grams] == codes
             at, grams = at[known], grams[known]
+            yield table, at, grams
+
+    def _matches(self, text: _Text, max_n: int, members: bool) -> Floats:
+        """Clipped matches: (max_n, sentences)."""
+        matches = np.zeros((max_n, len(text.lengths)))
+        for row, (table, at, grams) in zip(matches, self._known(text), strict=False):
             sentence, gram, count = text.count(at, grams, len(table.most))
             # The others' largest is the second where a sentence holds the largest; elsewhere the second clips nothing.
             limit = table.second if members else table.most
-            matches[n - 1] = np.bincount(sentence, np.minimum(count, limit[gram]), minlength=len(text.lengths))
+            row[:] = np.bincount(sentence, np.minimum(count, limit[gram]), minlength=len(text.lengths))
         return matches
 
     def _closest_length(self, lengths: Ints, members: bool) -> Ints:
@@ -237,9 +231,9 @@ def novelty(
     _check_sentences(sentences, "sentences")
     if not orders or min(orders) < 1 or max(orders) > training.max_n:
         raise ValueError(f"orders must be numbers from 1 to max_n={training.max_n}, not {tuple(orders)}")
-    known = training._known(sentences)
+    known = [len(at) for _, at, _ in training._known(training._read(sentences))]
     totals = {n: sum(max(len(sentence) - n + 1, 0) for sentence in sentences) for n in orders}
-    return {n: (total - int(known[n - 1])) / max(total, 1) for n, total in totals.items()}
+    return {n: (total - known[n - 1]) / max(total, 1) for n, total in totals.items()}
 
 
 def new_sentences(sentences: Sequence[Sequence[Hashable]], training: Set[tuple[Hashable, ...]]) -> float:

@@ -75,36 +75,28 @@ def is_own(model: str | None) -> bool:
         return False
 
 
-def own_model(model: str | None, lora: int, vocabulary: int, end: int | None, wanted: str, **options: Any) -> Any:
-    """The network of a run's model folder, to be trained on, where it is one of ours; else None. Raises UserError.
-
-    options: of its configuration, instead of what it has.
-    """
-    if model is None or type(_loaded(f"{GENERATOR}.model", model, AutoConfig)) is not OWN[wanted].config_class:
-        return None
-    if lora:
-        raise UserError(f"{GENERATOR}.lora {lora}: adapters are for Hugging Face models, and {model} holds an LSTM")
-    found = _loaded(f"{GENERATOR}.model", model, OWN[wanted], dtype=torch.float32, **options)
-    if found.config.vocabulary < vocabulary or found.config.end != end:
-        raise UserError(
-            f"{GENERATOR}.model {model}: the model has {found.config.vocabulary} tokens and ends with number "
-            f"{found.config.end}, the text {vocabulary} and {end}: give what was saved together, and no other end"
-        )
-    return found
-
-
-def language_model(
-    model: str | None, config: dict[str, Any] | None, lora: int, vocabulary: int, end: int | None, wanted: str = EITHER
-) -> LanguageModel | None:
-    """The generator that is loaded, or begins anew; None where neither is asked for. Raises UserError.
+def generator(
+    model: str | None,
+    config: dict[str, Any] | None,
+    lora: int,
+    vocabulary: int,
+    end: int | None,
+    wanted: str,
+    **options: Any,
+) -> Any:
+    """The generator that is loaded, one of ours or a `LanguageModel`, or such a model that begins anew; None where
+    neither is asked for. Raises UserError.
 
     lora: rank of adapters. vocabulary: how many tokens it must know. end: its special token. wanted: CAUSAL or EITHER.
+    options: of the configuration of one of ours, instead of what it has.
     """
     if model is not None:
+        known = _loaded(f"{GENERATOR}.model", model, AutoConfig)
+        if type(known) is OWN[wanted].config_class:
+            return _own_model(model, lora, vocabulary, end, wanted, options)
         option = f"{GENERATOR}.model {model}"
-        kind = _kind(option, _loaded(f"{GENERATOR}.model", model, AutoConfig), wanted)
         # not as it was saved: Adam's steps are too small for bfloat16; --run.precision says how it computes
-        found = _loaded(f"{GENERATOR}.model", model, kind, dtype=torch.float32)
+        found = _loaded(f"{GENERATOR}.model", model, _kind(option, known, wanted), dtype=torch.float32)
         most = found.get_input_embeddings().num_embeddings
         if vocabulary > most:
             raise UserError(
@@ -128,6 +120,18 @@ def language_model(
     if lora:
         _adapt(network, lora)
     return network
+
+
+def _own_model(model: str, lora: int, vocabulary: int, end: int | None, wanted: str, options: dict[str, Any]) -> Any:
+    if lora:
+        raise UserError(f"{GENERATOR}.lora {lora}: adapters are for Hugging Face models, and {model} holds an LSTM")
+    found = _loaded(f"{GENERATOR}.model", model, OWN[wanted], dtype=torch.float32, **options)
+    if found.config.vocabulary < vocabulary or found.config.end != end:
+        raise UserError(
+            f"{GENERATOR}.model {model}: the model has {found.config.vocabulary} tokens and ends with number "
+            f"{found.config.end}, the text {vocabulary} and {end}: give what was saved together, and no other end"
+        )
+    return found
 
 
 def encoder(

@@ -8,20 +8,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
+from seqgan_kit.algorithms.objectives import Objective
 from seqgan_kit.engine import checks
 from seqgan_kit.engine.engine import Engine
-from seqgan_kit.engine.learning import Learner, OptimizerConfig
 from seqgan_kit.engine.run_folder import MODEL, Exports
 from seqgan_kit.errors import UserError
-from seqgan_kit.game.players import DiscriminatorPlayer, GeneratorPlayer
+from seqgan_kit.game.players import Baseline, DiscriminatorPlayer, GeneratorPlayer
 from seqgan_kit.game.trainer import Hook, Turns, fit, play
-from seqgan_kit.language.config import ControlConfig
 from seqgan_kit.networks.text.value_head import ValueHead
-from seqgan_kit.samples import Tokens
+from seqgan_kit.samples import Tokens, rows, to
 from seqgan_kit.tokens.credit import Credit
-from seqgan_kit.tokens.policy import Critic, likelihood_loss
+from seqgan_kit.tokens.discriminator import prefixes_at_once, scored_at_once
+from seqgan_kit.tokens.policy import Anchor, Critic, PolicyGradient, TokenPolicy, WithLikelihood, likelihood_loss
+from seqgan_kit.tokens.rewards import Rewards
 
 MLE, WARM_UP, ADVERSARIAL, CONTROL = "maximum_likelihood", "discriminator", "adversarial", "control"
 
@@ -30,8 +32,8 @@ class LanguageTraining:
     """The phases of one run, in the order in which they are called; a finished one does nothing.
 
     config: a `TextConfig` or `DialogueConfig`.
-    network: the generator, whose likelihood its forward gives; saved by `save` into an empty folder.
-    data, source, unit: the real samples, and what they are called in messages: "source has 12 units".
+    source: of text or of dialogue. unit: what its samples are called in messages.
+    network: the generator, whose likelihood its forward gives; saved by `save`(network, source, empty folder).
     hooks: of (every so many steps, network): the evaluation.
     """
 
@@ -39,21 +41,65 @@ class LanguageTraining:
         self,
         engine: Engine,
         config: Any,
-        network: nn.Module,
-        save: Callable[[nn.Module, Path], None],
-        data: Tokens,
-        source: str,
+        source: Any,
         unit: str,
+        network: nn.Module,
+        save: Callable[[Any, Any, Path], None],
         hooks: Callable[[int, Any], Sequence[Hook]],
     ) -> None:
-        self.engine, self.config, self.network, self.hooks = engine, config, network, hooks
+        self.engine, self.config, self.source, self.network, self.hooks = engine, config, source, network, hooks
         self.control_network = deepcopy(network)
         self.mle = engine.learner("generator", network, config.likelihood.optimizer)
         self.continued = engine.learner("control", self.control_network, config.likelihood.optimizer)
-        self.real = engine.stream("real", data, config.run.seed, source, unit)
-        self.control_real = engine.stream("control_real", data, config.run.seed + 1, source, unit)
-        self.model: Exports = {MODEL: partial(save, network)}
-        self._save = save
+        self.real = engine.stream("real", source.train, config.run.seed, source.name, unit)
+        self.control_real = engine.stream("control_real", source.train, config.run.seed + 1, source.name, unit)
+        self.model: Exports = {MODEL: partial(save, network, source)}
+        self.control_model = partial(save, self.control_network, source)
+
+    def policy(
+        self,
+        judge: nn.Module,
+        objective: Objective,
+        log_ratio: Objective,
+        baseline: Baseline,
+        columns: Callable[[Tokens], dict[str, list[Any]]] | None,
+        anchor: Anchor | None = None,
+        likelihood: WithLikelihood | None = None,
+    ) -> TokenPolicy:
+        """The generator as a player, with learners "policy" and, where it is enabled, "critic".
+
+        judge: the discriminator's network. log_ratio: an objective whose reward is log D / (1 - D). columns: what
+        users' rewards may ask for beside the samples.
+        """
+        engine, source, config, critic = self.engine, self.source, self.config.adversarial, None
+        learner = engine.learner("policy", self.network, config.optimizer, dropout=False)
+        credit: Credit = config.credit(self.network, source.length, source.end)  # where the weights now are
+        engine.keep("credit", credit)
+        if config.critic.enabled:
+            head = ValueHead(features_width(self.network, source.train))
+            critic = Critic(engine, engine.learner("critic", head, config.critic.optimizer))
+        rewards = Rewards(
+            objective.reward,
+            log_ratio.reward,
+            config.discriminator_weight,
+            config.rewards,
+            source.decode,
+            columns,
+            prefixes_at_once(judge),
+            scored_at_once(judge),
+        )
+        return TokenPolicy(
+            engine,
+            learner,
+            config.batch_size,
+            source.length,
+            source.end,
+            rewards,
+            credit,
+            PolicyGradient(baseline, critic, config.estimator, config.passes),
+            anchor,
+            likelihood or WithLikelihood(),
+        )
 
     def likelihood(self) -> None:
         """Maximum likelihood; the control continues from where it ends."""
@@ -64,7 +110,8 @@ class LanguageTraining:
         hooks = self.hooks(self.config.evaluation.every, self.network)
         fit(engine, MLE, config.steps, self.mle, likelihood_loss, self.real, config.batch_size, hooks, exports)
         if not self.game_began:
-            continue_from(self.mle, self.continued)
+            self.control_network.load_state_dict(self.network.state_dict())
+            self.continued.optimizer.load_state_dict(deepcopy(self.mle.optimizer.state_dict()))
 
     @property
     def game_began(self) -> bool:
@@ -95,15 +142,9 @@ class LanguageTraining:
             return
         steps = config.steps or steps_in_the_same_time(engine)
         hooks = self.hooks(self.config.evaluation.every, self.control_network)
-        exports: Exports = {**self.model, CONTROL: partial(self._save, self.control_network)}
+        exports: Exports = {**self.model, CONTROL: self.control_model}
         real, size = self.control_real, likelihood.batch_size
         fit(engine, CONTROL, steps, self.continued, likelihood_loss, real, size, hooks, exports)
-
-
-def continue_from(first: Learner, control: Learner) -> None:
-    """The control continues from the generator as maximum likelihood left it, optimiser included."""
-    control.network.load_state_dict(first.network.state_dict())
-    control.optimizer.load_state_dict(deepcopy(first.optimizer.state_dict()))
 
 
 def steps_in_the_same_time(engine: Engine) -> int:
@@ -117,18 +158,12 @@ def steps_in_the_same_time(engine: Engine) -> int:
     return steps
 
 
-def build_credit(engine: Engine, config: Any, network: nn.Module, length: int, end: int | None) -> Credit:
-    """`--adversarial.credit`, whose state is kept; its copy of the weights is made where the network now is."""
-    credit: Credit = config.credit(network, length, end)
-    engine.keep("credit", credit)
-    return credit
-
-
-def build_critic(engine: Engine, config: Any, width: Callable[[], int]) -> Critic | None:
-    """`--adversarial.critic`, on features of `width` numbers; None where it is not enabled."""
-    if not config.critic.enabled:
-        return None
-    return Critic(engine, engine.learner("critic", ValueHead(width()), config.critic.optimizer))
+@torch.no_grad()
+def features_width(network: Any, data: Tokens) -> int:
+    """The width of a generator's features."""
+    some = to(rows(data, slice(1)), next(network.parameters()).device)
+    width: int = network.eval().features(some.ids, *some.context).shape[-1]
+    return width
 
 
 def check_phases(config: Any, further: Sequence[checks.Bound], source: str, count: int, unit: str) -> None:
@@ -137,6 +172,9 @@ def check_phases(config: Any, further: Sequence[checks.Bound], source: str, coun
     further: bounds of options that only one of the uses has. source, count, unit: as in `checks.batches`.
     """
     likelihood, critic, adversarial = config.likelihood, config.discriminator, config.adversarial
+    parts = {"likelihood": likelihood, "discriminator": critic, "adversarial": adversarial}
+    optimizers = [(f"--{name}.optimizer", part.optimizer) for name, part in parts.items()]
+    optimizers.append(("--adversarial.critic.optimizer", adversarial.critic.optimizer))
     checks.at_least(
         ("--generator.embedding", config.generator.embedding, 1),
         ("--generator.hidden", config.generator.hidden, 1),
@@ -149,35 +187,21 @@ def check_phases(config: Any, further: Sequence[checks.Bound], source: str, coun
         ("--evaluation.samples", config.evaluation.samples, 2),
         *further,
         *checks.run_bounds(config.run),
-        *checks.optimizer_bounds(optimizers(config)),
+        *checks.optimizer_bounds(optimizers),
     )
     if adversarial.batch_size % adversarial.turns.repeats:
         raise UserError(
             f"--adversarial.batch_size {adversarial.batch_size} can't be divided by --adversarial.turns.repeats "
             f"{adversarial.turns.repeats}: give a multiple"
         )
-    check_control(config.control, likelihood.steps, adversarial.rounds)
-    parts = {"likelihood": likelihood, "discriminator": critic, "adversarial": adversarial}
-    checks.batches(source, count, unit, *((f"--{name}.batch_size", part.batch_size) for name, part in parts.items()))
-
-
-def optimizers(config: Any) -> list[tuple[str, OptimizerConfig]]:
-    return [
-        ("--likelihood.optimizer", config.likelihood.optimizer),
-        ("--discriminator.optimizer", config.discriminator.optimizer),
-        ("--adversarial.optimizer", config.adversarial.optimizer),
-        ("--adversarial.critic.optimizer", config.adversarial.critic.optimizer),
-    ]
-
-
-def check_control(control: ControlConfig, likelihood_steps: int, rounds: int) -> None:
-    """Raises UserError where the control's length is neither given nor can be measured."""
-    if not likelihood_steps and not rounds:
+    control = config.control
+    if not likelihood.steps and not adversarial.rounds:
         raise UserError("--likelihood.steps 0 and --adversarial.rounds 0 leave nothing to train: give one of them more")
     if control.steps is not None and control.steps < 1:
         raise UserError(f"--control.steps {control.steps}: give at least 1, or --control.enabled false")
-    if control.enabled and control.steps is None and rounds and not likelihood_steps:
+    if control.enabled and control.steps is None and adversarial.rounds and not likelihood.steps:
         raise UserError(
             "--likelihood.steps 0: how long such a step takes is not known, so give the control a length, "
             "--control.steps, or leave it out, --control.enabled false"
         )
+    checks.batches(source, count, unit, *((f"--{name}.batch_size", part.batch_size) for name, part in parts.items()))

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seqgan_kit.commands import add_samples, add_seed, asked, check_least
+from seqgan_kit.commands import Read, add_samples, add_seed, asked, check_least
 from seqgan_kit.errors import UserError, check_seed
 from seqgan_kit.files import read_json, write_json
 from seqgan_kit.report.metrics import CONVENTION
@@ -18,10 +16,8 @@ from seqgan_kit.report.terminal import print_phases, print_places, print_samples
 if TYPE_CHECKING:
     from seqgan_kit.text.config import TextConfig
     from seqgan_kit.text.evaluation import Embed
+    from seqgan_kit.text.sampler import Sampler
     from seqgan_kit.text.sources import Source
-
-Read = Callable[..., "tuple[TextConfig, str]"]
-"""Further options -> the run's configuration with them, and its YAML."""
 
 
 def sample_options(parser: ArgumentParser) -> None:
@@ -50,7 +46,7 @@ def sample(run: Path, options: Namespace, _: Read) -> None:
     _check_temperature("sample", options.temperature)
     import torch
 
-    from seqgan_kit.text.sampler import draw, load_sampler
+    from seqgan_kit.text.sampler import draw
 
     network, decode, length, end, known = load_sampler(run / "model")
     if options.label is not None and options.label not in known:
@@ -64,6 +60,18 @@ def sample(run: Path, options: Namespace, _: Read) -> None:
     for i, (row, mask) in enumerate(zip(drawn.ids.tolist(), drawn.mask.tolist(), strict=True)):
         text = decode([token for token, counts in zip(row, mask, strict=True) if counts and token != end])
         print(f"{wanted[i % len(wanted)]} {text}" if len(wanted) > 1 else text)
+
+
+def load_sampler(folder: Path) -> Sampler:
+    """A run's generator, by as few imports as it takes. Raises UserError where it can't be loaded."""
+    from seqgan_kit.text.sampler import load_plain
+
+    try:
+        return load_plain(folder)
+    except Exception:  # another model, or whatever is wrong, of which the slower way tells
+        from seqgan_kit.text.models import load_generator
+
+        return load_generator(folder)
 
 
 def evaluate_options(parser: ArgumentParser) -> None:
@@ -110,12 +118,11 @@ def _source(run: Path, config: TextConfig) -> Source:
     Raises UserError where they are other data now.
     """
     from seqgan_kit.engine.provenance import check_data
-    from seqgan_kit.language.pretrained import tokenizer_of
-    from seqgan_kit.text.models import limits_of
+    from seqgan_kit.language.pretrained import CAUSAL, limits_of, tokenizer_of
     from seqgan_kit.text.sources import load
 
     model = None if config.generator.model is None else str(run / "model")
-    vocabulary = limits_of(replace(config.generator, model=model))[1]
+    vocabulary = limits_of(model, config.generator.config, CAUSAL)[1]
     source = load(config.data, config.run.seed, tokenizer_of(model), vocabulary)
     check_data(run, source.fingerprint())
     return source

@@ -6,50 +6,38 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from seqgan_kit.engine.engine import Engine
-from seqgan_kit.engine.learning import OptimizerConfig
 from seqgan_kit.errors import UserError, one_line
 from seqgan_kit.game.players import Discriminator
+from seqgan_kit.language.training import ADVERSARIAL
 from seqgan_kit.networks.text.residual_text import NoiseToText, NoiseToTextConfig
 from seqgan_kit.samples import SoftTokens, Tokens, rows, soft
-from seqgan_kit.text.network_config import DiscriminatorConfig
 from seqgan_kit.text.sources import Source
 from seqgan_kit.tokens import soft as soft_text
 from seqgan_kit.tokens.discriminator import call, compares_rows
 from seqgan_kit.tokens.soft import Loss, Matching, Means, Relaxed, SoftText, View
 
 
-@dataclass(frozen=True)
-class Play:
-    """The options of the game that a route reads.
-
-    rounds: of the adversarial phase. done: those that are over, now. batch_size: texts of a generator update.
-    optimizer: the generator's. discriminator: its configuration.
-    """
-
-    rounds: int
-    done: Callable[[], int]
-    batch_size: int
-    optimizer: OptimizerConfig
-    discriminator: DiscriminatorConfig
-
-
 class Route(ABC):
     """How a text run's generator learns from its discriminator, where it is not by policy gradient."""
 
-    @abstractmethod
     def network(self, source: Source) -> NoiseToText | None:
         """A generator of its own; None for that of the configuration, which has a likelihood."""
+        return None
 
     @abstractmethod
     def players(
-        self, engine: Engine, play: Play, source: Source, network: nn.Module, judge: nn.Module
+        self, engine: Engine, config: Any, source: Source, network: nn.Module, judge: nn.Module
     ) -> tuple[SoftText, Discriminator[Tokens]]:
-        """Both, with learners "policy" and "discriminator"."""
+        """Both, with learners "policy" and "discriminator".
+
+        config: the `TextConfig` of which this is a part. judge: the discriminator's network.
+        """
 
     @abstractmethod
     def view(self, source: Source) -> View:
@@ -85,9 +73,6 @@ class GumbelSoftmax(Route):
     matching: Matching | None = None
     penalty: float = 0.0
 
-    def network(self, source: Source) -> NoiseToText | None:
-        return None
-
     def view(self, source: Source) -> View:
         return partial(soft, vocabulary=source.vocabulary)
 
@@ -104,22 +89,22 @@ class GumbelSoftmax(Route):
             )
 
     def players(
-        self, engine: Engine, play: Play, source: Source, network: nn.Module, judge: nn.Module
+        self, engine: Engine, config: Any, source: Source, network: nn.Module, judge: nn.Module
     ) -> tuple[SoftText, Discriminator[Tokens]]:
         if engine.processes > 1 and isinstance(self.matching, Means):
             raise UserError(
                 "--adversarial.route.matching: means are of a whole batch, which several processes do not have: give "
                 "seqgan_kit.tokens.soft.Gaussians, or one process"
             )
-        rounds = max(1, play.rounds)
+        rounds = max(1, config.adversarial.rounds)
 
         def make(module: nn.Module, count: int) -> SoftTokens:
-            sharpness = self.sharpness ** min(1.0, play.done() / rounds)
+            sharpness = self.sharpness ** min(1.0, engine.counters.get(ADVERSARIAL, 0) / rounds)
             return SoftTokens(*module(count, sharpness))
 
         loss = None if self.matching is None else soft_text.matching(self.matching, judge)
         drawn = Relaxed(network, source.length, source.end, self.straight_through)
-        return _players(engine, play, drawn, judge, make, self.view(source), loss, self.penalty)
+        return _players(engine, config, drawn, judge, make, self.view(source), loss, self.penalty)
 
 
 @dataclass(frozen=True)
@@ -154,18 +139,18 @@ class Convolutions(Route):
                 raise UserError(f"--adversarial.route.{option} {value}: give at least 1")
 
     def players(
-        self, engine: Engine, play: Play, source: Source, network: nn.Module, judge: nn.Module
+        self, engine: Engine, config: Any, source: Source, network: nn.Module, judge: nn.Module
     ) -> tuple[SoftText, Discriminator[Tokens]]:
         def make(module: nn.Module, count: int) -> SoftTokens:
             weights = module(torch.randn(count, self.noise, device=engine.device))
             return SoftTokens(weights.argmax(-1), torch.ones_like(weights[..., 0], dtype=torch.bool), weights)
 
-        return _players(engine, play, network, judge, make, self.view(source), None, self.penalty)
+        return _players(engine, config, network, judge, make, self.view(source), None, self.penalty)
 
 
 def _players(
     engine: Engine,
-    play: Play,
+    config: Any,
     drawn: nn.Module,
     judge: nn.Module,
     make: Callable[[nn.Module, int], SoftTokens],
@@ -174,9 +159,9 @@ def _players(
     penalty: float,
 ) -> tuple[SoftText, Discriminator[Tokens]]:
     """drawn: the network from which `make` draws."""
-    critic = play.discriminator
+    game, critic = config.adversarial, config.discriminator
     objective = critic.smoothed_objective()
-    policy = engine.learner("policy", drawn, play.optimizer, dropout=False)
+    policy = engine.learner("policy", drawn, game.optimizer, dropout=False)
     scorer = engine.learner("discriminator", judge, critic.optimizer)
     own = loss or soft_text.adversarial(objective)
 
@@ -184,7 +169,7 @@ def _players(
         return penalty * soft_text.penalty(module, real, fake, view)
 
     return (
-        SoftText(engine, policy, play.batch_size, make, own, view),
+        SoftText(engine, policy, game.batch_size, make, own, view),
         Discriminator(
             engine, scorer, critic.batch_size, objective, call, penalised if penalty else None, critic.passes,
             partial(soft_text.compare, view=view, apart=compares_rows(judge)), clip_weights=critic.clip_weights,

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from torch import Tensor, nn
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoTokenizer
 
 from seqgan_kit.errors import UserError
-from seqgan_kit.files import write_json
+from seqgan_kit.files import read_json, write_json
 from seqgan_kit.language import pretrained
 from seqgan_kit.networks.saved import unloadable
 from seqgan_kit.networks.text.class_head import ClassHead
@@ -19,50 +18,27 @@ from seqgan_kit.networks.text.lstm import LSTMConfig, LSTMGenerator
 from seqgan_kit.networks.text.residual_text import NoiseToText
 from seqgan_kit.samples import rows
 from seqgan_kit.text.network_config import DiscriminatorConfig, TextGeneratorConfig
+from seqgan_kit.text.sampler import SETTINGS, Sampler, labels_of
 from seqgan_kit.text.sources import Source
 from seqgan_kit.tokens.discriminator import check_judged, compares_rows
 
-SETTINGS = "text.json"
 Generator = LSTMGenerator | Unprompted | NoiseToText
-
-
-class Loaded(NamedTuple):
-    """A saved generator, its tokenizer, and how it ends a text: greatest number of tokens, and the end token's id; and
-    the labels of the classes that it writes texts of, if it has any."""
-
-    network: Generator
-    tokenizer: PreTrainedTokenizerBase
-    length: int
-    end: int | None
-    labels: tuple[str, ...] = ()
-
-
-def limits_of(config: TextGeneratorConfig) -> tuple[int | None, int | None]:
-    """The most tokens that the generator reads and writes, if it says so; and how many different ones a model that does
-    not begin anew can emit. Raises UserError."""
-    return pretrained.limits_of(config.model, config.config, pretrained.CAUSAL)
 
 
 def build_generator(config: TextGeneratorConfig, source: Source) -> Generator:
     """The network that the configuration asks for. Raises UserError."""
-    begun = pretrained.own_model(
-        config.model, config.lora, source.vocabulary, source.end, pretrained.CAUSAL, length=source.length
-    )
-    if begun is not None:
-        assert isinstance(begun, LSTMGenerator)
-        _check_labels(config.model, source, whole=True)
-        return begun
-    language = pretrained.language_model(
-        config.model, config.config, config.lora, source.vocabulary, source.end, pretrained.CAUSAL
-    )
-    if language is not None:
-        _check_labels(config.model, source)
+    given = config.model, config.config, config.lora, source.vocabulary, source.end, pretrained.CAUSAL
+    found = pretrained.generator(*given, length=source.length)
+    _check_labels(config.model, source, whole=isinstance(found, LSTMGenerator))
+    if isinstance(found, LSTMGenerator):
+        return found
+    if found is not None:
         if len(source.labels) > source.vocabulary:
             raise UserError(
                 f"{source.name} has {len(source.labels)} labels, more than the generator has tokens to tell them by"
             )
         # a start token that is never emitted would be one more for the head: its place in the text tells it, too
-        return Unprompted(language, source.start if source.start < source.vocabulary else 0)
+        return Unprompted(found, source.start if source.start < source.vocabulary else 0)
     return LSTMGenerator(
         LSTMConfig(
             vocabulary=source.vocabulary,
@@ -81,7 +57,7 @@ def _check_labels(model: str | None, source: Source, whole: bool = False) -> Non
     """Raises UserError where a run's model that is trained on knows other classes; whole: also where it knows none."""
     if model is None:
         return
-    labels = _saved_labels(Path(model))
+    labels = labels_of(_settings(Path(model)))
     if labels != source.labels and (labels or whole):
         told = [", ".join(some) or "none" for some in (labels, source.labels)]
         raise UserError(
@@ -89,18 +65,9 @@ def _check_labels(model: str | None, source: Source, whole: bool = False) -> Non
         )
 
 
-def _saved_labels(folder: Path) -> tuple[str, ...]:
-    """The labels of a run's model, or none."""
-    try:
-        return tuple(map(str, json.loads((folder / SETTINGS).read_text("utf-8")).get("labels", [])))
-    except (OSError, ValueError, AttributeError):
-        return ()
-
-
-def width_of(generator: Generator) -> int:
-    """The width of its features."""
-    head: Any = generator.language.head if isinstance(generator, Unprompted) else generator.output
-    return int(head.in_features)
+def _settings(folder: Path) -> dict[str, Any]:
+    """What `save_generator` writes beside a model; nothing where that is none of ours. Raises UserError."""
+    return read_json(folder / SETTINGS) if (folder / SETTINGS).is_file() else {}
 
 
 def check_length(option: str, most: int | None, source: Source) -> None:
@@ -127,20 +94,18 @@ def save_generator(network: Generator, source: Source, folder: Path) -> None:
     write_json(folder / SETTINGS, {"start": start, "end": source.end, "length": source.length, **labels})
 
 
-def load_generator(folder: Path) -> Loaded:
+def load_generator(folder: Path) -> Sampler:
     """What a run saved. Raises UserError where it can't be loaded."""
-    found = pretrained.load(folder, LSTMGenerator, NoiseToText)
+    found: Any = pretrained.load(folder, LSTMGenerator, NoiseToText)
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        if isinstance(found, LSTMGenerator | NoiseToText) and not getattr(found.config, "classes", 0):
-            return Loaded(found, tokenizer, found.config.length, found.config.end)
-        known = json.loads((folder / SETTINGS).read_text("utf-8"))
-        labels = tuple(map(str, known.get("labels", [])))
-        if isinstance(found, LSTMGenerator):
-            return Loaded(found, tokenizer, found.config.length, found.config.end, labels)
-        assert isinstance(found, LanguageModel)
-        network = Unprompted(found, int(known["start"])).eval()
-        return Loaded(network, tokenizer, int(known["length"]), known["end"], labels)
+        known = _settings(folder)
+        if isinstance(found, LanguageModel):
+            found, ends = Unprompted(found, int(known["start"])).eval(), known
+        else:
+            ends = found.config.to_dict()
+        text = lambda ids: str(tokenizer.decode(list(ids)))  # noqa: E731
+        return Sampler(found, text, int(ends["length"]), ends["end"], labels_of(known))
     except Exception as error:
         raise unloadable(folder, folder.parent, error) from error
 

@@ -2,39 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
-
-from torch import nn
 
 from seqgan_kit.algorithms import objectives
-from seqgan_kit.engine.learning import OptimizerConfig
 from seqgan_kit.errors import UserError
-from seqgan_kit.networks.text.cnn import TextCNN
+from seqgan_kit.language.config import LanguageDiscriminatorConfig, LanguageGeneratorConfig
 
 
 @dataclass(frozen=True)
-class TextGeneratorConfig:
+class TextGeneratorConfig(LanguageGeneratorConfig):
     """What writes texts: an LSTM, unless a Hugging Face model is named.
 
     Args:
         model: Folder or name of a causal Hugging Face model to fine-tune, or RUN/model of a run of text to train on;
             unset begins anew with an LSTM. Either comes with its own tokenizer.
-        config: Configuration of a Hugging Face model that begins anew, as {model_type: gpt2, n_layer: 2, n_embd: 128,
-            n_head: 4}. Its vocabulary and special tokens are filled in.
-        lora: Rank of adapters (LoRA), which are trained instead of the weights; needs peft. 0 trains the weights.
-        embedding: Width of a token's embedding in the LSTM.
-        hidden: Width of the LSTM's state; larger learns more from much text, is slower, and overfits few sentences
-            sooner.
         deviation: Standard deviation of the initial weights of the LSTM.
     """
 
-    model: str | None = None
-    config: dict[str, Any] | None = None
-    lora: int = 0
-    embedding: int = 32
-    hidden: int = 32
     deviation: float = 0.1
 
 
@@ -54,7 +38,7 @@ class ClassesConfig:
 
 
 @dataclass(frozen=True)
-class DiscriminatorConfig:
+class DiscriminatorConfig(LanguageDiscriminatorConfig):
     """The discriminator and its warm-up.
 
     Args:
@@ -64,15 +48,6 @@ class DiscriminatorConfig:
             (batch, time). If it has `compares_rows = True`, it is told as a third argument how many rows are real and
             how many fake, and compares them apart; it needs a credit that scores whole samples. `scored_at_once` is how
             many completions it is given in one call (512).
-        model: Folder or name of a Hugging Face encoder that is the discriminator, in place of `network`. It reads the
-            text by its own tokenizer.
-        config: Configuration of a Hugging Face encoder that begins anew as the discriminator, as {model_type: bert,
-            ...}, in place of `network`. It reads the generator's tokens.
-        objective: Function that builds what the discriminator minimises, and which reward its logit is.
-        steps: Updates of the discriminator before the game, its warm-up.
-        batch_size: Real sentences in an update of the discriminator, over all processes. As many are sampled.
-        passes: Optimiser steps of the discriminator on the same batch.
-        optimizer: The optimiser of the discriminator.
         output_decay: Weight of 1/2 |w|^2 of the network's last layer in its loss, where it has one called `output`. The
             paper's code has 0.2, 0 has none.
         real_target: Probability with which the discriminator is asked to find real sentences real. One-sided label
@@ -83,14 +58,6 @@ class DiscriminatorConfig:
             `output`, is made wider.
     """
 
-    network: Callable[[int], nn.Module] = TextCNN
-    model: str | None = None
-    config: dict[str, Any] | None = None
-    objective: Callable[[], objectives.Objective] = objectives.seqgan
-    steps: int = 200
-    batch_size: int = 64
-    passes: int = 1
-    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=1e-4, clip=0.0))
     output_decay: float = 0.0
     real_target: float = 1.0
     clip_weights: float = 0.0

@@ -13,48 +13,29 @@ from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Learner
 from seqgan_kit.game.players import Discriminator, DiscriminatorPlayer, GeneratorPlayer
 from seqgan_kit.language.data import LABEL
-from seqgan_kit.language.training import ADVERSARIAL, build_credit, build_critic
+from seqgan_kit.language.training import ADVERSARIAL, LanguageTraining
 from seqgan_kit.samples import LabelledTokens, Tokens
-from seqgan_kit.text import checks, differentiable
-from seqgan_kit.text.config import TextConfig
-from seqgan_kit.text.models import Generator, width_of
+from seqgan_kit.text import checks
+from seqgan_kit.text.differentiable import Route
 from seqgan_kit.text.network_config import DiscriminatorConfig
-from seqgan_kit.text.sources import Source
 from seqgan_kit.tokens.credit import Prefixes
-from seqgan_kit.tokens.discriminator import (
-    call,
-    compare,
-    compare_apart,
-    compares_rows,
-    prefixes_at_once,
-    scored_at_once,
-)
-from seqgan_kit.tokens.policy import PolicyGradient, TokenPolicy, WithLikelihood
-from seqgan_kit.tokens.rewards import Rewards
+from seqgan_kit.tokens.discriminator import call, compare, compare_apart, compares_rows
+from seqgan_kit.tokens.policy import TokenPolicy, WithLikelihood
 
 
 def players(
-    engine: Engine, config: TextConfig, source: Source, network: Generator, judge: nn.Module
+    training: LanguageTraining, judge: nn.Module
 ) -> tuple[GeneratorPlayer[Tokens], DiscriminatorPlayer[Tokens]]:
-    """network: the generator. judge: the discriminator's. Raises UserError where they do not go with the credit."""
-    adversarial = config.adversarial
-    if adversarial.route is not None:
-        return adversarial.route.players(engine, play_of(engine, config), source, network, judge)
-    learner = engine.learner("policy", network, adversarial.optimizer, dropout=False)
+    """judge: the discriminator's network. Raises UserError where it does not go with the credit."""
+    engine, config, source = training.engine, training.config, training.source
+    route: Route | None = config.adversarial.route
+    if route is not None:
+        return route.players(engine, config, source, training.network, judge)
+    policy = _policy(training, judge)
+    checks.check_credit(policy.credit, judge, config.adversarial.turns.repeats)
     scorer = engine.learner("discriminator", judge, config.discriminator.optimizer)
-    policy = _policy(engine, config, source, learner, judge)
-    checks.check_credit(policy.credit, judge, adversarial.turns.repeats)
     prefixes = isinstance(policy.credit, Prefixes)
     return policy, _discriminator(engine, config.discriminator, bool(source.labels), scorer, prefixes)
-
-
-def play_of(engine: Engine, config: TextConfig) -> differentiable.Play:
-    """What a route reads of the game."""
-    adversarial = config.adversarial
-    done = lambda: engine.counters.get(ADVERSARIAL, 0)  # noqa: E731
-    return differentiable.Play(
-        adversarial.rounds, done, adversarial.batch_size, adversarial.optimizer, config.discriminator
-    )  # fmt: skip
 
 
 def prefix_at(done: int, rounds: int, prefix: int) -> int:
@@ -62,29 +43,8 @@ def prefix_at(done: int, rounds: int, prefix: int) -> int:
     return max(0, prefix - done * (prefix + 1) // max(1, rounds))
 
 
-def _policy(engine: Engine, config: TextConfig, source: Source, learner: Learner, judge: nn.Module) -> TokenPolicy:
-    adversarial, network = config.adversarial, learner.network
-    credit = build_credit(engine, adversarial, network, source.length, source.end)
-    critic = build_critic(engine, adversarial, lambda: width_of(network))  # type: ignore[arg-type]
-
-    def prefix() -> int:
-        return prefix_at(engine.counters.get(ADVERSARIAL, 0), adversarial.rounds, adversarial.prefix)
-
-    return TokenPolicy(
-        engine,
-        learner,
-        adversarial.batch_size,
-        source.length,
-        source.end,
-        _rewards(config, source, judge),
-        credit,
-        PolicyGradient(adversarial.baseline, critic, adversarial.estimator, adversarial.passes),
-        likelihood=WithLikelihood(prefix=prefix if adversarial.prefix else None),
-    )
-
-
-def _rewards(config: TextConfig, source: Source, judge: nn.Module) -> Rewards:
-    adversarial = config.adversarial
+def _policy(training: LanguageTraining, judge: nn.Module) -> TokenPolicy:
+    config, source, adversarial = training.config, training.source, training.config.adversarial
     objective, log_ratio = config.discriminator.objective(), objectives.airl()
     if source.labels:
         weight = config.discriminator.classes.reward
@@ -95,15 +55,16 @@ def _rewards(config: TextConfig, source: Source, judge: nn.Module) -> Rewards:
         assert isinstance(tokens, LabelledTokens)
         return {LABEL: source.labels_of(tokens)}
 
-    return Rewards(
-        objective.reward,
-        log_ratio.reward,
-        adversarial.discriminator_weight,
-        adversarial.rewards,
-        source.decode,
+    def prefix() -> int:
+        return prefix_at(training.engine.counters.get(ADVERSARIAL, 0), adversarial.rounds, adversarial.prefix)
+
+    return training.policy(
+        judge,
+        objective,
+        log_ratio,
+        adversarial.baseline,
         columns if source.labels else None,
-        prefixes_at_once(judge),
-        scored_at_once(judge),
+        likelihood=WithLikelihood(prefix=prefix if adversarial.prefix else None),
     )
 
 

@@ -14,11 +14,13 @@ from seqgan_kit.networks.text.plain_lstm import PlainLSTM
 from seqgan_kit.samples import LabelledTokens, Tokens, concatenate, map_tensors
 from seqgan_kit.tokens import sampling
 
+SETTINGS = "text.json"  # beside a model: how its texts begin and end
 BLOCK = 2048  # sequences drawn at a time
 
 
 class Sampler(NamedTuple):
-    """A generator to draw from. text: token ids -> what they say. length, end, labels: as of `models.Loaded`."""
+    """A run's generator. text: token ids -> what they say. length: the most tokens of a text. end: the id of the token
+    that ends it. labels: the classes that there are texts of, if there are any."""
 
     network: Any
     text: Callable[[Sequence[int]], str]
@@ -27,24 +29,13 @@ class Sampler(NamedTuple):
     labels: tuple[str, ...] = ()
 
 
-def load_sampler(folder: Path) -> Sampler:
-    """What a run saved. Raises UserError where it can't be loaded."""
-    try:
-        return _plain(folder)
-    except Exception:  # another model, or whatever is wrong, of which the slower way tells
-        from seqgan_kit.text.models import load_generator
-
-        found = load_generator(folder)
-        return Sampler(found.network, lambda ids: str(found.tokenizer.decode(list(ids))), *found[2:])
-
-
-def _plain(folder: Path) -> Sampler:
-    """An LSTM with a tokenizer of ours, without transformers. Raises anything where it is none."""
+def load_plain(folder: Path) -> Sampler:
+    """A run's LSTM with a tokenizer of ours, without transformers. Raises anything where it is none."""
     from safetensors.torch import load_file
     from tokenizers import Tokenizer
 
     config, begins, words = (
-        json.loads((folder / name).read_bytes()) for name in ("config.json", "text.json", "tokenizer_config.json")
+        json.loads((folder / name).read_bytes()) for name in ("config.json", SETTINGS, "tokenizer_config.json")
     )
     if config["model_type"] != "seqgan_lstm" or words.get("clean_up_tokenization_spaces"):
         raise ValueError("not an LSTM of ours")
@@ -55,8 +46,12 @@ def _plain(folder: Path) -> Sampler:
     def text(ids: Sequence[int]) -> str:
         return tokenizer.decode(list(ids), skip_special_tokens=False)
 
-    labels = tuple(map(str, begins.get("labels", [])))
-    return Sampler(network.eval(), text, config["length"], config["end"], labels)
+    return Sampler(network.eval(), text, config["length"], config["end"], labels_of(begins))
+
+
+def labels_of(settings: dict[str, Any]) -> tuple[str, ...]:
+    """The classes that stand beside a model, or none."""
+    return tuple(map(str, settings.get("labels", [])))
 
 
 def draw(

@@ -15,7 +15,8 @@ from seqgan_kit.engine.provenance import fingerprint
 from seqgan_kit.errors import UserError
 from seqgan_kit.files import listed
 from seqgan_kit.language import data as files
-from seqgan_kit.language.tokenizers import Kind, token_id_tokenizer, train_tokenizer
+from seqgan_kit.language.config import FileConfig
+from seqgan_kit.language.tokenizers import token_id_tokenizer, train_tokenizer
 from seqgan_kit.networks.text.lstm import LSTMGenerator
 from seqgan_kit.samples import LabelledTokens, Tokens, rows
 from seqgan_kit.worlds import captions
@@ -23,7 +24,7 @@ from seqgan_kit.worlds import oracle as oracles
 
 
 @dataclass(frozen=True)
-class DataConfig:
+class DataConfig(FileConfig):
     """What to learn from: a file, or a world that the toolkit generates.
 
     Args:
@@ -38,19 +39,9 @@ class DataConfig:
         oracle: File (.npz) of the original oracle's parameters, for the world `oracle`. Unset draws an oracle from the
             seed.
         oracle_vocabulary: Number of different tokens of an oracle that is drawn from the seed.
-        tokenizer: How text becomes tokens: by words (what spaces separate), by characters, or by pieces of words
-            (sentencepiece).
-        vocabulary: Greatest number of different tokens; rarer words or characters become <unk>. Unset takes all words
-            or characters, 1000 sentence pieces.
         max_length: Greatest number of tokens of a sentence, without the end token. Unset takes the longest sentence.
-        too_long: What to do with sentences that are longer than `max_length`: stop with an error, drop them, or cut
-            them.
-        held_out_path: File with sentences to evaluate on, of the same kind as the first one. Unset holds out a share of
-            that.
-        held_out: Share of the sentences that is held out for evaluation, where there is no second file.
     """
 
-    path: str | None = None
     column: str | None = None
     labelled: bool = False
     tokens: bool = False
@@ -58,12 +49,7 @@ class DataConfig:
     sentences: int = 10_000
     oracle: str | None = None
     oracle_vocabulary: int = 5000
-    tokenizer: Kind = "word"
-    vocabulary: int | None = None
     max_length: int | None = None
-    too_long: Literal["error", "drop", "cut"] = "error"
-    held_out_path: str | None = None
-    held_out: float = 0.1
 
 
 @dataclass(frozen=True)
@@ -129,8 +115,7 @@ class Source:
 
     def ids(self, tokens: Tokens) -> list[list[int]]:
         """The sentences as lists of ids, without end token and padding."""
-        lengths = (tokens.mask & (tokens.ids != (-1 if self.end is None else self.end))).sum(1).tolist()
-        return [row[:length] for row, length in zip(tokens.ids.tolist(), lengths, strict=True)]
+        return files.plain_ids(tokens, self.end)
 
 
 def load(
@@ -141,10 +126,7 @@ def load(
     tokenizer: of a pretrained model; without one, it is made from the sentences to train on.
     vocabulary: how many tokens the model can emit, where these are more than the tokenizer has.
     """
-    if config.path is None and config.held_out_path is not None:
-        raise UserError("--data.held_out_path is given without --data.path: give both")
-    if not 0 < config.held_out < 1:
-        raise UserError(f"--data.held_out {config.held_out}: give a share between 0 and 1")
+    config.check_held_out()
     if config.labelled and (config.path is None or config.tokens):
         raise UserError("--data.labelled needs a file of text, --data.path: generated data and tokens have no labels")
     if config.path is None and config.sentences < 2:
@@ -186,12 +168,7 @@ def _divide(
         known = {labels[i] for i in first}
         first = sorted([*first, *(i for i in second if labels[i] not in known)])
         second = [i for i in second if labels[i] in known]
-    return _some(corpus, first), _some(corpus, second)
-
-
-def _some(corpus: files.Corpus, places: list[int]) -> files.Corpus:
-    columns = {name: [values[i] for i in places] for name, values in corpus.columns.items()}
-    return files.Corpus(corpus.path, [corpus.texts[i] for i in places], [corpus.lines[i] for i in places], columns)
+    return corpus.chosen(first), corpus.chosen(second)
 
 
 def _text(
@@ -211,18 +188,14 @@ def _text(
             "the tokenizer of --generator.model has no eos_token, so what ends a text? Give it one: "
             "AutoTokenizer.from_pretrained(FOLDER, eos_token=TOKEN).save_pretrained(FOLDER)"
         )
-    encoded = files.encode_each(train, tokenizer, config.max_length, config.too_long)
+    whole = len(train.texts) + len(held_out.texts)
+    train, encoded = files.encode(train, tokenizer, config.max_length, config.too_long)
     # evaluation is on whole sentences that fit, never on what was cut
-    other = files.encode_each(
-        held_out, tokenizer, config.max_length, "drop" if config.too_long == "cut" else config.too_long
-    )
-    if not other:
-        raise UserError(f"no held-out sentence of {held_out.path} has at most {config.max_length} tokens")
-    dropped = len(train.texts) + len(held_out.texts) - len(encoded) - len(other)
-    tokens, others = (files.to_tokens([ids for _, ids in some], boundary, boundary) for some in (encoded, other))
+    too_long = "drop" if config.too_long == "cut" else config.too_long
+    held_out, other = files.encode(held_out, tokenizer, config.max_length, too_long)
+    tokens, others = (files.to_tokens(ids, boundary, boundary) for ids in (encoded, other))
     labels: tuple[str, ...] = ()
     if config.labelled:
-        train, held_out = (_some(c, [i for i, _ in some]) for c, some in ((train, encoded), (held_out, other)))
         labels = _classes(train)
         tokens, others = _labelled(train, tokens, labels), _labelled(held_out, others, labels)
     return Source(
@@ -234,8 +207,8 @@ def _text(
         vocabulary=max(len(tokenizer), vocabulary or 0),
         start=tokenizer.bos_token_id if isinstance(tokenizer.bos_token_id, int) else boundary,
         end=boundary,
-        length=max(len(ids) for _, ids in encoded) + 1,
-        dropped=dropped,
+        length=max(map(len, encoded)) + 1,
+        dropped=whole - len(train.texts) - len(held_out.texts),
         labels=labels,
     )
 

@@ -12,19 +12,12 @@ from seqgan_kit.engine.run import run
 from seqgan_kit.files import write_json
 from seqgan_kit.game.trainer import Hook, evaluated
 from seqgan_kit.language.config import rates_told, settled
-from seqgan_kit.language.pretrained import tokenizer_of
+from seqgan_kit.language.pretrained import CAUSAL, limits_of, tokenizer_of
 from seqgan_kit.language.training import LanguageTraining
 from seqgan_kit.text import checks
 from seqgan_kit.text.config import TextConfig
 from seqgan_kit.text.evaluation import TextEvaluation
-from seqgan_kit.text.models import (
-    Generator,
-    build_discriminator,
-    build_generator,
-    check_length,
-    limits_of,
-    save_generator,
-)
+from seqgan_kit.text.models import Generator, build_discriminator, build_generator, check_length, save_generator
 from seqgan_kit.text.players import players
 from seqgan_kit.text.sources import load
 
@@ -43,7 +36,7 @@ class TextTask:
 
     def __init__(self, config: TextConfig) -> None:
         self.config = config
-        most, vocabulary = limits_of(config.generator)
+        most, vocabulary = limits_of(config.generator.model, config.generator.config, CAUSAL)
         self.source = load(config.data, config.run.seed, tokenizer_of(config.generator.model), vocabulary)
         self.data = self.source.fingerprint()
         check_length("--generator.model" if config.generator.model else "--generator.config", most, self.source)
@@ -66,11 +59,8 @@ class TextTask:
         if source.oracle is not None:
             source.oracle.to(engine.device)
         self.evaluation = TextEvaluation(source, judge=config.evaluation.judge)
-        save = lambda network, folder: save_generator(network, source, folder)  # noqa: E731
-        self.training = LanguageTraining(
-            engine, config, self.network, save, source.train, source.name, "sentences", self._hooks
-        )
-        self.policy, self.discriminator = players(engine, config, source, self.network, self.judge)
+        self.training = LanguageTraining(engine, config, source, "sentences", self.network, save_generator, self._hooks)
+        self.policy, self.discriminator = players(self.training, self.judge)
 
     def play(self) -> None:
         engine, settings = self.engine, self.config.evaluation

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,29 +15,14 @@ from seqgan_kit.algorithms import credit as credits
 from seqgan_kit.networks import device_sizes
 from seqgan_kit.samples import Tokens, last, rows, size
 from seqgan_kit.tokens import sampling
-
-
-class SampleReward(Protocol):
-    """What sequences earn."""
-
-    def __call__(self, tokens: Tokens) -> Tensor:
-        """Whole ones: (rows, time) -> (rows,)."""
-
-    def prefixes(self, tokens: Tokens) -> Tensor:
-        """What the discriminator gives for each prefix: (rows, time) -> (rows, time), 0 on padding."""
-
-    def log_ratio(self, tokens: Tokens, earned: Tensor) -> Tensor:
-        """`earned`, (rows,), with the discriminator's logit, log D / (1 - D), in place of its reward."""
-
-    def over_processes(self, function: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
-        """The function of all processes' values, and of its result this process's rows: (rows,) -> (rows,)."""
+from seqgan_kit.tokens.rewards import Earned
 
 
 class Credit(ABC):
     """From what sequences earn to the credit of each token. Built from (network, length, end) by the text task."""
 
     @abstractmethod
-    def __call__(self, sampled: Tokens, earned: Tensor, reward: SampleReward) -> Tensor:
+    def __call__(self, sampled: Tokens, earned: Tensor, reward: Earned) -> Tensor:
         """sampled: (batch, time); earned: (batch,), what they earned; reward: what others would. -> (batch, time)."""
 
     def state_dict(self) -> dict[str, Any]:
@@ -75,7 +59,7 @@ class MonteCarlo(Credit):
         self.length, self.end, self.rollouts, self.lag, self.chunk = length, end, rollouts, lag, chunk
         self._follows = False
 
-    def __call__(self, sampled: Tokens, earned: Tensor, reward: SampleReward) -> Tensor:
+    def __call__(self, sampled: Tokens, earned: Tensor, reward: Earned) -> Tensor:
         self._follow()
         parts = self._parts(sampled, self.chunk)
         return torch.cat([self._of(rows(sampled, part), earned[part], reward) for part in parts])
@@ -85,7 +69,7 @@ class MonteCarlo(Credit):
         count = max(1, completions // (self.rollouts * sampled.ids.shape[1]))
         return [slice(i, i + count) for i in range(0, size(sampled), count)]
 
-    def _of(self, sampled: Tokens, earned: Tensor, reward: SampleReward) -> Tensor:
+    def _of(self, sampled: Tokens, earned: Tensor, reward: Earned) -> Tensor:
         parts = self._parts(sampled, device_sizes.sizes(sampled.ids.device).rollouts)
         ids, masks, cells = zip(*(self._roll_out(sampled, part) for part in parts), strict=True)
         completed, cell = earned[:0], torch.cat(cells)
@@ -123,7 +107,7 @@ class Terminal(Credit):
     def __init__(self, network: nn.Module, length: int, end: int | None) -> None:
         pass
 
-    def __call__(self, sampled: Tokens, earned: Tensor, reward: SampleReward) -> Tensor:
+    def __call__(self, sampled: Tokens, earned: Tensor, reward: Earned) -> Tensor:
         return credits.terminal(earned, sampled.mask)
 
 
@@ -146,7 +130,7 @@ class LikelihoodRatio(Credit):
     def __init__(self, network: nn.Module, length: int, end: int | None, group: int | None = None) -> None:
         self.group = group
 
-    def __call__(self, sampled: Tokens, earned: Tensor, reward: SampleReward) -> Tensor:
+    def __call__(self, sampled: Tokens, earned: Tensor, reward: Earned) -> Tensor:
         normalised = partial(credits.likelihood_ratio, group=self.group)
         ratios = reward.over_processes(normalised, reward.log_ratio(sampled, earned))
         return credits.terminal(ratios, sampled.mask)
@@ -161,7 +145,7 @@ class Prefixes(Credit):
     def __init__(self, network: nn.Module, length: int, end: int | None) -> None:
         pass
 
-    def __call__(self, sampled: Tokens, earned: Tensor, reward: SampleReward) -> Tensor:
+    def __call__(self, sampled: Tokens, earned: Tensor, reward: Earned) -> Tensor:
         of_prefixes = reward.prefixes(sampled)
         of_users = earned - last(of_prefixes, sampled.mask)  # for the whole
         return of_prefixes + credits.terminal(of_users, sampled.mask)

@@ -17,7 +17,7 @@ from seqgan_kit.game.players import Baseline, Estimator, Score
 from seqgan_kit.samples import Tokens, rows, size
 from seqgan_kit.tokens import sampling
 from seqgan_kit.tokens.credit import Credit
-from seqgan_kit.tokens.rewards import Rewards
+from seqgan_kit.tokens.rewards import Earned, Rewards
 
 
 @dataclass
@@ -119,7 +119,7 @@ class TokenPolicy:
         metrics: Metrics = {}
         drawn, critic = self._drawn(fake.mask), self.gradient.critic
         with torch.no_grad():
-            reward = self.rewards.by(score, self.engine)
+            reward = Earned(self.rewards, score, self.engine)
             earned, per_token = reward.whole(fake)
             if self.anchor is not None:
                 drift = self._drift(fake, self.anchor.network)

@@ -42,10 +42,6 @@ class Rewards:
     all_prefixes: Callable[[Tokens], Tensor] | None = None
     scored_at_once: int = AT_ONCE
 
-    def by(self, score: Score[Tokens], engine: Engine) -> Earned:
-        """With the logits of the discriminator of now."""
-        return Earned(self, score, engine)
-
     def of_users(self, tokens: Tokens) -> tuple[Tensor, Tensor]:
         """The users' rewards of whole sequences, (rows,), and per token, (rows, time)."""
         total = torch.zeros(size(tokens), device=tokens.ids.device)
@@ -68,7 +64,7 @@ class Rewards:
 
 @dataclass(frozen=True)
 class Earned:
-    """What sequences earn (a `credit.SampleReward`): rewards, with the logits that `score` gives."""
+    """What sequences earn: the rewards, with the logits that `score` gives."""
 
     rewards: Rewards
     score: Score[Tokens]

@@ -177,6 +177,7 @@ def soft_sample(
     return SoftTokens(joined, until_end(joined, end), torch.stack(weights, dim=1))
 
 
+@torch.no_grad()
 def stream(
     network: TokenNetwork,
     length: int,
@@ -187,13 +188,6 @@ def stream(
 ) -> Iterator[int]:
     """The tokens of one `sample`, each as soon as it is drawn, without the end token. Raises as `sample` does."""
     _check(temperature, top_k, top_p)
-    return _streamed(network, length, end, temperature, top_k, top_p)
-
-
-@torch.no_grad()
-def _streamed(
-    network: TokenNetwork, length: int, end: int | None, temperature: float, top_k: int, top_p: float
-) -> Iterator[int]:
     features, state = network.start(1)
     for t in range(length):
         token = draw_from(network, features, temperature, top_k, top_p)
