@@ -135,7 +135,7 @@ def test_papers_recipes_run(
 def test_encoder_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A wrong folder is told in a line before a run folder is made."""
     run = tmp_path / "run"
-    words = ["--data.scenes", "40", "--run.folder", str(run), "--text.encoder", str(tmp_path / "nowhere")]
+    words = ["--data.scenes", "100", "--run.folder", str(run), "--text.encoder", str(tmp_path / "nowhere")]
     assert main(["train", "images", *words]) == 1
     told = capsys.readouterr().err.strip().splitlines()
     assert len(told) == 1
