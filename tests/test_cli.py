@@ -22,7 +22,8 @@ from seqgan_kit.cli import main, parse
 from seqgan_kit.dialogue.config import DialogueConfig
 from seqgan_kit.language.config import settled
 from seqgan_kit.networks.text.lstm import LSTMGenerator
-from seqgan_kit.options import OLD_NAMES, renamed
+from seqgan_kit.old_names import OLD_NAMES, renamed
+from seqgan_kit.report.spread import comparison
 from seqgan_kit.text.config import TextConfig
 from seqgan_kit.tokens.sampling import sample
 
@@ -707,6 +708,32 @@ def test_import_paths_of_earlier_versions_go_on_working(tmp_path: Path, capsys: 
     assert sorted(told) == sorted(set(told))
     assert "seqgan-kit: seqgan_kit.token_credit.Terminal is now seqgan_kit.tokens.credit.Terminal" in told
     assert len(told) == 4
+    # a run's own configuration is the kit's: its user can do nothing about it
+    (tmp_path / "run.json").write_text("{}")
+    file.write_text("adversarial: {estimator: seqgan_kit.estimators.reinforce}")
+    assert "seqgan_kit.algorithms.estimators.reinforce" in parse(["--config", str(file)])[1]
+    assert capsys.readouterr().err == ""
+
+
+def test_a_part_that_imports_from_an_old_path_is_told_the_new_one(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In Python, old paths do not go on working; the message says where they lead today."""
+    (here / "older.py").write_text("from seqgan_kit.token_credit import Terminal")
+    told = refused(capsys, "train", "text", "--adversarial.credit", "older.Mine")
+    assert "No module named 'seqgan_kit.token_credit'): what it imports is seqgan_kit.tokens.credit today" in told
+
+
+def test_runs_of_earlier_versions_are_compared_with_those_of_today(tmp_path: Path) -> None:
+    """The same options by old and by new names are the same options."""
+    for seed, name in enumerate(("seqgan_kit.credit.leave_one_out", "seqgan_kit.algorithms.credit.leave_one_out")):
+        run = tmp_path / f"run-{seed}"
+        run.mkdir()
+        (run / "config.yaml").write_text(f"run: {{seed: {seed}}}\nadversarial: {{baseline: {name}}}")
+        line = {"phase": "adversarial", "step": 1, "total": 1, "seconds": 1, "eval/nll_gen": float(seed)}
+        (run / "metrics.jsonl").write_text(json.dumps(line) + "\n")
+        (run / "run.json").write_text(json.dumps({"task": "text", "seed": seed, "finished": True}))
+    assert "nll_gen" in comparison([[tmp_path / "run-0", tmp_path / "run-1"]])
 
 
 @pytest.mark.parametrize("old", sorted(OLD_NAMES))

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
+import functools
 import importlib
 import itertools
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +23,8 @@ from jsonargparse._typehints import ActionTypeHint, type_to_str
 
 from seqgan_kit.cli.source import Option, kind, shown
 from seqgan_kit.errors import UserError
-from seqgan_kit.options import TASKS, nearest, renamed
+from seqgan_kit.old_names import OLD_NAMES, moved, renamed
+from seqgan_kit.options import TASKS, nearest
 
 jsonargparse.set_loader("yaml", lambda text: yaml_load(renamed(text)), (yaml.YAMLError,))
 
@@ -48,11 +51,26 @@ def parser_of(task: str) -> tuple[ArgumentParser, Any]:
     return parser, configuration
 
 
+def _tell_moved(words: list[str]) -> None:
+    """What has moved of that which stands in the options and in the user's files, once; a run's own are the kit's."""
+    files = [Path(file) for word in words if (file := word.rpartition("=")[2]).endswith((".yaml", ".yml"))]
+    own = [file for file in files if file.is_file() and not file.with_name("run.json").is_file()]
+    for text in [*words, *(file.read_text("utf-8", errors="replace") for file in own)]:
+        for line in moved(text):
+            _tell_once(f"seqgan-kit: {line}")
+
+
+@functools.cache
+def _tell_once(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
 def parse(words: list[str], task: str = "text") -> tuple[Any, str]:
     """Options and YAML files -> (the task's configuration, its complete YAML).
 
     Raises UserError, naming the nearest option.
     """
+    _tell_moved(words)
     words = [renamed(word) for word in words]
     parser, configuration = parser_of(task)
     for file in _files(words):
@@ -194,6 +212,9 @@ def _not_imported(found: re.Match[str]) -> str:
     before, why, path = found.groups()
     names = " or ".join(_alike(*path.rsplit(".", 1))) if "has no attribute" in why and "." in path else ""
     where = "give MODULE.NAME of a module that is installed or in the current folder"
+    inner = re.search(r"No module named '([\w.]+)'", why)
+    if inner and inner[1] in OLD_NAMES:
+        where = f"what it imports is {OLD_NAMES[inner[1]]} today"
     return f"{before}can't import {path} ({why}): {f'did you mean {names}?' if names else where}"
 
 

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 from seqgan_kit.cli.source import Option, described, documented, wrapped
 from seqgan_kit.errors import UserError
-from seqgan_kit.options import nearest, renamed
+from seqgan_kit.old_names import renamed
+from seqgan_kit.options import nearest
 
 
 class Slot(NamedTuple):

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from seqgan_kit.errors import UserError
+from seqgan_kit.old_names import renamed
 from seqgan_kit.report.metrics import ADVERSARIAL, phase_title
 from seqgan_kit.report.statistics import spread, welch
 from seqgan_kit.report.terminal import aligned, last_scores
@@ -47,7 +48,7 @@ def read_group(runs: Sequence[Path]) -> Group:
     for run in runs:
         try:
             record = dict(json.loads((run / "run.json").read_bytes()))
-            plan = yaml.safe_load((run / "config.yaml").read_text("utf-8"))
+            plan = yaml.safe_load(renamed((run / "config.yaml").read_text("utf-8")))
             for option in ("folder", *NOT_LEARNT_FROM):
                 plan["run"].pop(option, None)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
