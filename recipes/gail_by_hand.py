@@ -1,9 +1,9 @@
 """GAIL by hand: algorithm 1 of Ho and Ermon 2016 whole, from torch and the pure functions of seqgan_kit.algorithms.
 
-Source: Ho and Ermon 2016, with its TRPO, on Gymnasium's CartPole-v1 from one trajectory of an expert in one line.
-Expected: 200 of CartPole-v0's 200 (table 2, expert 200); here the limit is 500.
-Measured: 500 of 500 with seeds 0, 1, 2 (9 to 13 before), 20 CPU seconds. But 500 also with --updates 0, a discriminator
-that never learns: -log(1 - D) is above 0, which pays for each step that the pole stands (recipes/README.md, "By hand").
+Source: Ho and Ermon 2016, its TRPO, on Gymnasium's CartPole-v1 from one trajectory of an expert in one line. Expected:
+200 of CartPole-v0's 200 (table 2, expert 200); here the limit is 500. Measured: 500 of 500 with seeds 0, 1, 2 (9 to 13
+before), 20 CPU seconds; but 500 also with --updates 0, a discriminator that never learns: -log(1 - D) is above 0, which
+pays for each step that the pole stands (recipes/README.md, "By hand").
 Command: python recipes/gail_by_hand.py --seed 0
 """
 
@@ -82,18 +82,19 @@ def improve(policy: Module, observations: Tensor, actions: Tensor, advantages: T
         ratio = (new - old).gather(-1, actions.unsqueeze(-1)).squeeze(-1).exp()
         return -(ratio * advantages).mean(), (old.exp() * (old - new)).sum(-1).mean()
 
-    def move(fraction: float) -> tuple[float, float]:
-        trust_region.assign(parameters, start + fraction * step)
-        with torch.no_grad():
-            loss, divergence = at(policy(observations).log_softmax(-1))
-        return loss.item(), divergence.item()
-
     loss, divergence = at(policy(observations).log_softmax(-1))
     start = trust_region.flatten([p.detach() for p in parameters])
     gradient = trust_region.flatten(torch.autograd.grad(loss, parameters, retain_graph=True))
     fisher = trust_region.hessian_product(divergence, parameters, damping=0.1)
-    step = trust_region.natural_step(fisher, gradient, 0.01, iterations=10)
-    trust_region.line_search(move, gradient.dot(step).item(), loss.item(), limit=0.015, halvings=10, share=0.1)
+    direction = trust_region.natural_step(fisher, gradient, 0.01, iterations=10)
+
+    def move(fraction: float) -> tuple[float, float]:
+        trust_region.assign(parameters, start + fraction * direction)
+        with torch.no_grad():
+            found = at(policy(observations).log_softmax(-1))
+        return found[0].item(), found[1].item()
+
+    trust_region.line_search(move, gradient.dot(direction).item(), loss.item(), limit=0.015, halvings=10, share=0.1)
 
 
 def step(optimizer: Adam, loss: Tensor) -> None:

@@ -111,7 +111,7 @@ def play(g: Generator, d: Discriminator, real: Iterator[Tensor], warm_up: int, r
         with torch.no_grad():
             completed, whole = (objective.reward(d.eval()(some)) for some in (complete(policy, ids[owner], known), ids))
         mask = torch.ones_like(ids, dtype=torch.bool)
-        earned = credit.monte_carlo(completed, owner * ids.shape[1] + known - 1, whole, mask)
+        earned = credit.monte_carlo(completed, owner * ids.shape[1] + known - 1, whole, mask)  # by (sample, token)
         earned, log_probs = credit.leave_one_out(earned, mask), g.log_probs(ids)  # the baseline is not the paper's
         step(generating, estimators.reinforce(log_probs, log_probs, earned, mask))  # eq. 7 and 8
         for lagging, new in zip(policy.parameters(), g.parameters(), strict=True):

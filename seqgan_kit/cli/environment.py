@@ -17,7 +17,7 @@ EXTRAS = {
     "minari": "minari",
     "datasets": "datasets",
     "lora": "peft",
-    "video": "pygame",
+    "video": "pygame-ce",
     "tensorboard": "tensorboard",
 }
 """Of each optional extra of setup.cfg, the package that it adds."""
@@ -47,7 +47,7 @@ def lines() -> Iterator[str]:
     if not count:
         yield "GPU: none that PyTorch can use"
     for extra, package in EXTRAS.items():
-        found = _version(package)
+        found = _version(package) or (_version("pygame") if extra == "video" else None)  # of older Gymnasiums
         yield f"extra {extra}: {f'{package} {found}' if found else f'absent: pip install seqgan_kit[{extra}]'}"
 
 

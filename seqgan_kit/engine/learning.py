@@ -25,7 +25,7 @@ class OptimizerConfig:
     """Adam, and how its gradient is made.
 
     Args:
-        lr: Learning rate of Adam. null, where that is the default, takes what suits the generator.
+        lr: Learning rate of Adam. Of the options whose default is null, null takes what suits the generator.
         final: Share of the learning rate that is left at the end of a phase, to which it falls linearly. 1 keeps it
             constant.
         betas: Decay of the running mean of the gradient, and of its square. Nearer 1 averages over more steps.
