@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from torch import Tensor, nn
-from torch.nn import Module
 from torch.nn import functional as F
 from torch.optim import Adam
 
@@ -52,7 +51,7 @@ def watch(policy: Callable[[Tensor], Tensor], episodes: int) -> tuple[Tensor, Te
 
 @torch.no_grad()
 def roll_out(
-    policy: Module, copies: SyncVectorEnv, seen: np.ndarray, steps: int = 512
+    policy: nn.Module, copies: SyncVectorEnv, seen: np.ndarray, steps: int = 512
 ) -> tuple[list[Tensor], np.ndarray]:
     """Observations, actions, what followed, terminated, ended, (copies, steps, ...) each, and what is seen now."""
     found, noise = [], -torch.empty(steps, copies.num_envs, 2).exponential_().log()
@@ -73,7 +72,7 @@ def pairs(observations: Tensor, actions: Tensor) -> Tensor:
     return torch.cat([observations, F.one_hot(actions, 2)], dim=-1)
 
 
-def improve(policy: Module, observations: Tensor, actions: Tensor, advantages: Tensor) -> None:
+def improve(policy: nn.Module, observations: Tensor, actions: Tensor, advantages: Tensor) -> None:
     """One step of TRPO (Schulman et al. 2015, app. C): the natural gradient, as long as KL(old || new) allows."""
     parameters, old = list(policy.parameters()), policy(observations).log_softmax(-1).detach()
 
@@ -104,7 +103,13 @@ def step(optimizer: Adam, loss: Tensor) -> None:
 
 
 def play(
-    policy: Module, value: Module, d: Module, copies: SyncVectorEnv, real: Iterator[Tensor], rounds: int, updates: int
+    policy: nn.Module,
+    value: nn.Module,
+    d: nn.Module,
+    copies: SyncVectorEnv,
+    real: Iterator[Tensor],
+    rounds: int,
+    updates: int,
 ) -> None:
     """Lines 5 and 4 of algorithm 1 in turn; our D is the paper's 1 - D. real: batches of the expert's `pairs`."""
     objective = objectives.with_entropy(objectives.minimax(), 1e-3)
