@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from torch import Tensor, nn
+from torch.nn import Module
 from torch.nn import functional as F
 from torch.optim import Adam
 
@@ -50,9 +51,7 @@ def watch(policy: Callable[[Tensor], Tensor], episodes: int) -> tuple[Tensor, Te
 
 
 @torch.no_grad()
-def roll_out(
-    policy: nn.Module, copies: SyncVectorEnv, seen: np.ndarray, steps: int = 512
-) -> tuple[list[Tensor], np.ndarray]:
+def roll_out(policy: Module, copies: SyncVectorEnv, seen: np.ndarray, steps: int) -> tuple[list[Tensor], np.ndarray]:
     """Observations, actions, what followed, terminated, ended, (copies, steps, ...) each, and what is seen now."""
     found, noise = [], -torch.empty(steps, copies.num_envs, 2).exponential_().log()
     for t in range(steps):
@@ -72,7 +71,7 @@ def pairs(observations: Tensor, actions: Tensor) -> Tensor:
     return torch.cat([observations, F.one_hot(actions, 2)], dim=-1)
 
 
-def improve(policy: nn.Module, observations: Tensor, actions: Tensor, advantages: Tensor) -> None:
+def improve(policy: Module, observations: Tensor, actions: Tensor, advantages: Tensor) -> None:
     """One step of TRPO (Schulman et al. 2015, app. C): the natural gradient, as long as KL(old || new) allows."""
     parameters, old = list(policy.parameters()), policy(observations).log_softmax(-1).detach()
 
@@ -103,20 +102,14 @@ def step(optimizer: Adam, loss: Tensor) -> None:
 
 
 def play(
-    policy: nn.Module,
-    value: nn.Module,
-    d: nn.Module,
-    copies: SyncVectorEnv,
-    real: Iterator[Tensor],
-    rounds: int,
-    updates: int,
+    policy: Module, value: Module, d: Module, copies: SyncVectorEnv, real: Iterator[Tensor], rounds: int, updates: int
 ) -> None:
     """Lines 5 and 4 of algorithm 1 in turn; our D is the paper's 1 - D. real: batches of the expert's `pairs`."""
-    objective = objectives.with_entropy(objectives.minimax(), 1e-3)
+    objective = objectives.with_entropy(objectives.minimax(), 1e-3)  # as in the authors' code
     judging, valuing = Adam(d.parameters(), 1e-3), Adam(value.parameters(), 1e-3)
     seen, known, mean, deviation = copies.reset()[0], torch.empty(0), 0.0, 1.0
     for _ in range(rounds):
-        (observations, actions, following, terminated, ended), seen = roll_out(policy, copies, seen)
+        (observations, actions, following, terminated, ended), seen = roll_out(policy, copies, seen, 512)
         with torch.no_grad():
             rewards = objective.reward(d(pairs(observations, actions)).squeeze(-1))  # -log(1 - D), eq. 18
             values, after = (value(some).squeeze(-1) * deviation + mean for some in (observations, following))
@@ -125,8 +118,9 @@ def play(
         known = torch.cat([known, returns.double()])  # of all rounds: the value is told in their deviations
         mean, deviation = known.mean().item(), known.std(correction=0).item()
         improve(policy, states, actions.flatten(), credit.whiten(advantages, torch.ones_like(ended)).flatten())
-        for rows in (rows for _ in range(3) for rows in torch.randperm(len(states)).split(1024)):
-            step(valuing, (value(states[rows]).squeeze(-1) - (returns[rows] - mean) / deviation).square().mean())
+        for _ in range(3):
+            for rows in torch.randperm(len(states)).split(1024):
+                step(valuing, (value(states[rows]).squeeze(-1) - (returns[rows] - mean) / deviation).square().mean())
         for _ in range(updates):  # eq. 17
             true, fake = next(real), pairs(states, actions.flatten())
             logits = d(torch.cat([true, fake])).squeeze(-1)
