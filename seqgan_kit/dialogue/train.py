@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,12 +26,10 @@ from seqgan_kit.language.config import rates_told, settled
 from seqgan_kit.language.pretrained import limits_of, tokenizer_of
 from seqgan_kit.language.training import WARM_UP, LanguageTraining
 from seqgan_kit.networks.text.generator_discriminator import GeneratorDiscriminator
-from seqgan_kit.samples import Replies, Tokens, concatenate, rows, size
+from seqgan_kit.samples import Replies, Tokens
 from seqgan_kit.tokens.credit import Prefixes
-from seqgan_kit.tokens.decoding import beam_search
 from seqgan_kit.tokens.discriminator import call
-from seqgan_kit.tokens.policy import Anchor, TokenPolicy, WithLikelihood
-from seqgan_kit.tokens.sampling import with_context
+from seqgan_kit.tokens.policy import Anchor, HalfDecoded, TokenPolicy, WithLikelihood
 
 
 def train(config: DialogueConfig, config_text: str = "", resume: bool = False) -> Path:
@@ -81,7 +78,7 @@ class DialogueTask:
             and not self.engine.started(WARM_UP)
         ):
             self.judge.follow(self.network)
-        policy: Any = _HalfDecoded(self.policy, warm_up.beams) if warm_up.beams else self.policy
+        policy: Any = HalfDecoded(self.policy, warm_up.beams) if warm_up.beams else self.policy
         training.warm_up(policy, self.discriminator)
         training.game(self.policy, self.discriminator)
         training.control()
@@ -133,27 +130,3 @@ class DialogueTask:
             passes=config.passes,
             compare=partial(compare, prefixes=prefixes, mismatched=config.mismatched),
         )
-
-
-@dataclass
-class _HalfDecoded:
-    """A policy for the discriminator's warm-up: half of its replies are sampled, half found by beam search."""
-
-    policy: TokenPolicy
-    width: int
-
-    @property
-    def batch_size(self) -> int:
-        return self.policy.batch_size
-
-    def sample(self, real: Tokens) -> Tokens:
-        half = size(real) // 2
-        given = rows(real, slice(half, None))
-        network = with_context(self.policy.learner.network.eval(), given)
-        found = beam_search(network, size(given), self.policy.length, self.policy.end, width=self.width).tokens
-        best = rows(found, torch.arange(0, size(found), self.width, device=found.ids.device))
-        sampled = self.policy.sample(rows(real, slice(half)))
-        return concatenate([sampled, replace(given, ids=best.ids, mask=best.mask)])
-
-    def update(self, real: Tokens, fake: Tokens, score: Any) -> Metrics:
-        raise NotImplementedError("a warm-up has no turn of the generator")

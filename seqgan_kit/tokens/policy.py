@@ -14,9 +14,10 @@ from seqgan_kit.algorithms import estimators
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Learner, Metrics
 from seqgan_kit.game.players import Baseline, Estimator, Score
-from seqgan_kit.samples import Tokens, rows, size
+from seqgan_kit.samples import Tokens, concatenate, rows, size
 from seqgan_kit.tokens import sampling
 from seqgan_kit.tokens.credit import Credit
+from seqgan_kit.tokens.decoding import beam_search
 from seqgan_kit.tokens.rewards import Earned, Rewards
 
 
@@ -186,6 +187,30 @@ class TokenPolicy:
         everyone, counted = self.engine.gather(credit), self.engine.gather(mask)
         mine = slice(self.engine.rank * len(credit), (self.engine.rank + 1) * len(credit))
         return self.gradient.baseline(everyone, counted)[mine, : credit.shape[1]]
+
+
+@dataclass
+class HalfDecoded:
+    """A policy for the discriminator's warm-up: half of its replies are sampled, half found by beam search."""
+
+    policy: TokenPolicy
+    width: int
+
+    @property
+    def batch_size(self) -> int:
+        return self.policy.batch_size
+
+    def sample(self, real: Tokens) -> Tokens:
+        half = size(real) // 2
+        given = rows(real, slice(half, None))
+        network = sampling.with_context(self.policy.learner.network.eval(), given)
+        found = beam_search(network, size(given), self.policy.length, self.policy.end, width=self.width).tokens
+        best = rows(found, torch.arange(0, size(found), self.width, device=found.ids.device))
+        sampled = self.policy.sample(rows(real, slice(half)))
+        return concatenate([sampled, replace(given, ids=best.ids, mask=best.mask)])
+
+    def update(self, real: Tokens, fake: Tokens, score: Any) -> Metrics:
+        raise NotImplementedError("a warm-up has no turn of the generator")
 
 
 def likelihood_loss(module: nn.Module, batch: Tokens) -> tuple[Tensor, dict[str, Tensor]]:
