@@ -140,19 +140,19 @@ class Ours:
         network, words = LanguageModel(peers.model()), peers.tokenizer()
         self.learner = self.engine.learner("generator", network, OptimizerConfig(lr=peers.LR, clip=peers.CLIP))
         self.policy = TokenPolicy(
-            self.engine,
-            self.learner,
-            peers.PROMPTS * peers.REPLIES,
-            LENGTH,
-            None,
-            Rewards(
+            engine=self.engine,
+            learner=self.learner,
+            batch_size=peers.PROMPTS * peers.REPLIES,
+            length=LENGTH,
+            end=None,
+            rewards=Rewards(
                 torch.sigmoid,
                 users=[Reward(peers.even)],
                 decode=lambda tokens: words.batch_decode(tokens.ids, skip_special_tokens=True),
                 discriminator_weight=0.0,
             ),
-            token_credit.Terminal(network, LENGTH, None),
-            PolicyGradient(partial(credits.leave_one_out, group=peers.REPLIES)),
+            credit=token_credit.Terminal(network, LENGTH, None),
+            gradient=PolicyGradient(partial(credits.leave_one_out, group=peers.REPLIES)),
         )
         self.engine.restore()
         self.engine.phases._save_or_stop = lambda *_: None  # type: ignore[method-assign]

@@ -32,6 +32,7 @@ def token_policy(
     gradient = {name: options.pop(name) for name in GRADIENT if name in options}
     likelihood = {name: options.pop(name) for name in LIKELIHOOD if name in options}
     return TokenPolicy(
-        engine, learner, batch_size, length, end, Rewards(reward, **options), credit,
-        PolicyGradient(**gradient), anchor, WithLikelihood(**likelihood),
+        engine=engine, learner=learner, batch_size=batch_size, length=length, end=end,
+        rewards=Rewards(reward, **options), credit=credit, gradient=PolicyGradient(**gradient), anchor=anchor,
+        likelihood=WithLikelihood(**likelihood),
     )  # fmt: skip

@@ -89,16 +89,16 @@ class LanguageTraining:
             scored_at_once(judge),
         )
         return TokenPolicy(
-            engine,
-            learner,
-            config.batch_size,
-            source.length,
-            source.end,
-            rewards,
-            credit,
-            PolicyGradient(baseline, critic, config.estimator, config.passes),
-            anchor,
-            likelihood or WithLikelihood(),
+            engine=engine,
+            learner=learner,
+            batch_size=config.batch_size,
+            length=source.length,
+            end=source.end,
+            rewards=rewards,
+            credit=credit,
+            gradient=PolicyGradient(baseline, critic, config.estimator, config.passes),
+            anchor=anchor,
+            likelihood=likelihood or WithLikelihood(),
         )
 
     def likelihood(self) -> None:

@@ -86,7 +86,7 @@ class WithLikelihood:
     prefix: Callable[[], int] | None = None
 
 
-@dataclass
+@dataclass(kw_only=True)
 class TokenPolicy:
     """A generator of token sequences, improved by policy gradient.
 
