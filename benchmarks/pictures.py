@@ -232,7 +232,7 @@ class Ours:
         self.game = Game(self.engine, "", network, critic, case.generator, case.discriminator, adversarial, optimizers)
         self.engine.keep("real", self.batches)
         self.engine.restore()
-        self.engine._save_or_stop = lambda phase, phase_ends: None  # type: ignore[method-assign]
+        self.engine.phases._save_or_stop = lambda *_: None  # type: ignore[method-assign]
         self.done = 0
 
     def __call__(self) -> None:
