@@ -215,6 +215,7 @@ def test_without_a_good_one_it_stops_with_the_remedy(tmp_path: Path) -> None:
             checkpoints.newest_good(tmp_path, lambda _: None)
 
 
+@pytest.mark.slow
 def test_nothing_is_pickled(tmp_path: Path) -> None:
     """A whole run leaves only JSON and safetensors in its checkpoints and model: no pickle, no zip."""
     run = tmp_path / "run"

@@ -534,6 +534,7 @@ def test_a_run_folder_that_exists_is_kept(here: Path, capsys: pytest.CaptureFixt
     assert not (here / "not").exists()
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_before_the_step(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Phase, last good checkpoint and remedy are named, nothing of the step is saved, and the run can go on."""
     (here / "broken.py").write_text(

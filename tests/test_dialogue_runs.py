@@ -18,9 +18,9 @@ from safetensors.torch import load_file
 import runs
 import tiny_models
 from seqgan_kit.cli import main
-from seqgan_kit.dialogue import train as dialogue
 from seqgan_kit.dialogue.models import load_generator, load_template
 from seqgan_kit.dialogue.template import to_replies
+from seqgan_kit.tokens import policy
 from seqgan_kit.worlds.dialogues import answer_shares
 from tiny_models import BERT, GPT2, T5
 
@@ -167,8 +167,8 @@ def test_half_of_the_warm_up_s_replies_are_searched_for(here: Path, monkeypatch:
         searched.append((batch, options["width"]))
         return search(network, batch, *others, **options)
 
-    search = dialogue.beam_search
-    monkeypatch.setattr(dialogue, "beam_search", watched)
+    search = policy.beam_search
+    monkeypatch.setattr(policy, "beam_search", watched)
     train(here, "--discriminator.beams", "3", "--control.enabled", "false")
     assert searched == [(4, 3)] * 2, "and none in the game"
 

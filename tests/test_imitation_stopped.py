@@ -58,6 +58,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
+@pytest.mark.slow
 def test_one_kill(whole: Path, tmp_path: Path) -> None:
     """In the game: the run ends equal, its unfinished episodes and the rollouts that were replayed taken up."""
     victim = Victim(tmp_path / "run", runs.tiny_imitation(tmp_path / "run", *QUICK))
