@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import difflib
 import importlib
-import io
 import json
 import os
 import re
@@ -20,6 +18,7 @@ from seqgan_kit.errors import UserError, one_line
 
 Record = dict[str, object]
 
+LINE_END = re.compile("\r\n|\r|\n")
 HALF_PAIR = re.compile("[\ud800-\udfff]")  # JSON can hold half a surrogate pair, which is no character
 
 
@@ -115,57 +114,13 @@ def _some(folder: Path) -> str:
 
 
 def numbered_lines(text: str) -> Iterator[tuple[int, str]]:
-    """Line numbers and stripped lines, but the blank ones. Unicode's other separators stay inside, as in an editor."""
-    for number, line in enumerate(text.split("\n"), start=1):
+    """Line numbers and stripped lines, but the blank ones.
+
+    A line ends with \\n, \\r\\n or \\r. Unicode's other separators stay inside, as in an editor.
+    """
+    for number, line in enumerate(LINE_END.split(text), start=1):
         if stripped := line.strip():
             yield number, stripped
-
-
-def json_records(path: Path, text: str, example: str = '{"text": "..."}') -> Iterator[tuple[int, Record]]:
-    """Line numbers and the objects of JSON lines; `example` is shown where a line is none."""
-    for number, line in numbered_lines(text):
-        record = json_value(f"{path} line {number}", line)
-        if not isinstance(record, dict):
-            raise UserError(f"{path} line {number}: {short(record)} is not a JSON object as {example}")
-        yield number, record
-
-
-def json_value(place: str, text: str) -> Any:
-    """What a line of JSON, or a field, holds. place: of it, for the message."""
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UserError(
-            f"{place}: not JSON ({error.msg} at column {error.colno}): give one JSON object a line"
-        ) from None
-    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, lists in lists in lists
-        raise UserError(f"{place}: JSON that cannot be read ({one_line(error)}): write it in a simpler way") from None
-
-
-def csv_records(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, Record]]:
-    """Line numbers, from 1, where records start, and the records, whose names are in the first."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    header: list[str] = []
-    start = 1  # of the record, which may go over several lines
-    try:
-        for row in reader:
-            fields = [field.strip() for field in row]
-            if any(fields) and not header:
-                header = fields
-            elif any(fields):
-                yield start, dict(zip(header, _whole(path, start, row, header), strict=True))
-            start = reader.line_num + 1
-    except csv.Error as error:
-        raise UserError(f'{path} line {start}: {error}: quote fields with "..." and double the quotes inside') from None
-
-
-def _whole(path: Path, line: int, row: list[str], header: list[str]) -> list[str]:
-    if len(row) == len(header):
-        return row
-    raise UserError(
-        f"{path} line {line}: {len(row)} fields under a header of {len(header)} ({listed(header)}): "
-        f"put fields that contain the separator in quotes"
-    )
 
 
 def listed(names: Iterable[str]) -> str:
@@ -192,24 +147,3 @@ def library(package: str, extra: str | None = None) -> Any:
     except ImportError as error:
         brings = f"pip install 'seqgan_kit[{extra or package}]'"
         raise UserError(f"{package} cannot be imported ({one_line(error)}): {brings}") from None
-
-
-def data_set(folder: Path) -> Any:
-    """The data set of Hugging Face in a folder that `save_to_disk` wrote. Raises UserError where there is not one."""
-    datasets = library("datasets")
-    with told_as_data_set(folder):
-        found = datasets.load_from_disk(str(folder))
-    if isinstance(found, datasets.DatasetDict):
-        raise UserError(f"{folder} has several splits: give {' or '.join(str(folder / split) for split in found)}")
-    return found
-
-
-@contextmanager
-def told_as_data_set(path: Path) -> Iterator[None]:
-    """What goes wrong while a data set is read is told as a UserError."""
-    try:
-        yield
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise UserError(
-            f"{path} cannot be read as a data set of `datasets` ({one_line(error)}): save it again"
-        ) from None

@@ -10,16 +10,13 @@ from seqgan_kit.errors import UserError
 from seqgan_kit.files import (
     HALF_PAIR,
     Record,
-    csv_records,
-    data_set,
-    json_records,
     library,
     listed,
     names_there,
     read_text,
     short,
-    told_as_data_set,
 )
+from seqgan_kit.tables import csv_records, data_set, json_records, told_as_data_set
 from seqgan_kit.worlds.dialogues import ASSISTANT, USER, Message
 
 SYSTEM = "system"
@@ -101,7 +98,7 @@ def _records(path: Path) -> Found:
     if suffix == ".json":
         raise UserError(f"{path} is JSON: give JSON lines (.jsonl), one object a line, as `jq -c '.[]'` makes them")
     if suffix in (".csv", ".tsv"):
-        return _pairs(path, csv_records(path, text, "," if suffix == ".csv" else "\t"))
+        return _pairs(path, csv_records(path, text, suffix))
     return _tabbed(path, text)
 
 

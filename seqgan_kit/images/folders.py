@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from seqgan_kit.errors import UserError
-from seqgan_kit.files import HALF_PAIR, csv_records, json_records, json_value, numbered_lines, read_text, short
+from seqgan_kit.files import HALF_PAIR, numbered_lines, read_text, short
+from seqgan_kit.tables import csv_records, json_records, json_value
 
 Box = tuple[float, float, float, float]
 
@@ -103,7 +104,7 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     if path.suffix != ".csv":
         yield from ((f"{path} line {number}", row) for number, row in json_records(path, text, EXAMPLE))
         return
-    for number, row in csv_records(path, text, ","):
+    for number, row in csv_records(path, text, ".csv"):
         line, more = f"{path} line {number}", str(row.get("captions", "")).strip()
         yield line, row | {"captions": json_value(line, more) if more else None}
 

@@ -20,7 +20,7 @@ import gymnasium as gym
 import numpy as np
 
 from seqgan_kit.errors import UserError, one_line
-from seqgan_kit.files import data_set, library, replacing, told_as_data_set
+from seqgan_kit.files import library, replacing
 from seqgan_kit.imitation.demonstrations import (
     DemonstrationConfig,
     Demonstrations,
@@ -29,6 +29,7 @@ from seqgan_kit.imitation.demonstrations import (
     numbers,
     unusable,
 )
+from seqgan_kit.tables import data_set, told_as_data_set
 
 KEYS = ("obs", "acts", "lens", "indices", "rews", "terminal", "seeds", "env_id")
 HOW = "np.savez(path, obs=..., acts=..., lens=...) makes one"

@@ -16,8 +16,9 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from seqgan_kit.errors import UserError
-from seqgan_kit.files import HALF_PAIR, Record, csv_records, json_records, listed, numbered_lines, read_text, short
+from seqgan_kit.files import HALF_PAIR, Record, listed, numbered_lines, read_text, short
 from seqgan_kit.samples import Tokens
+from seqgan_kit.tables import csv_records, json_records
 
 T = TypeVar("T")
 TooLong = Literal["error", "drop", "cut"]
@@ -59,7 +60,7 @@ def read_sentences(path: str | Path, column: str | None = None, labelled: bool =
         case ".jsonl" | ".ndjson":
             records = json_records(path, text)
         case ".csv" | ".tsv" as suffix:
-            records = csv_records(path, text, "," if suffix == ".csv" else "\t")
+            records = csv_records(path, text, suffix)
         case ".json":
             raise UserError(f"{path} is JSON: give JSON lines (.jsonl), one object a line, as `jq -c '.[]'` makes them")
         case _ if column is not None:

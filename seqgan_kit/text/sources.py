@@ -58,7 +58,8 @@ class Source:
 
     kind: what else is known, which decides the metrics. oracle: the true distribution, where there is one.
     dropped: sentences that were longer than the limit. labels: the classes, in order, if texts have any: `train` and
-    `held_out` are then LabelledTokens.
+    `held_out` are then LabelledTokens. train_texts, held_out_texts: row by row what stood in the file, before it became
+    tokens; empty where that was no text.
     """
 
     name: str
@@ -73,6 +74,8 @@ class Source:
     oracle: LSTMGenerator | None = None
     dropped: int = 0
     labels: tuple[str, ...] = ()
+    train_texts: Sequence[str] = ()
+    held_out_texts: Sequence[str] = ()
 
     def summary(self) -> str:
         """What was read, in one line."""
@@ -210,6 +213,8 @@ def _text(
         length=max(map(len, encoded)) + 1,
         dropped=whole - len(train.texts) - len(held_out.texts),
         labels=labels,
+        train_texts=train.texts,
+        held_out_texts=held_out.texts,
     )
 
 
