@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise, product
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,9 +17,15 @@ from seqgan_kit.algorithms import credit as credits
 from seqgan_kit.algorithms import estimators, objectives
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import OptimizerConfig
+from seqgan_kit.engine.run_config import RunConfig
 from seqgan_kit.game.rewards import Reward
+from seqgan_kit.game.trainer import Turns
+from seqgan_kit.language.config import settled
+from seqgan_kit.language.training import ADVERSARIAL, by_context
 from seqgan_kit.samples import Tokens, rows, size
+from seqgan_kit.text import config as configs
 from seqgan_kit.text.players import prefix_at
+from seqgan_kit.text.train import TextTask
 from seqgan_kit.tokens.credit import LikelihoodRatio, Terminal
 from seqgan_kit.tokens.policy import likelihood_loss
 from test_token_policy import ROWS, policy_of, same, seq2seq, weights
@@ -191,3 +198,61 @@ def test_the_prefix_falls_in_equal_stages() -> None:
     assert [prefix_at(done, 3, 5) for done in range(4)] == [5, 3, 1, 0]
     assert prefix_at(0, 0, 4) == 4
     assert [prefix_at(done, 5, 0) for done in range(6)] == [0] * 6
+
+
+# continuations of one prefix, which are compared with each other
+
+
+def test_continuations_compared_with_each_other_vary_less_and_expect_the_same() -> None:
+    """Over every batch of two continuations of each of two prefixes, whose own worth differs by 5."""
+    policy, first = quarters(), torch.tensor([0, 0, 1, 1])
+    own = torch.tensor([[False, True]] * 4)
+    together, apart = (by_context(credits.leave_one_out, 2, lambda differ=differ: differ) for differ in (False, True))
+    found: dict[str, list[Tensor]] = {"none": [], "together": [], "apart": []}
+    weights: list[float] = []
+    for second in map(torch.tensor, product(range(2), repeat=4)):
+        ids = torch.stack([first, second], dim=1)
+        weights.append(policy(ids)[:, 1].exp().prod().item())
+        credit = credits.terminal(5.0 * first + second, own).double()
+        for name, baseline in (("none", credits.no_baseline), ("together", together), ("apart", apart)):
+            log_probs = policy(ids)
+            loss = estimators.reinforce(log_probs, log_probs, baseline(credit, own), own)
+            found[name].append(gradient(loss, policy))
+    share = torch.tensor(weights).double()
+    assert share.sum() == pytest.approx(1)
+    mean, variance = {}, {}
+    for name, seen in found.items():
+        gradients = torch.stack(seen).flatten(1)
+        mean[name] = (share @ gradients).tolist()
+        variance[name] = float(share @ (gradients - share @ gradients).square().sum(1))
+    assert mean["apart"] == pytest.approx(mean["none"])
+    assert mean["together"] == pytest.approx(mean["none"])
+    assert variance["apart"] < 0.2 * variance["together"] < variance["none"], variance
+
+
+@pytest.mark.parametrize("kind", ["prefixes", "labels", "neither"])
+def test_a_run_compares_samples_of_one_context(kind: str, tmp_path: Path, engine: Engine) -> None:
+    """Of a credit of the context alone nothing is left; where all texts begin from nothing, all are compared."""
+    data = configs.DataConfig(sentences=60)
+    if kind == "labels":
+        path = tmp_path / "labelled.txt"
+        path.write_text("".join(f"{i % 2} word{i % 7} word{i % 5}\n" for i in range(70)))
+        data = configs.DataConfig(path=str(path), labelled=True)
+    prefix = 3 if kind == "prefixes" else 0
+    config = configs.TextConfig(
+        run=RunConfig(str(tmp_path / "other")),
+        data=data,
+        likelihood=configs.LikelihoodConfig(steps=1, batch_size=4),
+        adversarial=configs.AdversarialConfig(
+            rounds=8, batch_size=6, prefix=prefix, turns=Turns(repeats=3), credit=Terminal
+        ),
+        discriminator=configs.DiscriminatorConfig(batch_size=4),
+    )
+    task = TextTask(settled(config))
+    task.build(engine)
+    baseline = task.policy.gradient.baseline  # type: ignore[union-attr]
+    mask = torch.ones(6, 4, dtype=torch.bool)
+    credit = torch.tensor([1.0, 1, 1, 5, 5, 5]).unsqueeze(1) * mask
+    assert baseline(credit, mask).any() == (kind == "neither")
+    engine.counters[ADVERSARIAL] = 7  # the prefix's last stage is to have none
+    assert baseline(credit, mask).any() == (kind != "labels")

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from seqgan_kit.algorithms import credit as credits
 from seqgan_kit.algorithms import objectives
 from seqgan_kit.dialogue.checks import check_numbers
 from seqgan_kit.dialogue.comparison import compare
@@ -102,13 +101,8 @@ class DialogueTask:
 
     def _policy(self) -> TokenPolicy:
         config, objective = self.config.adversarial, self.config.discriminator.objective()
-        baseline, repeats = config.baseline, config.turns.repeats
-        if repeats > 1 and baseline is credits.leave_one_out:
-            baseline = partial(credits.leave_one_out, group=repeats)
         likelihood = WithLikelihood(config.teacher_forcing)
-        return self.training.policy(
-            self.judge, objective, objectives.airl(), baseline, self._columns, self.anchor, likelihood
-        )
+        return self.training.policy(self.judge, objective, objectives.airl(), self._columns, self.anchor, likelihood)
 
     def _columns(self, tokens: Tokens) -> dict[str, list[Any]]:
         """What a user's reward may ask for: the messages before each reply, the human's reply, and own columns."""

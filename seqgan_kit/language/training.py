@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from seqgan_kit.algorithms.credit import leave_one_out
 from seqgan_kit.algorithms.objectives import Objective
 from seqgan_kit.engine import checks
 from seqgan_kit.engine.engine import Engine
@@ -61,15 +62,15 @@ class LanguageTraining:
         judge: nn.Module,
         objective: Objective,
         log_ratio: Objective,
-        baseline: Baseline,
         columns: Callable[[Tokens], dict[str, list[Any]]] | None,
         anchor: Anchor | None = None,
         likelihood: WithLikelihood | None = None,
+        differ: Callable[[], bool] = lambda: True,
     ) -> TokenPolicy:
         """The generator as a player, with learners "policy" and, where it is enabled, "critic".
 
         judge: the discriminator's network. log_ratio: an objective whose reward is log D / (1 - D). columns: what
-        users' rewards may ask for beside the samples.
+        users' rewards may ask for beside the samples. differ: whether the samples of a batch now have several contexts.
         """
         engine, source, config, critic = self.engine, self.source, self.config.adversarial, None
         learner = engine.learner("policy", self.network, config.optimizer, dropout=False)
@@ -78,6 +79,7 @@ class LanguageTraining:
         if config.critic.enabled:
             head = ValueHead(features_width(self.network, source.train))
             critic = Critic(engine, engine.learner("critic", head, config.critic.optimizer))
+        baseline = by_context(config.baseline, config.turns.repeats, differ)
         rewards = Rewards(
             objective.reward,
             log_ratio.reward,
@@ -145,6 +147,16 @@ class LanguageTraining:
         exports: Exports = {**self.model, CONTROL: self.control_model}
         real, size = self.control_real, likelihood.batch_size
         fit(engine, CONTROL, steps, self.continued, likelihood_loss, real, size, hooks, exports)
+
+
+def by_context(baseline: Baseline, repeats: int, differ: Callable[[], bool]) -> Baseline:
+    """The baseline, of which `leave_one_out` compares only the `repeats` samples of a context with one another.
+
+    Across contexts its mean is that of what other contexts earn: still unbiased, but of more variance.
+    """
+    if repeats == 1 or baseline is not leave_one_out:
+        return baseline
+    return lambda credit, mask: leave_one_out(credit, mask, repeats if differ() else None)
 
 
 def steps_in_the_same_time(engine: Engine) -> int:

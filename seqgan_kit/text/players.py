@@ -62,9 +62,9 @@ def _policy(training: LanguageTraining, judge: nn.Module) -> TokenPolicy:
         judge,
         objective,
         log_ratio,
-        adversarial.baseline,
         columns if source.labels else None,
         likelihood=WithLikelihood(prefix=prefix if adversarial.prefix else None),
+        differ=lambda: bool(source.labels) or prefix() > 0,  # else every text begins from nothing
     )
 
 
