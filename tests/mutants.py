@@ -317,6 +317,15 @@ MUTANTS = [
     ),
     Mutant(SAMPLING, "tokens = given[alive, t]", "tokens = given[: len(alive), t]", "test_maligan.py"),
     Mutant(
+        LEARNING,
+        "[p for p in parameters if p.dim() > 1], [p for p in parameters if p.dim() < 2]",
+        "parameters, []",
+        "test_optimizers.py",
+    ),
+    Mutant(LEARNING, "order = parameters if len(groups) == 1 else", "order = 0 or", "test_optimizers.py"),
+    Mutant("language/training.py", "repeats if differ() else None", "None", "test_maligan.py"),
+    Mutant("language/training.py", "repeats if differ() else None", "repeats", "test_maligan.py"),
+    Mutant(
         LEARNING, 'lerp_(now, 1 / float(state["step"]))', "lerp_(now, 0.5)", "test_learning.py::test_history_by_hand"
     ),
     Mutant(

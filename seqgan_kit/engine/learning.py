@@ -7,6 +7,7 @@ import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -29,7 +30,8 @@ class OptimizerConfig:
         final: Share of the learning rate that is left at the end of a phase, to which it falls linearly. 1 keeps it
             constant.
         betas: Decay of the running mean of the gradient, and of its square. Nearer 1 averages over more steps.
-        weight_decay: Weight decay of a step, decoupled as in AdamW. 0 has none.
+        weight_decay: Weight decay of a step, decoupled as in AdamW, of matrices, convolutions and embeddings; biases, the
+            gains of norms and other vectors have none. 0 has none at all.
         clip: Greatest norm of the gradient, to which a larger one is scaled down. 0 does not clip.
         accumulate: Number of parts that a batch is computed in, one after another. More need less memory; the gradient
             is the same.
@@ -72,11 +74,45 @@ class NotFinite(Exception):
 
 
 def build_optimizer(network: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
+    """Adam, or with weight decay AdamW (Loshchilov and Hutter 2019), whose vectors are a group that is not decayed.
+
+    Embeddings are decayed, as by Hugging Face's Trainer. A state that is loaded brings moments and steps alone: what is
+    configured counts.
+    """
     parameters = [p for p in network.parameters() if p.requires_grad]
     # fused: on a CPU the plain loop over parameters takes longer than their gradient
-    adam = torch.optim.AdamW if config.weight_decay else torch.optim.Adam
-    options: dict[str, Any] = {"weight_decay": config.weight_decay} if config.weight_decay else {}
-    return adam(parameters, lr=config.rate(), betas=config.betas, fused=True, **options)
+    options: dict[str, Any] = {"lr": config.rate(), "betas": config.betas, "fused": True}
+    optimizer: torch.optim.Optimizer
+    if config.weight_decay:
+        groups = zip(_by_decay(parameters), (config.weight_decay, 0.0), strict=True)
+        optimizer = torch.optim.AdamW([{"params": own, "weight_decay": w} for own, w in groups if own], **options)
+    else:
+        optimizer = torch.optim.Adam(parameters, **options)
+    optimizer.register_load_state_dict_pre_hook(partial(_in_groups_of_now, parameters))
+    return optimizer
+
+
+def _by_decay(parameters: list[nn.Parameter]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """What weight decay is for, and what it is not for."""
+    return [p for p in parameters if p.dim() > 1], [p for p in parameters if p.dim() < 2]
+
+
+def _in_groups_of_now(
+    parameters: list[nn.Parameter], optimizer: torch.optim.Optimizer, state: dict[str, Any]
+) -> dict[str, Any] | None:
+    """A saved state as the optimizer numbers its parameters. It has one group, in the network's order, where nothing
+    was decayed, or everything was (before biases had a group of their own)."""
+    groups = state["param_groups"]
+    saved = [place for group in groups for place in group["params"]]
+    if len(saved) != len(parameters):
+        return None  # of another network, which `load_state_dict` refuses
+    order = parameters if len(groups) == 1 else [p for group in _by_decay(parameters) for p in group]
+    found = {id(p): state["state"][place] for p, place in zip(order, saved, strict=True) if place in state["state"]}
+    here = [p for group in optimizer.param_groups for p in group["params"]]
+    return {
+        "state": {place: found[id(p)] for place, p in enumerate(here) if id(p) in found},
+        "param_groups": optimizer.state_dict()["param_groups"],
+    }
 
 
 def training(learner: Learner) -> None:
