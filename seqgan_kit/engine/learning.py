@@ -30,7 +30,7 @@ class OptimizerConfig:
         final: Share of the learning rate that is left at the end of a phase, to which it falls linearly. 1 keeps it
             constant.
         betas: Decay of the running mean of the gradient, and of its square. Nearer 1 averages over more steps.
-        weight_decay: Weight decay of a step, decoupled as in AdamW, of matrices, convolutions and embeddings; biases, the
+        weight_decay: Weight decay of a step, decoupled as in AdamW, of matrices, convolutions and embeddings; biases,
             gains of norms and other vectors have none. 0 has none at all.
         clip: Greatest norm of the gradient, to which a larger one is scaled down. 0 does not clip.
         accumulate: Number of parts that a batch is computed in, one after another. More need less memory; the gradient
