@@ -125,11 +125,11 @@ def test_a_tokenizer_needs_an_end_but_no_padding(here: Path, capsys: pytest.Capt
         (["--generator.config", '{"model_type": "vit"}'], ["vit is neither causal nor an encoder-decoder"]),
         (
             ["--generator.config", '{"model_type": "xlnet", "d_model": 8, "n_layer": 1, "n_head": 2, "d_inner": 8}'],
-            ["--generator.config: ", "give a causal model or an encoder-decoder"],
+            ["--generator.config: ", "another"],
         ),
         (
             ["--generator.config", '{"model_type": "mamba", "hidden_size": 8, "num_hidden_layers": 1}'],
-            ["--generator.config: ", "give a causal model or an encoder-decoder"],
+            ["--generator.config: ", "another"],
         ),
         (["--generator.config", GPT2, "--generator.model", "x"], ["are both given: leave out one"]),
         (["--generator.model", "no/where/at/all"], ["--generator.model no/where/at/all, which is no folder here"]),

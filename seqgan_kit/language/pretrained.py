@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
-import importlib.util
+import importlib
+import inspect
 import json
 import os
+import re
 import socket
 from collections.abc import Callable
 from copy import deepcopy
@@ -30,8 +32,9 @@ from transformers import (
 )
 
 from seqgan_kit.errors import UserError, one_line
+from seqgan_kit.language.adapters import adapt
 from seqgan_kit.networks.saved import check_saved, unloadable
-from seqgan_kit.networks.text.language_models import LanguageModel
+from seqgan_kit.networks.text.language_models import LanguageModel, Unsuited
 from seqgan_kit.networks.text.lstm import LSTMGenerator
 from seqgan_kit.networks.text.reply_encoder import ReplyEncoder, RetokenisedEncoder
 from seqgan_kit.networks.text.seq2seq import Seq2SeqGenerator
@@ -40,6 +43,8 @@ GENERATOR, DISCRIMINATOR = "--generator", "--discriminator"
 CAUSAL, EITHER = "give a causal model", "give a causal model or an encoder-decoder"
 OWN: dict[str, type[PreTrainedModel]] = {CAUSAL: LSTMGenerator, EITHER: Seq2SeqGenerator}
 """The networks of ours that can be trained on, in texts and in dialogue."""
+TOKENIZER_FILES = ("*token*", "*vocab*", "*.model", "*.spm", "merges*", "*bpe*")
+"""What the files are called, one of which a tokenizer has at least."""
 
 
 def tokenizer_of(model: str | None) -> PreTrainedTokenizerBase | None:
@@ -112,13 +117,9 @@ def generator(
         raise UserError(f"{GENERATOR}.lora {lora}: adapters are for Hugging Face models, give {GENERATOR}.model")
     else:
         return None
-    try:
-        network = LanguageModel(found)
-        _check_draws(network.eval())
-    except Exception as error:  # whatever models make of being asked in a way that is not theirs
-        raise UserError(f"{option}: {one_line(error, 300)}: {wanted}") from error
+    network = _suited(option, found, wanted)
     if lora:
-        _adapt(network, lora)
+        adapt(network, lora, f"{GENERATOR}.lora")
     return network
 
 
@@ -209,34 +210,44 @@ def load(folder: Path, *own: type[PreTrainedModel]) -> PreTrainedModel | Languag
         raise unloadable(folder, folder.parent, error) from error
 
 
+def _suited(option: str, model: PreTrainedModel, wanted: str) -> LanguageModel:
+    """The model as a generator. Raises UserError where it can't be one, in words of ours: what a library says of a call
+    that is not its own helps nobody."""
+    such = "such as gpt2 or llama" if wanted == CAUSAL else "such as gpt2, llama, t5 or bart"
+    try:
+        network = LanguageModel(model)
+        _check_draws(network.eval())
+    except Unsuited as error:
+        raise UserError(f"{option}: {error}: {wanted.replace('a causal', 'another causal')}, {such}") from error
+    except Exception as error:  # whatever models make of sizes that do not go together
+        raise UserError(
+            f"{option}: {model.config.model_type} can't read a text ({one_line(error, 300)}): give sizes that go "
+            f"together, or another model, {such}"
+        ) from error
+    return network
+
+
 @torch.no_grad()
 def _check_draws(network: LanguageModel) -> None:
-    """Raises ValueError where what is drawn token by token is not what is differentiated: a model that reads what comes
+    """Raises Unsuited where what is drawn token by token is not what is differentiated: a model that reads what comes
     after, or that keeps something else than keys and values."""
-    ids = torch.tensor([[0, 1, 2]])
+    padding = getattr(network.model.config, "pad_token_id", None)  # whose places some models do not count
+    ids = torch.tensor([[token for token in range(4) if token != padding][:3]])
     turns = torch.zeros_like(ids)
-    expected, drawn = network(ids, ids, turns)[0], network.given(ids, turns)
-    features, state = drawn.start(1)
-    for t, token in enumerate(ids[0]):
-        found = drawn.logits(features).float().log_softmax(-1)[0, token]
-        if not torch.isclose(found, expected[t], rtol=1e-3, atol=1e-3):
-            raise ValueError(f"{type(network.model).__name__} does not draw what it reads")
-        features, state = drawn.step(token[None], state)
-
-
-def _adapt(network: LanguageModel, rank: int) -> None:
-    """Adapters in all linear layers but the head; only they are trained."""
-    if importlib.util.find_spec("peft") is None:
-        raise UserError(f"{GENERATOR}.lora {rank} needs peft: pip install 'seqgan_kit[lora]'")
+    expected, found = network(ids, ids, turns)[0], []
     try:
-        import peft  # type: ignore[import-not-found]
-    except ImportError as error:
-        raise UserError(
-            f"{GENERATOR}.lora {rank}: peft can't be imported ({one_line(error, 300)}): "
-            "pip install -U 'seqgan_kit[lora]'"
+        drawn = network.given(ids, turns)
+        features, state = drawn.start(1)
+        for token in ids[0]:
+            found.append(drawn.logits(features).float().log_softmax(-1)[0, token])
+            features, state = drawn.step(token[None], state)
+    except Exception as error:  # each model's own, of a cache that it does not know
+        raise Unsuited(
+            f"{network.model.config.model_type} does not remember what it read by keys and values of every layer, by "
+            "which alone the kit draws"
         ) from error
-
-    network.adapted = peft.get_peft_model(network.model, peft.LoraConfig(r=rank, target_modules="all-linear"))
+    if not torch.allclose(torch.stack(found), expected, rtol=1e-3, atol=1e-3):
+        raise Unsuited(f"{type(network.model).__name__} does not draw what it reads")
 
 
 def _kind(option: str, config: PretrainedConfig, wanted: str) -> Any:
@@ -256,15 +267,23 @@ def _kind(option: str, config: PretrainedConfig, wanted: str) -> Any:
 
 
 def _tokenizer(option: str, name: str) -> PreTrainedTokenizerBase:
-    found: PreTrainedTokenizerBase = _loaded(option, name, AutoTokenizer)
+    missing = f"{option} {name} has no tokenizer: save one beside the model, `tokenizer.save_pretrained`"
+    try:
+        found: PreTrainedTokenizerBase = _loaded(option, name, AutoTokenizer)
+    except UserError as error:  # some say so in their own way, or stumble over the path that they have not got
+        if Path(name).is_dir() and not any(list(Path(name).glob(kind)) for kind in TOKENIZER_FILES):
+            raise UserError(missing) from error
+        raise
     # where there is none, transformers make one up of little but special tokens
     if len(found.get_vocab().keys() - set(found.all_special_tokens)) < 2:
-        raise UserError(f"{option} {name} has no tokenizer: save one beside the model, `tokenizer.save_pretrained`")
+        raise UserError(missing)
     return found
 
 
 def _loaded(option: str, name: str, kind: Any, **options: Any) -> Any:
     folder = Path(name).is_dir()
+    if (Path(name) / "adapter_config.json").is_file():  # transformers would take the model that it was made for
+        raise UserError(f"{option} {name} holds adapters: give the folder of the model that they are merged into")
     # the hub's own library would try for half a minute to reach it
     local = folder or not _hub_answers()
     try:
@@ -308,10 +327,20 @@ def _check_keys(option: str, given: dict[str, Any], made: PretrainedConfig) -> N
     """Raises UserError for a key that the model does not have: the configuration keeps it, and nothing reads it."""
     known = vars(type(made)()).keys() | made.attribute_map.keys()
     for key in given:
-        if key in vars(made) and key not in known:
+        if key in vars(made) and key not in known and not _reads(made, key):
             close = difflib.get_close_matches(key, [name for name in known if name[0] != "_"], n=1, cutoff=0.5)
             meant = f"did you mean {close[0]!r}?" if close else "leave it out"
             raise UserError(f"{option}.config: {made.model_type} has no {key!r}: {meant}")
+
+
+def _reads(made: PretrainedConfig, key: str) -> bool:
+    """Whether the model asks its configuration for a key that the configuration's class does not name (head_dim)."""
+    module = type(made).__module__.replace(".configuration_", ".modeling_")
+    try:
+        code = inspect.getsource(importlib.import_module(module))
+    except (ImportError, OSError, TypeError):
+        return False
+    return re.search(rf"""getattr\(\s*(self\.)?config,\s*["']{re.escape(key)}["']""", code) is not None
 
 
 def _built(option: str, kind: Any, config: PretrainedConfig) -> PreTrainedModel:

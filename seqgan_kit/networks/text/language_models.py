@@ -22,13 +22,17 @@ Pairs = tuple[tuple[Tensor, Tensor], ...]
 """Keys and values (batch, heads, time, width) of each layer."""
 
 
+class Unsuited(ValueError):
+    """A model that is asked for what it does not do; says what."""
+
+
 class LanguageModel(nn.Module):
     """p(y_t | history, y_<t) by a causal model, which reads the history before the reply, or an encoder-decoder.
 
     Args:
         model: with a language modelling head.
 
-    Raises ValueError for a model of neither kind.
+    Raises Unsuited for a model of neither kind.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -36,7 +40,7 @@ class LanguageModel(nn.Module):
         self.model = model
         self.encodes = bool(model.config.is_encoder_decoder)
         if not isinstance(model.get_output_embeddings(), nn.Linear):
-            raise ValueError(f"{type(model).__name__} has no language modelling head")
+            raise Unsuited(f"{type(model).__name__} has no language modelling head")
         self.adapted: Any = None  # peft's view of a model whose adapters are trained
         self.takes_positions = "position_ids" in inspect.signature(model.base_model.forward).parameters
         self.scale, self.cap = self._measured_head()
@@ -150,20 +154,23 @@ class LanguageModel(nn.Module):
     @torch.no_grad()
     def _measured_head(self) -> tuple[float, float]:
         """What scales the features before the head, and caps the logits after it, as this model does it: measured, as
-        every model has its own name for it. Raises ValueError for one that does something else."""
+        every model has its own name for it. Raises Unsuited for one that does something else."""
         was = self.model.training
         ids = torch.tensor([[0, 1, 2]], device=self.head.weight.device)
         mask = torch.ones_like(ids)
         inputs = {"decoder_input_ids": ids} if self.encodes else {}
-        expected = self.model.eval()(input_ids=ids, attention_mask=mask, **inputs).logits.float()
-        read = self.decode(ids, *self.encode(ids, mask.bool())) if self.encodes else self.read(ids, mask)
+        expected = self.model.eval()(input_ids=ids, attention_mask=mask, **inputs, use_cache=False).logits.float()
+        if self.encodes:
+            read = self.decode(ids, *self.encode(ids, mask.bool()), use_cache=False)
+        else:
+            read = self.read(ids, mask, use_cache=False)
         found = self.head(read.last_hidden_state).float()
         self.model.train(was)
         cap = float(getattr(self.model.config, "final_logit_softcapping", None) or 0)
         plain = cap * torch.atanh((expected / cap).clamp(-1 + 1e-6, 1 - 1e-6)) if cap else expected
         scale = float((found * plain).sum() / found.square().sum().clamp_min(1e-12))
         if not torch.allclose(found * scale, plain, rtol=1e-3, atol=1e-3 * float(plain.abs().max())):
-            raise ValueError(f"{type(self.model).__name__} computes its logits in a way that is not known here")
+            raise Unsuited(f"{type(self.model).__name__} computes its logits in a way that is not known here")
         return (1.0 if abs(scale - 1) < 1e-4 else scale), cap
 
 
