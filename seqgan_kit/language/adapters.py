@@ -37,6 +37,6 @@ def check_ties(adapted: nn.Module, option: str) -> None:
         if hit and len(found) > 1:
             other = next((name for name in found if name not in hit), found[-1])
             raise UserError(
-                f"{option}: {hit[0]} is {other}, too, so an adapter on it can't be merged: give {option} 0, which trains "
-                "the weights"
+                f"{option}: {hit[0]} is {other}, too, so an adapter on it can't be merged: give {option} 0, which "
+                "trains the weights"
             )
