@@ -23,12 +23,14 @@ from seqgan_kit.game.players import Discriminator
 from seqgan_kit.game.trainer import Hook, evaluated
 from seqgan_kit.language.config import rates_told, settled
 from seqgan_kit.language.pretrained import limits_of, tokenizer_of
-from seqgan_kit.language.training import WARM_UP, LanguageTraining
+from seqgan_kit.language.training import MLE, SHORTER, WARM_UP, LanguageTraining
 from seqgan_kit.networks.text.generator_discriminator import GeneratorDiscriminator
 from seqgan_kit.samples import Replies, Tokens
 from seqgan_kit.tokens.credit import Prefixes
 from seqgan_kit.tokens.discriminator import call
 from seqgan_kit.tokens.policy import Anchor, HalfDecoded, TokenPolicy, WithLikelihood
+
+OWN = {MLE: f"{SHORTER[MLE]}, --data.max_history"}
 
 
 def train(config: DialogueConfig, config_text: str = "", resume: bool = False) -> Path:
@@ -40,6 +42,7 @@ class DialogueTask:
     """A run of dialogue; see `engine.run.Task`. Raises UserError where data and options do not go together."""
 
     name = "dialogue"
+    shorter = SHORTER | OWN
 
     def __init__(self, config: DialogueConfig) -> None:
         self.config = config

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from tqdm import tqdm
@@ -16,6 +17,10 @@ from seqgan_kit.engine.processes import Processes
 from seqgan_kit.engine.run_config import RunConfig
 from seqgan_kit.engine.run_folder import MODEL, Exports, RunFolder
 from seqgan_kit.errors import Stopped
+from seqgan_kit.report.page import duration
+
+WATCHED, LONG = 10.0, 300.0
+"""Seconds of a phase after which its rest is estimated, and of a rest that the user is told of."""
 
 
 class Phases:
@@ -23,6 +28,7 @@ class Phases:
 
     counters: steps done, by phase. seconds: the time they took. progress: of the phase at work, 0 to 1.
     save: writes a checkpoint where there is something new. check: raises UserError where nothing must be saved.
+    shorter: the options that make a phase shorter, by phase, for whoever finds it too long.
     """
 
     def __init__(
@@ -38,6 +44,7 @@ class Phases:
         self.counters: dict[str, int] = {}
         self.seconds: dict[str, float] = {}
         self.progress = 0.0
+        self.shorter: Mapping[str, str] = {}
         self._save, self._check = save, check
         self._stop_signal = 0
         self._save_soon = False
@@ -64,6 +71,7 @@ class Phases:
         self._step_time = time.monotonic()
         log.restart_clock()
         quiet = not self.processes.is_main
+        times: list[float] | None = []  # of the steps so far, until the rest is estimated
         pause = 0.1 if sys.stderr.isatty() else 10.0
         with tqdm(total=total, initial=done, desc=phase, disable=quiet, mininterval=pause, dynamic_ncols=True) as bar:
             for step in range(done, total):
@@ -72,6 +80,9 @@ class Phases:
                 self.counters[phase] = step + 1
                 now = time.monotonic()
                 self.seconds[phase] = self.seconds.get(phase, 0.0) + now - self._step_time
+                if times is not None:
+                    times.append(now - self._step_time)
+                    times = self._estimated(phase, times, total - step - 1)
                 self._step_time = now
                 last = step + 1 == total
                 if log.pending and (last or (step + 1) % self.config.log_every == 0 or log.evaluated()):
@@ -80,6 +91,17 @@ class Phases:
                     bar.set_postfix_str(log.write(place, self.made), refresh=False)
                 bar.update()
                 self._save_or_stop(last, exports)
+
+    def _estimated(self, phase: str, times: list[float], left: int) -> list[float] | None:
+        """Tells how long the rest of a phase takes, where that is long, before it is spent; None when that is done."""
+        if sum(times) < WATCHED or len(times) < 3:
+            return times
+        each = statistics.median(times)  # evaluations, and the first step, are no measure
+        if left * each > LONG:
+            options = self.shorter.get(phase)
+            shorter = f"; shorter: {options}" if options else ""
+            self.processes.say(f"{phase}: about {duration(left * each)} for {left:,} steps of {each:.2g} s{shorter}")
+        return None
 
     def _save_or_stop(self, phase_ends: bool, exports: Exports) -> None:
         every, any_process = self.config.checkpoint_steps, self.processes.any

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,7 +16,8 @@ from seqgan_kit.report import write_report
 class Task(Protocol):
     """What a use trains. Made before there is a run folder: it has read its data, and refused what is wrong.
 
-    name: of the use. config: with nothing left open. data: fingerprint of what it learns from, if it has one.
+    name: of the use. config: with nothing left open. data: fingerprint of what it learns from, if it has one. shorter:
+    the options that make a phase shorter, by phase.
     """
 
     name: str
@@ -23,6 +25,9 @@ class Task(Protocol):
 
     @property
     def data(self) -> str | None: ...
+
+    @property
+    def shorter(self) -> Mapping[str, str]: ...
 
     def first_lines(self) -> list[str]:
         """What the user is told first: what was read, and what was chosen for them."""
@@ -44,6 +49,7 @@ def run(task: Task, config_text: str = "", resume: bool = False) -> Path:
     with Engine(config.run, task.name, config_text or config_yaml(config), resume, task.data) as engine:
         if engine.is_main and (lines := task.first_lines()):
             print("\n".join(lines), flush=True)
+        engine.phases.shorter = task.shorter
         torch.manual_seed(config.run.seed)  # the same initial weights on every process
         task.build(engine)
         engine.restore()

@@ -47,6 +47,14 @@ from seqgan_kit.samples import Images
 
 TEXT, MATCHING, ADVERSARIAL = "text_encoder", "matching", "adversarial"
 SECOND_MATCHING, SECOND, STYLE = "second_matching", "second_stage", "style"
+SHORTER = {
+    TEXT: "--joint.steps",
+    MATCHING: "--discriminator.matching",
+    ADVERSARIAL: "--adversarial.rounds, --data.side",
+    SECOND_MATCHING: "--discriminator.matching",
+    SECOND: "--second.rounds, --second.side",
+    STYLE: "--style.steps",
+}
 BASELINES = "baselines.json"
 SHOWN = 64  # pictures of a grid, in 8 columns
 
@@ -60,6 +68,7 @@ class ImagesTask:
     """A run of text to image; see `engine.run.Task`. Raises UserError where data and options do not go together."""
 
     name = "images"
+    shorter = SHORTER
     data = None
 
     def __init__(self, config: ImagesConfig) -> None:

@@ -28,6 +28,7 @@ from seqgan_kit.images.sources import DataConfig, Source, load
 from seqgan_kit.networks.pictures.joint_embedding import JointEmbedding
 
 TEXT = "text_encoder"
+SHORTER = {TEXT: "--joint.steps"}
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class EncoderTask:
     """A run of a text encoder; see `engine.run.Task`. Raises UserError where data and options do not go together."""
 
     name = "encoder"
+    shorter = SHORTER
     data = None
 
     def __init__(self, config: EncoderConfig) -> None:

@@ -32,6 +32,12 @@ from seqgan_kit.networks.policies.actor import Actor
 from seqgan_kit.samples import Transitions, rows, size
 
 CLONING, ADVERSARIAL, FROZEN, REINFORCEMENT = "behaviour_cloning", "adversarial", "frozen_control", "reinforcement"
+SHORTER = {
+    CLONING: "--cloning.steps",
+    ADVERSARIAL: "--adversarial.environment_steps",
+    FROZEN: "--control.frozen false",
+    REINFORCEMENT: "--adversarial.environment_steps",
+}
 BASELINES = "baselines.json"
 
 
@@ -44,6 +50,7 @@ class ImitationTask:
     """A run of imitation; see `engine.run.Task`. Raises UserError where data and options do not go together."""
 
     name = "imitation"
+    shorter = SHORTER
     data = None
 
     def __init__(self, config: ImitationConfig) -> None:

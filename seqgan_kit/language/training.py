@@ -27,6 +27,13 @@ from seqgan_kit.tokens.policy import Anchor, Critic, PolicyGradient, TokenPolicy
 from seqgan_kit.tokens.rewards import Rewards
 
 MLE, WARM_UP, ADVERSARIAL, CONTROL = "maximum_likelihood", "discriminator", "adversarial", "control"
+SHORTER = {
+    MLE: "--likelihood.steps, --generator.hidden",
+    WARM_UP: "--discriminator.steps",
+    ADVERSARIAL: "--adversarial.rounds, and --control.enabled false, as likelihood for as long follows",
+    CONTROL: "--control.steps, or --control.enabled false",
+}
+"""The options that make a phase shorter, which a use adds its own to."""
 
 
 class LanguageTraining:

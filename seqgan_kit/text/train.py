@@ -13,7 +13,7 @@ from seqgan_kit.files import write_json
 from seqgan_kit.game.trainer import Hook, evaluated
 from seqgan_kit.language.config import rates_told, settled
 from seqgan_kit.language.pretrained import CAUSAL, limits_of, tokenizer_of
-from seqgan_kit.language.training import LanguageTraining
+from seqgan_kit.language.training import MLE, SHORTER, LanguageTraining
 from seqgan_kit.text import checks
 from seqgan_kit.text.config import TextConfig
 from seqgan_kit.text.evaluation import TextEvaluation
@@ -21,6 +21,7 @@ from seqgan_kit.text.models import Generator, build_discriminator, build_generat
 from seqgan_kit.text.players import players
 from seqgan_kit.text.sources import load
 
+OWN = {MLE: f"{SHORTER[MLE]}, --data.max_length"}
 REAL = "real data"  # the baseline: what sentences of the training set score
 
 
@@ -33,6 +34,7 @@ class TextTask:
     """A run of text; see `engine.run.Task`. Raises UserError where data and options do not go together."""
 
     name = "text"
+    shorter = SHORTER | OWN
 
     def __init__(self, config: TextConfig) -> None:
         self.config = config
