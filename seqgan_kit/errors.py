@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import traceback
+from typing import Any
+
 
 class UserError(Exception):
     """What was wrong, where, and what to do, in one line. The command line prints it without a traceback."""
@@ -14,6 +17,17 @@ class Stopped(Exception):
 def one_line(error: BaseException, most: int = 200) -> str:
     """What another exception says, in one line of at most so many characters; its class where it says nothing."""
     return " ".join(str(error).split())[:most] or type(error).__name__
+
+
+def where_raised(error: BaseException) -> str:
+    """The file and line of the innermost call."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{place.filename}, line {place.lineno}"
+
+
+def name_of(part: Any) -> str:
+    """The import path of a function or class."""
+    return f"{getattr(part, '__module__', '')}.{getattr(part, '__qualname__', part)}".lstrip(".")
 
 
 def check_seed(seed: int, option: str = "--seed") -> None:

@@ -303,17 +303,19 @@ def test_mistakes_in_options(
         ("return [[0.0]] * len(completions)", ["returned 1 for completion", "tokens"]),
         ("return [float('nan')] * len(completions)", ["returned nan", "finite"]),
         ("return ['good'] * len(completions)", ["returned 'good'", "number"]),
-        ("return [len(one['nothing']) for one in prompts]", ["raised TypeError", "fondness.py, line 2", "prompts"]),
-        ("raise KeyError('nothing')", ["raised KeyError: 'nothing'", "fondness.py, line 2", "then resume"]),
+        ("return [len(one['nothing']) for one in prompts]", ["raised TypeError", "fondness.py, line 4", "prompts"]),
+        ("raise KeyError('nothing')", ["raised KeyError: 'nothing'", "fondness.py, line 4", "then resume"]),
     ],
     ids=["too few", "one number", "too few per token", "nan", "text", "wrong column", "raises"],
 )
 def test_a_wrong_own_reward_is_told_by_name(
     here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, body: str, expected: list[str]
 ) -> None:
-    """And the run goes on from its last checkpoint once it is mended."""
+    """And the run goes on from its last checkpoint once it is mended. Of the two replies that it is tried with before
+    there is a run, it makes no mistake."""
     monkeypatch.setattr(sys, "dont_write_bytecode", True)  # the mended file may be as long, in the same second
-    (here / "fondness.py").write_text(f"def brief(completions, prompts, references):\n    {body}\n")
+    tried = "if len(completions) == 2:\n        return [1.0, 1.0]"
+    (here / "fondness.py").write_text(f"def brief(completions, prompts, references):\n    {tried}\n    {body}\n")
     monkeypatch.delitem(sys.modules, "fondness", raising=False)
     words = runs.tiny_dialogue(here / "run", *SHORT, "--adversarial.rewards", "[{function: fondness.brief}]")
     told = refused(capsys, *words)

@@ -210,6 +210,10 @@ def _explain(message: str, words: list[str], options: list[str], task: str) -> s
 
 def _not_imported(found: re.Match[str]) -> str:
     before, why, path = found.groups()
+    kind = re.search(r"Expected '([\w.]+)' to be a (function that returns|subclass of) <class '(\w+)'>", why)
+    if kind:
+        how = "derive it from that" if kind[2] == "subclass of" else f"write `-> {kind[3]}` behind its arguments"
+        return f"{before}{kind[1]} is no {kind[2]} {kind[3]}: {how}"
     names = " or ".join(_alike(*path.rsplit(".", 1))) if "has no attribute" in why and "." in path else ""
     where = "give MODULE.NAME of a module that is installed or in the current folder"
     inner = re.search(r"No module named '([\w.]+)'", why)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from seqgan_kit.dialogue.config import DialogueConfig
 from seqgan_kit.dialogue.evaluation import check_evaluators
 from seqgan_kit.dialogue.sources import Source
-from seqgan_kit.engine.checks import within
+from seqgan_kit.engine.checks import objective, within
 from seqgan_kit.errors import UserError
 from seqgan_kit.language import training
 from seqgan_kit.samples import size
@@ -14,6 +14,7 @@ from seqgan_kit.samples import size
 def check_numbers(config: DialogueConfig, source: Source) -> None:
     """Raises UserError where an option's number makes no sense, or a batch can't be filled."""
     judge, adversarial, evaluation = config.discriminator, config.adversarial, config.evaluation
+    distance = objective(judge.objective).distance
     further = [
         ("--generator.layers", config.generator.layers, 1),
         ("--discriminator.beams", judge.beams, 0),
@@ -25,5 +26,5 @@ def check_numbers(config: DialogueConfig, source: Source) -> None:
     training.check_phases(config, further, source.name, size(source.train), "replies")
     within(0, 1, ("--discriminator.mismatched", judge.mismatched))
     check_evaluators("--evaluation.evaluators", evaluation.evaluators, source)
-    if judge.objective().distance is not None and judge.mismatched:
+    if distance is not None and judge.mismatched:
         raise UserError("--discriminator.objective: one that compares samples in pairs takes no mismatched ones")

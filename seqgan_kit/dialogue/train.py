@@ -21,6 +21,7 @@ from seqgan_kit.engine.learning import Metrics
 from seqgan_kit.engine.run import run
 from seqgan_kit.game.players import Discriminator
 from seqgan_kit.game.trainer import Hook, evaluated
+from seqgan_kit.language.checks import check_parts
 from seqgan_kit.language.config import rates_told, settled
 from seqgan_kit.language.pretrained import limits_of, tokenizer_of
 from seqgan_kit.language.training import MLE, SHORTER, WARM_UP, LanguageTraining
@@ -54,6 +55,7 @@ class DialogueTask:
         torch.manual_seed(config.run.seed)  # the same initial weights on every process
         self.network = build_generator(config.generator, self.source)
         self.judge = build_discriminator(config.discriminator, self.source, self.network)
+        check_parts(config.adversarial, self.source, self.network, self.judge, self._columns)
 
     def first_lines(self) -> list[str]:
         return [line for line in (self.source.summary(), rates_told(self.config)) if line]

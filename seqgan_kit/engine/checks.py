@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
+import torch
+from torch import Tensor
+
+from seqgan_kit.algorithms.objectives import Objective
 from seqgan_kit.engine.learning import OptimizerConfig
 from seqgan_kit.engine.run_config import RunConfig
-from seqgan_kit.errors import UserError
+from seqgan_kit.errors import UserError, name_of, one_line, where_raised
 
 Bound = tuple[str, float, float]
 """An option, its value, and the least that it may be."""
@@ -50,3 +55,50 @@ def batches(source: str, count: int, unit: str, *sizes: tuple[str, int]) -> None
             raise UserError(f"{source} has {count} {unit}, fewer than {option} {size}: give more, or lower it")
         if size < 2:
             raise UserError(f"{option} {size}: give at least 2")
+
+
+def whole_batch(option: str, optimizer: OptimizerConfig, what: str, size: str) -> None:
+    """Raises UserError where an optimizer computes a batch in parts, but `what` needs all of it; size: its option."""
+    if optimizer.accumulate > 1:
+        raise UserError(
+            f"{option}.accumulate {optimizer.accumulate}: {what} over a whole batch, give 1 and a smaller {size}"
+        )
+
+
+def objective(build: Callable[[], Objective]) -> Objective:
+    """What `--discriminator.objective` builds. Raises UserError where that is no objective."""
+    option, wanted = "--discriminator.objective", "a function that returns one of seqgan_kit.algorithms.objectives"
+    found = tried(option, build, wanted=wanted)
+    if not isinstance(found, Objective):
+        raise UserError(f"{option}: {name_of(build)} gives {kind(found)}, no Objective: give {wanted}")
+    logits = torch.linspace(-1, 1, 4)
+    others = () if found.distance is None else (torch.ones(4),)
+    loss = tried(option, found.loss, logits, logits.flip(0), *others, wanted=wanted)
+    of_shape(f"{option}, its loss", found.loss, loss, (), "the mean over all rows")
+    reward = tried(option, found.reward, logits, wanted=wanted)
+    of_shape(f"{option}, its reward", found.reward, reward, (4,), "a number for each logit")
+    return found
+
+
+def of_shape(option: str, part: Any, found: Any, shape: tuple[int, ...], wanted: str) -> None:
+    """Raises UserError where what a part gives is no tensor of this shape."""
+    if not isinstance(found, Tensor) or found.shape != shape:
+        raise UserError(f"{option}: {name_of(part)} gives {kind(found)}, not the shape {shape}: give {wanted}")
+
+
+def tried(option: str, part: Callable[..., Any], *arguments: Any, wanted: str) -> Any:
+    """What a part that users may bring gives. Raises UserError, with the place, for whatever it raises."""
+    try:
+        return part(*arguments)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"{option}: {name_of(part)} raised {type(error).__name__}: {one_line(error)} ({where_raised(error)}): give "
+            f"{wanted}"
+        ) from error
+
+
+def kind(found: Any) -> str:
+    """What something is, for a message: the shape of a tensor, else its type."""
+    return f"the shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import math
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seqgan_kit.errors import UserError
+from seqgan_kit.errors import UserError, name_of, where_raised
 from seqgan_kit.samples import Images, Transitions
 
 
@@ -65,7 +64,7 @@ class PictureReward:
 
 def evaluate_pictures(reward: PictureReward, sample: Images) -> Tensor:
     """The weighted reward of each picture, (batch,), with its graph. Raises UserError on anything else."""
-    name, count = f"reward {_name(reward.function)}", len(sample.pixels)
+    name, count = f"reward {name_of(reward.function)}", len(sample.pixels)
     columns = {"condition": sample.condition}
     found = _called(reward.function, name, "(pixels) and condition, if it takes it", (sample.pixels,), columns)
     if not isinstance(found, Tensor) or found.shape != (count,):
@@ -86,7 +85,7 @@ def evaluate_steps(reward: StepReward, sample: Transitions) -> Tensor:
     given = (sample.observations, sample.actions, sample.next_observations)
     flat = [values.flatten(0, 1).cpu().numpy() for values in given]
     columns = {name: getattr(sample, name).flatten().cpu().numpy() for name in ("terminated", "rewards")}
-    name, count = f"reward {_name(reward.function)}", sample.mask.numel()
+    name, count = f"reward {name_of(reward.function)}", sample.mask.numel()
     signature = "(observations, actions, next_observations) and those of terminated, rewards that it takes"
     found = _called(reward.function, name, signature, flat, columns)
     try:
@@ -113,7 +112,7 @@ def evaluate(
     round. Raises UserError on a wrong length or type, and where the function raises anything.
     """
     given = {**(columns or {}), "completion_ids": [list(row) for row in ids]}
-    name = f"reward {_name(reward.function)}"
+    name = f"reward {name_of(reward.function)}"
     signature = f"(completions) and those of {', '.join(given)} that it takes"
     values = _called(reward.function, name, signature, (list(completions),), given)
     if isinstance(values, Tensor):
@@ -135,10 +134,8 @@ def _called(
     try:
         return function(*arguments, **_accepted(function, columns))
     except Exception as error:  # whatever a user's function raises
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{place.filename}, line {place.lineno}"
         raise UserError(
-            f"{name} raised {type(error).__name__}: {error} ({where}); it is called with {signature}. "
+            f"{name} raised {type(error).__name__}: {error} ({where_raised(error)}); it is called with {signature}. "
             "Mend it, then resume."
         ) from error
 
@@ -171,7 +168,3 @@ def _accepted(function: Callable[..., Any], columns: dict[str, Any]) -> dict[str
         return columns
     names = {parameter.name for parameter in parameters}
     return {name: value for name, value in columns.items() if name in names}
-
-
-def _name(function: Callable[..., Any]) -> str:
-    return f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', function)}".lstrip(".")

@@ -52,7 +52,9 @@ def check_numbers(config: ImagesConfig) -> None:
     if not 0 < critic.penalised <= 1:
         raise UserError(f"--discriminator.penalised {critic.penalised:g}: give a share above 0, at most 1")
     _check_sides(config)
-    if critic.objective().distance is not None and (critic.mismatched or critic.matching or adversarial.interpolation):
+    if checks.objective(critic.objective).distance is not None and (
+        critic.mismatched or critic.matching or adversarial.interpolation
+    ):
         raise UserError(
             "--discriminator.objective: one that compares pictures in pairs needs --discriminator.mismatched 0, "
             "--discriminator.matching 0 and --adversarial.interpolation 0"

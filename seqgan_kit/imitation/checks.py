@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from seqgan_kit.engine.checks import at_least, run_bounds
+from seqgan_kit.engine.checks import at_least, objective, run_bounds
 from seqgan_kit.errors import UserError
 from seqgan_kit.imitation.config import ImitationConfig
 from seqgan_kit.imitation.demonstrations import Demonstrations
@@ -33,7 +33,7 @@ def check_numbers(config: ImitationConfig, expert: Demonstrations | None) -> Non
             "a recurrent policy is cloned from whole trajectories: "
             "give --demonstrations.subsample 1, or --cloning.steps 0"
         )
-    if critic.objective().distance is not None:
+    if objective(critic.objective).distance is not None:
         raise UserError("--discriminator.objective: one that compares samples in pairs knows no distance of steps")
     if critic.log_prob and policy.recurrent:
         raise UserError("--discriminator.log_prob: a recurrent policy's probability of a single step is not known")

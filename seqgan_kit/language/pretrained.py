@@ -175,6 +175,8 @@ def checked_discriminator(
         raise UserError(f"{' and '.join(set_ones)} are given: leave out all but one")
     try:
         found = build()
+        if not any(parameter.requires_grad for parameter in found.parameters()):
+            raise ValueError(f"{type(found).__name__} has no weights to train")
         with torch.no_grad():
             check(found.eval())
     except UserError:

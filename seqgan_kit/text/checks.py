@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from torch import nn
 
+from seqgan_kit.engine import checks
 from seqgan_kit.errors import UserError
 from seqgan_kit.language import training
 from seqgan_kit.text.config import TextConfig
 from seqgan_kit.text.differentiable import Convolutions, GumbelSoftmax
 from seqgan_kit.text.sources import Source
-from seqgan_kit.tokens.credit import Credit, LikelihoodRatio, MonteCarlo, Prefixes
 from seqgan_kit.tokens.discriminator import compares_rows
 
 
 def check_numbers(config: TextConfig, source: Source) -> None:
     """Raises UserError where an option's number makes no sense, or a batch can't be filled."""
     critic, judge = config.discriminator, config.evaluation.judge
+    checks.objective(critic.objective)
     further = [
         ("--adversarial.prefix", config.adversarial.prefix, 0),
         ("--discriminator.clip_weights", critic.clip_weights, 0),
@@ -52,11 +53,9 @@ def check_route(config: TextConfig, source: Source) -> None:
     if isinstance(route, Convolutions):
         _check_no_likelihood(config)
     route.check()
-    if isinstance(route, GumbelSoftmax) and route.matching is not None and adversarial.optimizer.accumulate > 1:
-        raise UserError(
-            "--adversarial.optimizer.accumulate: features are matched over a whole batch, give 1 and a smaller "
-            "--adversarial.batch_size"
-        )
+    if isinstance(route, GumbelSoftmax) and route.matching is not None:
+        size = "--adversarial.batch_size"
+        checks.whole_batch("--adversarial.optimizer", adversarial.optimizer, "features are matched", size)
 
 
 def _check_no_likelihood(config: TextConfig) -> None:
@@ -70,15 +69,8 @@ def _check_no_likelihood(config: TextConfig) -> None:
         raise UserError("--generator.model and --generator.config: the route has a generator of its own")
 
 
-def check_credit(credit: Credit, network: nn.Module, repeats: int) -> None:
-    """Raises UserError for a credit that does not go with the discriminator, or with the samples of a context."""
-    if isinstance(credit, LikelihoodRatio) and credit.group not in (None, repeats):
-        raise UserError(
-            f"--adversarial.credit.group {credit.group}: samples that have a prefix in common are "
-            f"--adversarial.turns.repeats {repeats}; give the same"
-        )
-    if isinstance(credit, (MonteCarlo, Prefixes)) and compares_rows(network):
-        raise UserError(
-            "a discriminator that compares rows can't judge parts of them, which are too much alike: "
-            "give --adversarial.credit seqgan_kit.tokens.credit.Terminal, or LikelihoodRatio"
-        )
+def check_judge(config: TextConfig, judge: nn.Module) -> None:
+    """Raises UserError where the discriminator's batch is cut into parts, which it would compare within alone."""
+    if compares_rows(judge):
+        option, size = "--discriminator.optimizer", "--discriminator.batch_size"
+        checks.whole_batch(option, config.discriminator.optimizer, "the discriminator compares rows", size)

@@ -15,9 +15,9 @@ from seqgan_kit.game.players import Discriminator, DiscriminatorPlayer, Generato
 from seqgan_kit.language.data import LABEL
 from seqgan_kit.language.training import ADVERSARIAL, LanguageTraining
 from seqgan_kit.samples import LabelledTokens, Tokens
-from seqgan_kit.text import checks
 from seqgan_kit.text.differentiable import Route
 from seqgan_kit.text.network_config import DiscriminatorConfig
+from seqgan_kit.text.sources import Source
 from seqgan_kit.tokens.credit import Prefixes
 from seqgan_kit.tokens.discriminator import call, compare, compare_apart, compares_rows
 from seqgan_kit.tokens.policy import TokenPolicy, WithLikelihood
@@ -26,13 +26,12 @@ from seqgan_kit.tokens.policy import TokenPolicy, WithLikelihood
 def players(
     training: LanguageTraining, judge: nn.Module
 ) -> tuple[GeneratorPlayer[Tokens], DiscriminatorPlayer[Tokens]]:
-    """judge: the discriminator's network. Raises UserError where it does not go with the credit."""
+    """judge: the discriminator's network."""
     engine, config, source = training.engine, training.config, training.source
     route: Route | None = config.adversarial.route
     if route is not None:
         return route.players(engine, config, source, training.network, judge)
     policy = _policy(training, judge)
-    checks.check_credit(policy.credit, judge, config.adversarial.turns.repeats)
     scorer = engine.learner("discriminator", judge, config.discriminator.optimizer)
     prefixes = isinstance(policy.credit, Prefixes)
     return policy, _discriminator(engine, config.discriminator, bool(source.labels), scorer, prefixes)
@@ -43,17 +42,22 @@ def prefix_at(done: int, rounds: int, prefix: int) -> int:
     return max(0, prefix - done * (prefix + 1) // max(1, rounds))
 
 
+def columns_of(source: Source) -> Callable[[Tokens], dict[str, list[Any]]] | None:
+    """What users' rewards may ask for beside the texts."""
+
+    def columns(tokens: Tokens) -> dict[str, list[Any]]:
+        assert isinstance(tokens, LabelledTokens)
+        return {LABEL: source.labels_of(tokens)}
+
+    return columns if source.labels else None
+
+
 def _policy(training: LanguageTraining, judge: nn.Module) -> TokenPolicy:
     config, source, adversarial = training.config, training.source, training.config.adversarial
     objective, log_ratio = config.discriminator.objective(), objectives.airl()
     if source.labels:
         weight = config.discriminator.classes.reward
         objective, log_ratio = (objectives.with_classes(one, reward=weight) for one in (objective, log_ratio))
-
-    def columns(tokens: Tokens) -> dict[str, list[Any]]:
-        """What users' rewards may ask for beside the texts."""
-        assert isinstance(tokens, LabelledTokens)
-        return {LABEL: source.labels_of(tokens)}
 
     def prefix() -> int:
         return prefix_at(training.engine.counters.get(ADVERSARIAL, 0), adversarial.rounds, adversarial.prefix)
@@ -62,7 +66,7 @@ def _policy(training: LanguageTraining, judge: nn.Module) -> TokenPolicy:
         judge,
         objective,
         log_ratio,
-        columns if source.labels else None,
+        columns_of(source),
         likelihood=WithLikelihood(prefix=prefix if adversarial.prefix else None),
         differ=lambda: bool(source.labels) or prefix() > 0,  # else every text begins from nothing
     )

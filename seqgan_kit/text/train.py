@@ -11,6 +11,7 @@ from seqgan_kit.engine.learning import Metrics
 from seqgan_kit.engine.run import run
 from seqgan_kit.files import write_json
 from seqgan_kit.game.trainer import Hook, evaluated
+from seqgan_kit.language.checks import check_parts
 from seqgan_kit.language.config import rates_told, settled
 from seqgan_kit.language.pretrained import CAUSAL, limits_of, tokenizer_of
 from seqgan_kit.language.training import MLE, SHORTER, LanguageTraining
@@ -18,7 +19,7 @@ from seqgan_kit.text import checks
 from seqgan_kit.text.config import TextConfig
 from seqgan_kit.text.evaluation import TextEvaluation
 from seqgan_kit.text.models import Generator, build_discriminator, build_generator, check_length, save_generator
-from seqgan_kit.text.players import players
+from seqgan_kit.text.players import columns_of, players
 from seqgan_kit.text.sources import load
 
 OWN = {MLE: f"{SHORTER[MLE]}, --data.max_length"}
@@ -49,8 +50,11 @@ class TextTask:
         own = None if route is None else route.network(self.source)
         self.network = own or build_generator(config.generator, self.source)
         self.judge = build_discriminator(config.discriminator, self.source)
+        checks.check_judge(config, self.judge)
         if route is not None:
             route.check_judge(self.source, self.judge)
+        else:
+            check_parts(config.adversarial, self.source, self.network, self.judge, columns_of(self.source))
 
     def first_lines(self) -> list[str]:
         return [line for line in (self.source.summary(), rates_told(self.config)) if line]
