@@ -34,7 +34,7 @@ class OptimizerConfig:
             gains of norms and other vectors have none. 0 has none at all.
         clip: Greatest norm of the gradient, to which a larger one is scaled down. 0 does not clip.
         accumulate: Number of parts that a batch is computed in, one after another. More need less memory; the gradient
-            is the same.
+            is the same, where no layer takes the mean of a batch (batch norm).
         history: Weight of |w - mean of w after each step so far|^2, historical averaging (Salimans et al. 2016, sec.
             3.3). Its gradient is added, the loss that is told is without it. 0 has none.
     """

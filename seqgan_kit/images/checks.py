@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from seqgan_kit.engine import checks
 from seqgan_kit.errors import UserError
+from seqgan_kit.images.caption_embedding import JointConfig
 from seqgan_kit.images.config import ImagesConfig
 from seqgan_kit.images.players import objective_of
 from seqgan_kit.images.sources import Source
@@ -39,6 +40,7 @@ def check_numbers(config: ImagesConfig) -> None:
         ("--text.averaged", config.text.averaged, 1),
         *checks.run_bounds(config.run),
     )
+    check_joint(config.joint)
     checks.within(
         0,
         1,
@@ -63,6 +65,13 @@ def check_numbers(config: ImagesConfig) -> None:
         objective_of(critic)
     except ValueError as error:
         raise UserError(f"--discriminator.smoothing: {error}") from error
+
+
+def check_joint(config: JointConfig) -> None:
+    """Raises UserError where the pairs of a batch would be told apart within its parts alone."""
+    if config.steps:
+        what, size = "pictures and captions are compared", "--joint.batch_size"
+        checks.whole_batch("--joint.optimizer", config.optimizer, what, size)
 
 
 def _check_sides(config: ImagesConfig) -> None:
