@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from seqgan_kit.engine.checks import batches, shared
 from seqgan_kit.engine.stream import Stream
 from seqgan_kit.errors import UserError
 from seqgan_kit.samples import Images, Tokens
@@ -86,9 +87,9 @@ def test_a_batch_larger_than_the_data_is_refused() -> None:
     """The message names the data, its size, and the largest batch size that would do."""
     stream = Stream(numbers(13), seed=0, processes=2, name="train.txt", unit="sentences")
     with pytest.raises(UserError) as error:
-        stream.take(64, option="--mle.batch_size")
+        stream.take(64)
     assert str(error.value) == (
-        "train.txt has 13 sentences, fewer than a batch of 64: give more data or --mle.batch_size 12"
+        "train.txt has 13 sentences, fewer than a batch of 64: give more data, or a batch of 12"
     )
 
 
@@ -103,5 +104,17 @@ def test_a_batch_may_be_all_of_the_data() -> None:
 @pytest.mark.parametrize("batch_size", [0, -3, 4])
 def test_a_batch_that_cannot_be_shared_is_refused(batch_size: int) -> None:
     """The batch size must be a positive multiple of the number of processes."""
-    with pytest.raises(UserError, match=rf"--batch_size {batch_size} .* 3 processes: give a positive multiple of 3"):
+    with pytest.raises(UserError, match=rf"a batch of {batch_size} .* 3 processes: give a positive multiple of 3"):
         Stream(numbers(13), seed=0, processes=3).take(batch_size)
+
+
+def test_batches_that_processes_can_t_share_are_refused_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By their option's name, before the data are asked, and in whole contexts; the multiple that is told is taken."""
+    batches("train.txt", 13, "sentences", ("--likelihood.batch_size", 7))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match=r"--likelihood.batch_size 7 can't be shared by 2 processes: give a mult"):
+        batches("train.txt", 13, "sentences", ("--likelihood.batch_size", 7))
+    batches("train.txt", 13, "sentences", ("--likelihood.batch_size", 6))
+    with pytest.raises(UserError, match=r"--adversarial.batch_size 12 .* give a multiple of 8"):
+        shared("--adversarial.batch_size", 12, 4)
+    shared("--adversarial.batch_size", 16, 4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -49,12 +50,21 @@ def within(low: float, high: float, *values: tuple[str, float]) -> None:
 
 
 def batches(source: str, count: int, unit: str, *sizes: tuple[str, int]) -> None:
-    """Raises UserError where `source` has fewer than a batch of its `count` rows, which are called `unit`."""
+    """Raises UserError where `source` has fewer than a batch of its `count` rows, which are called `unit`, or where the
+    processes can't share one evenly."""
     for option, size in sizes:
+        shared(option, size)
         if size > count:
             raise UserError(f"{source} has {count} {unit}, fewer than {option} {size}: give more, or lower it")
         if size < 2:
             raise UserError(f"{option} {size}: give at least 2")
+
+
+def shared(option: str, size: int, each: int = 1) -> None:
+    """Raises UserError where the processes that were launched can't share a batch evenly, in runs of `each` rows."""
+    least = each * int(os.environ.get("WORLD_SIZE", "1"))
+    if size % least:
+        raise UserError(f"{option} {size} can't be shared by {least // each} processes: give a multiple of {least}")
 
 
 def whole_batch(option: str, optimizer: OptimizerConfig, what: str, size: str) -> None:

@@ -29,9 +29,9 @@ class Order:
         self.position = 0
         self._permuted: tuple[int, Tensor] = (-1, torch.empty(0))  # the latest epoch and its permutation
 
-    def take(self, count: int, option: str = "--batch_size") -> Tensor:
-        """The next `count` row numbers, for all processes; `option` is what the user calls `count`."""
-        self._check(count, option)
+    def take(self, count: int) -> Tensor:
+        """The next `count` row numbers, for all processes."""
+        self._check(count)
         epoch, start = divmod(self.position, self.rows)
         self.position += count
         index = self._permutation(epoch)[start : start + count]
@@ -55,15 +55,16 @@ class Order:
             self._permuted = epoch, torch.from_numpy(np.random.default_rng([self.seed, epoch]).permutation(self.rows))
         return self._permuted[1]
 
-    def _check(self, batch_size: int, option: str) -> None:
+    def _check(self, batch_size: int) -> None:
+        """A task says so first, and by the option's name (`checks.batches`)."""
         if batch_size < 1 or batch_size % self.processes:
             raise UserError(
-                f"{option} {batch_size} cannot be shared by {self.processes} processes: "
+                f"a batch of {batch_size} cannot be shared by {self.processes} processes: "
                 f"give a positive multiple of {self.processes}"
             )
         if batch_size > self.rows:
             possible = self.rows // self.processes * self.processes
-            smaller = f" or {option} {possible}" if possible else ""
+            smaller = f", or a batch of {possible}" if possible else ""
             raise UserError(
                 f"{self.name} has {self.rows} {self.unit}, fewer than a batch of {batch_size}: give more data{smaller}"
             )
@@ -94,12 +95,12 @@ class Stream(Generic[S]):
         self.size, self.device = size(data), torch.device(device)
         self.order = Order(self.size, seed, rank, processes, name, unit)
 
-    def take(self, batch_size: int, option: str = "--batch_size") -> S:
-        """This process's rows of the next `batch_size` rows; `option` is what the user calls `batch_size`.
+    def take(self, batch_size: int) -> S:
+        """This process's rows of the next `batch_size` rows.
 
         A batch may straddle two epochs. Tokens are cut to the longest row of the batch of all processes.
         """
-        index = self.order.take(batch_size, option)
+        index = self.order.take(batch_size)
         batch = trimmed(rows(self.data, index))
         return to(rows(batch, self.order.mine), self.device)
 
