@@ -279,7 +279,7 @@ def test_nothing_is_drawn_where_nothing_can_be(
             video.play(config, at_random(config, 0), 1, 10, 0)
     heard: list[str] = []
     network = Actor.from_pretrained(run / "model")
-    assert video.write_video(run, EnvironmentConfig(), network, 20, 0, heard.append) is None
+    assert video.write_video(run, EnvironmentConfig("CartPole-v1"), network, 20, 0, heard.append) is None
     assert len(heard) == 1
     assert heard[0].startswith("no video: CartPole-v1 can't be rendered")
     assert not list(run.glob("*.gif")) + list(run.glob(".*gif*"))

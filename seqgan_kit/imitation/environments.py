@@ -17,7 +17,7 @@ from seqgan_kit.worlds import cartpole  # noqa: F401  it registers an environmen
 
 BROKEN = 20  # episodes in a row that an environment may break before the run stops
 MEND = "mend the environment, then resume; what was saved stays"
-RECORDED = "recorded"  # see `recorded.settled`
+RECORDED = "recorded"  # for an id; see `recorded.settled`
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class EnvironmentConfig:
             many times as fast. Unset uses it where there is one whose state a checkpoint can hold (CartPole).
     """
 
-    id: str = RECORDED
+    id: str = "recorded"
     arguments: dict[str, Any] = field(default_factory=dict)
     copies: int = 8
     vectorised: bool | None = None

@@ -61,6 +61,7 @@ def fitted(
     for number, episode in enumerate(demonstrations.episodes):
         where = f"{demonstrations.name} episode {number}"
         try:
+            observations = _observations(name, where, episode.observations, environment, order)
             actions = _actions(name, episode.actions, environment.action_space)
             if (step := _outside(actions, environment.action_space)) is not None:
                 takes = f"the environment does not take the action {actions[step].tolist()}, only "
@@ -68,7 +69,6 @@ def fitted(
                 raise BadEpisode(f"{where} step {step}{recorded}: {takes}", "an action that is not taken")
             if config.bad_episodes == "drop" and len(actions) < config.subsample:
                 raise BadEpisode(where, f"fewer steps than --demonstrations.subsample {config.subsample}")
-            observations = _observations(name, where, episode.observations, environment, order)
         except BadEpisode as error:
             leave_out(intake, error, config.bad_episodes)
             continue

@@ -179,7 +179,8 @@ def replayed(config: EnvironmentConfig, demonstrations: Demonstrations, most: in
         returns = " and ".join(f"{before:.1f}" for before in recorded)
         return [f"{len(pairs)} of them replayed from their seeds: returns of {returns}, as recorded"], []
     told = ", ".join(f"{now:.1f} where {before:.1f} was recorded" for before, now in pairs)
-    line = f"replayed from their seeds, episodes return {told}: the environment is ANOTHER one, or not deterministic"
+    why = "the environment is ANOTHER one, or of another version, or not deterministic"
+    line = f"replayed from their seeds, episodes return {told}: {why}"
     return [line], [f"replayed, episodes return {told}"]
 
 

@@ -23,7 +23,7 @@ from seqgan_kit.imitation import formats, recorded
 from seqgan_kit.imitation.checks import check_numbers
 from seqgan_kit.imitation.config import ImitationConfig
 from seqgan_kit.imitation.demonstrations import Demonstrations
-from seqgan_kit.imitation.environments import make
+from seqgan_kit.imitation.environments import RECORDED, make
 from seqgan_kit.imitation.evaluation import Returns, at_random, balancing, evaluate, returns, scores
 from seqgan_kit.imitation.evaluation import run as run_episodes
 from seqgan_kit.imitation.fitting import fitted, summary
@@ -48,9 +48,10 @@ class ImitationTask:
     data = None
 
     def __init__(self, config: ImitationConfig) -> None:
+        example = None if config.environment.id == RECORDED else make(config.environment)  # its mistakes come first
         expert = _expert(config)
         self.config = config = replace(config, environment=recorded.settled(config.environment, expert))
-        self.example = make(config.environment)
+        self.example = example or make(config.environment)
         self.expert = None if expert is None else fitted(expert, self.example, config.demonstrations)
         check_numbers(config, self.expert)
         # it checks what is chosen of them
