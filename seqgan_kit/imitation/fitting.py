@@ -262,8 +262,10 @@ def summary(demonstrations: Demonstrations, config: DemonstrationConfig) -> list
     steps, known = size(transitions(demonstrations, config)), used.returns()
     lengths = [len(episode.actions) for episode in used.episodes]
     ended = sum(episode.terminated for episode in used.episodes)
-    every = f", of which every {config.subsample}th is learnt from, {steps}" if config.subsample > 1 else ""
-    earned = "of unknown return" if known is None else f"mean return {known.mean():.1f}"
+    every = f", one in {config.subsample} is learnt from, {steps}" if config.subsample > 1 else ""
+    earned = "return unknown" if known is None else f"mean return {known.mean():.1f}"
+    if known is not None and (whole := demonstrations.returns()) is not None and len(whole) > len(known):
+        earned += f", of all {len(whole)} {whole.mean():.1f}"
     return [
         *intake.lines()[:1],
         f"{sum(lengths)} steps{every}; episodes of {min(lengths)} to {max(lengths)} steps, {ended} ended by the task, "
