@@ -25,19 +25,18 @@ from seqgan_kit.imitation.demonstrations import (
     DemonstrationConfig,
     Demonstrations,
     Episode,
-    check_spaces,
     choose,
     transitions,
 )
+from seqgan_kit.imitation.fitting import fitted
 from seqgan_kit.imitation.formats import (
     load,
     read_datasets,
-    read_minari,
     read_npz,
     write_datasets,
-    write_minari,
     write_npz,
 )
+from seqgan_kit.imitation.minari_data import read_minari, write_minari
 
 DATA = os.environ.get("SEQGAN_KIT_DATA")
 needs_data = pytest.mark.skipif(DATA is None, reason="SEQGAN_KIT_DATA does not name the folder of real data")
@@ -239,6 +238,8 @@ def test_old_files_of_the_imitation_library(save: Save) -> None:
         (np.zeros((9, 2), np.int32), np.int64, (2,)),
         (np.zeros(9), np.float32, (1,)),
         (np.zeros((9, 3)), np.float32, (3,)),
+        (np.zeros((9, 2), bool), np.int64, (2,)),
+        (np.zeros((9, 2, 2)), np.float32, (2, 2)),
     ],
 )
 def test_actions_in_our_types(save: Save, given: np.ndarray, dtype: type, shape: tuple[int, ...]) -> None:
@@ -271,15 +272,15 @@ def changed(key: str, place: int, value: float) -> Arrays:
             "{path}: lens are 2 episodes that add up to 8 steps, so acts must have 8 rows, not 9",
         ),
         (
-            {"obs": np.zeros((9, 4))},
-            "{path}: lens are 3 episodes that add up to 9 steps, so obs must have 12 rows, not 9",
+            {"obs": np.zeros((10, 4))},
+            "{path}: lens are 3 episodes that add up to 9 steps, so obs must have 12 rows, not 10",
         ),
         ({"rews": np.zeros(8)}, "so rews must have 9 rows, not 8"),
         ({"terminal": np.zeros(9, bool)}, "so terminal must have 3 rows, not 9"),
         ({"seeds": np.zeros(2, int)}, "so seeds must have 3 rows, not 2"),
         ({"lens": np.array([3.0, 5.0, 1.0])}, "{path}: lens are float64 of shape (3,): give integers"),
         ({"lens": np.array([[3, 5, 1]])}, "{path}: lens are int64 of shape (1, 3): give integers"),
-        ({"lens": np.array([3, 0, 6])}, "{path} episode 1 has 0 steps: leave it out"),
+        ({"lens": np.array([3, 0, 6])}, "{path} episode 1 has 0 steps with an observation before and after: leave it"),
         ({"lens": np.array([10, -1])}, "{path} episode 1 has -1 steps: leave it out"),
         ({"lens": np.array([], int)}, "{path} has no episodes: give at least one"),
         (changed("obs", 5, np.nan), "{path} episode 1 step 1: the observation has NaN or infinity"),
@@ -287,12 +288,7 @@ def changed(key: str, place: int, value: float) -> Arrays:
         (changed("obs", 11, 1e300), "{path} episode 2 step 1: the observation has NaN or infinity"),
         (changed("acts", 8, np.nan), "{path} episode 2 step 0: the action has NaN or infinity"),
         (changed("rews", 3, np.inf), "{path} episode 1 step 0: the reward has NaN or infinity"),
-        (
-            {"acts": np.zeros((9, 2), bool)},
-            "{path} episode 0: actions are bool of shape (3, 2): give (steps,) or (steps, choices) integers",
-        ),
-        ({"acts": np.zeros((9, 2, 2))}, "{path} episode 0: actions are float64 of shape (3, 2, 2): give (steps,)"),
-        ({"rews": np.zeros((9, 1))}, "{path} episode 0 has rewards of shape (3, 1) for 3 steps: give one a step"),
+        ({"rews": np.zeros((9, 2))}, "{path} episode 0 has rewards of shape (3, 2) for 3 steps: give one a step"),
         ({"obs": np.array(["a"] * 12)}, "{path}: obs is no array of numbers, but array(['a', 'a', "),
         ({"acts": np.array(3)}, "{path}: acts is no array of numbers, but array(3): correct it"),
         ({"obs": np.array([[1.0], [1.0, 2.0]], object)}, "{path} has pickled objects, and nothing pickled is loaded: "),
@@ -469,8 +465,15 @@ def test_datasets_with_less(tmp_path: Path) -> None:
     ("columns", "told"),
     [
         ({"obs": [[[0.0]]]}, "has no column acts, only ['obs']"),
-        ({"obs": [[[0.0]]], "acts": [[1]]}, "episode 0 has 1 observations and 1 actions: give one observation more"),
-        ({"obs": [[[0.0]]], "acts": [np.zeros(0)]}, "episode 0 has 0 steps: leave it out"),
+        (
+            {"obs": [[[0.0]] * 3], "acts": [[1]]},
+            "episode 0 has 3 observations and 1 actions: give one observation more",
+        ),
+        ({"obs": [[[0.0]]], "acts": [[1]]}, "episode 0 has 0 steps with an observation before and after: leave it out"),
+        (
+            {"obs": [[[0.0]]], "acts": [np.zeros(0)]},
+            "episode 0 has 0 steps with an observation before and after: leave",
+        ),
         ({"obs": [[[0.0], [1.0, 2.0]]], "acts": [[1]]}, "episode 0: obs is no array of numbers"),
         ({"obs": [["a", "b"]], "acts": [[1]]}, "episode 0: obs is no array of numbers"),
         ({"obs": [[0.0, 1.0], [0.0, np.nan]], "acts": [[1], [1]]}, "episode 1 step 1: the observation has NaN"),
@@ -578,20 +581,18 @@ def test_a_minari_data_set_that_is_not_there(minari_root: Path) -> None:
     ("observation_space", "action_space", "told"),
     [
         (
-            spaces.Dict({"goal": spaces.Box(-1, 1, (2,))}),
             spaces.Discrete(2),
-            "kit/odd-v0 has Dict observations, not arrays: use gymnasium's FlattenObservation",
+            spaces.Tuple([spaces.Discrete(2)]),
+            "kit/odd-v0 has Tuple(Discrete(2)) as actions, which cannot be learnt",
         ),
-        (spaces.Tuple([spaces.Discrete(2)]), spaces.Discrete(2), "kit/odd-v0 has Tuple observations, not arrays"),
-        (spaces.Text(5), spaces.Discrete(2), "kit/odd-v0 has Text observations, not arrays"),
         (
             spaces.Discrete(2),
-            spaces.MultiBinary(2),
-            "kit/odd-v0 has MultiBinary actions: only Discrete, MultiDiscrete and Box can be learned",
+            spaces.Dict({"a": spaces.MultiBinary(2)}),
+            "kit/odd-v0 has Dict('a': MultiBinary(2)) as actions, which cannot be learnt",
         ),
     ],
 )
-def test_minari_spaces_that_are_no_arrays(
+def test_minari_actions_that_are_no_arrays(
     minari_root: Path, observation_space: gym.Space[Any], action_space: gym.Space[Any], told: str
 ) -> None:
     """Told by the name of the space, from a real data set."""
@@ -671,7 +672,7 @@ FLOATS = spaces.Box(-np.inf, np.inf, (4,), np.float64)
 )
 def test_spaces_that_fit(kind: Arrays, observation_space: gym.Space[Any], action_space: gym.Space[Any]) -> None:
     """Nothing is said; rounding of observations to float32 is no difference."""
-    check_spaces(expert(**kind), observation_space, action_space)
+    fitted(expert(**kind), Fake(observation_space, action_space))
 
 
 def acting(*actions: Any) -> Demonstrations:
@@ -715,21 +716,20 @@ def acting(*actions: Any) -> Demonstrations:
             BOX,
             "mine episode 1 step 0: the environment does not take the action [-1.0002",
         ),
-        (expert(), spaces.Dict(), BOX, "the environment has Dict observations, not arrays"),
-        (expert(), FLOATS, spaces.MultiBinary(2), "the environment has MultiBinary actions: only Discrete, "),
+        (expert(), FLOATS, spaces.Text(2), "the environment has Text actions: Discrete, MultiDiscrete, MultiBinary, "),
     ],
 )
 def test_spaces_that_differ(
     demonstrations: Demonstrations, observation_space: gym.Space[Any], action_space: gym.Space[Any], told: str
 ) -> None:
     """What differs is told, and for values the first episode and step."""
-    assert told in mistake(lambda: check_spaces(demonstrations, observation_space, action_space))
+    assert told in mistake(lambda: fitted(demonstrations, Fake(observation_space, action_space)))
 
 
 def test_rounding_outside_the_box() -> None:
-    """Actions may stand out by rounding, not by more."""
-    check_spaces(acting([1.00009, -2.00009]), FLOATS, BOX)
-    mistake(lambda: check_spaces(acting([1.0, -2.00011]), FLOATS, BOX))
+    """Actions may stand out by rounding, as large as their bounds let it be, not by more."""
+    fitted(acting([1.00009, -2.00019]), Fake(FLOATS, BOX))
+    mistake(lambda: fitted(acting([1.0, -2.00021]), Fake(FLOATS, BOX)))
 
 
 # What training takes
@@ -756,7 +756,9 @@ def test_strides_that_leave_an_episode_without_a_pair(stride: int, shortest: int
     """Below 1, or longer than the shortest episode."""
     told = mistake(lambda: transitions(expert(), DemonstrationConfig(subsample=stride)))
     assert (
-        told == f"--demonstrations.subsample {stride}: expert episode 2 has 1 steps, give 1 (keeps all) to {shortest}"
+        told
+        == f"--demonstrations.subsample {stride}: expert episode 2 has 1 steps, give 1 (keeps all) to {shortest}"
+        + (", or drop such episodes, --demonstrations.bad_episodes drop" if stride > 0 else "")
     )
 
 
@@ -861,7 +863,7 @@ def test_real_demonstrations(tmp_path: Path, name: str) -> None:
         pytest.importorskip("mujoco")
     if there.environment != "Reacher-v4":  # which needs an older MuJoCo to be made
         with gym.make(there.environment) as environment:
-            check_spaces(there, environment.observation_space, environment.action_space)
+            fitted(there, environment)
 
 
 @needs_data

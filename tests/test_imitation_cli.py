@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +19,16 @@ import runs
 from seqgan_kit.cli import main, parse
 from seqgan_kit.engine.provenance import config_yaml
 from seqgan_kit.errors import UserError
+from seqgan_kit.files import read_json
 from seqgan_kit.imitation import video
 from seqgan_kit.imitation.config import ImitationConfig, PolicyConfig
-from seqgan_kit.imitation.demonstrations import DemonstrationConfig
-from seqgan_kit.imitation.environments import EnvironmentConfig
+from seqgan_kit.imitation.demonstrations import DemonstrationConfig, Demonstrations
+from seqgan_kit.imitation.environments import EnvironmentConfig, make
 from seqgan_kit.imitation.evaluation import at_random, balancing
-from seqgan_kit.imitation.formats import load, write_npz
+from seqgan_kit.imitation.evaluation import run as episodes_of
+from seqgan_kit.imitation.formats import load, read_npz, write_npz
 from seqgan_kit.imitation.improvement import PPO, TRPO
+from seqgan_kit.imitation.recorded import settled
 from seqgan_kit.imitation.train import ADVERSARIAL, CLONING, FROZEN
 from seqgan_kit.networks.policies.actor import Actor
 
@@ -265,6 +269,67 @@ def test_films_run_at_the_speed_of_the_environment(rate: float, every: int, mill
     assert video._times(rate) == (every, milliseconds)
 
 
+HEAVY = {"g": 2.0, "max_episode_steps": 60}
+
+
+@pytest.fixture
+def swings(here: Path) -> Path:
+    """Demonstrations that were recorded in a Pendulum of other gravity and another time limit."""
+    config = EnvironmentConfig("Pendulum-v1", HEAVY)
+    with closing(make(config)) as environment:
+        found = episodes_of(config, at_random(config, 0), 3, 0)
+        write_npz(here / "swings.npz", Demonstrations(found, config.id, "swings", environment.spec))
+    return here / "swings.npz"
+
+
+def test_the_environment_of_the_demonstrations_is_taken(
+    swings: Path, capsys: pytest.CaptureFixture[str], here: Path
+) -> None:
+    """Where no id is given: with arguments and time limit, in training, evaluation, resuming and recording."""
+    words = ["--demonstrations.path", "swings.npz", "--run.folder", "run"]
+    told = said(capsys, "train", "imitation", *SMALL, *words)
+    assert told.splitlines()[2].startswith(
+        f"environment Pendulum-v1, time limit 60, arguments {json.dumps(HEAVY)}: as "
+    )
+    assert "2 of them replayed from their seeds: returns of " in told
+    assert "ANOTHER" not in told
+    assert yaml.safe_load((here / "run" / "config.yaml").read_text())["environment"]["id"] == "recorded"
+    said(capsys, "evaluate", "run", "--episodes", "2")
+    assert read_json(here / "run" / "evaluation.json")["metrics"]["episode_length_greedy"] == 60
+    said(capsys, "record", "run", "--episodes", "1")
+    again = read_npz(here / "run" / "demonstrations.npz")
+    assert [len(episode.actions) for episode in again.episodes] == [60]
+    assert settled(EnvironmentConfig(), again) == EnvironmentConfig("Pendulum-v1", HEAVY)
+    said(capsys, "resume", "run", "--adversarial.environment_steps", "800")
+
+
+def test_another_environment_is_said_first_and_in_the_table(
+    swings: Path, capsys: pytest.CaptureFixture[str], here: Path
+) -> None:
+    """By what the data says, and by what their actions earn when they are taken again."""
+    words = ["--demonstrations.path", "swings.npz", "--environment.id", "Pendulum-v1", "--run.folder", "run"]
+    told = said(capsys, "train", "imitation", *SMALL, *words)
+    other = "g recorded as 2.0, here its default; time limit recorded as 60, here 200"
+    assert f"ANOTHER ENVIRONMENT than the demonstrations are of: {other}" in told
+    assert "the environment is ANOTHER one, or of another version, or not deterministic" in told
+    assert re.search(r"^expert \*", told, re.M)
+    for table_of in (told, said(capsys, "evaluate", "run", "--episodes", "2")):
+        assert f"* of ANOTHER environment than this: {other}; replayed, episodes return " in table_of
+
+
+def test_demonstrations_of_an_unknown_environment(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The advice is followed; what is not read is said, too."""
+    np.savez(here / "a.npz", obs=np.zeros((7, 4)), acts=np.zeros(6, int))
+    words = ["train", "imitation", *SMALL, "--demonstrations.path", "a.npz"]
+    told = refused(capsys, *words, "--run.folder", "run")
+    assert told == "a.npz does not say which environment it was recorded in: give --environment.id"
+    assert not (here / "run").exists()
+    told = said(capsys, *words, "--environment.id", "CartPole-v1", "--run.folder", "run")
+    assert "a.npz does not say which environment it was recorded in\n" in told
+    told = said(capsys, *words, "--reward", "environment", "--run.folder", "own")
+    assert "--reward environment learns from rewards: a.npz is NOT READ\n" in told
+
+
 def test_nothing_is_drawn_where_nothing_can_be(
     run: Path, here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -279,7 +344,7 @@ def test_nothing_is_drawn_where_nothing_can_be(
             video.play(config, at_random(config, 0), 1, 10, 0)
     heard: list[str] = []
     network = Actor.from_pretrained(run / "model")
-    assert video.write_video(run, EnvironmentConfig(), network, 20, 0, heard.append) is None
+    assert video.write_video(run, EnvironmentConfig("CartPole-v1"), network, 20, 0, heard.append) is None
     assert len(heard) == 1
     assert heard[0].startswith("no video: CartPole-v1 can't be rendered")
     assert not list(run.glob("*.gif")) + list(run.glob(".*gif*"))

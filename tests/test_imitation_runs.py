@@ -627,7 +627,7 @@ def test_own_environment_reward_and_network_by_name(tmp_path: Path) -> None:
         *("--policy.improvement.optimizer.lr", "0.01", "--policy.improvement.minibatch", "100"),
         *("--evaluation.episodes", "2", "--evaluation.final", "5", "--evaluation.video", "0"),
     )
-    assert "walk.npz: 2 trajectories; 2 of them used, 22 steps" in told
+    assert "walk.npz: 2 episodes read, 2 used\n22 steps; episodes of 11 to 11 steps, 0 ended by the task, 2 cut" in told
     assert "behaviour cloning" in told
     run = tmp_path / "run"
     assert {key: tuple(value.shape) for key, value in networks(run)["discriminator"].items()} == {

@@ -46,6 +46,7 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
     """Returns of a run's policy over whole episodes, beside random actions, behaviour cloning and the expert."""
     from seqgan_kit.imitation.evaluation import evaluate as measure
     from seqgan_kit.imitation.evaluation import scores
+    from seqgan_kit.imitation.recorded import of_run
     from seqgan_kit.imitation.train import FROZEN
 
     config, _ = read()
@@ -57,11 +58,12 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
     if not is_main_process():
         return
     check_seed(seed)
-    measured = measure(config.environment, network, options.episodes, seed)
+    environment = of_run(run, config.environment)
+    measured = measure(environment, network, options.episodes, seed)
     lengths = {f"episode_length_{kind}": float(found.lengths.mean()) for kind, found in measured.items()}
-    head = f"{config.environment.id}: mean return ± 95 % interval"
+    head = f"{environment.id}: mean return ± 95 % interval"
     print(f"{head}; this policy on {options.episodes} episodes of each kind")
-    print(_table(_rows(run, [(found.mean, found.interval) for found in measured.values()])))
+    print(_table(run, [(found.mean, found.interval) for found in measured.values()]))
     write_json(
         run / "evaluation.json", {"episodes": options.episodes, "seed": seed, "metrics": scores(measured) | lengths}
     )
@@ -92,26 +94,28 @@ def record_options(parser: ArgumentParser) -> None:
 
 def record(run: Path, options: Namespace, read: Read) -> None:
     """Writes demonstrations of a run's policy, for others to imitate."""
-    from seqgan_kit.imitation.demonstrations import Demonstrations, check_spaces
+    from seqgan_kit.imitation.demonstrations import Demonstrations
     from seqgan_kit.imitation.environments import make
     from seqgan_kit.imitation.evaluation import acts, returns
     from seqgan_kit.imitation.evaluation import run as episodes_of
+    from seqgan_kit.imitation.fitting import fitted
+    from seqgan_kit.imitation.recorded import of_run
 
     check_least("record", options, episodes=1)
     target = _target(run, options)
     config, _ = read()
     network = _load_model(run)
     _seed(options.seed)
-    found = episodes_of(config.environment, acts(network, options.greedy), options.episodes, options.seed)
-    demonstrations = Demonstrations(found, config.environment.id, f"the policy of {run}")
-    with closing(make(config.environment)) as environment:
-        check_spaces(demonstrations, environment.observation_space, environment.action_space)
-        _write(options.format, target, demonstrations, environment)
+    made_of = of_run(run, config.environment)
+    found = episodes_of(made_of, acts(network, options.greedy), options.episodes, options.seed)
+    with closing(make(made_of)) as environment:
+        told = Demonstrations(found, made_of.id, f"the policy of {run}", environment.spec, ends_told=True)
+        _write(options.format, target, fitted(told, environment), environment)
     measured = returns(found)
     steps = int(measured.lengths.sum())
     print(f"{target}: {len(found)} episodes, {steps} steps, mean return {_cell((measured.mean, measured.interval))}")
     option = "--demonstrations.minari" if options.format == "minari" else "--demonstrations.path"
-    print(f"imitate it: seqgan-kit train imitation {_same(config.environment)} {shlex.join([option, target])}")
+    print(f"imitate it: seqgan-kit train imitation {_same(made_of)} {shlex.join([option, target])}")
 
 
 def _target(run: Path, options: Namespace) -> str:
@@ -130,7 +134,8 @@ def _target(run: Path, options: Namespace) -> str:
 
 
 def _write(kind: str, target: str, demonstrations: Demonstrations, environment: Any) -> None:
-    from seqgan_kit.imitation.formats import write_datasets, write_minari, write_npz
+    from seqgan_kit.imitation.formats import write_datasets, write_npz
+    from seqgan_kit.imitation.minari_data import write_minari
 
     if kind == "minari":
         write_minari(target, demonstrations, environment)
@@ -161,6 +166,7 @@ def watch_options(parser: ArgumentParser) -> None:
 def watch(run: Path, options: Namespace, read: Read) -> None:
     """Writes an animated GIF of a run's policy; the report shows RUN/video.gif."""
     from seqgan_kit.imitation.evaluation import acts
+    from seqgan_kit.imitation.recorded import of_run
     from seqgan_kit.imitation.video import NAME, play, write_gif
     from seqgan_kit.report import write_report
 
@@ -171,7 +177,8 @@ def watch(run: Path, options: Namespace, read: Read) -> None:
     config, _ = read()
     network = _load_model(run)
     _seed(options.seed)
-    film = play(config.environment, acts(network, not options.sampled), options.episodes, options.steps, options.seed)
+    environment = of_run(run, config.environment)
+    film = play(environment, acts(network, not options.sampled), options.episodes, options.steps, options.seed)
     write_gif(path, film)
     earned = ", ".join(f"{value:g}" for value in film.returns)
     print(f"{path}: {len(film.pictures)} pictures, return {earned}")
@@ -188,7 +195,7 @@ COMMANDS = {
 
 def summarise(run: Path) -> None:
     """What random actions, each phase and the expert earn, and what to do with the run."""
-    print(f"\n{_table(_rows(run))}\n")
+    print(f"\n{_table(run)}\n")
     print_places(run, f"watch {run}", f"evaluate {run}", f"record {run} --out demos.npz")
 
 
@@ -223,8 +230,14 @@ def _evaluated(run: Path) -> dict[str, list[Cell | None]]:
     return found
 
 
-def _table(rows: dict[str, list[Cell | None]]) -> str:
-    return "\n".join(aligned(["mean return", *KINDS], [[name, *map(_cell, cells)] for name, cells in rows.items()]))
+def _table(run: Path, measured: list[Cell | None] | None = None) -> str:
+    """The rows, and below them in which way the expert's are of another environment."""
+    from seqgan_kit.imitation.recorded import other_in
+
+    rows, other = _rows(run, measured), other_in(run)
+    cells = [[f"{name} *" if other and name == "expert" else name, *map(_cell, rows[name])] for name in rows]
+    notes = [f"* of ANOTHER environment than this: {'; '.join(other)}"] if other and "expert" in rows else []
+    return "\n".join([*aligned(["mean return", *KINDS], cells), *notes])
 
 
 def _cell(cell: Cell | None) -> str:

@@ -17,6 +17,7 @@ from seqgan_kit.worlds import cartpole  # noqa: F401  it registers an environmen
 
 BROKEN = 20  # episodes in a row that an environment may break before the run stops
 MEND = "mend the environment, then resume; what was saved stays"
+RECORDED = "recorded"  # for an id; see `recorded.settled`
 
 
 @dataclass(frozen=True)
@@ -25,13 +26,15 @@ class EnvironmentConfig:
 
     Args:
         id: Id of the environment, as for gymnasium.make: Hopper-v5, or MODULE:ID for one that your MODULE registers.
+            `recorded` takes the one that the demonstrations were recorded in, with its arguments and its time limit, or
+            CartPole-v1 where there are none.
         arguments: Keyword arguments that the environment is made with, as {continuous: true}.
         copies: Number of copies of the environment that are stepped together, in each process.
         vectorised: Whether to use the environment's own vectorised form (gymnasium's `vector_entry_point`), which is
             many times as fast. Unset uses it where there is one whose state a checkpoint can hold (CartPole).
     """
 
-    id: str = "CartPole-v1"
+    id: str = "recorded"
     arguments: dict[str, Any] = field(default_factory=dict)
     copies: int = 8
     vectorised: bool | None = None

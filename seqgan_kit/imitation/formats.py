@@ -1,119 +1,190 @@
-"""Files and folders of demonstrations: plain .npz, Hugging Face `datasets` as `imitation` saves them, Minari.
+"""Files and folders of demonstrations: .npz, HDF5, parquet, Hugging Face `datasets` as `imitation` saves them, Minari.
 
 Messages count episodes and steps from 0, as the arrays do.
 """
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
-import re
-import warnings
 import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 
 from seqgan_kit.errors import UserError, one_line
-from seqgan_kit.files import library, replacing
-from seqgan_kit.imitation.demonstrations import (
-    DemonstrationConfig,
-    Demonstrations,
-    check_spaces,
-    checked,
-    numbers,
-    unusable,
-)
-from seqgan_kit.tables import data_set, told_as_data_set
+from seqgan_kit.files import library, listed, replacing
+from seqgan_kit.imitation import steps as tables_of_steps
+from seqgan_kit.imitation.demonstrations import BadEpisodes, DemonstrationConfig, Demonstrations
+from seqgan_kit.imitation.episodes import About, Row, as_array, checked, is_numbers, is_single, no_numbers
+from seqgan_kit.imitation.minari_data import minari_folder, offer, read_minari
+from seqgan_kit.imitation.recorded import from_json, to_json
+from seqgan_kit.tables import data_set, is_table, records, told_as_data_set
 
-KEYS = ("obs", "acts", "lens", "indices", "rews", "terminal", "seeds", "env_id")
 HOW = "np.savez(path, obs=..., acts=..., lens=...) makes one"
+HDF5 = (".hdf5", ".h5", ".hdf")
 
 
 def load(config: DemonstrationConfig) -> Demonstrations:
     """All that `path` or `minari` holds; raises UserError where that is not exactly one, or cannot be used."""
+    bad = config.bad_episodes
     if config.minari is not None and config.path is None:
-        return read_minari(config.minari)
+        return read_minari(config.minari, bad)
     if config.path is None or config.minari is not None:
         raise UserError("give the demonstrations: either --demonstrations.path or --demonstrations.minari")
     path = Path(config.path)
     if not path.is_dir():
-        return read_npz(path)
+        if is_table(path):
+            return read_table(path, bad)
+        return read_hdf5(path, bad) if path.suffix in HDF5 else read_npz(path, bad)
     if any((path / name).exists() for name in ("dataset_info.json", "state.json", "dataset_dict.json")):
-        return read_datasets(path)
-    if _minari_data(path).joinpath("metadata.json").exists():
-        return read_minari(path)
-    raise UserError(f"{path} is a folder, but no data set of `datasets` or Minari: {_npz_names(path)}")
+        return read_datasets(path, bad)
+    if minari_folder(path).joinpath("metadata.json").exists():
+        return read_minari(path, bad)
+    raise UserError(f"{path} is a folder, but no data set of `datasets` or Minari: {_names_of(path)}")
 
 
-# Plain npz
+# Plain npz, and tables of steps
 
 
-def read_npz(path: Path) -> Demonstrations:
+def read_npz(path: Path, bad: BadEpisodes = "error") -> Demonstrations:
     """Episodes from an .npz file; nothing pickled is loaded. The least that is needed:
 
         np.savez("expert.npz", obs=obs, acts=acts, lens=lens)
 
     obs: (steps + episodes, ...), the episodes one after another, each with the observation that it ended in.
-    acts: (steps,) or (steps, choices) integers, or (steps, dim) floats. lens: (episodes,) steps of each; not needed for
-    a single episode.
-    Optional: rews (steps,), terminal (episodes,) bool, False where missing, seeds (episodes,), -1 unknown, env_id.
+    acts: (steps,) or (steps, *shape) integers or floats. lens: (episodes,) steps of each; not needed for a single
+    episode.
+    Optional: rews (steps,), terminal (episodes,) bool, False where missing, seeds (episodes,), integers or strings of
+    them, -1 or "" unknown, env_id, env_spec.
     Files that `imitation` saved before it used `datasets` have `indices`, where to split acts, instead of lens.
 
-    Raises UserError for whatever is not like this, and for NaN and infinity.
+    Those of stable-baselines (obs, actions, rewards, episode_starts) and D4RL (observations, actions, rewards,
+    terminals, timeouts and perhaps next_observations) are read as `steps.split` tells; so is obs without the last ones.
+
+    bad: see `episodes.checked`. Raises UserError for whatever is not like this, and for NaN and infinity.
     """
     path = Path(path)
     arrays = _arrays(path)
-    if missing := [key for key in ("obs", "acts") if key not in arrays]:
-        raise UserError(f"{path} has no {' and no '.join(missing)}: {HOW}")
-    lens = _lengths(path, arrays)
+    return _from_arrays(str(path), arrays, bad)
+
+
+def read_hdf5(path: Path, bad: BadEpisodes = "error") -> Demonstrations:
+    """Episodes from an HDF5 file with arrays as in an .npz file, as D4RL has them; see `read_npz`."""
+    if not path.exists():
+        raise UserError(f"{path} does not exist: {_names_of(path.parent, path.name, HDF5)}")
+    h5py = library("h5py", "minari")
+    try:
+        with h5py.File(path) as file:
+            if "episode_0" in file:
+                raise UserError(f"{path} is of a Minari data set: give the folder of it, {path.parent.parent}")
+            there = {key: value for key, value in file.items() if isinstance(value, h5py.Dataset)}
+            arrays = {key: value[()] for key, value in there.items() if key in _wanted(str(path), there)}
+            groups = [f"{key}/" for key in file if key not in there]
+    except (OSError, RuntimeError, KeyError) as error:
+        raise UserError(f"{path} cannot be read as HDF5 ({one_line(error)}): copy it again") from None
+    texts = {key: value.decode() for key, value in arrays.items() if isinstance(value, bytes)}
+    return _from_arrays(str(path), arrays | texts, bad, [*there, *groups])
+
+
+def _from_arrays(
+    name: str, arrays: dict[str, Any], bad: BadEpisodes, there: Sequence[str] | None = None
+) -> Demonstrations:
+    names = tables_of_steps.named(name, arrays)
+    columns = {column: arrays[key] for column, key in names.items()}
+    if not {"obs", "acts"} <= columns.keys():
+        _refuse_missing(name, columns, arrays if there is None else there)
+    about = About(str(arrays["env_id"]) if "env_id" in arrays else None, from_json(arrays.get("env_spec")))
+    for key in ("obs", "acts"):
+        if not is_numbers(columns[key]):
+            raise UserError(no_numbers(name, names[key], columns[key]))
+    lens = _lengths(name, arrays, columns)
+    if lens is not None and len(columns["obs"]) != len(columns["acts"]):
+        return checked(name, _whole_episodes(name, arrays, columns, lens), about, bad)
+    if lens is None and len(columns["obs"]) != len(columns["acts"]):
+        raise UserError(
+            f"{name} has {len(columns['obs'])} obs, {len(columns['acts'])} acts and no lens: give lens, the steps of "
+            "each episode, and in obs one more an episode than in acts, the one that it ended in"
+        )
+    if lens is not None and "terminal" in arrays and "terminals" not in columns:
+        columns["terminals"] = np.zeros(len(columns["acts"]), bool)
+        columns["terminals"][np.cumsum(lens) - 1] = arrays["terminal"]
+    rows, notes = tables_of_steps.split(name, columns, lens)
+    return checked(name, rows, about._replace(ends_told="timeouts" in columns), bad, notes)
+
+
+def _refuse_missing(name: str, columns: Any, there: Any) -> None:
+    missing = " and no ".join(key for key in ("obs", "acts") if key not in columns)
+    has = f" (it has {listed(sorted(there))})" if there else ""
+    raise UserError(f"{name} has no {missing}: {HOW}{has}")
+
+
+def _whole_episodes(name: str, arrays: dict[str, Any], columns: dict[str, np.ndarray], lens: np.ndarray) -> list[Row]:
+    """The episodes of an .npz whose obs are one more than the steps of each."""
     count, steps = len(lens), int(lens.sum())
+    seeds = _seeds(name, arrays["seeds"]) if "seeds" in arrays else [None] * count
+    given = {**columns, **{key: arrays[key] for key in ("terminal",) if key in arrays}, "seeds": seeds}
     rows = {"acts": steps, "obs": steps + count, "rews": steps, "terminal": count, "seeds": count}
     for key, wanted in rows.items():
-        if key in arrays and len(arrays[key]) != wanted:
+        if key in given and len(given[key]) != wanted:
             raise UserError(
-                f"{path}: lens are {count} episodes that add up to {steps} steps, so {key} must have {wanted} rows, "
-                f"not {len(arrays[key])}: correct one of them"
+                f"{name}: lens are {count} episodes that add up to {steps} steps, so {key} must have {wanted} rows, "
+                f"not {len(given[key])}: correct one of them"
             )
     ends = np.cumsum(lens)[:-1]
-    columns = zip(
-        np.split(arrays["obs"], ends + np.arange(1, count)),
-        np.split(arrays["acts"], ends),
-        np.split(arrays["rews"], ends) if "rews" in arrays else [None] * count,
+    parts = zip(
+        np.split(columns["obs"], ends + np.arange(1, count)),
+        np.split(columns["acts"], ends),
+        np.split(columns["rews"], ends) if "rews" in columns else [None] * count,
         arrays.get("terminal", [False] * count),
-        arrays.get("seeds", [-1] * count),
+        seeds,
         strict=True,
     )
-    return checked(str(path), str(arrays["env_id"]) if "env_id" in arrays else None, columns)
+    return [Row(*each) for each in parts]
+
+
+def _seeds(name: str, seeds: np.ndarray) -> list[int | None]:
+    """As they were, of 64 bits, too: floats would not hold them, so that those are refused as no seeds."""
+    if seeds.dtype.kind == "U":
+        return [int(seed) if seed.isdecimal() else None for seed in seeds.tolist()]
+    if seeds.dtype.kind not in "iu":
+        raise UserError(f"{name}: seeds are {seeds.dtype}: give integers, or strings of them, or leave seeds out")
+    return [seed if seed >= 0 else None for seed in seeds.tolist()]
 
 
 def write_npz(path: Path, demonstrations: Demonstrations) -> None:
     """The file that `read_npz` reads, whole or not at all; `rews` and `returns` are left out where unknown."""
     path, episodes, returns = Path(path), demonstrations.episodes, demonstrations.returns()
+    seeds = [-1 if episode.seed is None else episode.seed for episode in episodes]
     arrays: dict[str, Any] = {
         "obs": np.concatenate([episode.observations for episode in episodes]),
         "acts": np.concatenate([episode.actions for episode in episodes]),
         "terminal": np.array([episode.terminated for episode in episodes]),
         "lens": np.array([len(episode.actions) for episode in episodes]),
-        "seeds": np.array([-1 if episode.seed is None else episode.seed for episode in episodes]),
+        # of 64 bits, as Minari draws them, they would become floats
+        "seeds": np.array(seeds, np.int64) if max(seeds) < 2**63 else np.array([str(max(seed, -1)) for seed in seeds]),
         "meta": np.array(json.dumps({"source": demonstrations.name})),
     }
     if returns is not None:
         arrays |= {"rews": np.concatenate([episode.rewards for episode in episodes]), "returns": returns}
     if demonstrations.environment is not None:
         arrays["env_id"] = np.array(demonstrations.environment)
+    if demonstrations.recorded is not None and (spec := to_json(demonstrations.recorded)) is not None:
+        arrays["env_spec"] = np.array(spec)
     with replacing(path) as unfinished, open(unfinished, "wb") as file:
         np.savez_compressed(file, **arrays)
         file.flush()
         os.fsync(file.fileno())
 
 
-def _arrays(path: Path) -> dict[str, np.ndarray]:
+def _wanted(name: str, there: Any) -> set[str]:
+    return {*tables_of_steps.named(name, there).values(), *tables_of_steps.EPISODES}
+
+
+def _arrays(path: Path) -> dict[str, Any]:
     """Those of the known keys that the file has. Others, as old `infos`, may be pickled: they are left alone."""
     try:
         with open(path, "rb") as file:
@@ -122,22 +193,25 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
                 raise UserError(f"{path} {what}: {HOW}")
             file.seek(0)
             with np.load(file, allow_pickle=False) as archive:
-                arrays = {key: np.asarray(archive[key]) for key in KEYS if key in archive}
+                wanted = _wanted(str(path), archive)
+                arrays = {key: np.asarray(archive[key]) for key in archive.files if key in wanted}
+                if not arrays:
+                    _refuse_missing(str(path), {}, archive.files)
     except FileNotFoundError:
-        raise UserError(f"{path} does not exist: {_npz_names(path.parent, path.name)}") from None
+        raise UserError(f"{path} does not exist: {_names_of(path.parent, path.name)}") from None
     except IsADirectoryError:
-        raise UserError(f"{path} is a folder: {_npz_names(path)}") from None
+        raise UserError(f"{path} is a folder: {_names_of(path)}") from None
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
         what = f"cannot be read, cut off or damaged ({one_line(error)}): copy it again"
         if "allow_pickle" in str(error):
             what = f"has pickled objects, and nothing pickled is loaded: give arrays of numbers, {HOW}"
         raise UserError(f"{path} {what}") from None
-    return {key: array if key == "env_id" else numbers(str(path), key, array) for key, array in arrays.items()}
+    return arrays
 
 
-def _lengths(path: Path, arrays: dict[str, np.ndarray]) -> np.ndarray:
-    """(episodes,) steps of each, at least 1."""
-    observations, actions = len(arrays["obs"]), len(arrays["acts"])
+def _lengths(name: str, arrays: dict[str, Any], columns: dict[str, np.ndarray]) -> np.ndarray | None:
+    """(episodes,) steps of each, or None where the file does not say by lens or indices."""
+    observations, actions = len(columns["obs"]), len(columns["acts"])
     if "lens" in arrays:
         lens = arrays["lens"]
     elif "indices" in arrays:
@@ -145,40 +219,84 @@ def _lengths(path: Path, arrays: dict[str, np.ndarray]) -> np.ndarray:
     elif observations == actions + 1:
         lens = np.array([actions])
     else:
-        raise UserError(
-            f"{path} has {observations} obs, {actions} acts and no lens: give lens, the steps of each episode, "
-            f"and in obs one more an episode than in acts, the one that it ended in"
-        )
+        return None
     if len(lens) == 0:
-        raise UserError(f"{path} has no episodes: give at least one")
+        raise UserError(f"{name} has no episodes: give at least one")
     if lens.ndim != 1 or lens.dtype.kind not in "iu":
-        raise UserError(f"{path}: lens are {lens.dtype} of shape {lens.shape}: give integers, one an episode")
-    if lens.min() < 1:
-        raise UserError(f"{path} episode {lens.argmin()} has {lens.min()} steps: leave it out of lens and obs")
-    return lens
+        raise UserError(f"{name}: lens are {lens.dtype} of shape {lens.shape}: give integers, one an episode")
+    if lens.min() < 0:
+        raise UserError(f"{name} episode {lens.argmin()} has {lens.min()} steps: leave it out of lens and obs")
+    return np.asarray(lens)
 
 
 # Hugging Face datasets
 
 
-def read_datasets(folder: Path) -> Demonstrations:
+def read_datasets(folder: Path, bad: BadEpisodes = "error") -> Demonstrations:
     """Episodes from a folder that `imitation.data.serialize.save` or `write_datasets` made, one a row.
 
-    Columns: obs, acts and, optional, rews and terminal. `infos` is not decoded: jsonpickle can run code in it.
+    Columns: obs, acts and, optional, rews and terminal. `infos` is not decoded: jsonpickle can run code in it. One step
+    a row is read, too, as in `read_table`.
     Raises UserError where `datasets` is not installed and for data that cannot be used.
     """
     dataset, name = data_set(Path(folder)), str(folder)
     with told_as_data_set(folder):
-        if missing := {"obs", "acts"} - set(dataset.column_names):
-            raise UserError(f"{name} has no column {' and no '.join(sorted(missing))}, only {dataset.column_names}")
-        columns = [key for key in ("obs", "acts", "rews", "terminal") if key in dataset.column_names]
+        names = _names(name, dataset.column_names)
+        columns = [*names.values(), *({"terminal"} & set(dataset.column_names))]
         # the numpy format makes all integers int64
-        kind = np.uint8 if "'uint8'" in str(dataset.features["obs"]) else None
-        rows = [
-            (np.asarray(row["obs"], kind), row["acts"], row.get("rews"), row.get("terminal", False), None)
-            for row in dataset.select_columns(columns).with_format("numpy")
-        ]
-    return checked(name, None, rows)
+        kind = np.uint8 if "'uint8'" in str(dataset.features[names["obs"]]) else None
+        rows = list(dataset.select_columns(columns).with_format("numpy"))
+    return _from_rows(name, names, rows, bad, kind)
+
+
+def read_table(path: Path, bad: BadEpisodes = "error") -> Demonstrations:
+    """Episodes from a parquet file, or JSON lines, of one step or one episode a row, named as in `steps.NAMES`.
+
+    Rows of steps have timeouts, or the number of their episode, say `episode_index`, or next_obs beside obs: see
+    `steps.split`. Raises UserError for data that cannot be used.
+    """
+    name, rows = str(path), [record for _, record in records(Path(path), '{"obs": [...], "acts": 1, ...}')]
+    if not rows:
+        raise UserError(f"{name} has no episodes: give at least one")
+    return _from_rows(name, _names(name, list(rows[0])), rows, bad)
+
+
+def _names(name: str, there: list[str]) -> dict[str, str]:
+    names = tables_of_steps.named(name, there)
+    if missing := [key for key in ("obs", "acts") if key not in names]:
+        raise UserError(f"{name} has no column {' and no '.join(missing)}, only {there}")
+    return names
+
+
+def _from_rows(
+    name: str, names: dict[str, str], rows: list[Any], bad: BadEpisodes, kind: type | None = None
+) -> Demonstrations:
+    """kind: of observations, where it is known."""
+    about = About(ends_told="timeouts" in names)
+    told_by = ["rews"] if "rews" in names else [*tables_of_steps.FLAGS, "acts"]
+    if any(column in names and is_single(rows[0][names[column]]) for column in told_by):  # one step a row
+        columns = {column: as_array([row[key] for row in rows]) for column, key in names.items()}
+        if kind is not None and is_numbers(columns["obs"]):
+            columns["obs"] = columns["obs"].astype(kind)
+        episodes, notes = tables_of_steps.split(name, columns)
+        return checked(name, episodes, about, bad, notes)
+    given = [_row(row, names, kind) for row in rows]
+    if all(is_numbers(each) for row in given for each in row[:2]) and all(len(o) == len(a) for o, a, *_ in given):
+        lens = np.array([len(row.actions) for row in given])
+        columns = {column: np.concatenate([as_array(row[key]) for row in rows]) for column, key in names.items()}
+        episodes, notes = tables_of_steps.split(name, columns, lens)
+        return checked(name, episodes, about, bad, notes)
+    return checked(name, given, about, bad)
+
+
+def _row(row: Any, names: dict[str, str], kind: type | None) -> Row:
+    """An episode that is one row of a table."""
+    observations, rewards = as_array(row[names["obs"]]), row[names["rews"]] if "rews" in names else None
+    if kind is not None and is_numbers(observations):
+        observations = observations.astype(kind)
+    ends = next((row[names[key]] for key in ("terminals", "dones") if key in names), row.get("terminal", False))
+    terminated = ends if is_single(ends) else any(ends[-1:])
+    return Row(observations, as_array(row[names["acts"]]), None if rewards is None else as_array(rewards), terminated)
 
 
 def write_datasets(folder: Path, demonstrations: Demonstrations) -> None:
@@ -202,71 +320,7 @@ def write_datasets(folder: Path, demonstrations: Demonstrations) -> None:
         dataset.save_to_disk(str(unfinished))
 
 
-# Minari
-
-
-def read_minari(source: str | Path) -> Demonstrations:
-    """Episodes of a Minari data set: a str is an id in the local root (MINARI_DATASETS_PATH), a Path is its folder.
-
-    Raises UserError where `minari` is not installed, the id is not there or the spaces are not arrays.
-    """
-    minari, name = library("minari"), str(source)
-    try:
-        folder = isinstance(source, Path)
-        dataset = minari.MinariDataset(_minari_data(Path(source))) if folder else minari.load_dataset(source)
-        if problem := unusable(dataset.observation_space, dataset.action_space):
-            raise UserError(f"{name} has {problem}")
-        metadata = dataset.storage.get_episode_metadata(dataset.episode_indices)
-        rows = [
-            (data.observations, data.actions, data.rewards, any(data.terminations[-1:]), about.get("seed"))
-            for data, about in zip(dataset.iterate_episodes(), metadata, strict=True)
-        ]
-    except FileNotFoundError:
-        there = _offer(name, list(minari.list_local_datasets()))
-        raise UserError(f"no Minari data set {name} here: {there}, or fetch it, `minari download {name}`") from None
-    except (ImportError, OSError, ValueError, KeyError, AssertionError) as error:
-        raise UserError(f"{name} cannot be read as a Minari data set: {one_line(error)}") from None
-    return checked(name, dataset.env_spec.id if dataset.env_spec else None, rows)
-
-
-def write_minari(dataset_id: str, demonstrations: Demonstrations, environment: gym.Env) -> None:
-    """A new local data set `NAMESPACE/NAME-v0` with the id and the spaces of the environment; pictures lossless.
-
-    Raises UserError where `minari` is not installed, the id is taken, or rewards are unknown, which Minari must have.
-    """
-    minari = library("minari")
-    if not re.fullmatch(r".+-v\d+", dataset_id):
-        raise UserError(f"{dataset_id} is no id for a Minari data set: give NAMESPACE/NAME-v0")
-    if demonstrations.returns() is None:
-        raise UserError(f"{demonstrations.name} has no rewards, which Minari must have: write an .npz instead")
-    check_spaces(demonstrations, environment.observation_space, environment.action_space)
-    buffers = []
-    for episode in demonstrations.episodes:
-        last = np.arange(len(episode.actions)) == len(episode.actions) - 1
-        content = {"observations": episode.observations, "actions": episode.actions, "rewards": episode.rewards}
-        ends = {"terminations": last & episode.terminated, "truncations": last & (not episode.terminated)}
-        buffers.append(minari.data_collector.EpisodeBuffer(seed=episode.seed, **content, **ends))
-    options = {"env": environment, "description": demonstrations.name, "jpeg_encoding": False}
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # that author, algorithm and so on are not given
-            minari.create_dataset_from_buffers(dataset_id, buffers, **options)
-    except (ImportError, OSError, ValueError) as error:
-        raise UserError(f"the Minari data set {dataset_id} cannot be written: {one_line(error)}") from None
-
-
-def _minari_data(folder: Path) -> Path:
-    """Where its metadata is: users name the folder of the data set, Minari's own class wants the one inside."""
-    return folder / "data" if (folder / "data").is_dir() else folder
-
-
-def _npz_names(folder: Path, name: str = "") -> str:
+def _names_of(folder: Path, name: str = "", suffixes: Sequence[str] = (".npz",)) -> str:
     if not folder.is_dir():
         return f"neither does the folder {folder}, check the path"
-    return f"{_offer(name, sorted(item.name for item in folder.glob('*.npz')))} ({folder})"
-
-
-def _offer(name: str, names: Sequence[str]) -> str:
-    if close := difflib.get_close_matches(name, names):
-        return f"did you mean {' or '.join(close)}?"
-    return f"there is {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}" if names else "there is none"
+    return f"{offer(name, sorted(item.name for item in folder.iterdir() if item.suffix in suffixes))} ({folder})"

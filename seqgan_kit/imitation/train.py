@@ -19,13 +19,14 @@ from seqgan_kit.files import write_json
 from seqgan_kit.game.replay import Replay
 from seqgan_kit.game.trainer import Hook, Turns, evaluated, fit, play
 from seqgan_kit.imitation import demonstrations as demos
-from seqgan_kit.imitation import formats
+from seqgan_kit.imitation import formats, recorded
 from seqgan_kit.imitation.checks import check_numbers
 from seqgan_kit.imitation.config import ImitationConfig
 from seqgan_kit.imitation.demonstrations import Demonstrations
-from seqgan_kit.imitation.environments import make
-from seqgan_kit.imitation.evaluation import at_random, balancing, evaluate, returns, scores
+from seqgan_kit.imitation.environments import RECORDED, make
+from seqgan_kit.imitation.evaluation import Returns, at_random, balancing, evaluate, returns, scores
 from seqgan_kit.imitation.evaluation import run as run_episodes
+from seqgan_kit.imitation.fitting import fitted, summary
 from seqgan_kit.imitation.players import Game, shared_batch
 from seqgan_kit.imitation.video import write_video
 from seqgan_kit.networks.policies.actor import Actor
@@ -54,15 +55,21 @@ class ImitationTask:
     data = None
 
     def __init__(self, config: ImitationConfig) -> None:
-        self.config = config
-        self.example = make(config.environment)
-        self.expert = _expert(config, self.example)
+        example = None if config.environment.id == RECORDED else make(config.environment)  # its mistakes come first
+        expert = _expert(config)
+        self.config = config = replace(config, environment=recorded.settled(config.environment, expert))
+        self.example = example or make(config.environment)
+        self.expert = None if expert is None else fitted(expert, self.example, config.demonstrations)
         check_numbers(config, self.expert)
         # it checks what is chosen of them
-        self._summary = [] if self.expert is None else [_summary(self.expert, config)]
+        self._summary = _unread(config) if self.expert is None else summary(self.expert, config.demonstrations)
+        self._other: list[str] = []
 
     def first_lines(self) -> list[str]:
-        return self._summary
+        if self.expert is None:
+            return self._summary
+        told, self._other = recorded.compared(self.expert, self.example, self.config.environment)
+        return [*self._summary, *told]
 
     def build(self, engine: Engine) -> None:
         config, expert, self.engine = self.config, self.expert, engine
@@ -84,6 +91,8 @@ class ImitationTask:
 
     def play(self) -> None:
         engine, config, game, cloning = self.engine, self.config, self.game, self.config.cloning
+        if engine.is_main:
+            recorded.write(engine.folder, config.environment, self._other)
         _baselines(engine, config, self.expert)
         per_round = config.policy.steps * config.environment.copies * engine.processes
         rounds = -(-config.adversarial.environment_steps // per_round)
@@ -142,16 +151,13 @@ class ImitationTask:
         return replace(rows(pairs, index), mask=mask)
 
 
-def _expert(config: ImitationConfig, example: Any) -> Demonstrations | None:
+def _expert(config: ImitationConfig) -> Demonstrations | None:
     if config.reward == "environment":
         return None
-    given = config.demonstrations
-    if given.path is None and given.minari is None and "CartPole" in config.environment.id:
-        expert = balancing(config.environment.id, max(given.trajectories or 0, 10))
-    else:
-        expert = formats.load(given)
-    demos.check_spaces(expert, example.observation_space, example.action_space)
-    return expert
+    given, environment = config.demonstrations, recorded.settled(config.environment, None)
+    if given.path is None and given.minari is None and "CartPole" in environment.id:
+        return balancing(environment.id, max(given.trajectories or 0, 10))
+    return formats.load(given)
 
 
 def cloning_loss(actor: Actor, module: nn.Module, batch: Transitions) -> tuple[Tensor, dict[str, Tensor]]:
@@ -170,8 +176,8 @@ def _baselines(engine: Engine, config: ImitationConfig, expert: Demonstrations |
     count, seed = config.evaluation.final, config.evaluation.seed
     act = at_random(config.environment, seed)
     found = {"random": returns(run_episodes(config.environment, act, count, seed, say=engine.say))}
-    if expert is not None and expert.returns() is not None:
-        found["expert"] = returns(expert.episodes)
+    if expert is not None and (earned := expert.returns()) is not None:
+        found["expert"] = Returns(earned, np.array([len(episode.actions) for episode in expert.episodes]))
     table = {
         name: {"mean": r.mean, "interval": r.interval, "deviation": float(r.returns.std()), "episodes": len(r.returns)}
         for name, r in found.items()
@@ -186,9 +192,6 @@ def _nothing(example: Any) -> Transitions:
     return Transitions(seen, actions, seen, torch.zeros(1, 1), no, ~no, ~no)
 
 
-def _summary(expert: Demonstrations, config: ImitationConfig) -> str:
-    chosen = size(demos.transitions(expert, config.demonstrations))
-    known = expert.returns()
-    earned = "" if known is None else f", mean return {known.mean():.1f}"
-    used = config.demonstrations.trajectories or len(expert.episodes)
-    return f"{expert.name}: {len(expert.episodes)} trajectories{earned}; {used} of them used, {chosen} steps"
+def _unread(config: ImitationConfig) -> list[str]:
+    given = config.demonstrations.path or config.demonstrations.minari
+    return [f"--reward environment learns from rewards: {given} is NOT READ"] if given else []
