@@ -20,8 +20,9 @@ from PIL import Image, PngImagePlugin
 
 from seqgan_kit.errors import UserError
 from seqgan_kit.images import pixels
-from seqgan_kit.images.folders import Box, Record, read
+from seqgan_kit.images.folders import read
 from seqgan_kit.images.pixels import decode
+from seqgan_kit.images.records import Box, Record
 
 DATA = os.environ.get("SEQGAN_KIT_DATA")
 needs_data = pytest.mark.skipif(DATA is None, reason="SEQGAN_KIT_DATA does not name the folder of real data")

@@ -251,8 +251,8 @@ def _style(run: Path, picture: Path, network: Any) -> Tensor:
     import torch
 
     from seqgan_kit.images.data import unit
-    from seqgan_kit.images.folders import Record
     from seqgan_kit.images.pixels import decode
+    from seqgan_kit.images.records import Record
     from seqgan_kit.networks.pictures.style import StyleEncoder
     from seqgan_kit.networks.saved import load_network
 
