@@ -260,7 +260,7 @@ def test_a_file_that_is_not_utf8(tree: Tree) -> None:
     ("text", "message"),
     [
         ("file_name,text\na.png\n", "line 2: 1 fields under a header of 2"),
-        ('file_name,text\na.png,"x\n', "line 2: unexpected end of data"),
+        ('file_name,text\na.png,"x\n', "line 2: a quote opens in this row and never closes"),
         ("file_name,text\na.png,\n", "line 2: text is empty"),
         ("name,text\na.png,x\n", "line 2: no file_name, only name, text"),
         ('file_name,text,captions\na.png,x,"a, b"\n', "line 2: not JSON (Expecting value at column 1)"),

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from seqgan_kit.errors import UserError
-from seqgan_kit.files import library, listed, numbered_lines, read_json, read_text, short
+from seqgan_kit.files import library, listed, read_json, short
 from seqgan_kit.images.records import (
     EXAMPLE,
     Reading,
@@ -70,7 +70,7 @@ def read(
     intake = Intake(str(root)) if intake is None else intake
     if not root.is_dir() and not (root.is_file() and is_table(root)):
         raise UserError(f"{root} {'is a file' if root.exists() else 'does not exist'}: give the folder of the pictures")
-    reading = Reading(root if root.is_dir() else root.parent, intake, drop)
+    reading = Reading(root if root.is_dir() else root.parent, intake)
     try:
         if root.is_file():
             _read_table(reading, root, column)
@@ -80,6 +80,8 @@ def read(
             _read_folder(reading, captions_from, column)
     except OSError as error:
         raise UserError(f"{error.filename or root} cannot be read ({error.strerror}): check its permissions") from None
+    intake.unit = "rows" if intake.merged.total() else "pictures"
+    intake.settle(drop)
     if len(reading.records) < 2:
         raise UserError(f"{root} has {len(reading.records)} captioned pictures: give 2 or more")
     return list(reading.records.values())
@@ -148,22 +150,20 @@ def _check_apart(root: Path, tables: list[Path]) -> None:
 
 
 def _read_table(reading: Reading, path: Path, column: str | None) -> None:
-    root = reading.root
-    before = reading.intake.read
+    root, rows = reading.root, 0
     for part, split in _parts(path):
-        split = split or split_of_path(root, part) if part != root else split
+        split = split or (split_of_path(root, part) if part != root else None)
         folder = part.parent if part.is_file() else part
         captions: str | None = column
-        for place, row in _rows(part):
-            with reading.row():
-                if isinstance(row, UserError):
-                    raise row
+        for place, row in _rows(part, reading.intake):
+            rows += 1
+            with reading.row(counted=True):
                 if captions is None:
                     captions = _caption_column(place, row)
                     if captions != "text":
                         reading.intake.notes.append(f"captions are the column {captions!r} of {part}")
                 _take(reading, folder, place, row, captions, split)
-    if reading.intake.read == before:
+    if not rows and not reading.intake.bad:
         raise UserError(f"{path} has no pictures: {_wanted()}")
 
 
@@ -176,25 +176,17 @@ def _parts(path: Path) -> Iterator[tuple[Path, str | None]]:
         yield path / name, split_of(f"{path / 'dataset_dict.json'}", name)
 
 
-def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any] | UserError]]:
-    """Where each row stands, and the row, or what is wrong with it."""
+def _rows(path: Path, intake: Intake) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Where each row stands, and the row, which is counted as read."""
     if is_data_set(path):
         datasets, found = library("datasets"), data_set(path)
         for name, feature in found.features.items():
             if isinstance(feature, datasets.Image):  # as it is in the file
                 found = found.cast_column(name, datasets.Image(decode=False))
+        intake.read += len(found)
         yield from ((f"{path} row {number}", row) for number, row in enumerate(found, start=1))
-    elif path.suffix == ".jsonl":
-        for number, line in numbered_lines(read_text(path) if path.stat().st_size else ""):
-            place = f"{path} line {number}"
-            try:
-                row = json_value(place, line)
-                wrong = None if isinstance(row, dict) else f"{place}: {short(row)} is not a JSON object as {EXAMPLE}"
-                yield place, UserError(wrong) if wrong else row
-            except UserError as error:
-                yield place, error
     elif path.stat().st_size:
-        yield from records(path, EXAMPLE)
+        yield from records(path, EXAMPLE, intake)
 
 
 def _caption_column(place: str, row: dict[str, Any]) -> str:

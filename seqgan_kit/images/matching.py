@@ -114,7 +114,10 @@ def matcher_of(
     if len(data.captions) < LEAST:
         say(f"R-precision is left out: training has fewer than {LEAST} different captions")
         return None
-    say(f"learning to match captions and pictures of {side} pixels, {steps} steps, for R-precision")
+    say(
+        f"learning to match captions and pictures of {side} pixels, {steps} steps: R-precision is whether pictures fit "
+        "their captions to this network's eye, which the column of real pictures shows the limits of"
+    )
     cut = Captioned(centred(data.pixels, side), data.captions, data.first, data.caption_ids)
     try:
         found = learn_matcher(cut, steps, seed)

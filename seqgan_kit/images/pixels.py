@@ -113,15 +113,10 @@ def decoded(
     return found
 
 
-def complaint(bad: dict[int, str]) -> str:
-    """Of one bad picture or more."""
-    more = f" ({len(bad) - 1} more can't be decoded)" if len(bad) > 1 else ""
-    return f"{next(iter(bad.values()))}{more}: replace the picture or remove it"
-
-
 def _check(found: Decoded, drop: bool) -> None:
     if found.bad and not drop:
-        raise UserError(complaint(found.bad))
+        more = f" ({len(found.bad) - 1} more can't be decoded)" if len(found.bad) > 1 else ""
+        raise UserError(f"{next(iter(found.bad.values()))}{more}: replace the picture or remove it")
 
 
 def _state(record: Record) -> list[object]:

@@ -54,36 +54,23 @@ class Record:
 
 
 class Reading:
-    """What is found in the folder `root`, row by row.
+    """What is found in the folder `root`, row by row."""
 
-    drop: a bad row is left out and counted; else its mistake is raised.
-    """
-
-    def __init__(self, root: Path, intake: Intake, drop: bool = False) -> None:
-        self.root, self.intake, self.drop = root, intake, drop
+    def __init__(self, root: Path, intake: Intake) -> None:
+        self.root, self.intake = root, intake
         self.homes = _homes(root)
         self.records: dict[str, Record] = {}
         self.places: dict[str, str] = {}  # of the row that a record is from
         self.named: set[str] = set()  # files that some row is of, be it good or bad
-        self.first_bad: str | None = None
 
     @contextmanager
-    def row(self) -> Iterator[None]:
-        """Around what is done with one row, which is thereby read, and used, merged or dropped."""
-        self.intake.read += 1
+    def row(self, counted: bool = False) -> Iterator[None]:
+        """Around what is done with one row, which is thereby used, merged or bad. counted: as read, already."""
+        self.intake.read += not counted
         try:
             yield
         except UserError as error:
-            self.bad(error)
-
-    def bad(self, error: UserError) -> None:
-        """Of a row that is no good. Raises the error, which then says how to leave such rows out, unless dropping."""
-        if not self.drop:
-            raise UserError(f"{error}; or leave such rows out by --data.bad_rows drop") from None
-        self.intake.dropped["bad"] += 1
-        if self.first_bad is None:
-            self.first_bad = str(error)
-            self.intake.notes.append(f"the first bad row: {error}")
+            self.intake.reject(str(error))
 
     def add(self, key: str, place: str, record: Record) -> None:
         """Takes a record, or joins its captions to those of the same picture. Raises UserError where they disagree."""

@@ -16,7 +16,7 @@ from torch import Tensor
 from seqgan_kit.errors import UserError
 from seqgan_kit.images.data import Captioned, captioned, shrunk
 from seqgan_kit.images.folders import CaptionsFrom, read
-from seqgan_kit.images.pixels import complaint, decoded
+from seqgan_kit.images.pixels import decoded
 from seqgan_kit.images.records import Record
 from seqgan_kit.tables import Intake
 from seqgan_kit.worlds import pictures as world
@@ -122,21 +122,19 @@ def _folder(config: DataConfig, side: int, seed: int) -> Source:
     seen: Counter[str] = Counter()
     for some in parts:
         made = decoded(some, side, config.workers, config.cache, drop=True)
-        if made.bad and not drop:
-            raise UserError(f"{complaint(made.bad)}; or leave such out by --data.bad_rows drop")
         pixels = made.pixels
         if made.bad:
             intake.used -= len(made.bad)
-            intake.dropped["cannot be decoded"] += len(made.bad)
-            intake.notes.append(f"the first that cannot be decoded: {next(iter(made.bad.values()))}")
+            intake.bad += made.bad.values()
             kept = [i for i in range(len(some)) if i not in made.bad]
             pixels, some = pixels[kept], [some[i] for i in kept]
+            intake.settle(drop)
         if not some:
-            raise UserError(f"{root}: no good picture is left to {'hold out' if found else 'train on'}: give more")
+            left = "hold out: give more, or a larger --data.held_out" if found else "train on: give more"
+            raise UserError(f"{root}: no good picture is left to {left}")
         seen += made.seen
         labels = [str(record.label) for record in some] if by_class else None
         found.append(captioned(pixels, [record.captions for record in some], labels))
-    intake.unit = "rows" if intake.merged.total() else "pictures"
     notes = [f"pictures: {', '.join(f'{count} {what}' for what, count in sorted(seen.items()))}"] if seen else []
     return Source(str(root), found[0], found[1], told=(*intake.lines(), *notes, *overlap(*found)))
 
@@ -158,6 +156,8 @@ def _split(records: Sequence[Record], share: float, seed: int, intake: Intake) -
         if counts["no split"]:
             intake.notes.append(f"{counts['no split']} pictures have no split: they are trained on")
         return train, [record for record in records if record.split == held]
+    if held:
+        intake.notes.append("no picture is of the training: all are taken together")
     # further captions are often keywords that many share; the first one names the picture
     names = [record.captions[0].lower() for record in records]
     groups: dict[str, list[int]] = {}

@@ -60,7 +60,7 @@ KNOWN = (
     ("pictures", 0, "how many are compared by their features"),
     ("held_out_pictures", 0, "how many they are compared with"),
     ("frechet_distance", -1, "from held-out pictures, of Gaussians in features"),
-    ("kernel_distance", -1, "from held-out pictures, of features; 0: no difference, below 0: chance"),
+    ("kernel_distance", -1, "from held-out pictures, of features; 0: none, below 0: chance; ± 95 %"),
     ("inception_score", +1, "pictures are clear and differ; not compared with real ones"),
     ("precision", +1, "share of samples among the real pictures: quality"),
     ("recall", +1, "share of real pictures among the samples: diversity"),
@@ -175,7 +175,11 @@ def baselines_of(metric: str, baselines: Baselines) -> dict[str, Pair]:
     known: dict[str, Pair] = {}
     for baseline, found in baselines.items():
         if isinstance(found, dict):
-            known |= {baseline: (found[name], math.nan)} if name in found and metric.startswith(PREFIX) else {}
+            known |= (
+                {baseline: (found[name], found.get(name + INTERVAL, math.nan))}
+                if name in found and metric.startswith(PREFIX)
+                else {}
+            )
         elif name in RETURNS:
             known[baseline] = found
     return {baseline: pair for baseline, pair in known.items() if math.isfinite(pair[0])}
