@@ -426,7 +426,6 @@ def write(root: Path, kind: str, rows: list[dict[str, Any]]) -> None:
 # Advice followed to its end
 
 
-@pytest.mark.slow
 def test_forty_pictures_with_the_default_sizes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Refused before anything is trained, and what the refusal names trains to the end."""
     root = tmp_path / "data"
