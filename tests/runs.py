@@ -111,7 +111,7 @@ TINY_IMAGES: dict[str, Any] = {
         "discriminator": {"class_path": CRITIC, "init_args": {"width": 4, "text": 8, "unconditional": True}},
     },
     "style": {"steps": 20, "batch_size": 4},
-    "evaluation": {"samples": 10, "every": 10, "feature_steps": 2},
+    "evaluation": {"samples": 10, "every": 10, "feature_steps": 2, "matcher_steps": 2},
 }
 SEALED = 6  # of a checkpoint's writes: two parts of two files, the manifest, then the move to its place
 TIMES = ("seconds", "samples_per_second")  # what may differ between a run and its repetition

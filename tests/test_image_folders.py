@@ -12,7 +12,9 @@ import pytest
 from PIL import Image
 
 from seqgan_kit.errors import UserError
-from seqgan_kit.images.folders import EXAMPLE, Record, read
+from seqgan_kit.images.folders import read
+from seqgan_kit.images.records import EXAMPLE, Record
+from seqgan_kit.tables import Intake
 
 DATA = os.environ.get("SEQGAN_KIT_DATA")
 needs_data = pytest.mark.skipif(DATA is None, reason="SEQGAN_KIT_DATA does not name the folder of real data")
@@ -115,10 +117,10 @@ def test_split_folders(tree: Tree) -> None:
 
 
 def test_one_list_for_both_splits(tree: Tree) -> None:
-    """Names that start with train/ or test/ give the split, as they do for Hugging Face; a file called so does not."""
+    """Folders called train or test give the split, at any depth; a file called so does not."""
     names = ["train/a.png", "./test/x/a.png", "other/train/a.png", "train.png"]
     root = tree({"metadata.jsonl": lines(*map(row, names))} | dict.fromkeys(names, ""))
-    assert [record.split for record in read(root)] == ["train", "test", None, None]
+    assert [record.split for record in read(root)] == ["train", "test", "train", None]
     (root / "test/x/a.png").unlink()
     (root / "test/x").rmdir()
     (root / "test").rmdir()
@@ -150,7 +152,8 @@ BAD_LINES = {
     '{"file_name": "a.png", "text": " \\u3000\\t"}': "text is empty",
     '{"file_name": "a.png", "text": 3}': "text is 3, not a string",
     '{"file_name": "a.png", "text": null}': "text is None, not a string",
-    '{"file_name": "a.png", "text": ["a"]}': "text is ['a'], not a string",
+    '{"file_name": "a.png", "text": ["a", 3]}': "text[1] is 3, not a string",
+    '{"file_name": "a.png", "text": []}': "text is [], not a string",
     '{"file_name": "a.png", "text": "\\ud83d"}': "text has half a surrogate pair",
     '{"file_name": "a.png", "text": "a", "captions": "b"}': "captions is 'b', not a list",
     '{"file_name": "a.png", "text": "a", "captions": ["b", ""]}': "captions[1] is empty",
@@ -204,15 +207,19 @@ def test_links_inside_the_folder_are_followed(tree: Tree) -> None:
     assert [r.path.name for r in read(root.parent / "elsewhere")] == ["a.png", "link.png"]
 
 
-@pytest.mark.parametrize("again", ["a.png", "./a.png", "x/../a.png", "link.png"])
-def test_a_picture_given_twice(tree: Tree, again: str) -> None:
-    """By whatever name: both lines are told, rather than captions joined."""
+@pytest.mark.parametrize("again", ["a.png", "./a.png", "link.png"])
+def test_several_rows_of_a_picture(tree: Tree, again: str) -> None:
+    """By whatever name: they are one picture with the captions of all, and that is told; `..` leads out."""
     root = tree({"metadata.jsonl": lines(row("b.png"), row("a.png"), row(again, "b")), "a.png": "", "b.png": ""})
     (root / "link.png").symlink_to("a.png")
-    metadata = root / "metadata.jsonl"
+    intake = Intake("data")
+    assert [record.captions for record in read(root, intake=intake)] == [("a",), ("a", "b")]
+    assert intake.lines() == ["data: 3 rows read, 2 used; 1 MERGED (further rows of a picture)"]
+    (root / "metadata.jsonl").write_text(lines(row("b.png"), row("a.png", label="x"), row(again, "b", label="y")))
     told = mistake(lambda: read(root))
-    assert told.startswith(f"{metadata} line 3: {again} ")
-    assert ".." in again or f"is on {metadata} line 2 already" in told
+    assert f"line 3: {Path(again).name} is on {root / 'metadata.jsonl'} line 2 already, where its label is x" in told
+    (root / "metadata.jsonl").write_text(lines(row("b.png"), row("a.png"), row("x/../a.png")))
+    assert "line 3: x/../a.png leads out" in mistake(lambda: read(root))
 
 
 def test_a_picture_in_both_splits(tree: Tree) -> None:
@@ -253,7 +260,7 @@ def test_a_file_that_is_not_utf8(tree: Tree) -> None:
     ("text", "message"),
     [
         ("file_name,text\na.png\n", "line 2: 1 fields under a header of 2"),
-        ('file_name,text\na.png,"x\n', "line 2: unexpected end of data"),
+        ('file_name,text\na.png,"x\n', "line 2: a quote opens in this row and never closes"),
         ("file_name,text\na.png,\n", "line 2: text is empty"),
         ("name,text\na.png,x\n", "line 2: no file_name, only name, text"),
         ('file_name,text,captions\na.png,x,"a, b"\n', "line 2: not JSON (Expecting value at column 1)"),
@@ -368,7 +375,7 @@ BAD_BIRDS: dict[str, tuple[str, str | bytes | None, str]] = {
     "empty box": (CUB + "bounding_boxes.txt", "1 1 1 0 1\n", "line 1: the box '1 1 0 1' is empty or endless"),
     "no half": (CUB + "train_test_split.txt", "1 0\n2 1\n", "images.txt line 3: picture 3 is missing from train_test"),
     "bad half": (CUB + "train_test_split.txt", "1 0\n2 yes\n3 1", "train_test_split.txt line 2: 'yes' says nothing"),
-    "twice": (CUB + "images.txt", f"1 {ONE}\n2 {ONE}\n", "line 2: 001.Black_footed_Albatross/B_0046.jpg is on ROOT/"),
+    "twice": (CUB + "images.txt", f"1 {ONE}\n2 {ONE}\n", "line 2: B_0046.jpg is on ROOT/"),
     "same number": (
         CUB + "images.txt",
         f"1 {ONE}\n1 {TWO}\n",

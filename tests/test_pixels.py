@@ -20,8 +20,9 @@ from PIL import Image, PngImagePlugin
 
 from seqgan_kit.errors import UserError
 from seqgan_kit.images import pixels
-from seqgan_kit.images.folders import Box, Record, read
+from seqgan_kit.images.folders import read
 from seqgan_kit.images.pixels import decode
+from seqgan_kit.images.records import Box, Record
 
 DATA = os.environ.get("SEQGAN_KIT_DATA")
 needs_data = pytest.mark.skipif(DATA is None, reason="SEQGAN_KIT_DATA does not name the folder of real data")
@@ -115,6 +116,33 @@ def test_transparency_of_16_bits(tmp_path: Path) -> None:
     want = np.rint(values / 257)
     want[0, 5] = 255
     np.testing.assert_array_equal(decoded(tmp_path / "a.png", 8)[..., 1], want)
+
+
+# name: bits, kind of PNG, samples of a row, the transparent value, what must come out in red
+TRANSPARENT_VALUES = {
+    "colour of 16 bits, marked": (16, 2, [(1000, 1000, 1000), (1001, 1000, 1000)], (1000, 1000, 1000), [255, 3]),
+    "colour of 16 bits, the low byte of another": (16, 2, [(0xE800,) * 3, (3,) * 3], (0x00E8,) * 3, [232, 0]),
+    "the upper bytes alone": (16, 2, [(0x0301, 0, 0), (0x0300, 0, 0)], (0x0300, 0, 0), [3, 255]),
+    "grey of 2 bits": (2, 0, [0, 1, 2, 3], (2,), [0, 85, 255, 255]),
+    "grey of 2 bits, dark": (2, 0, [0, 1, 2, 3], (1,), [0, 255, 170, 255]),
+    "grey of 4 bits": (4, 0, [0, 5, 6, 15], (6,), [0, 85, 255, 255]),
+    "grey of 8 bits": (8, 0, [0, 5, 6, 250], (6,), [0, 5, 255, 250]),
+    "black and white": (1, 0, [0, 1], (0,), [255, 255]),
+}
+
+
+@pytest.mark.parametrize("case", TRANSPARENT_VALUES)
+def test_one_transparent_value(tmp_path: Path, case: str) -> None:
+    """Compared with whole numbers of the picture's own depth, whatever Pillow keeps of them."""
+    bits, kind, samples, transparent, wanted = TRANSPARENT_VALUES[case]
+    size = len(samples)
+    values = [value for sample in samples for value in (sample if isinstance(sample, tuple) else (sample,))]
+    digits = "".join(f"{value:0{bits}b}" for value in values)
+    row = b"\0" + int(digits.ljust(-(-len(digits) // 8) * 8, "0"), 2).to_bytes(-(-len(digits) // 8), "big")
+    marked = struct.pack(f">{len(transparent)}H", *transparent)
+    (tmp_path / "a.png").write_bytes(png(size, size, row * size, bits, kind, marked))
+    found = decoded(tmp_path / "a.png", size)[..., 0]
+    assert found.tolist() == [wanted] * size
 
 
 def test_palette(tmp_path: Path) -> None:
@@ -278,14 +306,17 @@ def test_how_much_of_the_square_the_box_is(tmp_path: Path) -> None:
 # What is refused
 
 
-def png(width: int, height: int, data: bytes = b"") -> bytes:
-    """A grey PNG that claims this size."""
+def png(
+    width: int, height: int, data: bytes = b"", bits: int = 8, kind: int = 0, transparent: bytes | None = None
+) -> bytes:
+    """A PNG that claims this size; grey, unless another kind is given."""
 
     def chunk(name: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
 
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    content = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
+    content = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, kind, 0, 0, 0))
+    content += chunk(b"tRNS", transparent) if transparent is not None else b""
+    content += chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + content
 
 

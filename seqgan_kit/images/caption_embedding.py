@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import OptimizerConfig
 from seqgan_kit.errors import UserError
-from seqgan_kit.images import metrics
-from seqgan_kit.images.caption_encoders import HuggingFaceEncoder, Joint, Order, TextEncoder, Words
-from seqgan_kit.images.data import Captioned, PictureBatches, centred, unit
+from seqgan_kit.images.caption_encoders import HuggingFaceEncoder, Joint, Order, TextEncoder, Words, confused, order_for
+from seqgan_kit.images.clip import unseen_ends
+from seqgan_kit.images.data import Captioned, PictureBatches
 from seqgan_kit.images.sources import DataConfig
 from seqgan_kit.language.encoders import Pooling
 from seqgan_kit.networks.pictures.joint_embedding import (
@@ -27,8 +27,6 @@ from seqgan_kit.networks.pictures.joint_embedding import (
     structured_joint_embedding,
 )
 from seqgan_kit.samples import Images
-
-OTHERS = 99  # captions beside a picture's own, for R-precision
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,8 @@ class CaptionEncoderConfig:
         encoder: How captions become vectors: `words` counts words, whose meaning the players' first layers learn end to
             end; or the folder of a joint embedding that `train encoder` made, or of any Hugging Face text model.
         order: What the counts of `words` keep of the words' order: nothing (none), the clause that a word is in
-            (clauses), or neighbouring pairs of words, too (pairs), which must be met to be known.
+            (clauses), or neighbouring pairs of words, too (pairs), which must be met to be known. `auto` takes pairs
+            where more than 1 % of the captions are permutations of one another that clauses do not tell apart.
         pooling: How a Hugging Face model's tokens become one vector: their mean, the first one, or its own way as CLIP
             has it. `auto` knows.
         conditional: Whether pictures depend on captions. false gives every caption the same vector: an unconditional
@@ -84,7 +83,7 @@ class CaptionEncoderConfig:
     """
 
     encoder: str = "words"
-    order: Order = "clauses"
+    order: Order | Literal["auto"] = "auto"
     pooling: Pooling | Literal["auto"] = "auto"
     conditional: bool = True
     standardise: bool = True
@@ -95,7 +94,7 @@ class CaptionEncoderConfig:
 def encoder_of(config: CaptionEncoderConfig, captions: list[str]) -> TextEncoder:
     """As configured, for a training set with these captions. Raises UserError where there is no such encoder."""
     if config.encoder == "words":
-        return Words(captions, config.order)
+        return Words(captions, order_for(captions) if config.order == "auto" else config.order)
     folder = Path(config.encoder)
     try:
         kind = json.loads((folder / "config.json").read_bytes()).get("model_type")
@@ -110,7 +109,26 @@ def encoder_of(config: CaptionEncoderConfig, captions: list[str]) -> TextEncoder
         raise UserError(f"--text.encoder: {folder / 'config.json'} is no JSON object: copy the folder again") from None
     if kind == JointEmbeddingConfig.model_type:
         return Joint(folder)
-    return HuggingFaceEncoder(folder, config.pooling)
+    encoder = HuggingFaceEncoder(folder, config.pooling)
+    if same := unseen_ends(encoder.encode, encoder.tokenizer, captions):
+        raise UserError(
+            f"--text.encoder {folder} gives {same[0]!r} and {same[1]!r} the same vector: its tokenizer adds no end "
+            f"token, or the model takes another one for it; give --text.pooling mean, or a folder where they fit"
+        )
+    return encoder
+
+
+def order_told(config: CaptionEncoderConfig, counted: bool, captions: list[str]) -> list[str]:
+    """What becomes of captions that are permutations of one another, in lines. counted: they are read as words."""
+    if not (among := confused(captions, "none")):
+        return []
+    line = f"{among} of {len(captions)} captions are permutations of the words of another one"
+    if not counted or config.order == "auto":
+        return [line]
+    left = confused(captions, config.order)
+    told = f"{left} of these are not told apart" if left else "all are told apart"
+    advice = "; --text.order pairs reads more of it" if left and config.order != "pairs" else ""
+    return [f"{line}: {told} by --text.order {config.order}{advice}"]
 
 
 def joint_network(config: JointConfig, captions: list[str]) -> JointEmbedding:
@@ -143,27 +161,3 @@ def joint_batches(
         data, network.number(list(data.captions)).cpu(), config.side, seed, engine.rank, engine.processes,
         engine.device, name=name, flip=config.flip, wrong=0,
     )  # fmt: skip
-
-
-@torch.no_grad()
-def matches(network: JointEmbedding, pixels: Tensor, captions: list[str], data: Captioned, seed: int) -> float:
-    """R-precision: share of pictures nearer to their own caption than to 99 others drawn from `data`.
-
-    pixels: (n, 3, side, side) in [-1, 1]. captions: those that they shall show.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    known = {caption: i for i, caption in enumerate(data.captions)}
-    of_data = network.embed_text(list(data.captions))
-    own = torch.tensor([known.get(caption, -1) for caption in captions])
-    count = min(OTHERS, len(of_data) - 1)
-    others = torch.rand(len(captions), len(of_data), generator=generator)
-    others[torch.arange(len(own))[own >= 0], own[own >= 0]] = 2.0  # never its own
-    index = others.argsort(1)[:, :count]
-    return metrics.r_precision(network.embed_pictures(pixels), network.embed_text(captions), of_data[index])
-
-
-def real_pictures(data: Captioned, side: int, count: int) -> tuple[Tensor, list[str]]:
-    """The first `count` pictures, floats in [-1, 1], each with its first caption."""
-    some = slice(0, min(count, len(data)))
-    captions = [data.captions[j] for j in data.caption_ids[data.first[:-1][some]]]
-    return unit(centred(data.pixels[some], side)), captions

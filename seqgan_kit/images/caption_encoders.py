@@ -38,6 +38,7 @@ Order = Literal["none", "clauses", "pairs"]
 
 WORDS = "words.json"
 COUNTED = {"none": "words", "clauses": "words by clause", "pairs": "words and pairs of words"}
+FEW = 0.01  # of the captions, that words by clause may confuse
 CLAUSE = re.compile(r"[,;:.!?]")
 CLAUSES = 3  # that are told apart; the last stands for all after it, too
 
@@ -60,17 +61,18 @@ class Words(TextEncoder):
 
     def __init__(self, captions: Sequence[str], order: Order = "clauses", least: int = 2, most: int = 2048) -> None:
         self.order, self.least, self.most = order, least, most
-        seen = Counter(entry for caption in captions for entry in set(self._found(caption)))
+        seen = Counter(entry for caption in captions for entry in set(entries_of(caption, order)))
         often = [entry for entry, count in seen.items() if count >= least]
         # a pair is never more frequent than its words: of equal ones, the words come first
         often.sort(key=lambda entry: (-seen[entry], " " in entry, entry))
         if not often:
             raise UserError(
-                f"no word is in {least} of the {len(captions)} captions: set least to 1, or take an encoder that "
-                f"reads characters"
+                f"no word is in {least} of the {len(captions)} captions, as {captions[0]!r}: give captions with words "
+                "in common and blanks between them, or an encoder that reads characters, "
+                "--joint.steps 2000 --joint.alphabet data"
             )
         entries = set(often[:most])
-        counts = (Counter(entry for entry in self._found(caption) if entry in entries) for caption in captions)
+        counts = (Counter(e for e in entries_of(caption, order) if e in entries) for caption in captions)
         square = sum(count**2 for found in counts for count in found.values()) / len(captions)
         self._take(often[:most], square**-0.5)
 
@@ -79,15 +81,9 @@ class Words(TextEncoder):
         self.scale, self.dim = scale, len(entries)
         self.name = f"{self.dim} {COUNTED[self.order]}"
 
-    def _found(self, caption: str) -> list[str]:
-        if self.order == "clauses":
-            clauses = [words for clause in CLAUSE.split(plain(caption)) if (words := _words(clause))]
-            return [f"{min(place, CLAUSES)}:{word}" for place, words in enumerate(clauses, 1) for word in words]
-        words = _words(caption)
-        return words + [f"{one} {other}" for one, other in pairwise(words)] if self.order == "pairs" else words
-
     def encode(self, captions: Sequence[str]) -> Tensor:
-        places = [[self.entries[e] for e in self._found(caption) if e in self.entries] for caption in captions]
+        found = (entries_of(caption, self.order) for caption in captions)
+        places = [[self.entries[entry] for entry in some if entry in self.entries] for some in found]
         vectors = torch.zeros(len(captions), self.dim)
         rows = torch.tensor([row for row, found in enumerate(places) for _ in found], dtype=torch.int64)
         columns = torch.tensor([place for found in places for place in found], dtype=torch.int64)
@@ -96,7 +92,8 @@ class Words(TextEncoder):
 
     def unread(self, captions: Sequence[str]) -> int:
         """How many of the captions have a word (not: a pair) that is no entry, where it stands."""
-        words = ([entry for entry in self._found(caption) if " " not in entry] for caption in captions)
+        found = (entries_of(caption, self.order) for caption in captions)
+        words = ([entry for entry in some if " " not in entry] for some in found)
         return sum(any(word not in self.entries for word in found) for found in words)
 
     def identity(self) -> str:
@@ -129,6 +126,28 @@ class Words(TextEncoder):
     def _content(self) -> dict[str, Any]:
         fixed = {"order": self.order, "least": self.least, "most": self.most}
         return fixed | {"scale": self.scale, "entries": list(self.entries)}
+
+
+def entries_of(caption: str, order: Order) -> list[str]:
+    """What `Words` counts of a caption."""
+    if order == "clauses":
+        clauses = [words for clause in CLAUSE.split(plain(caption)) if (words := _words(clause))]
+        return [f"{min(place, CLAUSES)}:{word}" for place, words in enumerate(clauses, 1) for word in words]
+    words = _words(caption)
+    return words + [f"{one} {other}" for one, other in pairwise(words)] if order == "pairs" else words
+
+
+def confused(captions: Sequence[str], order: Order) -> int:
+    """How many captions have the counts of another one, whose words are the same in another order."""
+    alike: dict[tuple[str, ...], set[tuple[str, ...]]] = {}
+    for caption in captions:
+        alike.setdefault(tuple(sorted(entries_of(caption, order))), set()).add(tuple(_words(caption)))
+    return sum(len(some) for some in alike.values() if len(some) > 1)
+
+
+def order_for(captions: Sequence[str]) -> Order:
+    """`pairs` where clauses confuse more than a few captions of training, else `clauses`."""
+    return "pairs" if confused(captions, "clauses") > FEW * len(set(captions)) else "clauses"
 
 
 class Joint(TextEncoder):

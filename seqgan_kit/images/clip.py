@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,6 +16,29 @@ from seqgan_kit.errors import UserError
 from seqgan_kit.images.features import HuggingFaceFeatures
 from seqgan_kit.images.vision_models import WHERE
 from seqgan_kit.networks.saved import load_tokenizer
+
+PROBES = 24  # words that probes begin with
+ALIKE = 1e-5  # of a vector's length
+
+
+def unseen_ends(
+    encode: Callable[[list[str]], Tensor], tokenizer: Any, captions: Sequence[str]
+) -> tuple[str, str] | None:
+    """Two probes that differ in their last word alone, and get the same vector; None where there are no such.
+
+    A model that pools at its end token sees nothing of a text whose tokenizer adds none, and one whose end token
+    transformers takes for an old one, since its id is 2, nothing after the highest id. captions: words are taken from
+    them.
+    """
+    words = [word for word in dict.fromkeys(re.findall(r"[^\W\d_]+", " ".join(captions))) if len(word) > 1]
+    words = words[:: max(1, len(words) // PROBES)][:PROBES]
+    pairs = [(f"{word} {words[i - 1]}", f"{word} {words[i - 2]}") for i, word in enumerate(words) if len(words) > 2]
+    pairs = [pair for pair in pairs if len({*map(tuple, tokenizer(list(pair), verbose=False)["input_ids"])}) > 1]
+    if not pairs:
+        return None
+    first, second = (encode([pair[side] for pair in pairs]).float() for side in (0, 1))
+    same = (first - second).norm(dim=1) <= ALIKE * first.norm(dim=1)
+    return pairs[int(same.nonzero()[0])] if same.any() else None
 
 
 class ClipScores:
@@ -33,6 +58,11 @@ class ClipScores:
         entries, self.longest = config.text_config.vocab_size, config.text_config.max_position_embeddings
         if len(self.tokenizer) > entries:
             raise UserError(f"{folder}: the tokenizer has {len(self.tokenizer)} entries, the model {entries}: {WHERE}")
+        if same := unseen_ends(self.captions, self.tokenizer, list(self.tokenizer.get_vocab())):
+            raise UserError(
+                f"{folder} gives {same[0]!r} and {same[1]!r} the same vector, so it cannot judge captions: its "
+                "tokenizer adds no end token, or the model takes another one for it; give a folder where they fit"
+            )
 
     def __call__(self, pixels: Tensor, captions: Sequence[str]) -> Tensor:
         """max(100 cos, 0) of each picture and its caption, (batch,). pixels: (batch, 3, h, w) in [-1, 1]."""

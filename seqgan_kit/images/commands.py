@@ -107,7 +107,10 @@ def evaluate_options(parser: ArgumentParser) -> None:
         help="Features that pictures are compared by: learned, none, or the folder of a vision model "
         "(default: as in training)",
     )
-    parser.add_argument("--matcher", help="Folder of a joint embedding, for R-precision (default: as in training)")
+    parser.add_argument(
+        "--matcher",
+        help="What judges R-precision: learned, none, or the folder of a joint embedding (default: as in training)",
+    )
     parser.add_argument("--clip", help="Folder of a CLIP model, for the CLIP score (default: as in training)")
 
 
@@ -150,7 +153,7 @@ def summarise(run: Path) -> None:
     from seqgan_kit.images.train import SECOND as SECOND_STAGE
 
     known = scored_baselines(run)
-    last = last_scores(run)
+    last = last_scores(run, intervals=True)
     for phase in (ADVERSARIAL, SECOND_STAGE):
         second = phase == SECOND_STAGE
         beside = {name.removeprefix(SECOND): known[name] for name in known if name.startswith(SECOND) == second}
@@ -251,8 +254,8 @@ def _style(run: Path, picture: Path, network: Any) -> Tensor:
     import torch
 
     from seqgan_kit.images.data import unit
-    from seqgan_kit.images.folders import Record
     from seqgan_kit.images.pixels import decode
+    from seqgan_kit.images.records import Record
     from seqgan_kit.networks.pictures.style import StyleEncoder
     from seqgan_kit.networks.saved import load_network
 

@@ -194,8 +194,11 @@ class EvaluationConfig:
             small one on the pictures at hand to find their captions' words; or the folder of any Hugging Face vision
             model; or `none`.
         feature_steps: Batches on which the learned network of features is trained.
-        matcher: Folder of a joint embedding that `train encoder` made, for R-precision. Unset takes the run's own text
-            encoder, if it is such.
+        matcher: What R-precision, whether pictures fit their captions, is judged by: `learned` trains a small network
+            on the pictures at hand to match them with their captions' words; or the folder of a joint embedding that
+            `train encoder` made; or `none`. `auto` takes the run's own text encoder if it is such, else learns; null
+            takes that or none.
+        matcher_steps: Batches on which the learned matcher is trained.
         clip: Folder of a CLIP model, for the CLIP score. Unset leaves that out.
         seed: Seed of the noise at every evaluation, the same each time.
     """
@@ -204,7 +207,8 @@ class EvaluationConfig:
     every: int = 1000
     features: str = "learned"
     feature_steps: int = 400
-    matcher: str | None = None
+    matcher: str | None = "auto"
+    matcher_steps: int = 600
     clip: str | None = None
     seed: int = 1234
 

@@ -17,10 +17,9 @@ from seqgan_kit.algorithms.distances import Moments
 from seqgan_kit.engine.learning import Metrics
 from seqgan_kit.files import replacing
 from seqgan_kit.images import metrics
-from seqgan_kit.images.caption_embedding import OTHERS, matches
-from seqgan_kit.images.caption_encoders import Joint, TextEncoder, Words, embed
+from seqgan_kit.images.caption_encoders import TextEncoder, Words, embed
 from seqgan_kit.images.clip import ClipScores
-from seqgan_kit.images.config import ImagesConfig
+from seqgan_kit.images.config import EvaluationConfig, ImagesConfig
 from seqgan_kit.images.data import Captioned, Ints, centred
 from seqgan_kit.images.features import (
     FeatureBatch,
@@ -32,11 +31,13 @@ from seqgan_kit.images.features import (
     learn,
 )
 from seqgan_kit.images.grids import to_bytes
+from seqgan_kit.images.matching import OTHERS, Matcher, matcher_of, matches
 from seqgan_kit.images.sources import Source
 from seqgan_kit.worlds.pictures import caption_scores
 
 CHUNK = 100  # pictures made at a time
 WORDS = 64  # that the learned features tell pictures by
+NEIGHBOURS, SPLITS, KERNEL = 3, 10, 50  # of precision and recall; of the inception score; pictures of a kernel distance
 GROUPS, EACH = 16, 4  # captions, and pictures of each, that diversity is measured on
 
 
@@ -84,8 +85,9 @@ class PictureEvaluation:
         say: Callable[[str], object] = print,
     ) -> None:
         asked = config.evaluation
-        source = self.source = source.at(config.data.kept(side))
         self.side, self.seed, self.matched = side, asked.seed, config.data.side
+        smaller = source.at(config.data.kept(self.matched))
+        source = self.source = source.at(config.data.kept(side))
         kept = folder / f"features-{side}"
         if asked.features == "learned" and not kept.is_dir():
             say(
@@ -93,8 +95,10 @@ class PictureEvaluation:
                 "between real and made ones"
             )
         self.features = features_of(asked.features, asked.feature_steps, source.train, side, asked.seed, kept)
-        matcher = Joint(asked.matcher) if asked.matcher else getattr(encoder, "encoder", encoder)
-        self.matcher = matcher.model if isinstance(matcher, Joint) else None
+        self.matcher = matcher_of(
+            asked.matcher, encoder, smaller.train, self.matched, asked.matcher_steps, asked.seed,
+            folder / "matcher", say,
+        )  # fmt: skip
         self.clip = ClipScores(asked.clip) if asked.clip else None
         parts = {"": source.held_out} | ({"unseen_": source.unseen} if source.unseen is not None else {})
         self.samples = {
@@ -124,17 +128,31 @@ class PictureEvaluation:
             found |= caption_scores(captions, pictures)
         floats = as_floats(pictures)
         if self.matcher is not None:
-            seen = floats if self.matched == self.side else F.interpolate(floats, (self.matched,) * 2, mode="area")
-            found["r_precision"] = matches(self.matcher, seen, list(captions), self.source.train, self.seed)
+            found["r_precision"] = self._matched(self.matcher, floats, captions)
         if self.clip is not None:
             found["clip_score"] = float(self.clip(floats, captions).mean())
         if self.features is not None:
-            (real_moments, real), (moments, fake) = self.real, extract(self.features, pictures)
+            found |= self._distances(self.features, pictures[: len(self.source.train)])
+        return found
+
+    def _matched(self, matcher: Matcher, pixels: Tensor, captions: Sequence[str]) -> float:
+        seen = pixels if self.matched == self.side else F.interpolate(pixels, (self.matched,) * 2, mode="area")
+        return matches(matcher, seen, list(captions), self.source.train, self.seed)
+
+    def _distances(self, features: Features, pictures: Tensor) -> Metrics:
+        """From the held-out pictures; those that so few pictures have are left out. How many there are is told."""
+        (real_moments, real), (moments, fake) = self.real, extract(features, pictures)
+        counts = len(real.vectors), len(fake.vectors)
+        found: Metrics = {"pictures": counts[1], "held_out_pictures": counts[0]}
+        if min(counts) >= 2:
             found["frechet_distance"] = distances.frechet_distance(real_moments, moments)
-            found["kernel_distance"] = distances.kernel_distance(real.vectors, fake.vectors)
-            found["precision"], found["recall"] = metrics.precision_and_recall(real.vectors, fake.vectors)
-            if fake.probabilities is not None:
-                found["inception_score"] = metrics.inception_score(fake.probabilities)[0]
+        if min(counts) > NEIGHBOURS:
+            found["precision"], found["recall"] = metrics.precision_and_recall(real.vectors, fake.vectors, NEIGHBOURS)
+        if min(counts) >= KERNEL:
+            value, interval = distances.kernel_distance_interval(real.vectors, fake.vectors)
+            found |= {"kernel_distance": value, "kernel_distance_interval": interval}
+        if fake.probabilities is not None and counts[1] >= SPLITS:
+            found["inception_score"] = metrics.inception_score(fake.probabilities, SPLITS)[0]
         return found
 
     @cached_property
@@ -155,13 +173,33 @@ class PictureEvaluation:
         asked = CaptionSample(train, min(len(self.samples[""].captions), len(train)), self.seed)
         real = centred(train.pixels[torch.from_numpy(asked.pictures)], self.side)
         chance = {name: value for name, value in self.scores(real, asked.wrong).items() if name not in OF_PICTURES}
+        scores = self.scores(real, asked.captions)
         if self.matcher is not None:
             chance["r_precision"] = 1 / (1 + min(OTHERS, len(train.captions) - 1))
-        return {"real pictures": self.scores(real, asked.captions), "their captions shuffled": chance}
+            # what matches was learned from pictures of training, so these would flatter it
+            held_out = self.samples[""]
+            pixels = centred(self.source.held_out.pixels[torch.from_numpy(held_out.pictures)], self.side)
+            scores["r_precision"] = self._matched(self.matcher, as_floats(pixels), held_out.captions)
+        return {"real pictures": scores, "their captions shuffled": chance}
 
 
-OF_PICTURES = ("frechet_distance", "kernel_distance", "precision", "recall", "inception_score")
+OF_PICTURES = (
+    *("pictures", "held_out_pictures", "frechet_distance", "kernel_distance", "kernel_distance_interval"),
+    *("precision", "recall", "inception_score"),
+)
 """Metrics that do not look at captions."""
+
+
+def too_few(asked: EvaluationConfig, source: Source) -> list[str]:
+    """What is left out of the evaluation for want of pictures, in lines."""
+    held_out = source.held_out
+    made = min(asked.samples, len(held_out.caption_ids), len(source.train))
+    least = min(made, len(held_out))
+    needs = {"kernel_distance": KERNEL, "precision and recall": NEIGHBOURS + 1, "frechet_distance": 2}
+    left = [name for name, need in needs.items() if least < need]
+    if asked.features == "none" or not left:
+        return []
+    return [f"left out: {', '.join(left)}, for which {made} pictures and {len(held_out)} held-out ones are too few"]
 
 
 def embedded(encoder: TextEncoder, captions: Sequence[str], conditional: bool) -> Tensor:

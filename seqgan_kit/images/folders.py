@@ -1,318 +1,336 @@
-"""Which captioned pictures a folder holds: Hugging Face imagefolder, CUB-200-2011 and Oxford-102 as distributed.
+"""Which captioned pictures a folder or a table holds, in the layouts that are common.
 
-Nothing is decoded here. Every mistake is told with its file and line.
+Nothing is decoded here. Every mistake is told with its file and line, and every row is counted.
 """
 
 from __future__ import annotations
 
-import math
 import os
+import re
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from seqgan_kit.errors import UserError
-from seqgan_kit.files import HALF_PAIR, numbered_lines, read_text, short
-from seqgan_kit.tables import csv_records, json_records, json_value
+from seqgan_kit.files import library, listed, read_json, short
+from seqgan_kit.images.records import (
+    EXAMPLE,
+    Reading,
+    Record,
+    caption_lines,
+    content_key,
+    distinct,
+    files_in,
+    is_picture,
+    key_of,
+    split_of,
+    split_of_path,
+    text,
+)
+from seqgan_kit.images.reed import read_reed
+from seqgan_kit.tables import Intake, data_set, is_data_set, is_table, json_value, records, value_at
 
-Box = tuple[float, float, float, float]
+CaptionsFrom = Literal["auto", "metadata", "texts", "names", "classes"]
 
-SPLITS = ("train", "test")
-METADATA = ("metadata.jsonl", "metadata.csv")
-CAPTIONS = "text_c10"  # the folder in which Reed et al. distribute their captions
-DEPTH = 3  # how far below the root such a folder is looked for
-EXAMPLE = '{"file_name": "images/0001.png", "text": "a red bird", "captions": ["a small bird"], "label": "birds"}'
-
-
-@dataclass(frozen=True)
-class Record:
-    """One picture and what is known of it.
-
-    captions: at least one, none twice, with single spaces.
-    label: name of the class. split: "train", "test" or None.
-    box: x, y, width and height in pixels of what the picture shows; None where unknown.
-    """
-
-    path: Path
-    captions: tuple[str, ...]
-    label: str | None
-    split: str | None
-    box: Box | None = None
+METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
+TEXTS = (".txt", ".caption")  # beside a picture
+PICTURES = ("image", "img", "picture", "jpg", "jpeg", "png", "webp")  # columns that hold one, beside file_name
+COLUMNS = ("text", "caption", "captions", "sentences", "sentence", "prompt", "description")
+UNNAMED, UNLISTED, CLASSLESS = "the name is a number", "no row names them", "in no folder of a class"
 
 
-def read(root: str | Path) -> list[Record]:
-    """The captioned pictures of a folder, at least 2, in the order of its lists. Three layouts are known:
+def read(
+    root: str | Path,
+    captions_from: CaptionsFrom = "auto",
+    column: str | None = None,
+    drop: bool = False,
+    intake: Intake | None = None,
+) -> list[Record]:
+    """The captioned pictures of a folder, at least 2, in the order of its lists. These layouts are known:
 
-    - imagefolder of Hugging Face: metadata.jsonl or metadata.csv, at the root or in each of train/ and test/, with
-      `file_name` and `text` and, optional, `captions` (more of them) and `label` or `group`. File names at the root
-      that start with train/ or test/ give the split too. In CSV `captions` is a list in JSON.
+    - imagefolder of Hugging Face: metadata.jsonl, .csv or .parquet in any folder, with `file_name` and `text` and,
+      optional, `captions` (more of them), `label` or `group`, and `split`. Several rows of a picture are one record. In
+      CSV `captions` is a list in JSON.
+    - tables that hold the pictures, {image: {bytes, path}, text}: a .parquet file or a folder of such, or what
+      `datasets.save_to_disk` wrote. Any other table, given itself, names files beside it.
     - CUB-200-2011 (Wah et al. 2011): images.txt, images/CLASS/NAME.jpg and, optional, bounding_boxes.txt; beside it
       text_c10/CLASS/NAME.txt, captions of Reed et al. (2016), one a line.
     - Oxford-102 (Nilsback and Zisserman 2008): jpg/NAME.jpg and text_c10/CLASS/NAME.txt. The .mat files are not read.
+    - NAME.txt beside NAME.png, a caption a line; or names of files, or of their folders, that are captions.
 
-    The split of the latter two has classes apart, those of trainvalclasses.txt and testclasses.txt, where these are
-    there; else it is CUB's own train_test_split.txt, or unknown.
+    A split is a column, or a folder or table named after it, at any depth. That of CUB and Oxford has classes apart,
+    those of trainvalclasses.txt and testclasses.txt, where these are there; else it is CUB's own
+    train_test_split.txt, or unknown.
 
-    Raises UserError for any other folder and for any file that is missing, used twice, or outside the folder.
+    column: of the captions in a table. drop: bad rows are left out. intake: is told what became of each row.
+    Raises UserError for any other folder and, unless dropping, for any file that is missing or outside the data set.
     """
     root = Path(root)
-    if not root.is_dir():
+    intake = Intake(str(root)) if intake is None else intake
+    if not root.is_dir() and not (root.is_file() and is_table(root)):
         raise UserError(f"{root} {'is a file' if root.exists() else 'does not exist'}: give the folder of the pictures")
+    reading = Reading(root if root.is_dir() else root.parent, intake)
     try:
-        if not os.listdir(root):
+        if root.is_file():
+            _read_table(reading, root, column)
+        elif not os.listdir(root):
             raise UserError(f"{root} is empty: {_wanted()}")
-        records = _imagefolder(root) or _reed(root)
+        else:
+            _read_folder(reading, captions_from, column)
     except OSError as error:
         raise UserError(f"{error.filename or root} cannot be read ({error.strerror}): check its permissions") from None
-    if len(records) < 2:
-        raise UserError(f"{root} has {len(records)} captioned pictures: give 2 or more")
-    return records
+    intake.unit = "rows" if intake.merged.total() else "pictures"
+    intake.settle(drop)
+    if len(reading.records) < 2:
+        raise UserError(f"{root} has {len(reading.records)} captioned pictures: give 2 or more")
+    return list(reading.records.values())
 
 
-# Hugging Face imagefolder
+def _read_folder(reading: Reading, captions_from: CaptionsFrom, column: str | None) -> None:
+    root, files = reading.root, files_in(reading.root)
+    pictures = [path for path in files if is_picture(path)]
+    tables = [path for path in files if path.name in METADATA] or [path for path in files if path.suffix == ".parquet"]
+    if captions_from in ("auto", "metadata"):
+        if is_data_set(root):
+            _read_table(reading, root, column)
+            return
+        if tables:
+            _check_apart(root, tables)
+            for path in sorted(tables, key=lambda path: (split_of_path(root, path) != "train", path)):
+                _read_table(reading, path, column)
+            reading.leave_out(pictures, UNLISTED)
+            return
+    if captions_from == "auto":
+        parts = read_reed(reading)
+        if reading.intake.read:
+            return
+    beside = {path.with_suffix("") for path in files if path.suffix.lower() in TEXTS}
+    if captions_from == "texts" or (captions_from == "auto" and any(p.with_suffix("") in beside for p in pictures)):
+        _read_texts(reading, pictures, [path for path in files if path.suffix.lower() in TEXTS])
+    elif captions_from in ("names", "classes"):
+        _read_names(reading, pictures, captions_from == "classes")
+    elif captions_from == "metadata":
+        raise UserError(f"{root} has none of {', '.join(METADATA)} and no .parquet: {_wanted()}")
+    else:
+        raise UserError(_unknown(root, pictures, files, parts))
+    _note_others(reading.intake, [path for path in files if path not in {*pictures} and path.suffix not in TEXTS])
 
 
-def _imagefolder(root: Path) -> list[Record]:
-    """Empty if no metadata is there."""
-    found = [
-        (root / split / name, split or None)
-        for split in ("", *SPLITS)
-        for name in METADATA
-        if (root / split / name).exists()
-    ]
-    for (first, _), (second, _) in pairwise(found):
-        if first.parent in (second.parent, root):
-            raise UserError(f"{root} has both {first.relative_to(root)} and {second.relative_to(root)}: remove one")
-    records: list[Record] = []
-    seen: dict[str, str] = {}
-    for path, split in found:
-        before = len(records)
-        for line, row in _rows(path):
-            picture = _picture(root, path.parent, _text(line, "file_name", row), line, seen)
-            inner = picture.parent.relative_to(path.parent).parts[:1]
-            own = split or next((name for name in SPLITS if inner == (name,)), None)
-            records.append(Record(picture, _captions(line, row), _label(line, row), own))
-        if len(records) == before:
-            raise UserError(f"{path} has no pictures: {_wanted()}")
-    return records
+def _unknown(root: Path, pictures: list[Path], files: list[Path], parts: dict[str, bool]) -> str:
+    """What was looked for, and what each way of reading the folder would give."""
+    there = {"metadata.jsonl or metadata.csv": False, **parts}
+    looked = ", ".join(f"{name} ({'there' if found else 'not there'})" for name, found in there.items())
+    choices = []
+    if named := next((caption for path in pictures if (caption := _named(path.stem)[0])), None):
+        choices.append(f"--data.captions_from names if the files are named after what they show, as {named!r}")
+    if folder := next((caption for path in pictures if (caption := _class(root, path)[0])), None):
+        choices.append(f"--data.captions_from classes if their folders are, as {folder!r}")
+    if table := next((path for path in files if is_table(path)), None):
+        choices.append(f"--data.path {table} if that names the pictures")
+    return (
+        f"{root} is no imagefolder of Hugging Face, nor CUB-200-2011 or Oxford-102 with the captions of Reed et al. "
+        f"in a folder text_c10; looked for {looked}, NAME.txt beside NAME.png (not there): "
+        f"{''.join(f'give {choice}, or ' for choice in choices)}{_wanted()}"
+    )
 
 
-def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    text = read_text(path) if path.stat().st_size else ""
-    if path.suffix != ".csv":
-        yield from ((f"{path} line {number}", row) for number, row in json_records(path, text, EXAMPLE))
+# Tables
+
+
+def _check_apart(root: Path, tables: list[Path]) -> None:
+    """No two lists of the same pictures: it is not guessed which one counts."""
+    metadata = [path for path in tables if path.name in METADATA]
+    folders: dict[Path, Path] = {}
+    for path in sorted(metadata, key=lambda path: (len(path.parts), METADATA.index(path.name), path)):
+        above = next((folders[folder] for folder in (path.parent, *path.parent.parents) if folder in folders), None)
+        if above is not None:
+            raise UserError(f"{root} has both {above.relative_to(root)} and {path.relative_to(root)}: remove one")
+        folders[path.parent] = path
+
+
+def _read_table(reading: Reading, path: Path, column: str | None) -> None:
+    root, rows = reading.root, 0
+    for part, split in _parts(path):
+        split = split or (split_of_path(root, part) if part != root else None)
+        folder = part.parent if part.is_file() else part
+        captions: str | None = column
+        for place, row in _rows(part, reading.intake):
+            rows += 1
+            with reading.row(counted=True):
+                if captions is None:
+                    captions = _caption_column(place, row)
+                    if captions != "text":
+                        reading.intake.notes.append(f"captions are the column {captions!r} of {part}")
+                _take(reading, folder, place, row, captions, split)
+    if not rows and not reading.intake.bad:
+        raise UserError(f"{path} has no pictures: {_wanted()}")
+
+
+def _parts(path: Path) -> Iterator[tuple[Path, str | None]]:
+    """The table itself; of a data set with several splits each of them, and which one it is."""
+    if not (path / "dataset_dict.json").is_file():
+        yield path, None
         return
-    for number, row in csv_records(path, text, ".csv"):
-        line, more = f"{path} line {number}", str(row.get("captions", "")).strip()
-        yield line, row | {"captions": json_value(line, more) if more else None}
+    for name in read_json(path / "dataset_dict.json").get("splits", []):
+        yield path / name, split_of(f"{path / 'dataset_dict.json'}", name)
 
 
-def _captions(line: str, row: dict[str, Any]) -> tuple[str, ...]:
-    more = row.get("captions")
-    if more is not None and not isinstance(more, list):
-        raise UserError(f"{line}: captions is {short(more)}, not a list: give a list of strings or leave it out")
-    numbered = {f"captions[{place}]": caption for place, caption in enumerate(more or [])}
-    texts = [_text(line, "text", row), *(_text(line, key, numbered) for key in numbered)]
-    return tuple(dict.fromkeys(" ".join(text.split()) for text in texts))
+def _rows(path: Path, intake: Intake) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Where each row stands, and the row, which is counted as read."""
+    if is_data_set(path):
+        datasets, found = library("datasets"), data_set(path)
+        for name, feature in found.features.items():
+            if isinstance(feature, datasets.Image):  # as it is in the file
+                found = found.cast_column(name, datasets.Image(decode=False))
+        intake.read += len(found)
+        yield from ((f"{path} row {number}", row) for number, row in enumerate(found, start=1))
+    elif path.stat().st_size:
+        yield from records(path, EXAMPLE, intake)
 
 
-def _label(line: str, row: dict[str, Any]) -> str | None:
+def _caption_column(place: str, row: dict[str, Any]) -> str:
+    """The column that holds the captions: `text`, or the only one that is called as such columns are."""
+    if "text" in row:
+        return "text"
+    known = [name for name in COLUMNS if name in row]
+    if len(known) == 1:
+        return known[0]
+    some = f"several columns that may hold captions ({listed(known)})" if known else "no text"
+    raise UserError(
+        f"{place}: {some}, only {', '.join(row) or 'an empty object'}: name the captions' column by --data.column, or "
+        f"give it as in {EXAMPLE}"
+    )
+
+
+def _take(reading: Reading, folder: Path, place: str, row: dict[str, Any], column: str, split: str | None) -> None:
+    path, content = _picture(reading, folder, place, row)
+    own = split_of(place, row.get("split")) if "split" in row else None
+    own = own or split or (None if content is not None else split_of_path(reading.root, path))
+    try:
+        captions = _captions(place, column, value_at(row, column))
+    except KeyError:
+        raise UserError(f"{place}: no {column}, only {', '.join(row)}: give it as in {EXAMPLE}") from None
+    if column != "captions":
+        captions += _captions(place, "captions", row.get("captions") or None)
+    key = key_of(path) if content is None else content_key(content, own)
+    reading.add(key, place, Record(path, distinct(captions), _label(place, row), own, None, content))
+
+
+def _picture(reading: Reading, folder: Path, place: str, row: dict[str, Any]) -> tuple[Path, bytes | None]:
+    """Where the picture is, and the file itself if the table holds it."""
+    if "file_name" in row:
+        return reading.picture(folder, text(place, "file_name", row["file_name"]), place), None
+    name = next((name for name in PICTURES if name in row), None)
+    if name is None:
+        raise UserError(f"{place}: no file_name, only {', '.join(row) or 'an empty object'}: give it as in {EXAMPLE}")
+    value = row[name]
+    if isinstance(value, dict):
+        value = value.get("bytes") or value.get("path")
+    if isinstance(value, bytes):
+        return Path(place), value
+    return reading.picture(folder, text(place, name, value), place), None
+
+
+def _captions(place: str, column: str, value: object) -> list[str]:
+    """Of a column: a string or a list of strings, which CSV has in JSON where the column is called so."""
+    if column == "captions" and isinstance(value, str):
+        if not (place.partition(" line ")[0].endswith(".csv") and value.strip()):
+            if not value.strip():
+                return []
+            raise UserError(f"{place}: captions is {short(value)}, not a list: give a list of strings or leave it out")
+        value = json_value(place, value)
+    if value is None and column == "captions":
+        return []
+    if column == "captions" and not isinstance(value, list):
+        raise UserError(f"{place}: captions is {short(value)}, not a list: give a list of strings or leave it out")
+    if isinstance(value, list) and value:
+        return [text(place, f"{column}[{number}]", one) for number, one in enumerate(value)]
+    return [text(place, column, value)]
+
+
+def _label(place: str, row: dict[str, Any]) -> str | None:
     for key in ("label", "group"):
         value = row.get(key)
         if isinstance(value, int) and not isinstance(value, bool):
             return str(value)
         if value is not None and not isinstance(value, str):
-            raise UserError(f"{line}: {key} is {short(value)}: give the name of the class, a string")
+            raise UserError(f"{place}: {key} is {short(value)}: give the name of the class, a string")
         if value and value.strip():
-            return " ".join(_text(line, key, row).split())
+            return " ".join(text(place, key, value).split())
     return None
 
 
-def _text(line: str, key: str, row: dict[str, Any]) -> str:
-    """A string with something in it."""
-    if key not in row:
-        raise UserError(f"{line}: no {key}, only {', '.join(row) or 'an empty object'}: give it as in {EXAMPLE}")
-    value = row[key]
-    if not isinstance(value, str):
-        raise UserError(f"{line}: {key} is {short(value)}, not a string: put it in quotes")
-    if not value.strip():
-        raise UserError(f"{line}: {key} is empty: fill it in or remove the picture")
-    if HALF_PAIR.search(value) or "\0" in value:
-        raise UserError(f"{line}: {key} has half a surrogate pair (\\ud800 to \\udfff) or NUL: remove it there")
-    return value
+# Pictures without a table
 
 
-# CUB-200-2011 and Oxford-102
+def _read_texts(reading: Reading, pictures: list[Path], texts: list[Path]) -> None:
+    """The captions in the file beside each picture; a picture without one is left out, and counted."""
+    found = {path.with_suffix(""): path for path in texts}
+    for path in pictures:
+        if beside := found.pop(path.with_suffix(""), None):
+            with reading.row():
+                name = str(path.relative_to(reading.root))
+                picture = reading.picture(reading.root, name, str(beside))
+                if not reading.inside(beside):
+                    raise UserError(f"{beside} is a link that leaves {reading.root}: copy the file there")
+                if not (captions := caption_lines(beside)):
+                    raise UserError(f"{beside} has no captions: give one a line")
+                split = split_of_path(reading.root, path)
+                reading.add(key_of(picture), str(beside), Record(picture, captions, None, split))
+    reading.leave_out(pictures, "no text of that name beside them")
+    if found:
+        first = min(found.values())
+        reading.intake.notes.append(f"texts without a picture beside them: {len(found)}, the first is {first}")
 
 
-def _reed(root: Path) -> list[Record]:
-    """A picture set as distributed, with the captions of Reed et al."""
-    texts, jpgs = ([path for path in _found(root, name) if path.is_dir()] for name in (CAPTIONS, "jpg"))
-    lists = [path.parent for path in _found(root, "images.txt") if path.is_file()]
-    for folders in (texts, lists or jpgs):
-        if len(folders) > 1:
-            raise UserError(f"{root} has several picture sets ({folders[0]} and {folders[1]}): give the folder of one")
-    if texts and lists:
-        return _cub(root, lists[0], texts[0])
-    if texts and jpgs:
-        return _oxford(root, jpgs[0], texts[0])
-    there = {"metadata.jsonl or metadata.csv": False, "images.txt": lists, "jpg/": jpgs, f"{CAPTIONS}/": texts}
-    looked = ", ".join(f"{name} ({'there' if found else 'not there'})" for name, found in there.items())
-    raise UserError(
-        f"{root} is no imagefolder of Hugging Face, nor CUB-200-2011 or Oxford-102 with the captions of Reed et al. "
-        f"in a folder {CAPTIONS}; looked for {looked}: {_wanted()}"
-    )
+def _read_names(reading: Reading, pictures: list[Path], classes: bool) -> None:
+    """Captions from the names of files, or from those of the folders that they are in, which are their classes."""
+    why = CLASSLESS if classes else UNNAMED
+    for path in pictures:
+        caption, numbers = _class(reading.root, path) if classes else _named(path.stem)
+        with reading.row():
+            picture = reading.picture(reading.root, str(path.relative_to(reading.root)), str(path))
+            if not caption:
+                raise UserError(f"{path} has no caption ({why}): move it away")
+            split = split_of_path(reading.root, path)
+            record = Record(picture, (caption,), caption if classes else None, split)
+            reading.add(key_of(picture), str(path), record)
+            reading.intake.repaired["numbers of names left out of captions"] += numbers
+    if reading.records:
+        path, caption = next((record.path, record.captions[0]) for record in reading.records.values())
+        reading.intake.notes.append(f"captions are names of {'folders' if classes else 'files'}: {path} is {caption!r}")
 
 
-def _cub(root: Path, folder: Path, texts: Path) -> list[Record]:
-    classes = _classes(root, texts)
-    boxes = {key: (line, _box(line, value)) for key, (line, value) in _table(folder / "bounding_boxes.txt").items()}
-    halves = {} if classes else _table(folder / "train_test_split.txt")
-    seen: dict[str, str] = {}
-    records = []
-    for key, (line, name) in _table(folder / "images.txt").items():
-        path = _picture(root, folder / "images", name, line, seen)
-        label = path.parent.name  # what classes.txt calls it, too
-        split = _class_split(line, label, classes) if classes else None
-        if halves:
-            split = _half(*_of(halves, key, line, "train_test_split.txt"))
-        box = _of(boxes, key, line, "bounding_boxes.txt")[1] if boxes else None
-        captions = _caption_file(root, texts / label / f"{path.stem}.txt", line)
-        records.append(Record(path, captions, label, split, box))
-    return records
+def _named(name: str) -> tuple[str, bool]:
+    """The caption in a name, "0017_a-red_bird (2)" -> "a-red bird", and whether numbers at its ends were left out.
 
-
-def _oxford(root: Path, pictures: Path, texts: Path) -> list[Record]:
-    classes = _classes(root, texts)
-    seen: dict[str, Path] = {}
-    records = []
-    for text in sorted(texts.glob("*/*.txt")):
-        label, path = text.parent.name, pictures / f"{text.stem}.jpg"
-        if text.stem in seen:
-            raise UserError(f"{text} has captions for {path.name}, and so has {seen[text.stem]}: remove one of them")
-        seen[text.stem] = text
-        if not _inside(root, path):
-            raise UserError(f"{text} is for {path}, a link that leaves {root}: copy the picture there")
-        if not os.path.isfile(path):
-            raise UserError(f"{text} is for {path}, which is not there: fetch the pictures again or remove the text")
-        split = _class_split(text, label, classes) if classes else None
-        records.append(Record(path, _caption_file(root, text, str(texts)), label, split))
-    return records
-
-
-def _caption_file(root: Path, path: Path, wanted_by: str) -> tuple[str, ...]:
-    """One caption a line. As in the code of StackGAN (Zhang et al. 2017), U+FFFD, of which the distributed files have
-    some, becomes a space, and blank lines are skipped.
+    Underscores are blanks; so are hyphens, where there is no other sign between words.
     """
-    if not os.path.isfile(path):
-        raise UserError(f"{wanted_by}: its captions, {path}, are not there: fetch {CAPTIONS} again")
-    if not _inside(root, path):
-        raise UserError(f"{path} is a link that leaves {root}: copy the file there")
-    text = read_text(path) if path.stat().st_size else ""
-    captions = (" ".join(line.replace("\ufffd", " ").split()) for line in text.split("\n"))
-    if not (found := tuple(dict.fromkeys(filter(None, captions)))):
-        raise UserError(f"{path} has no captions: give one a line")
-    return found
+    words = re.sub(r"[_\s]+", " ", name).strip()
+    if " " not in words:
+        words = re.sub(r"-+", " ", words).strip()
+    bare = re.sub(r"^(\d+[ .-]+)+|([ .-]*\(\d+\)|[ .-]+\d+)+$", "", words).strip()
+    bare = "" if re.fullmatch(r"[\d\W]*", bare) else bare
+    return bare, bool(bare) and bare != words
 
 
-def _classes(root: Path, texts: Path) -> dict[str, str]:
-    """The split of each class; empty where the lists of Reed et al. are not there."""
-    names = {"train": "trainvalclasses.txt", "test": "testclasses.txt"}
-    for folder in (texts.parent, texts, root):
-        paths = {split: folder / name for split, name in names.items()}
-        missing = [path for path in paths.values() if not path.is_file()]
-        if len(missing) == 1:
-            raise UserError(f"{missing[0]} is not there, though its counterpart is: fetch it again or remove the other")
-        if not missing:
-            break
-    else:
-        return {}
-    found: dict[str, str] = {}
-    for split, path in paths.items():
-        for line, name in _lines(path):
-            if found.setdefault(name, split) != split:
-                raise UserError(f"{line}: the class {name} is in {names['train']} too: remove it from one")
-    return found
+def _class(root: Path, path: Path) -> tuple[str, bool]:
+    """The same of the folder that a picture is in, which must not be the root or that of a split."""
+    folder = path.parent
+    return ("", False) if folder == root or _split_folder(root, folder) else _named(folder.name)
 
 
-def _class_split(line: str | Path, label: str, classes: dict[str, str]) -> str:
-    if label not in classes:
-        raise UserError(f"{line}: its class {label} is in neither trainvalclasses.txt nor testclasses.txt: add it")
-    return classes[label]
+def _split_folder(root: Path, folder: Path) -> bool:
+    """Whether a folder stands for a split, not for a class."""
+    return split_of_path(root, folder / "x") is not None and split_of_path(root, folder) is None
 
 
-def _table(path: Path) -> dict[str, tuple[str, str]]:
-    """Lines of a key and its value; empty if there is no such file."""
-    if not path.is_file():
-        return {}
-    table: dict[str, tuple[str, str]] = {}
-    for line, content in _lines(path):
-        key, *values = content.split(maxsplit=1)
-        if not values:
-            raise UserError(f"{line}: {short(content)} has no value: give the number of the picture and a value")
-        if key in table:
-            raise UserError(f"{line}: picture {key} is on {table[key][0]} too: remove one of the lines")
-        table[key] = line, values[0]
-    return table
-
-
-def _of(table: dict[str, tuple[str, Any]], key: str, line: str, name: str) -> tuple[str, Any]:
-    if key not in table:
-        raise UserError(f"{line}: picture {key} is missing from {name}: fetch that file again, or remove it")
-    return table[key]
-
-
-def _half(line: str, value: str) -> str:
-    if value not in ("0", "1"):
-        raise UserError(f"{line}: {short(value)} says nothing: give 1 for a picture to train on, 0 for one to test on")
-    return "train" if value == "1" else "test"
-
-
-def _box(line: str, value: str) -> Box:
-    try:
-        x, y, width, height = map(float, value.split())
-    except ValueError:
-        raise UserError(f"{line}: {short(value)} is no box: give x, y, width and height in pixels") from None
-    if not all(map(math.isfinite, (x, y, width, height))) or width <= 0 or height <= 0:
-        raise UserError(f"{line}: the box {short(value)} is empty or endless: give x, y, width and height in pixels")
-    return x, y, width, height
-
-
-# Paths and lines
-
-
-def _picture(root: Path, folder: Path, name: str, line: str, seen: dict[str, str]) -> Path:
-    """The file of this name, which must be in the folder, in the root even if it is a link, and not be used before."""
-    path = folder / name
-    if os.path.isabs(name) or ".." in Path(name).parts or not _inside(root, path):
-        raise UserError(f"{line}: {name} leads out of the folder {folder}: copy the picture there")
-    if not os.path.isfile(path):
-        raise UserError(f"{line}: {name} is not there ({path}): correct the name or remove the line")
-    if (before := seen.setdefault(os.path.realpath(path), line)) != line:
-        raise UserError(f"{line}: {name} is on {before} already: give each picture once, all captions together")
-    return path
-
-
-def _inside(root: Path, path: Path) -> bool:
-    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
-
-
-def _found(root: Path, name: str) -> list[Path]:
-    """Everything of this name in the folder or a little below it; links are not followed."""
-    found: list[Path] = []
-    level = [root]
-    for _ in range(DEPTH):
-        entries = [entry for folder in level for entry in sorted(os.scandir(folder), key=lambda entry: entry.name)]
-        found += [Path(entry.path) for entry in entries if entry.name == name]
-        level = [Path(entry.path) for entry in entries if entry.name != name and entry.is_dir(follow_symlinks=False)]
-    return found
-
-
-def _lines(path: Path) -> Iterator[tuple[str, str]]:
-    """Where each line stands, for messages, and the line."""
-    return ((f"{path} line {number}", content) for number, content in numbered_lines(read_text(path)))
+def _note_others(intake: Intake, others: list[Path]) -> None:
+    """Files that are neither pictures nor captions, by suffix."""
+    if counts := Counter(path.suffix or "without a suffix" for path in others):
+        told = ", ".join(f"{count} {suffix}" for suffix, count in counts.most_common(5))
+        intake.notes.append(f"files that were not read: {told}")
 
 
 def _wanted() -> str:

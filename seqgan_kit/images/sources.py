@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from torch import Tensor
 
 from seqgan_kit.errors import UserError
 from seqgan_kit.images.data import Captioned, captioned, shrunk
-from seqgan_kit.images.folders import Record, read
-from seqgan_kit.images.pixels import decode
+from seqgan_kit.images.folders import CaptionsFrom, read
+from seqgan_kit.images.pixels import decoded
+from seqgan_kit.images.records import Record
+from seqgan_kit.tables import Intake
 from seqgan_kit.worlds import pictures as world
 from seqgan_kit.worlds.captions import parse
 from seqgan_kit.worlds.shapes import COLOURS, KINDS, Description, Scene, holds
@@ -24,8 +29,15 @@ class DataConfig:
     """What to learn from: a folder of captioned pictures, or little scenes that the toolkit draws.
 
     Args:
-        path: Folder of pictures with captions, in the imagefolder convention of Hugging Face (metadata.jsonl), of
-            CUB-200-2011 or of Oxford-102; unset draws little scenes.
+        path: Folder of pictures with captions: the imagefolder of Hugging Face (metadata.jsonl), a table that holds
+            pictures (.parquet), NAME.txt beside NAME.png, CUB-200-2011 or Oxford-102; unset draws little scenes.
+        captions_from: Where the captions of a folder are: in a list (metadata), in a text file beside each picture
+            (texts), in the files' names (names) or in those of their folders (classes). `auto` takes a list or texts
+            where they are there.
+        column: Column that holds the captions of a table; `a.b` is the column b of what the column a holds. Unset takes
+            `text`, or the only one that is called as such columns are.
+        bad_rows: What a row or picture that cannot be used does: it stops the run (error), or is left out and counted
+            (drop).
         side: Side of the pictures in pixels, 4 times a power of 2; with two stages that of the first; time grows with
             its square.
         margin: Share by which pictures are kept larger, to be cut out at random (0.1875: 76 for 64 pixels).
@@ -42,6 +54,9 @@ class DataConfig:
     """
 
     path: str | None = None
+    captions_from: CaptionsFrom = "auto"
+    column: str | None = None
+    bad_rows: Literal["error", "drop"] = "error"
     side: int = 32
     margin: float = 0.0
     flip: bool = False
@@ -64,7 +79,7 @@ class Source:
     """train, held_out: captioned pictures at the largest side that is needed, no caption in both.
 
     unseen: those with combinations of colour and shape that training lacks, where the world is known.
-    shapes: captions can be checked exactly.
+    shapes: captions can be checked exactly. told: what became of the rows and pictures, in lines.
     """
 
     name: str
@@ -72,6 +87,7 @@ class Source:
     held_out: Captioned
     unseen: Captioned | None = None
     shapes: bool = False
+    told: tuple[str, ...] = ()
 
     def at(self, side: int) -> Source:
         """The same captions with pictures averaged down to a side."""
@@ -95,25 +111,53 @@ def load(config: DataConfig, side: int, seed: int) -> Source:
 
 
 def _folder(config: DataConfig, side: int, seed: int) -> Source:
-    root = Path(config.path or "")
-    records = read(root)
-    parts = _split(records, config.held_out, seed)
+    root, drop = Path(config.path or ""), config.bad_rows == "drop"
+    intake = Intake(str(root))
+    records = read(root, config.captions_from, config.column, drop, intake)
+    parts = _split(records, config.held_out, seed, intake)
     by_class = config.mismatch == "class"
     if by_class and any(record.label is None for record in records):
         raise UserError(f"--data.mismatch class: {root} does not give every picture a class (`label`)")
-    found = []
+    found: list[Captioned] = []
+    seen: Counter[str] = Counter()
     for some in parts:
-        pixels = decode(some, side, config.workers, config.cache)
+        made = decoded(some, side, config.workers, config.cache, drop=True)
+        pixels = made.pixels
+        if made.bad:
+            intake.used -= len(made.bad)
+            intake.bad += made.bad.values()
+            kept = [i for i in range(len(some)) if i not in made.bad]
+            pixels, some = pixels[kept], [some[i] for i in kept]
+            intake.settle(drop)
+        if not some:
+            left = "hold out: give more, or a larger --data.held_out" if found else "train on: give more"
+            raise UserError(f"{root}: no good picture is left to {left}")
+        seen += made.seen
         labels = [str(record.label) for record in some] if by_class else None
         found.append(captioned(pixels, [record.captions for record in some], labels))
-    return Source(str(root), found[0], found[1])
+    notes = [f"pictures: {', '.join(f'{count} {what}' for what, count in sorted(seen.items()))}"] if seen else []
+    return Source(str(root), found[0], found[1], told=(*intake.lines(), *notes, *overlap(*found)))
 
 
-def _split(records: Sequence[Record], share: float, seed: int) -> tuple[list[Record], list[Record]]:
-    """To train on, and held out: as the folder says; else a share, pictures with a caption in common together."""
-    told = [[r for r in records if r.split == name] for name in ("train", "test")]
-    if all(told):
-        return told[0], told[1]
+def _split(records: Sequence[Record], share: float, seed: int, intake: Intake) -> tuple[list[Record], list[Record]]:
+    """To train on, and held out: as the folder says; else a share, pictures with a caption in common together.
+
+    Where there is a test, a validation is left out, and counted. What has no split is trained on.
+    """
+    counts = Counter(record.split or "no split" for record in records)
+    if set(counts) != {"no split"}:
+        intake.notes.append(f"splits: {', '.join(f'{count} {split}' for split, count in counts.items())}")
+    held = next((split for split in ("test", "validation") if counts[split]), None)
+    train = [record for record in records if record.split in ("train", None)]
+    if held and train:
+        if held == "test" and counts["validation"]:
+            intake.used -= counts["validation"]
+            intake.dropped["of the validation, since there is a test"] += counts["validation"]
+        if counts["no split"]:
+            intake.notes.append(f"{counts['no split']} pictures have no split: they are trained on")
+        return train, [record for record in records if record.split == held]
+    if held:
+        intake.notes.append("no picture is of the training: all are taken together")
     # further captions are often keywords that many share; the first one names the picture
     names = [record.captions[0].lower() for record in records]
     groups: dict[str, list[int]] = {}
@@ -126,7 +170,29 @@ def _split(records: Sequence[Record], share: float, seed: int) -> tuple[list[Rec
             chosen.update(groups[names[i]])
     if len(chosen) == len(records):
         raise UserError("all pictures have the same caption: nothing can be held out; give different captions")
+    intake.notes.append(
+        f"held out: {len(chosen)} of {len(records)} pictures at random, those with the same first caption together "
+        f"(--data.held_out {share:g})"
+    )
     return [r for i, r in enumerate(records) if i not in chosen], [records[i] for i in sorted(chosen)]
+
+
+def overlap(train: Captioned, held_out: Captioned) -> list[str]:
+    """What held-out pictures have in common with those of training, in lines; nothing where there is nothing."""
+    known = set(_digests(train.pixels))
+    copies = sum(digest in known for digest in _digests(held_out.pixels))
+    twice = len(train) - len(known)
+    again = len(set(held_out.captions) & set(train.captions))
+    told = {
+        f"{copies} of {len(held_out)} held-out pictures are in training, too, pixel by pixel": copies,
+        f"{twice} of {len(train)} pictures of training repeat another one, pixel by pixel": twice,
+        f"{again} of {len(held_out.captions)} held-out captions are in training, too": again,
+    }
+    return [line for line, count in told.items() if count]
+
+
+def _digests(pixels: Tensor) -> list[bytes]:
+    return [hashlib.blake2b(picture.contiguous().numpy(), digest_size=16).digest() for picture in pixels]
 
 
 def _shapes(config: DataConfig, side: int, seed: int) -> Source:

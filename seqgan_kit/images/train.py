@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -26,18 +27,18 @@ from seqgan_kit.images.caption_embedding import (
     joint_batches,
     joint_loss,
     joint_network,
-    matches,
-    real_pictures,
+    order_told,
 )
-from seqgan_kit.images.caption_encoders import Joint, Standardised, TextEncoder, embed, save_encoder
+from seqgan_kit.images.caption_encoders import Joint, Standardised, TextEncoder, embed, order_for, save_encoder
 from seqgan_kit.images.checks import check_batches, check_numbers
 from seqgan_kit.images.clip import ClipScores
 from seqgan_kit.images.config import ImagesConfig
 from seqgan_kit.images.data import Captioned, PictureBatches, shrunk
-from seqgan_kit.images.evaluation import PictureEvaluation
+from seqgan_kit.images.evaluation import PictureEvaluation, too_few
 from seqgan_kit.images.features import HuggingFaceFeatures
 from seqgan_kit.images.grids import save_grid
 from seqgan_kit.images.interpolations import draw_all
+from seqgan_kit.images.matching import matches, real_pictures
 from seqgan_kit.images.players import Game
 from seqgan_kit.images.sources import Source, load
 from seqgan_kit.networks.pictures.generator import PictureConfig, PictureGenerator, StackedGenerator
@@ -61,7 +62,12 @@ SHOWN = 64  # pictures of a grid, in 8 columns
 
 def train(config: ImagesConfig, config_text: str = "", resume: bool = False) -> Path:
     """Runs all phases in the run folder, and returns it; see `engine.run.run`."""
-    return run(ImagesTask(config), config_text, resume)
+    task = ImagesTask(config)
+    if config_text and task.config != config:  # with what was left open filled in
+        content = yaml.safe_load(config_text)
+        content["text"]["order"] = task.config.text.order
+        config_text = yaml.safe_dump(content, sort_keys=False)
+    return run(task, config_text, resume)
 
 
 class ImagesTask:
@@ -72,16 +78,19 @@ class ImagesTask:
     data = None
 
     def __init__(self, config: ImagesConfig) -> None:
-        self.config = config
         check_numbers(config)
         self.source = load(config.data, config.data.kept(max(config.data.side, config.second.side)), config.run.seed)
+        captions = list(self.source.train.captions)
+        if config.text.order == "auto":
+            config = replace(config, text=replace(config.text, order=order_for(captions)))
+        self.config = config
         self.encoder: Any = None  # a `TextEncoder`, as soon as there is one
         if not config.joint.steps:
-            encoder = encoder_of(config.text, list(self.source.train.captions))
+            encoder = encoder_of(config.text, captions)
             self.encoder = _standardised(config, encoder, self.source)
         settings = config.evaluation
         # read before a run folder is made, so that a mistake is told
-        if settings.matcher:
+        if settings.matcher not in (None, "auto", "learned", "none"):
             Joint(settings.matcher)
         if settings.features not in ("learned", "none"):
             HuggingFaceFeatures(settings.features)
@@ -90,7 +99,10 @@ class ImagesTask:
         check_batches(config, self.source)
 
     def first_lines(self) -> list[str]:
-        return [self.source.summary()]
+        config, source = self.config, self.source
+        counted = config.text.encoder == "words" and not config.joint.steps
+        lines = [source.summary(), *source.told, *order_told(config.text, counted, list(source.train.captions))]
+        return [*lines, *too_few(config.evaluation, source)]
 
     def build(self, engine: Engine) -> None:
         config, source, self.engine = self.config, self.source, engine

@@ -21,10 +21,9 @@ from seqgan_kit.images.caption_embedding import (
     joint_batches,
     joint_loss,
     joint_network,
-    matches,
-    real_pictures,
 )
 from seqgan_kit.images.checks import check_joint
+from seqgan_kit.images.matching import matches, real_pictures
 from seqgan_kit.images.sources import DataConfig, Source, load
 from seqgan_kit.networks.pictures.joint_embedding import JointEmbedding
 
@@ -83,7 +82,7 @@ class EncoderTask:
         )
 
     def first_lines(self) -> list[str]:
-        return [self.source.summary()]
+        return [self.source.summary(), *self.source.told]
 
     def build(self, engine: Engine) -> None:
         config, source, self.engine = self.config, self.source, engine

@@ -54,11 +54,13 @@ KNOWN = (
     ("length", 0, "tokens of a reply or text"),
     *((name, +1, meaning) for name, meaning in SHOWN.items()),
     *((f"unseen_{name}", +1, "the same, of combinations that training lacks") for name in SHOWN),
-    ("r_precision", +1, "share nearer to their own caption than to 99 others"),
+    ("r_precision", +1, "share nearer to their own caption than to 99 others, to a matcher's eye"),
     ("r_precision_real", +1, "the same of real pictures: what the matcher can do"),
     ("clip_score", +1, "CLIP's likeness of picture and caption, 0 to 100"),
+    ("pictures", 0, "how many are compared by their features"),
+    ("held_out_pictures", 0, "how many they are compared with"),
     ("frechet_distance", -1, "from held-out pictures, of Gaussians in features"),
-    ("kernel_distance", -1, "from held-out pictures, of features; 0: no difference"),
+    ("kernel_distance", -1, "from held-out pictures, of features; 0: none, below 0: chance; ± 95 %"),
     ("inception_score", +1, "pictures are clear and differ; not compared with real ones"),
     ("precision", +1, "share of samples among the real pictures: quality"),
     ("recall", +1, "share of real pictures among the samples: diversity"),
@@ -80,6 +82,7 @@ KNOWN = (
     ("step_fraction", 0, "of a whole TRPO step; 0: none was good"),
     ("explained_variance", +1, "share of the returns' variance that the value knows"),
 )
+COUNTS = ("pictures", "held_out_pictures")
 ADVERSARIAL, SECOND = "adversarial", "second_stage"
 SECOND_PREFIX = "second_"  # of baselines that belong to the second stage alone
 CONTROLS = {
@@ -172,7 +175,11 @@ def baselines_of(metric: str, baselines: Baselines) -> dict[str, Pair]:
     known: dict[str, Pair] = {}
     for baseline, found in baselines.items():
         if isinstance(found, dict):
-            known |= {baseline: (found[name], math.nan)} if name in found and metric.startswith(PREFIX) else {}
+            known |= (
+                {baseline: (found[name], found.get(name + INTERVAL, math.nan))}
+                if name in found and metric.startswith(PREFIX)
+                else {}
+            )
         elif name in RETURNS:
             known[baseline] = found
     return {baseline: pair for baseline, pair in known.items() if math.isfinite(pair[0])}

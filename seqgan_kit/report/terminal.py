@@ -6,6 +6,7 @@ from pathlib import Path
 from seqgan_kit.report.metrics import (
     ADVERSARIAL,
     CONVENTION,
+    COUNTS,
     INTERVAL,
     PREFIX,
     about,
@@ -35,19 +36,28 @@ def aligned(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
 def scores_table(corner: str, columns: Mapping[str, Scores]) -> str:
     """A row for each metric that any column has, in the order of the report."""
     names = {name for scores in columns.values() for name in scores}
+    shown = [name for name in names if name.removesuffix(INTERVAL) not in names - {name}]
     body = [
-        [name, *(f"{scores[name]:.4f}" if name in scores else "-" for scores in columns.values())]
-        for name in sorted(names, key=lambda name: (about(name)[0], name))
+        [name, *(_cell(name, scores) for scores in columns.values())]
+        for name in sorted(shown, key=lambda name: (about(name)[0], name))
     ]
     return "\n".join(aligned([corner, *columns], body))
 
 
-def last_scores(run: Path) -> dict[str, dict[str, float]]:
-    """The last value of each evaluated metric in each phase, without intervals, in the order of the report."""
+def _cell(name: str, scores: Scores) -> str:
+    """A value with its interval, if it has one."""
+    if name not in scores:
+        return "-"
+    width = f" ± {scores[name + INTERVAL]:.4f}" if name + INTERVAL in scores else ""
+    return f"{scores[name]:.{0 if name in COUNTS else 4}f}{width}"
+
+
+def last_scores(run: Path, intervals: bool = False) -> dict[str, dict[str, float]]:
+    """The last value of each evaluated metric in each phase, in the order of the report."""
     found: dict[str, dict[str, float]] = {}
     for phase, rows in read_metrics(run / "metrics.jsonl").items():
         values = {name: value for row in rows for name, value in row.values.items()}
-        evaluated = [name for name in values if name.startswith(PREFIX) and not name.endswith(INTERVAL)]
+        evaluated = [name for name in values if name.startswith(PREFIX) and (intervals or not name.endswith(INTERVAL))]
         if evaluated:
             ordered = sorted(evaluated, key=lambda name: about(name)[0])
             found[phase] = {name.removeprefix(PREFIX): values[name] for name in ordered}

@@ -56,7 +56,7 @@ def numbered(captions: Sequence[str], alphabet: str, length: int) -> Tensor:
         if not any(found):
             raise UserError(
                 f"caption {caption!r} has none of the {len(alphabet)} characters that the encoder knows in its first "
-                f"{length}: write it in the script of {alphabet[:10]!r}, or train an encoder with an alphabet of it"
+                f"{length}: write it in the script of {alphabet[:10]!r}, or train an encoder with --joint.alphabet data"
             )
         row[: len(found)] = torch.tensor(found)
     return rows
