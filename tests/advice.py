@@ -30,7 +30,7 @@ from seqgan_kit.options import TASKS
 Words = list[str]
 Change = str
 """What is done with a command, as words: `--a.b 3` sets that option, `no --a.b` takes it away, `= sample RUN` stands
-for the whole command."""
+for the whole command; what stands behind `also` is no advice, but what the user had to know anyway."""
 MOST = 3  # refusals one after another, each with another advice, before it is called no advice
 ENCODER: dict[str, Any] = {
     "run": {"threads": 1},
@@ -38,7 +38,7 @@ ENCODER: dict[str, Any] = {
     "joint": runs.TINY_IMAGES["joint"],
     "evaluation": {"samples": 10},
 }
-TINY = {"text": runs.TINY, "dialogue": runs.TINY_DIALOGUE, "imitation": runs.TINY_IMITATION}
+TINY = {"text": runs.TINY | {"evaluation": {"samples": 16, "judge": {"steps": 1}}}, "dialogue": runs.TINY_DIALOGUE, "imitation": runs.TINY_IMITATION}
 TINY |= {"images": runs.TINY_IMAGES, "encoder": ENCODER}
 
 
@@ -118,12 +118,12 @@ def commanded(words: str, run: Path | None = None) -> Words:
         file = Path(f"tiny_{found[1]}.yaml")
         file.write_text(yaml.safe_dump(copy.deepcopy(TINY[found[1]])))
         found[2:2] = ["--config", str(file), "--run.folder", "new"]
-    return [str(run) if word == "RUN" and run is not None else word for word in found]
+    return [re.sub(r"^RUN\b", str(run), word) if run is not None else word for word in found]
 
 
 def changed(words: Words, change: Change) -> Words:
     """The command after a change."""
-    todo = shlex.split(change)
+    todo = [word for word in shlex.split(change) if word != "also"]
     if todo[:1] == ["="]:
         return commanded(change.removeprefix("="))
     words = list(words)
@@ -189,13 +189,13 @@ def _numbers(advice: str) -> list[str]:
         rf"give (?:a number from |a share from )?{number} (?:\([\w ]+\) )?to {number}",
         rf"give a positive multiple of {number}",
         rf"or more, {number} for instance",
-        rf"^give {number}$",
+        rf"\bgive {number}$",
     ):
         if found := re.search(pattern, advice):
             return list(found.groups())
     if re.search(r"between 0 and 1|from 0 to below 1", advice):
         return ["0.5"]
-    if found := re.fullmatch(r"give (true|false)", advice):
+    if found := re.search(r"\bgive (true|false)$", advice):
         return [found[1]]
     return ["0.7"] if re.search(r"give (a )?numbers? above 0", advice) else []
 
@@ -246,7 +246,7 @@ def _to_its_end(words: Words, story: str) -> None:
 def _check_named(case: Case, message: str) -> None:
     """What is done is what the message names: each option, but for the one that it is about."""
     for change in case.changes:
-        for option in re.findall(r"--[\w.]+", change if not change.startswith("=") else ""):
+        for option in re.findall(r"--[\w.]+", "" if change.startswith("=") else change.partition("also")[0]):
             assert option in message or option in case.words, f"{option} of the case's change is not in: {message}"
 
 
