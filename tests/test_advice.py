@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 import advice
+import advice_dialogue
+import advice_images
+import advice_imitation
 import advice_text
 import messages
 from seqgan_kit.cli import main
 
-TABLES = {"text": advice_text}
+TABLES = {
+    "text": advice_text,
+    "dialogue": advice_dialogue,
+    "imitation": advice_imitation,
+    "images": advice_images,
+}
 CASES = [(use, case) for use, table in TABLES.items() for case in table.CASES]
 
 
@@ -36,7 +45,7 @@ def test_advice_is_followed_to_its_end(
 ) -> None:
     """What a reader of a refusal would do, from what the message says, ends in a run that begins."""
     with advice.inside(tmp_path):
-        advice.follow(case, tmp_path, finished[use] if "RUN" in case.words else None)
+        advice.follow(case, tmp_path, finished[use] if re.search(r"\bRUN\b", case.words) else None)
 
 
 def test_every_option_that_a_message_names_exists() -> None:
