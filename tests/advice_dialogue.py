@@ -36,7 +36,8 @@ def model(end: bool = True) -> Callable[[Path], object]:
 
 def long(count: int) -> Callable[[Path], object]:
     """Conversations whose last reply has `count` words."""
-    return content("own.jsonl", f"{row('how are you', 'fine')}\n" * 30 + f"{row('x', ' '.join('abcdefghijklmnopqrst'[:count]))}\n" * 3)
+    some = [row(f"how are you {i}", "fine thanks") for i in range(30)] + [row("x", " ".join("abcdefghijklmnopq"[:count]))]
+    return content("own.jsonl", "".join(f"{line}\n" for line in some))
 
 
 TRAIN = "train dialogue"
@@ -46,7 +47,7 @@ DATA = [
     Case(f"{TRAIN} --data.held_out_path own.jsonl", "is given without --data.path", ("--data.path own.jsonl",), talk()),
     Case(f"{TRAIN} --data.held_out 0", "--data.held_out 0"),
     Case(f"{TRAIN} --data.dialogues 1", "--data.dialogues 1: give at least 2", ("--data.dialogues 40",)),
-    Case(f"{TRAIN} --data.shapes 0", "--data.shapes 0: give 1 to 4"),
+    Case(f"{TRAIN} --data.shapes 0", "--data.shapes 0: give 1 to 3"),
     Case(f"{TRAIN} --data.max_history 0", "--data.max_history 0 leaves no tokens"),
     Case(f"{TRAIN} --data.max_reply 1 --data.too_long cut", "leaves no tokens beside the end token"),
     Case(f"{TRAIN} --data.max_reply 3", "tokens with the end token, over the limit of 3"),
@@ -85,7 +86,7 @@ COMMANDS = [
     Case("sample RUN --text hello --top_p 0", "--top_p above 0", ("--top_p 1",)),
     Case("sample RUN", "sample needs messages to reply to", ("--text hello",)),
     Case("sample RUN --text hello --count 0", "sample --count 0: give at least 1"),
-    Case("chat RUN --top_k -1", "--top_k must be at least 0", ("--top_k 0",)),
+    Case("evaluate RUN --samples 2 --top_k -1", "--top_k must be at least 0", ("--top_k 0",)),
     Case("evaluate RUN --samples 1", "evaluate --samples 1: give at least 2"),
     Case("evaluate RUN --samples 2 --evaluators 3", "0 leaves them out", ("--evaluators 0",)),
     Case("evaluate RUN --samples 2 --seed -3", "--seed -3"),

@@ -48,7 +48,7 @@ OPTIONS = [
 ]  # fmt: skip
 FILES = [
     Case(FILE, "does not exist", mend=saved()),
-    Case(FILE, "cannot be read", files=content("own.npz", b"x"), mend=saved()),
+    Case(FILE, "is no .npz file", files=content("own.npz", b"x"), mend=saved()),
     Case(FILE, "has no acts", files=saved(acts=None), mend=saved()),
     Case(FILE, "add up to 13 steps", files=saved(lens=np.array([5, 8])), mend=saved()),
     Case(FILE, "and no lens: give lens", files=saved(lens=None), mend=saved()),

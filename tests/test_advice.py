@@ -39,7 +39,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return Runs(found)
 
 
-@pytest.mark.parametrize(("use", "case"), CASES, ids=[f"{use}-{case}" for use, case in CASES])
+@pytest.mark.parametrize(("use", "case"), CASES, ids=[f"{i} {use}: {case.says}" for i, (use, case) in enumerate(CASES)])
 def test_advice_is_followed_to_its_end(
     use: str, case: advice.Case, tmp_path: Path, finished: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
