@@ -16,7 +16,7 @@ from typing import Any
 
 from seqgan_kit import __version__
 from seqgan_kit.commands import is_main_process
-from seqgan_kit.errors import Stopped, UserError
+from seqgan_kit.errors import Stopped, UserError, one_line
 from seqgan_kit.files import read_json
 from seqgan_kit.options import TASKS, arguments, nearest
 
@@ -52,6 +52,7 @@ seqgan-kit train text --help shows ten options to know of text, --help all shows
 seqgan-kit train text --discriminator.network.help lists the classes that there are for that option;
 seqgan-kit watch --help shows the options of watch, and so on."""
 
+SMALLER = "make batches, samples, networks or texts smaller"
 COMPARE = """usage: seqgan-kit compare RUN RUN ... [-- RUN RUN ...] ...
 
 What runs end with that repeat one another but for their seeds: mean, standard deviation and 95 % interval of each
@@ -77,6 +78,12 @@ def main(words: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"seqgan-kit: {error}", file=sys.stderr)
         return 1
+    except (MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
+        saved = "; what was saved before stays" if _trains(words) else ""
+        print(f"seqgan-kit: there is too little memory for it ({one_line(error)}){saved}: {SMALLER}", file=sys.stderr)
+        return 1
     except BrokenPipeError:  # whoever read the output, `head` for instance, has seen enough
         if _trains(words):  # which did not come to its end
             raise
@@ -89,6 +96,12 @@ def main(words: Sequence[str] | None = None) -> int:
     except Stopped as error:
         print(f"seqgan-kit: {error}", file=sys.stderr)
         return 130
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """PyTorch has no class of its own for that of the processor."""
+    told = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return told or "can't allocate memory" in str(error)
 
 
 def _trains(words: list[str]) -> bool:

@@ -21,6 +21,7 @@ from jsonargparse._actions import _ActionConfigLoad, _HelpAction
 from jsonargparse._loaders_dumpers import yaml_load
 from jsonargparse._typehints import ActionTypeHint, type_to_str
 
+from seqgan_kit.cli.numbers import check_numbers
 from seqgan_kit.cli.source import Option, kind, shown
 from seqgan_kit.errors import UserError
 from seqgan_kit.old_names import OLD_NAMES, moved, renamed
@@ -79,6 +80,7 @@ def parse(words: list[str], task: str = "text") -> tuple[Any, str]:
     def read(words: list[str]) -> tuple[Any, str]:
         try:
             namespace = parser.parse_args(words)
+            check_numbers(namespace)
             text = parser.dump(namespace, skip_unset=False)
             built = parser.instantiate(namespace)
         except argparse.ArgumentError as error:
@@ -177,7 +179,11 @@ def _explain(message: str, words: list[str], options: list[str], task: str) -> s
         _not_imported,
         message,
     )
-    message = re.sub(r"Expected a dot import path string: (.*)", r"there is no part \1: give MODULE.NAME", message)
+    # of "a number or nothing", which kinds there are, without what each of them said
+    kinds = r"Does not validate against any of the Union subtypes Subtypes: \[(.*?)\] Errors: .* Given value: (.*)"
+    message = re.sub(kinds, _of_kinds, message)
+    message = re.sub(r"Expected a dot import path string: ?(.*)", r"there is no part \1: give MODULE.NAME", message)
+    message = re.sub(r"Expected a typing.Literal\[(.*?)\]", lambda found: f"expected {_either(found[1])}", message)
     files = _files(words)
     unknown = re.search(r"unrecognized arguments: --([\w.]+)", message)
     stray = re.search(r"unrecognized arguments: ([^-].*)", message)
@@ -206,6 +212,15 @@ def _explain(message: str, words: list[str], options: list[str], task: str) -> s
         in_file = files and not any(word.startswith(f"--{value[1]}") for word in words)
         return f"{' '.join(files)}: {value[1]}: {value[2]}" if in_file else f"--{value[1]}: {value[2]}"
     return f"{' '.join(files)}: {message}" if files else message
+
+
+def _of_kinds(found: re.Match[str]) -> str:
+    kinds = re.sub(r"<class '([\w.]+)'>", r"\1", re.sub(r"\[.*?\]", "", found[1]))
+    return f"expected {_either(kinds.replace('NoneType', 'null'))}. Got value: {found[2]}"
+
+
+def _either(names: str) -> str:
+    return " or ".join(name.strip().strip("'") for name in names.split(","))
 
 
 def _not_imported(found: re.Match[str]) -> str:
