@@ -46,9 +46,9 @@ class DialogueEvaluation:
 
     def __init__(self, source: Source, unit: Unit | None = None) -> None:
         self.source = source
-        replies = [one.reply for one in source.held_out_exchanges]
+        self._replies = [one.reply for one in source.held_out_exchanges]
         self.units = units.counted(units.unit_of(unit, source.name, human(source)), source.tokenizer)
-        self.wanted = units.real_sentences(source, self.units, source.held_out, replies)
+        self.wanted = units.real_sentences(source, self.units, source.held_out, self._replies)
         self._unknown = units.has_unknown(source)
 
     def measured(self, samples: int, tokens: str | None = None) -> Measured:
@@ -59,8 +59,8 @@ class DialogueEvaluation:
             self.units.unit,
             samples,
             len(self.wanted),
-            units.fingerprint([*human(source), *self.wanted]) if source.kind == "messages" else None,
-            units.fingerprint(self.wanted),
+            units.fingerprint([*human(source), *self._replies]) if source.kind == "messages" else None,
+            units.fingerprint(self._replies),
             tokens,
             units.unknown_rate(source.held_out, source.tokenizer) if self._unknown else None,
             [changed] if changed else [],

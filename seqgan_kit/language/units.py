@@ -139,7 +139,8 @@ def record(engine: Engine, config: Any, source: Any, evaluation: Any) -> None:
     engine.run_folder.measures(measured)
     guessed = measured.unit == "characters" and config.evaluation.unit is None
     why = "; there are no blanks between words" if guessed else ""
-    engine.say("\n".join([f"metrics of {measured.head()} (--evaluation.unit{why})", *notes(measured)]))
+    if engine.is_main:
+        print("\n".join([f"metrics of {measured.head()} (--evaluation.unit{why})", *notes(measured)]), flush=True)
 
 
 def tokenizer_name(data: FileConfig, model: str | None, tokenizer: PreTrainedTokenizerBase) -> str:

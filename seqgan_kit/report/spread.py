@@ -194,7 +194,7 @@ def _beside(first: Group, other: Group) -> list[str]:
 
 
 class EqualDiversity(NamedTuple):
-    """lines: the tables, or why there are none. alike: whether there are tables."""
+    """lines: the tables, or why there are none. alike: whether all runs were swept alike."""
 
     lines: list[str]
     alike: bool = False
@@ -222,7 +222,7 @@ def _equal_diversity(groups: Sequence[Group]) -> EqualDiversity:
     if not levels:
         everyone = [(run, one) for some in swept for run, one in some if one is not None]
         reached = reach({f"{run} {phase_title(model)}": one.curves[model] for run, one in everyone for model in models})
-        return _not(f"no {every[0].diversity} is reached by all ({reached})")
+        return _not(f"no {every[0].diversity} is reached by all ({reached})", alike=True)
     unit = "" if every[0].measured is None else f", of {every[0].measured.unit}"
     lines = [f"\n{every[0].quality} at equal {every[0].diversity}{unit}, {every[0].samples} samples a temperature"]
     found = [_qualities(some, models, levels) for some in sweeps]
@@ -234,8 +234,8 @@ def _equal_diversity(groups: Sequence[Group]) -> EqualDiversity:
     return EqualDiversity(lines, alike=True)
 
 
-def _not(why: str) -> EqualDiversity:
-    return EqualDiversity([f"\nnot compared at equal diversity: {why}"])
+def _not(why: str, alike: bool = False) -> EqualDiversity:
+    return EqualDiversity([f"\nnot compared at equal diversity: {why}"], alike)
 
 
 def _qualities(sweeps: Sequence[Sweep], models: Sequence[str], levels: Sequence[float]) -> Scores:

@@ -68,15 +68,15 @@ class TextEvaluation:
         """What the metrics of so many samples are of, for run.json. tokens: the kind of the tokenizer."""
         source, held_out = self.source, self._held_out
         changed = units.lossy(source, self.units, source.held_out, held_out)
+        texts = [source.train_texts or self._train, source.held_out_texts or held_out]
+        own = units.fingerprint(texts[1])
         if source.oracle is not None:  # another machine's rounding may draw other sequences from the same one
             own = units.fingerprint(round(float(weight.double().sum()), 3) for weight in source.oracle.parameters())
-        else:
-            own = units.fingerprint(held_out)
         return Measured(
             self.units.unit,
             samples,
             len(held_out),
-            units.fingerprint([*self._train, *held_out]) if source.kind in ("text", "tokens") else None,
+            units.fingerprint([*texts[0], *texts[1]]) if source.kind in ("text", "tokens") else None,
             own,
             tokens,
             units.unknown_rate(source.held_out, source.tokenizer) if self._unknown else None,
