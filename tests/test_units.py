@@ -402,6 +402,17 @@ def test_unlike_runs_are_not_compared(tmp_path: Path, capsys: pytest.CaptureFixt
     ):
         line = refused(capsys, "compare", *first, "--", *group(name, **changed))
         assert all(part in line for part in expected), line
+    pictures = [group(name, samples=count) for name, count in (("h", 500), ("i", 400))]
+    for runs_, count in zip(pictures, (500, 400), strict=True):
+        for folder in map(Path, runs_):
+            record = {**json.loads((folder / "run.json").read_text()), "task": "images"}
+            del record["measured"]
+            (folder / "run.json").write_text(json.dumps(record))
+            plan = {**json.loads((folder / "config.yaml").read_text()), "evaluation": {"samples": count}}
+            (folder / "config.yaml").write_text(json.dumps(plan))
+    line = refused(capsys, "compare", *pictures[0], "--", *pictures[1])
+    assert "metrics of 500 samples" in line
+    assert line.endswith("train anew with the same --evaluation.samples, as 400")
     assert main(["compare", *first, "--", *group("g", tokens="character")]) == 0
     told = capsys.readouterr().out
     assert "not compared, by tokens of other kinds: nll_gen" in told
@@ -419,13 +430,3 @@ def test_vectors_are_of_equal_numbers(tmp_path: Path) -> None:
 
     TextEvaluation(source, embed).real(40, 0)
     assert counts == [7, 7]
-
-
-def test_units_of_many_texts_take_no_time() -> None:
-    """Ten thousand captions are split in a moment."""
-    texts = sentences(10_000)
-    import time
-
-    start = time.process_time()
-    Units("words", "<unk>").drawn(texts)
-    assert time.process_time() - start < 1

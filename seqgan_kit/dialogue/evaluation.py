@@ -57,7 +57,7 @@ class DialogueEvaluation:
         changed = units.lossy(source, self.units, source.held_out, self.wanted)
         return Measured(
             self.units.unit,
-            samples,
+            min(samples, len(self.wanted)),
             len(self.wanted),
             units.fingerprint([*human(source), *self._replies]) if source.kind == "messages" else None,
             units.fingerprint(self._replies),

@@ -48,12 +48,24 @@ def read_measured(run: Path) -> Measured | None:
             return Measured(**record[MEASURED])
         except TypeError:
             raise UserError(f"{run / 'run.json'}: what is {MEASURED} can't be read: use a newer version") from None
-    config = run / "config.yaml"
-    if record.get("task") not in LANGUAGE or not config.is_file():
+    if record.get("task") not in LANGUAGE or not (run / "config.yaml").is_file():
         return None
+    return _of_options(_options(run))
+
+
+def compared(run: Path) -> Measured | None:
+    """What must be alike in runs that are compared: as `read_measured`, and the number of pictures of images."""
+    found = read_measured(run)
+    if found is not None or read_json(run / "run.json").get("task") != "images":
+        return found
+    return Measured("pictures", (_options(run).get("evaluation") or {}).get("samples"))
+
+
+def _options(run: Path) -> dict[str, Any]:
     import yaml  # which takes its time, and not every command needs it
 
-    return _of_options(yaml.safe_load(renamed(config.read_text("utf-8"))))
+    plan: dict[str, Any] = yaml.safe_load(renamed((run / "config.yaml").read_text("utf-8")))
+    return plan
 
 
 def _of_options(plan: dict[str, Any]) -> Measured:
@@ -74,6 +86,8 @@ def check_resumed(run: Path, before: Measured | None, now: Measured) -> None:
     """Raises UserError where a resumed run would be evaluated otherwise than its earlier phases were."""
     for option in ("samples", "unit"):
         was, is_ = getattr(before, option, None), getattr(now, option)
+        if option == "samples" and was is not None and before is not None and before.texts is None:
+            was = min(was, now.texts or was) if is_ == now.texts else was  # as dialogue, which has one for each text
         if was is not None and was != is_:
             raise UserError(
                 f"{run} was evaluated with --evaluation.{option} {was} so far, and numbers by {is_} could not stand "
@@ -108,7 +122,8 @@ def advice(runs: Sequence[Path], task: str, of_data: bool, samples: int | None) 
             "train them anew on the same texts, with the same --data.held_out_path (or --data.held_out and seeds) and "
             "without --data.max_length, which counts tokens"
         )
-    anew = f"train anew with the same --evaluation.samples, as {samples or 1000}, and --evaluation.unit"
+    unit = " and --evaluation.unit" if task in LANGUAGE else ""
+    anew = f"train anew with the same --evaluation.samples, as {samples or 1000},{unit}".rstrip(",")
     if task != "text":
         return anew
     names = " ".join(map(str, runs))

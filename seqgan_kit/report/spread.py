@@ -14,7 +14,7 @@ import yaml
 from seqgan_kit.errors import UserError
 from seqgan_kit.files import read_json
 from seqgan_kit.old_names import renamed
-from seqgan_kit.report.measured import Measured, advice, notes, per_token, read_measured, unlike
+from seqgan_kit.report.measured import Measured, advice, compared, notes, per_token, unlike
 from seqgan_kit.report.metrics import ADVERSARIAL, phase_title
 from seqgan_kit.report.statistics import spread, welch
 from seqgan_kit.report.terminal import aligned, last_scores
@@ -82,7 +82,7 @@ def read_group(runs: Sequence[Path]) -> Group:
     every = dict.fromkeys(key for one in found for key in one)
     scores = {key: [one[key] for one in found] for key in everywhere}
     left_out = [f"{phase} {name}" for phase, name in every if (phase, name) not in scores]
-    return Group(_name(runs), runs, seeds, scores, left_out, [read_measured(run) for run in runs])
+    return Group(_name(runs), runs, seeds, scores, left_out, [compared(run) for run in runs])
 
 
 def difference(first: Any, other: Any) -> tuple[str, Any, Any] | None:
