@@ -167,6 +167,7 @@ def _ids(source: Any, tokens: Tokens) -> list[Sentence]:
 def _cut(source: Any, tokens: Tokens, texts: Sequence[str]) -> list[int]:
     """The rows that hold a part of their text alone. It can only be the longest."""
     lengths = [len(row) for row in source.ids(tokens)]
-    longest = [row for row, length in enumerate(lengths) if length == max(lengths)]
+    most = max(lengths)
+    longest = [row for row, length in enumerate(lengths) if length == most]
     whole = source.tokenizer([texts[row] for row in longest], add_special_tokens=False, verbose=False)["input_ids"]
     return [row for row, ids in zip(longest, whole, strict=True) if len(ids) > lengths[row]]
