@@ -36,6 +36,12 @@ def add_samples(parser: ArgumentParser, of: str) -> None:
     parser.add_argument("--samples", type=int, help=text)
 
 
+def add_unit(parser: ArgumentParser) -> None:
+    """--unit, None where it is not given."""
+    text = "What metrics count: words, characters, or the tokenizer's tokens (default: as in training)"
+    parser.add_argument("--unit", choices=("words", "characters", "tokens"), help=text)
+
+
 def check_least(command: str, options: Namespace, **least: int) -> None:
     """Raises UserError where an option is less than it may be."""
     for name, bound in least.items():

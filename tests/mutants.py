@@ -61,6 +61,7 @@ HIERARCHICAL, TOKEN_JUDGES = "networks/text/hierarchical.py", "tokens/discrimina
 HISTORIES, RECURRENT = "networks/text/histories.py", "networks/text/lstm_discriminator.py"
 F_GAN, LEARNING, MINIBATCH = "algorithms/f_gan.py", "engine/learning.py", "networks/text/minibatch.py"
 GRAMS, MAUVE, EVALUATED = "language/metrics.py", "language/mauve.py", "text/evaluation.py"
+UNITS = "language/units.py"
 STATISTICS, TRADE_OFF = "report/statistics.py", "report/tradeoff.py"
 SOFT, SOFT_TEXT, ROUTES = "networks/text/soft.py", "tokens/soft.py", "text/differentiable.py"
 CLASS_HEAD, CLASSES, DATA = "networks/text/class_head.py", "text/label_classifier.py", "language/data.py"
@@ -1640,9 +1641,34 @@ MUTANTS = [
     ),
     Mutant(
         EVALUATED,
-        "self._novelty(_tuples(source, source.held_out))",
-        "self._novelty(_tuples(source, source.train))",
+        "self._novelty(self._held_out)",
+        "self._novelty(self._train)",
         "test_sweep.py::test_real_data_are_the_reference",
+    ),
+    Mutant(
+        UNITS,
+        "unknown if self.unknown in word else word",
+        "word",
+        "test_units.py::test_what_is_unknown_is_taken_apart",
+        True,
+    ),
+    Mutant(
+        UNITS,
+        "sum(map(len, sentences)) + len(sentences)",
+        "sum(map(len, sentences))",
+        "test_units.py::test_likelihood_by_word_is_that_of_the_whole_text",
+    ),
+    Mutant(
+        EVALUATED,
+        "source.train, source.train_texts)",
+        "source.train, ())",
+        "test_units.py::test_held_out_words_stay_real_words",
+    ),
+    Mutant(
+        "report/measured.py",
+        "name in PER_TOKEN and",
+        "False and",
+        "test_units.py::test_unlike_runs_are_not_compared",
     ),
     Mutant(
         ORACLE,

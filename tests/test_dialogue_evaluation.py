@@ -379,8 +379,10 @@ def test_who_knows_nothing_scores_as_chance() -> None:
     assert len(texts) == 30
     assert found["perplexity"] == pytest.approx(source.vocabulary, rel=0.2)
     assert set(found) == {
-        "perplexity", "bleu2", "bleu4", "distinct1", "distinct2", "length", "repetition", "most_frequent",
+        "perplexity", "perplexity_word", "bleu2", "bleu4", "distinct1", "distinct2", "length", "repetition",
+        "most_frequent",
     }  # fmt: skip
+    assert found["perplexity_word"] == pytest.approx(found["perplexity"], rel=1e-6), "tokens are words"
     assert all(about(name)[2] for name in found)
     greedy, said = DialogueEvaluation(source)(network, 30, Drawing(top_k=1))
     assert greedy["length"] > 0

@@ -272,7 +272,7 @@ def test_groups_are_compared_at_equal_diversity_from_their_sweeps(tmp_path: Path
 
     first, second = group("a", 0.0), group("b", 0.3)
     text = comparison([first, second])
-    assert "consistent at equal self_bleu5, 10 samples a temperature" in text
+    assert "consistent at equal self_bleu5, of words, 10 samples a temperature" in text
     assert str(spread([0.7, 0.71, 0.72])) in text, "maximum likelihood at 0.7, half-way"
     paired = spread([0.3, 0.31, 0.32])
     assert f"+0.3100 [{0.31 - paired.half:+.4f}, {0.31 + paired.half:+.4f}]*" in text

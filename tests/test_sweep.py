@@ -121,7 +121,8 @@ def test_axes_of_other_data(tmp_path: Path, world: str) -> None:
     )
     cold, hot = (point["metrics"] for point in found["models"][MLE])
     assert cold["nll_gen"] != hot["nll_gen"], "of held-out data at that temperature"
-    assert set(found["real"]) == set(cold) - {"nll_gen"}
+    assert set(found["real"]) == set(cold) - {"nll_gen", "nll_word"}
+    assert ("nll_word" in cold) == (world == "text")
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])

@@ -9,9 +9,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seqgan_kit.commands import Read, add_samples, add_seed, asked, check_least
+from seqgan_kit.commands import Read, add_samples, add_seed, add_unit, asked, check_least
 from seqgan_kit.errors import UserError, check_seed
-from seqgan_kit.files import write_json
+from seqgan_kit.files import read_json, write_json
+from seqgan_kit.report.measured import MEASURED, notes, read_measured
 from seqgan_kit.report.terminal import print_phases, print_places, print_samples, scores_table
 
 if TYPE_CHECKING:
@@ -127,6 +128,7 @@ def chat(run: Path, options: Namespace, _: Read) -> None:
 
 def evaluate_options(parser: ArgumentParser) -> None:
     add_samples(parser, "replies that are drawn")
+    add_unit(parser)
     parser.add_argument(
         "--evaluators",
         type=int,
@@ -157,15 +159,22 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
     check_data(run, source.fingerprint())
     check_evaluators("--evaluators", options.evaluators, source)
     samples = min(samples, size(source.held_out))
-    evaluation = DialogueEvaluation(source)
+    recorded: Any = MEASURED in read_json(run / "run.json") and read_measured(run)
+    evaluation = DialogueEvaluation(source, options.unit or (recorded.unit if recorded else None))
+    measured = evaluation.measured(samples)
     drawing = Drawing(options.temperature, options.top_k, options.top_p)
     torch.manual_seed(seed)
     found, _ = evaluation(network, samples, drawing)
     if options.evaluators:
         found |= evaluation.thorough(network, options.evaluators, config.evaluation.evaluator, seed, drawing)
-    print(f"on {samples} replies, seed {seed}, temperature {options.temperature:g}")
-    print(scores_table("", {"model": found}))
-    words = {"samples": samples, "seed": seed, "temperature": options.temperature}
+    print(f"metrics of {measured.head()}, seed {seed}, temperature {options.temperature:g}")
+    print("\n".join([scores_table("", {"model": found}), *notes(measured)]))
+    words: dict[str, Any] = {
+        MEASURED: measured._asdict(),
+        "samples": samples,
+        "seed": seed,
+        "temperature": options.temperature,
+    }
     write_json(run / "evaluation.json", {**words, "top_k": options.top_k, "top_p": options.top_p, "metrics": found})
 
 

@@ -20,6 +20,7 @@ from seqgan_kit.language.config import (
     left_open,
 )
 from seqgan_kit.language.pretrained import is_own
+from seqgan_kit.language.units import Unit
 from seqgan_kit.networks.text.hierarchical import HierarchicalDiscriminator
 from seqgan_kit.tokens.credit import Credit, Prefixes
 
@@ -96,6 +97,9 @@ class EvaluationConfig:
         every: Steps of a likelihood phase between two evaluations. 0 evaluates at its end only.
         rounds: Rounds of the adversarial phase between two evaluations. 0 evaluates at its end only.
         seed: Seed of the replies at every evaluation, the same each time.
+        unit: What BLEU, distinct-n and all such metrics count, whatever the tokenizer: words (what blanks separate),
+            characters, or the tokenizer's tokens, of which the unknown one is then one like others. Unset counts words,
+            or characters where replies have no blanks between words.
         shown: Number of replies to the same histories that are kept at each evaluation, for the report.
         evaluators: Number of replies on which new discriminators, the evaluators, are trained at the end of each phase,
             for adversarial success and its relatives. 0 leaves them out.
@@ -106,6 +110,7 @@ class EvaluationConfig:
     every: int = 500
     rounds: int = 20
     seed: int = 1234
+    unit: Unit | None = None
     shown: int = 12
     evaluators: int = 0
     evaluator: EvaluatorConfig = field(default_factory=EvaluatorConfig)

@@ -13,9 +13,12 @@ from seqgan_kit.dialogue import evaluators, metrics
 from seqgan_kit.dialogue.evaluators import EvaluatorConfig, Split
 from seqgan_kit.engine.learning import Metrics
 from seqgan_kit.errors import UserError
+from seqgan_kit.language import units
 from seqgan_kit.language.metrics import distinct
+from seqgan_kit.language.units import Unit
 from seqgan_kit.networks.text.language_models import LanguageModel
 from seqgan_kit.networks.text.seq2seq import Seq2SeqGenerator
+from seqgan_kit.report.measured import Measured
 from seqgan_kit.samples import Replies, chunks, concatenate, map_tensors, rows, size, to
 from seqgan_kit.tokens import sampling
 from seqgan_kit.worlds.dialogues import Message, answer_shares
@@ -39,26 +42,47 @@ AS_LEARNED = Drawing()
 
 
 class DialogueEvaluation:
-    """Scores generators on one source."""
+    """Scores generators on one source. unit: what metrics count; None: words, or what `language.units.unit_of` says."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, unit: Unit | None = None) -> None:
         self.source = source
-        self.wanted = [tuple(row) for row in source.ids(source.held_out)]
+        self._replies = [one.reply for one in source.held_out_exchanges]
+        self.units = units.counted(units.unit_of(unit, source.name, human(source)), source.tokenizer)
+        self.wanted = units.real_sentences(source, self.units, source.held_out, self._replies)
+        self._unknown = units.has_unknown(source)
+
+    def measured(self, samples: int, tokens: str | None = None) -> Measured:
+        """What the metrics of so many replies are of, for run.json. tokens: the kind of the tokenizer."""
+        source = self.source
+        changed = units.lossy(source, self.units, source.held_out, self.wanted)
+        return Measured(
+            self.units.unit,
+            min(samples, len(self.wanted)),
+            len(self.wanted),
+            units.fingerprint([*human(source), *self._replies]) if source.kind == "messages" else None,
+            units.fingerprint(self._replies),
+            tokens,
+            units.unknown_rate(source.held_out, source.tokenizer) if self._unknown else None,
+            [changed] if changed else [],
+        )
 
     def __call__(
         self, network: Generator, samples: int, drawing: Drawing = AS_LEARNED, chunk: int = CHUNK
     ) -> tuple[Metrics, list[str]]:
         """The metrics of replies to the first `samples` held-out histories, and these replies as strings.
 
-        Perplexity is that of all held-out human replies, whatever the samples. BLEU is of each reply beside the human
-        one. Of the shapes world, `said` is the share of replies that answer some question, `right` this one.
+        Perplexity is that of all held-out human replies, whatever the samples: of a token, and of a word (a character),
+        ends of replies among them. All else counts words (characters, tokens: `units`), and an unknown token is one
+        that no human says. BLEU is of each reply beside the human one. Of the shapes world, `said` is the share of
+        replies that answer some question, `right` this one.
         """
         source = self.source
         asked = rows(source.held_out, slice(samples))
         drawn = draw(network, asked, source.length, source.end, drawing, chunk)
-        ids = [tuple(row) for row in source.ids(drawn)]
         texts = source.decode(drawn)
-        found: Metrics = {"perplexity": perplexity(network, source.held_out, chunk)}
+        ids = units.drawn_sentences(source, self.units, drawn, texts)
+        found: Metrics = {"unknown": units.unknown_rate(drawn, source.tokenizer)} if self._unknown else {}
+        found |= self._perplexity(perplexity(network, source.held_out, chunk))
         found |= {f"bleu{n}": metrics.reply_bleu(ids, self.wanted[: len(ids)], n) for n in (2, 4)}
         found |= {f"distinct{n}": distinct(ids, n) for n in (1, 2)}
         found["length"] = metrics.mean_length(ids)
@@ -68,6 +92,14 @@ class DialogueEvaluation:
             histories = [exchange.history for exchange in source.held_out_exchanges[: len(texts)]]
             found["said"], found["right"] = answer_shares(histories, texts)
         return found, texts
+
+    def _perplexity(self, per_token: float) -> Metrics:
+        """Of the human replies, by token and by what metrics count."""
+        found, other = {"perplexity": per_token}, units.per(self.units.unit)
+        if other is not None:
+            tokens = int(self.source.held_out.mask.sum()) / units.ended(self.wanted)
+            found[f"perplexity{other}"] = float(torch.tensor(per_token, dtype=torch.float64) ** tokens)
+        return found
 
     def thorough(
         self,
@@ -87,6 +119,11 @@ class DialogueEvaluation:
         found = evaluators.evaluator_reliability_error(human, machine, config, seed, source.vocabulary)
         success = evaluators.adversarial_success(human, machine, config, seed, source.vocabulary)
         return {"adversarial_success": success, **found._asdict()}
+
+
+def human(source: Source) -> list[str]:
+    """The replies to train on, as they stood in the file."""
+    return [one.reply for one in source.train_exchanges]
 
 
 def check_evaluators(option: str, replies: int, source: Source) -> None:

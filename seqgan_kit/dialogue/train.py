@@ -13,7 +13,7 @@ from seqgan_kit.algorithms import objectives
 from seqgan_kit.dialogue.checks import check_numbers
 from seqgan_kit.dialogue.comparison import compare
 from seqgan_kit.dialogue.config import DialogueConfig
-from seqgan_kit.dialogue.evaluation import DialogueEvaluation, Generator, table_of_replies
+from seqgan_kit.dialogue.evaluation import DialogueEvaluation, Generator, human, table_of_replies
 from seqgan_kit.dialogue.models import build_discriminator, build_generator, save_generator
 from seqgan_kit.dialogue.sources import load
 from seqgan_kit.engine.engine import Engine
@@ -25,6 +25,7 @@ from seqgan_kit.language.checks import check_parts
 from seqgan_kit.language.config import rates_told, settled
 from seqgan_kit.language.pretrained import limits_of, tokenizer_of
 from seqgan_kit.language.training import MLE, SHORTER, WARM_UP, LanguageTraining
+from seqgan_kit.language.units import record, unit_of
 from seqgan_kit.networks.text.generator_discriminator import GeneratorDiscriminator
 from seqgan_kit.samples import Replies, Tokens
 from seqgan_kit.tokens.credit import Prefixes
@@ -52,6 +53,7 @@ class DialogueTask:
         self.source = load(config.data, config.run.seed, tokenizer_of(model), *limits)
         self.data = self.source.fingerprint()
         check_numbers(config, self.source)
+        self.unit = unit_of(config.evaluation.unit, self.source.name, human(self.source))
         torch.manual_seed(config.run.seed)  # the same initial weights on every process
         self.network = build_generator(config.generator, self.source)
         self.judge = build_discriminator(config.discriminator, self.source, self.network)
@@ -63,7 +65,9 @@ class DialogueTask:
     def build(self, engine: Engine) -> None:
         self.engine = engine
         config, source, adversarial = self.config, self.source, self.config.adversarial
-        self.evaluation = DialogueEvaluation(source)
+        unit = config.evaluation.unit or engine.run_folder.unit() or self.unit
+        self.evaluation = DialogueEvaluation(source, unit)
+        record(engine, config, source, self.evaluation)
         self.training = LanguageTraining(engine, config, source, "replies", self.network, save_generator, self._hooks)
         self.anchor = Anchor(deepcopy(self.network).requires_grad_(False), adversarial.kl) if adversarial.kl else None
         if self.anchor is not None:

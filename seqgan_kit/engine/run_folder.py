@@ -18,6 +18,7 @@ from seqgan_kit.engine.provenance import check_data, provenance
 from seqgan_kit.engine.run_config import RunConfig
 from seqgan_kit.errors import UserError
 from seqgan_kit.files import write_json, write_whole
+from seqgan_kit.report.measured import MEASURED, Measured, check_resumed, read_measured
 
 MODEL = "model"  # what users load
 Exports = Mapping[str, Callable[[Path], None]]
@@ -51,6 +52,20 @@ class RunFolder:
         # a killed process could not write how long it ran
         self.record["seconds"] = max(self.record["seconds"], seconds)
         self.write_record()
+
+    def unit(self) -> Any:
+        """What the metrics of this run count; None where nothing was evaluated yet."""
+        before = self._measured()
+        return None if before is None else before.unit
+
+    def measures(self, now: Measured) -> None:
+        """Keeps what the metrics are of in run.json. Raises UserError where earlier ones are of something else."""
+        check_resumed(self.path, self._measured(), now)
+        self.record[MEASURED] = now._asdict()
+
+    def _measured(self) -> Measured | None:
+        log = self.path / "metrics.jsonl"
+        return read_measured(self.path) if log.is_file() and b'"eval/' in log.read_bytes() else None
 
     def export(self, exports: Exports) -> None:
         """Each model, whole or not at all."""

@@ -184,14 +184,21 @@ def unknown_words(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str]) -> l
     return [word for word, found in zip(words, ids, strict=True) if tokenizer.unk_token_id in found]
 
 
+def unknown_id(tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """The id of what a tokenizer does not know; None where it has none, or as the end, as GPT-2's, which knows all."""
+    unknown: int | None = tokenizer.unk_token_id
+    special = (tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.pad_token_id)
+    return None if unknown in special else unknown
+
+
 def unknown_share(tokens: Iterable[Tensor], tokenizer: PreTrainedTokenizerBase) -> str | None:
     """How much of a text its tokenizer does not know, in a few words; None where it knows all.
 
     tokens: ids that count, without padding.
     """
-    unknown = tokenizer.unk_token_id
-    if unknown is None or unknown in (tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.pad_token_id):
-        return None  # where it is the end, too, as GPT-2's, which knows every byte
+    unknown = unknown_id(tokenizer)
+    if unknown is None:
+        return None
     parts = list(tokens)
     count, total = sum(int((part == unknown).sum()) for part in parts), sum(part.numel() for part in parts)
     if not count:

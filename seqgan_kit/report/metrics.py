@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from seqgan_kit.errors import UserError
+from seqgan_kit.report.measured import Measured, read_measured
 
 PREFIX, INTERVAL = "eval/", "_interval"
 NOT_METRICS = ("phase", "step", "total", "seconds")
@@ -27,6 +28,9 @@ CLASSES = "class_accuracy"
 # A metric's name without "eval/" and final digits, the better direction (-1 lower, +1 higher, 0 none), what it is.
 KNOWN = (
     ("nll_gen", -1, "of held-out text under the generator (NLL-test), nats per token"),
+    ("nll_word", -1, "of held-out text under the generator, nats per word, whatever the tokenizer"),
+    ("nll_character", -1, "of held-out text under the generator, nats per character, whatever the tokenizer"),
+    ("unknown", 0, "share of tokens that are the unknown one; real data: of held-out text"),
     ("nll_oracle", -1, "of samples under the oracle, nats per token"),
     ("nll", -1, "of the training data, nats per token or action"),
     ("bleu", +1, "overlap with held-out text: quality"),
@@ -41,6 +45,8 @@ KNOWN = (
     ("grammatical", +1, "share of samples that the grammar accepts"),
     ("consistent", +1, "share of samples that contradict nothing"),
     ("perplexity", -1, "of held-out human replies, per token"),
+    ("perplexity_word", -1, "of held-out human replies, per word, whatever the tokenizer"),
+    ("perplexity_character", -1, "of held-out human replies, per character, whatever the tokenizer"),
     ("right", +1, "share of replies that answer their question rightly"),
     ("said", +1, "share of replies that answer some question"),
     ("adversarial_success", +1, "share of replies that an evaluator gets wrong: at best 0.5"),
@@ -49,9 +55,9 @@ KNOWN = (
     ("human_versus_human", 0, "evaluator's accuracy on halves of human replies: 0.5"),
     ("machine_versus_machine", 0, "evaluator's accuracy on halves of replies: 0.5"),
     ("ere", -1, "evaluator reliability error: distance from what should be"),
-    ("repetition", -1, "share of replies that repeat three words"),
+    ("repetition", -1, "share of replies that repeat three words (characters, tokens)"),
     ("most_frequent", -1, "share of replies that are the commonest one"),
-    ("length", 0, "tokens of a reply or text"),
+    ("length", 0, "words (characters, tokens) of a reply or text"),
     *((name, +1, meaning) for name, meaning in SHOWN.items()),
     *((f"unseen_{name}", +1, "the same, of combinations that training lacks") for name in SHOWN),
     ("r_precision", +1, "share nearer to their own caption than to 99 others, to a matcher's eye"),
@@ -158,9 +164,16 @@ def read_baselines(path: Path) -> Baselines:
         return {}
     try:
         known = json.loads(path.read_bytes())
-        return {str(name): _baseline(one) for name, one in known.items()}
+        measured = read_measured(path.parent)
+        return {_counted(name, one, measured): _baseline(one) for name, one in known.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: no baselines with mean and interval; correct or delete that file.") from error
+
+
+def _counted(name: str, found: dict[str, Any], measured: Measured | None) -> str:
+    """A baseline's name, with the number of its texts where that is another one than the samples'."""
+    count = None if measured is None else found.get("samples")
+    return name if measured is None or count in (None, measured.samples) else f"{name} ({count} texts)"
 
 
 def _baseline(found: dict[str, Any]) -> Pair | dict[str, float]:

@@ -11,6 +11,7 @@ from seqgan_kit.errors import UserError
 from seqgan_kit.files import read_json, write_whole
 from seqgan_kit.report import pictures
 from seqgan_kit.report.curves import ARROW, curves
+from seqgan_kit.report.measured import MEASURED, Measured, notes, read_measured
 from seqgan_kit.report.metrics import (
     CONTROLS,
     INTERVAL,
@@ -47,8 +48,11 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
 
 
-def summary(phases: Phases, baselines: Baselines) -> str:
-    """The last value of each evaluated metric in each phase that was evaluated, beside the baselines."""
+def summary(phases: Phases, baselines: Baselines, measured: Measured | None = None) -> str:
+    """The last value of each evaluated metric in each phase that was evaluated, beside the baselines.
+
+    measured: what the metrics are of, where that is known.
+    """
     names = [name for name in metrics_of(phases) if name.startswith(PREFIX)]
     columns = [phase for phase, rows in phases.items() if any(name in row.values for row in rows for name in names)]
     if not columns:
@@ -78,7 +82,9 @@ def summary(phases: Phases, baselines: Baselines) -> str:
     note = "Arrow: what is better. Bold: best of the row. One run, one seed: a small difference may be chance."
     if any(isinstance(found, tuple) for found in baselines.values()):
         note += " ±: 95 % interval of the mean over episodes."
-    head = f'<tr><th scope="col">metric</th>{head}<th scope="col">meaning</th></tr>'
+    note += "".join(f" {escape(one)}." for one in notes(measured))
+    of = f"<br><small>{escape(measured.head())}</small>" if measured is not None else ""
+    head = f'<tr><th scope="col">metric{of}</th>{head}<th scope="col">meaning</th></tr>'
     table = f'<table class="summary"><thead>{head}</thead><tbody>{body}</tbody></table>'
     return f'<div class="wide">{table}</div><p><small>{note}</small></p>'
 
@@ -124,7 +130,9 @@ def facts(record: dict[str, Any]) -> str:
     rows = ""
     for key, value in record.items():
         text = str(value)
-        if isinstance(value, dict):
+        if key == MEASURED:
+            text = Measured(**value).head()
+        elif isinstance(value, dict):
             text = ", ".join(f"{name} {version}" for name, version in value.items())
         elif value is None or isinstance(value, bool):
             text = {None: "unknown", True: "yes", False: "no"}[value]
@@ -179,7 +187,7 @@ def page(run: Path) -> str:
     name = escape(run.resolve().name)
     settings = config.read_text(encoding="utf-8", errors="replace") if config.exists() else "There is no config.yaml."
     baselines = read_baselines(run / "baselines.json")
-    sections = {"Summary": summary(phases, baselines)}
+    sections = {"Summary": summary(phases, baselines, read_measured(run))}
     sections |= {"Trade-off": shown} if (shown := tradeoff(run)) else {}
     sections |= {"Curves": curves(phases, baselines, video(run))}
     files = dict.fromkeys(phases, ()) | saved_samples(run)

@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 import yaml
 
 from seqgan_kit.errors import UserError
+from seqgan_kit.files import read_json
 from seqgan_kit.old_names import renamed
+from seqgan_kit.report.measured import Measured, advice, compared, notes, per_token, unlike
 from seqgan_kit.report.metrics import ADVERSARIAL, phase_title
 from seqgan_kit.report.statistics import spread, welch
 from seqgan_kit.report.terminal import aligned, last_scores
@@ -30,13 +32,17 @@ Scores = Mapping[tuple[str, str], Sequence[float]]
 
 
 class Group(NamedTuple):
-    """name: of a table's column. runs: folders. scores: what all of them have. left_out: what only some have."""
+    """name: of a table's column. runs: folders. scores: what all of them have. left_out: what only some have.
+
+    measured: what the metrics of each run are of, where that is known.
+    """
 
     name: str
     runs: Sequence[Path]
     seeds: Sequence[int]
     scores: Scores
     left_out: Sequence[str]
+    measured: Sequence[Measured | None]
 
 
 def read_group(runs: Sequence[Path]) -> Group:
@@ -75,9 +81,8 @@ def read_group(runs: Sequence[Path]) -> Group:
     everywhere = [key for key in found[0] if all(key in one for one in found)]
     every = dict.fromkeys(key for one in found for key in one)
     scores = {key: [one[key] for one in found] for key in everywhere}
-    return Group(
-        _name(runs), runs, seeds, scores, [f"{phase} {name}" for phase, name in every if (phase, name) not in scores]
-    )
+    left_out = [f"{phase} {name}" for phase, name in every if (phase, name) not in scores]
+    return Group(_name(runs), runs, seeds, scores, left_out, [compared(run) for run in runs])
 
 
 def difference(first: Any, other: Any) -> tuple[str, Any, Any] | None:
@@ -97,15 +102,30 @@ def _flat(plan: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def comparison(groups: Sequence[Sequence[Path]]) -> str:
-    """Tables for a terminal: each group's spread, then the others beside the first. Raises as `read_group` does."""
+    """Tables for a terminal: each group's spread, then the others beside the first. Raises as `read_group` does.
+
+    Of runs whose metrics are of other things, only what their sweeps measured alike; raises UserError without that.
+    """
     known = [read_group(runs) for runs in groups]
+    of = [one for group in known for one in zip(group.runs, group.seeds, group.measured, strict=True)]
+    swept, apart = _equal_diversity(known), unlike(of)
+    if apart is not None:
+        why, of_data = apart
+        if of_data or not swept.alike:
+            runs, task = [run for run, _, _ in of], read_json(groups[0][0] / "run.json").get("task", "text")
+            samples = min((one.samples for _, _, one in of if one is not None and one.samples), default=None)
+            raise UserError(f"compare: {why}, which can't stand side by side: {advice(runs, task, of_data, samples)}")
+        return "\n".join([f"only what their sweeps measured alike is compared: {why}", *swept.lines])
     lines = [
         "mean ± standard deviation [95 % interval of the mean by Student's t, over runs]",
         "self_bleu is leave-one-out; no interval is corrected for how many there are",
     ]
     for group in known:
         seeds = ", ".join(map(str, group.seeds))
-        lines.append(f"\n{group.name}: {len(group.runs)} runs, seeds {seeds}")
+        first = group.measured[0]
+        head = "" if first is None else f"; metrics of {first.head()}"
+        lines.append(f"\n{group.name}: {len(group.runs)} runs, seeds {seeds}{head}")
+        lines += notes(first)
         if not group.scores:
             raise UserError(f"{group.name}: no metric was evaluated in all of its runs")
         paired = _paired(group.scores)
@@ -114,7 +134,7 @@ def comparison(groups: Sequence[Sequence[Path]]) -> str:
     for other in known[1:]:
         lines.append(f"\n{other.name} beside {known[0].name}")
         lines += _beside(known[0], other)
-    return "\n".join([*lines, *_equal_diversity(known)])
+    return "\n".join([*lines, *swept.lines])
 
 
 def _name(runs: Sequence[Path]) -> str:
@@ -159,7 +179,9 @@ def _signed(difference: float, half: float) -> str:
 
 
 def _beside(first: Group, other: Group) -> list[str]:
-    shared = [key for key in first.scores if key in other.scores]
+    common = [key for key in first.scores if key in other.scores]
+    shared = [key for key in common if not per_token(key[1], first.measured[0], other.measured[0])]
+    by_token = sorted({name for phase, name in common if (phase, name) not in shared})
     if not shared:
         raise UserError(f"{first.name} and {other.name} have no phase and metric in common")
     body = []
@@ -167,35 +189,53 @@ def _beside(first: Group, other: Group) -> list[str]:
         one, two = first.scores[key], other.scores[key]
         body.append([f"{phase_title(key[0])}: {key[1]}", str(spread(one)), str(spread(two)), _signed(*welch(one, two))])
     head = ["", first.name, other.name, "second less first (Welch)"]
-    return [*aligned(head, body), "*: the interval leaves out 0"]
+    told = [f"not compared, by tokens of other kinds: {', '.join(by_token)}"] if by_token else []
+    return [*aligned(head, body), "*: the interval leaves out 0", *told]
 
 
-def _equal_diversity(groups: Sequence[Group]) -> list[str]:
+class EqualDiversity(NamedTuple):
+    """lines: the tables, or why there are none. alike: whether all runs were swept alike."""
+
+    lines: list[str]
+    alike: bool = False
+
+
+def _equal_diversity(groups: Sequence[Group]) -> EqualDiversity:
     """Qualities at levels of diversity which all models of all runs reach, where all runs were swept alike."""
     swept = [[(run, read_sweep(run)) for run in group.runs] for group in groups]
     lacking = [str(run) for some in swept for run, one in some if one is None]
     sweeps = [[one for _, one in some if one is not None] for some in swept]
     every = [one for some in sweeps for one in some]
     if not every:
-        return []
+        return EqualDiversity([])
     if lacking:
-        return [f"\nnot compared at equal diversity: no sweep of {', '.join(lacking)} (seqgan-kit sweep)"]
+        return _not(f"no sweep of {', '.join(lacking)} (seqgan-kit sweep)")
     if len({(one.quality, one.diversity, one.samples) for one in every}) > 1:
-        return ["\nnot compared at equal diversity: the sweeps differ in their metrics or samples; make them alike"]
+        return _not("the sweeps differ in their metrics or samples; make them alike")
+    seeds = [seed for group in groups for seed in group.seeds]
+    folders = [run for group in groups for run in group.runs]
+    apart = unlike(list(zip(folders, seeds, [one.measured for one in every], strict=True)))
+    if apart is not None:
+        return _not(f"of the sweeps, {apart[0]}; make them alike (seqgan-kit sweep RUN RUN ... --unit words)")
     models = [model for model in every[0].curves if all(model in one.curves for one in every)]
     levels = common_levels([one.curves[model] for one in every for model in models]) if models else []
     if not levels:
         everyone = [(run, one) for some in swept for run, one in some if one is not None]
         reached = reach({f"{run} {phase_title(model)}": one.curves[model] for run, one in everyone for model in models})
-        return [f"\nnot compared at equal diversity: no {every[0].diversity} is reached by all ({reached})"]
-    lines = [f"\n{every[0].quality} at equal {every[0].diversity}, {every[0].samples} samples a temperature"]
+        return _not(f"no {every[0].diversity} is reached by all ({reached})", alike=True)
+    unit = "" if every[0].measured is None else f", of {every[0].measured.unit}"
+    lines = [f"\n{every[0].quality} at equal {every[0].diversity}{unit}, {every[0].samples} samples a temperature"]
     found = [_qualities(some, models, levels) for some in sweeps]
     for group, scores in zip(groups, found, strict=True):
         lines += _spreads(group.name, scores) + _paired(scores)
     for group, scores in zip(groups[1:], found[1:], strict=True):
         differences = {key: _signed(*welch(found[0][key], values)) for key, values in scores.items()}
         lines += _table(f"{group.name} less {groups[0].name} (Welch)", differences)
-    return lines
+    return EqualDiversity(lines, alike=True)
+
+
+def _not(why: str, alike: bool = False) -> EqualDiversity:
+    return EqualDiversity([f"\nnot compared at equal diversity: {why}"], alike)
 
 
 def _qualities(sweeps: Sequence[Sweep], models: Sequence[str], levels: Sequence[float]) -> Scores:

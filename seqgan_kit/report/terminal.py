@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from seqgan_kit.report.measured import notes, read_measured
 from seqgan_kit.report.metrics import (
     ADVERSARIAL,
     CONVENTION,
@@ -76,7 +77,10 @@ def print_phases(run: Path) -> None:
         phase_title(phase): last[phase] for phase in ("maximum_likelihood", ADVERSARIAL, "control") if phase in last
     }
     columns |= scored_baselines(run)
-    print(f"\n{scores_table('held metric', columns)}")
+    measured = read_measured(run)
+    print(f"\nmetrics of {measured.head()}" if measured is not None else "")
+    print(scores_table("held metric", columns))
+    print("".join(f"{note}\n" for note in notes(measured)), end="")
     if any(name.startswith("self_bleu") for scores in columns.values() for name in scores):
         print(CONVENTION)
 

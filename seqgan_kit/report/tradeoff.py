@@ -16,6 +16,7 @@ import numpy as np
 
 from seqgan_kit.errors import UserError
 from seqgan_kit.report.curves import ARROW, COLOUR, INK, OTHER_COLOUR, svg
+from seqgan_kit.report.measured import MEASURED, Measured, read_measured
 from seqgan_kit.report.metrics import CONTROLS, about, number, phase_title, read_metrics, title
 
 FILE = "sweep.json"
@@ -37,7 +38,7 @@ class Sweep(NamedTuple):
     """What `seqgan-kit sweep` found of one run.
 
     quality, diversity: names of the two metrics. samples: of each point. curves: by phase whose model it is.
-    real: the two metrics of real data.
+    real: the two metrics of real data. measured: what all metrics are of.
     """
 
     quality: str
@@ -45,6 +46,7 @@ class Sweep(NamedTuple):
     samples: int
     curves: dict[str, Curve]
     real: Point
+    measured: Measured | None = None
 
 
 def read_sweep(run: Path) -> Sweep | None:
@@ -71,7 +73,10 @@ def read_sweep(run: Path) -> Sweep | None:
         if len({tuple(point.temperature for point in curve) for curve in curves.values()}) != 1:
             raise ValueError("the models have other temperatures")
         real = {quality: math.nan, diversity: math.nan} | found["real"]
-        return Sweep(quality, diversity, int(found["samples"]), curves, point(math.nan, real))
+        measured = Measured(**found[MEASURED]) if MEASURED in found else read_measured(run)
+        samples = int(found["samples"])
+        measured = None if measured is None else measured._replace(samples=samples)
+        return Sweep(quality, diversity, samples, curves, point(math.nan, real), measured)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{path}: no sweep with quality, diversity and models; make it again: seqgan-kit sweep"
@@ -140,7 +145,8 @@ def sweep_table(sweep: Sweep) -> str:
         values = (f"{value:.4f}" if math.isfinite(value) else "-" for value in (point.quality, point.diversity))
         return f"{next(values)}  {next(values):>{len(diversity)}}".rjust(width)
 
-    lines = [f"{'':<14}" + "".join(f"{phase_title(model):>{width}}" for model in sweep.curves)]
+    lines = [f"metrics of {sweep.measured.head()}, at each temperature"] if sweep.measured is not None else []
+    lines.append(f"{'':<14}" + "".join(f"{phase_title(model):>{width}}" for model in sweep.curves))
     lines.append(f"{'temperature':<14}" + f"{quality}  {diversity}".rjust(width) * len(sweep.curves))
     for row in zip(*sweep.curves.values(), strict=True):
         lines.append(f"{row[0].temperature:<14g}" + "".join(map(pair, row)))
@@ -170,6 +176,7 @@ def tradeoff(run: Path) -> str:
     better, more_diverse = about(sweep.quality)[1], about(sweep.diversity)[1]
     ways = f"{quality} {ARROW[better]} is better, {diversity} {ARROW[more_diverse]} is more diverse"
     convention = "; Self-BLEU leaves one out" if "self_bleu" in sweep.diversity else ""
+    of = escape(sweep.measured.head()) if sweep.measured is not None else f"{sweep.samples} samples"
     models = ", ".join(
         f"{phase_title(model)} {number(curve[0].quality)} to {number(curve[-1].quality)}"
         for model, curve in sweep.curves.items()
@@ -180,7 +187,7 @@ def tradeoff(run: Path) -> str:
         for model in sweep.curves
     )
     panel = (
-        f"<figure><figcaption><b>{quality} against {diversity}</b><br><small>{ways}; {sweep.samples} samples a "
+        f"<figure><figcaption><b>{quality} against {diversity}</b><br><small>{ways}; {of} a "
         f"point{convention}; large: temperature 1; numbers: temperatures; star: real data</small></figcaption>"
         f'<div role="img" aria-label="{escape(f"Curves of {title(sweep.quality)}: {models}")}">{_figure(sweep)}</div>'
         "</figure>"

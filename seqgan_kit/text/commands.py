@@ -7,15 +7,16 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seqgan_kit.commands import Read, add_samples, add_seed, asked, check_least
+from seqgan_kit.commands import Read, add_samples, add_seed, add_unit, asked, check_least
 from seqgan_kit.errors import UserError, check_seed
 from seqgan_kit.files import read_json, write_json
+from seqgan_kit.report.measured import MEASURED, notes, read_measured
 from seqgan_kit.report.metrics import CONVENTION
 from seqgan_kit.report.terminal import print_phases, print_places, print_samples, scores_table
 
 if TYPE_CHECKING:
     from seqgan_kit.text.config import TextConfig
-    from seqgan_kit.text.evaluation import Embed
+    from seqgan_kit.text.evaluation import Embed, TextEvaluation
     from seqgan_kit.text.sampler import Sampler
     from seqgan_kit.text.sources import Source
 
@@ -78,6 +79,7 @@ def evaluate_options(parser: ArgumentParser) -> None:
     add_samples(parser, "texts that are drawn")
     add_seed(parser, "the texts that are drawn", as_in_training=True)
     _temperature_option(parser)
+    add_unit(parser)
     _embedder_option(parser)
 
 
@@ -95,21 +97,32 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
     _check_temperature("evaluate", options.temperature)
     import torch
 
-    from seqgan_kit.text.evaluation import TextEvaluation
     from seqgan_kit.text.models import load_generator
     from seqgan_kit.text.train import REAL
 
     network = load_generator(run / "model").network
     source = _source(run, config)
-    evaluation = TextEvaluation(source, _embed(options.embedder, source), config.evaluation.judge)
+    evaluation = _evaluation(run, config, source, options)
+    measured = evaluation.measured(samples)
     torch.manual_seed(seed)
     found, _ = evaluation(network, samples, options.temperature)
     real = evaluation.real(samples, seed)
-    print(f"on {samples} samples, seed {seed}, temperature {options.temperature:g}; {_real_is(source, samples)}")
+    print(f"metrics of {measured.head()}, seed {seed}, temperature {options.temperature:g}")
+    print(_real_is(source, samples))
     print(scores_table("", {"model": found, REAL: real}))
-    print(_convention(source))
+    print("\n".join([*notes(measured), _convention(source)]))
     content: dict[str, Any] = {"samples": samples, "seed": seed, "temperature": options.temperature}
+    content[MEASURED] = measured._asdict()
     write_json(run / "evaluation.json", {**content, "embedder": options.embedder, "metrics": found, "real": real})
+
+
+def _evaluation(run: Path, config: TextConfig, source: Source, options: Namespace) -> TextEvaluation:
+    """By --unit, or as in training. What a run of an earlier version counted is not known: words then."""
+    from seqgan_kit.text.evaluation import TextEvaluation
+
+    recorded: Any = MEASURED in read_json(run / "run.json") and read_measured(run)
+    unit = options.unit or (recorded.unit if recorded else None)
+    return TextEvaluation(source, _embed(options.embedder, source), config.evaluation.judge, unit)
 
 
 def _source(run: Path, config: TextConfig) -> Source:
@@ -169,6 +182,7 @@ def sweep_options(parser: ArgumentParser) -> None:
     )
     add_samples(parser, "texts that are drawn at each temperature")
     add_seed(parser, "the texts that are drawn", as_in_training=True)
+    add_unit(parser)
     parser.add_argument(
         "--order",
         type=int,
@@ -196,7 +210,6 @@ def sweep(run: Path, options: Namespace, read: Read) -> None:
     from seqgan_kit.networks.text.residual_text import NoiseToText
     from seqgan_kit.report import write_report
     from seqgan_kit.report.tradeoff import FILE, read_sweep, steps_made, sweep_table
-    from seqgan_kit.text.evaluation import TextEvaluation
     from seqgan_kit.text.models import load_generator
     from seqgan_kit.text.sweep import axes
     from seqgan_kit.text.sweep import sweep as measure
@@ -205,18 +218,25 @@ def sweep(run: Path, options: Namespace, read: Read) -> None:
     if any(isinstance(model, NoiseToText) for model in models.values()):
         raise UserError(f"sweep: the generator of {run} takes no temperature and has no likelihood: evaluate it")
     source = _source(run, config)
-    evaluation = TextEvaluation(source, _embed(options.embedder, source), config.evaluation.judge)
+    evaluation = _evaluation(run, config, source, options)
+    measured = evaluation.measured(samples)
     quality, diversity = axes(source, options.order)
     found = measure(evaluation, models, temperatures, samples, seed)
     real = evaluation.real(samples, seed)
     content: dict[str, Any] = {"samples": samples, "seed": seed, "quality": quality, "diversity": diversity}
-    content |= {"embedder": options.embedder, "steps": steps_made(run), "models": found, "real": real}
+    content |= {
+        MEASURED: measured._asdict(),
+        "embedder": options.embedder,
+        "steps": steps_made(run),
+        "models": found,
+        "real": real,
+    }
     write_json(run / FILE, content)
     kept = read_sweep(run)
     assert kept is not None
-    print(f"\n{run}: {samples} samples a point, seed {seed}; {_real_is(source, samples)}")
+    print(f"\n{run}: seed {seed}; {_real_is(source, samples)}")
     print(sweep_table(kept))
-    print(_convention(source))
+    print("\n".join([*notes(measured), _convention(source)]))
     print(f"all metrics  {run / FILE}\ncurves       {write_report(run)}")
 
 

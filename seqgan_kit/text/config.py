@@ -12,6 +12,7 @@ from seqgan_kit.language.config import (
     LikelihoodConfig,
     left_open,
 )
+from seqgan_kit.language.units import Unit
 from seqgan_kit.text.differentiable import Route
 from seqgan_kit.text.label_classifier import LabelClassifierConfig
 from seqgan_kit.text.network_config import DiscriminatorConfig, TextGeneratorConfig
@@ -47,6 +48,9 @@ class EvaluationConfig:
         every: Steps of the likelihood phase between two evaluations. 0 evaluates at its end only.
         rounds: Rounds of the adversarial phase between two evaluations. 0 evaluates at its end only.
         seed: Seed of the samples at every evaluation, the same each time.
+        unit: What BLEU, distinct-n and all such metrics count, whatever the tokenizer: words (what blanks separate),
+            characters, or the tokenizer's tokens, of which the unknown one is then one like others. Unset counts words,
+            or characters where texts have no blanks between words.
         judge: The judge of labelled texts: a classifier that says whether samples are of their class.
     """
 
@@ -54,6 +58,7 @@ class EvaluationConfig:
     every: int = 500
     rounds: int = 10
     seed: int = 1234
+    unit: Unit | None = None
     judge: LabelClassifierConfig = field(default_factory=LabelClassifierConfig)
 
 

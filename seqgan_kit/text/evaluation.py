@@ -10,9 +10,11 @@ from torch import Tensor
 
 from seqgan_kit.algorithms.distances import Moments, frechet_distance
 from seqgan_kit.engine.learning import Metrics
-from seqgan_kit.language import metrics
+from seqgan_kit.language import metrics, units
 from seqgan_kit.language.mauve import mauve
+from seqgan_kit.language.units import Sentence, Unit
 from seqgan_kit.networks.text.residual_text import NoiseToText
+from seqgan_kit.report.measured import Measured
 from seqgan_kit.samples import LabelledTokens, Tokens, rows
 from seqgan_kit.text.label_classifier import LabelClassifier, LabelClassifierConfig
 from seqgan_kit.text.models import Generator
@@ -24,6 +26,7 @@ from seqgan_kit.worlds.oracle import negative_log_likelihood
 ORDERS = (2, 3, 4, 5)
 NOVEL = (2, 3, 4)
 DIVERGENCES = (1, 2, 3)
+FEW = 10  # samples of a class: fewer are said
 
 Embed = Callable[[list[str]], Tensor]
 """Sentences -> their vectors, (sentences, width)."""
@@ -33,11 +36,18 @@ class TextEvaluation:
     """Scores generators on one source, with reference counts computed once.
 
     embed: of sentences, for the metrics that compare vectors. judge: how the judge of classes learns, which it does as
-    this is made.
+    this is made. unit: what metrics count; None: words, or what `language.units.unit_of` says.
     """
 
-    def __init__(self, source: Source, embed: Embed | None = None, judge: LabelClassifierConfig | None = None) -> None:
+    def __init__(
+        self,
+        source: Source,
+        embed: Embed | None = None,
+        judge: LabelClassifierConfig | None = None,
+        unit: Unit | None = None,
+    ) -> None:
         self.source, self.embed = source, embed
+        self.units = units.counted(units.unit_of(unit, source.name, source.train_texts), source.tokenizer)
         self.references: metrics.References | None = None
         self._embedded: dict[int, Tensor] = {}
         self.judge: LabelClassifier | None = None
@@ -45,19 +55,49 @@ class TextEvaluation:
             self.judge = LabelClassifier(
                 source.train, source.vocabulary, source.labels, judge or LabelClassifierConfig()
             )
-        held_out = _tuples(source, source.held_out)
+        self._train = units.real_sentences(source, self.units, source.train, source.train_texts)
+        self._held_out = units.real_sentences(source, self.units, source.held_out, source.held_out_texts)
         if source.kind in ("text", "tokens"):
-            self.references = metrics.References(held_out, max(ORDERS))
+            self.references = metrics.References(self._held_out, max(ORDERS))
         if source.kind != "oracle":
-            training = _tuples(source, source.train)
-            self._training, self._sentences = metrics.References(training, max(NOVEL)), set(training)
-            self._counts = {n: metrics.ngrams(held_out, n) for n in DIVERGENCES}
+            self._training, self._sentences = metrics.References(self._train, max(NOVEL)), set(self._train)
+            self._counts = {n: metrics.ngrams(self._held_out, n) for n in DIVERGENCES}
+        self._unknown = units.has_unknown(source)
+
+    def measured(self, samples: int, tokens: str | None = None) -> Measured:
+        """What the metrics of so many samples are of, for run.json. tokens: the kind of the tokenizer."""
+        source, held_out = self.source, self._held_out
+        changed = units.lossy(source, self.units, source.held_out, held_out)
+        texts = [source.train_texts or self._train, source.held_out_texts or held_out]
+        own = units.fingerprint(texts[1])
+        if source.oracle is not None:  # another machine's rounding may draw other sequences from the same one
+            own = units.fingerprint(round(float(weight.double().sum()), 3) for weight in source.oracle.parameters())
+        return Measured(
+            self.units.unit,
+            samples,
+            len(held_out),
+            units.fingerprint([*texts[0], *texts[1]]) if source.kind in ("text", "tokens") else None,
+            own,
+            tokens,
+            units.unknown_rate(source.held_out, source.tokenizer) if self._unknown else None,
+            [one for one in (changed, self._unscored(samples)) if one],
+        )
+
+    def _unscored(self, samples: int) -> str | None:
+        """Which classes `class_accuracy` says nothing of, or little."""
+        if not isinstance(self.source.held_out, LabelledTokens):
+            return None
+        counts = of_each(self.source.held_out.labels, samples).bincount(minlength=len(self.source.labels)).tolist()
+        few = [f"{count} of {label}" for label, count in zip(self.source.labels, counts, strict=True) if count < FEW]
+        return f"samples by class: {', '.join(few)}; class_accuracy says nothing of a class with 0" if few else None
 
     def __call__(self, network: Generator, samples: int, temperature: float = 1.0) -> tuple[Metrics, list[str]]:
         """The metrics of `samples` sequences, and these sequences as strings.
 
         NLL in nats per token: `nll_gen`, which others call NLL-test, is of held-out data under the generator at that
-        temperature, `nll_oracle` of samples under the oracle. BLEU is against the held-out sentences, Self-BLEU
+        temperature, `nll_oracle` of samples under the oracle; `nll_word` is the first one per word, ends of sentences
+        among them, whatever the tokenizer. All else counts words (characters, tokens: `units`), and an unknown token is
+        one that no text has; `unknown` is its share in the samples. BLEU is against the held-out sentences, Self-BLEU
         leave-one-out, what is novel so against the training set, the Jensen-Shannon divergence of n-grams from the
         held-out sentences. Of labelled texts, samples have the labels of held-out ones, under which they are drawn, and
         `class_accuracy` says how many the judge finds to be of their class. Which there are depends on the source.
@@ -65,12 +105,14 @@ class TextEvaluation:
         source = self.source
         labels = None
         if isinstance(source.held_out, LabelledTokens):
-            labels = evenly(source.held_out.labels.sort().values, samples)
+            labels = of_each(source.held_out.labels, samples)
         drawn = draw(network.eval(), samples, source.length, source.end, temperature, labels)
         found: Metrics = {}
         if not isinstance(network, NoiseToText):  # which has no likelihood
-            found["nll_gen"] = negative_log_likelihood(network, source.held_out, temperature)
-        return found | self._scores(drawn), source.shown(drawn)
+            found |= self._likelihood(negative_log_likelihood(network, source.held_out, temperature))
+        texts = source.decode(drawn)
+        ids = units.drawn_sentences(source, self.units, drawn, texts)
+        return found | self._scores(drawn, texts, ids), source.shown(drawn)
 
     def real(self, samples: int, seed: int) -> Metrics:
         """The same of as many sentences of the training set, of which what is a distance is from the held-out ones.
@@ -80,17 +122,27 @@ class TextEvaluation:
         """
         source = self.source
         count = len(source.train.ids)
-        chosen = random.Random(seed).sample(range(count), min(samples, count))
-        scores = self._scores(rows(source.train, torch.tensor(sorted(chosen))))
-        unseen = {} if source.kind == "oracle" else self._novelty(_tuples(source, source.held_out))
+        chosen = sorted(random.Random(seed).sample(range(count), min(samples, count)))
+        some = rows(source.train, torch.tensor(chosen))
+        scores = self._scores(some, source.decode(some), [self._train[row] for row in chosen])
+        unseen = {} if source.kind == "oracle" else self._novelty(self._held_out)
+        if self._unknown:
+            unseen["unknown"] = units.unknown_rate(source.held_out, source.tokenizer)
         # the judge has learned from these
         scores = {name: value for name, value in scores.items() if not name.startswith("class_")}
         return scores | unseen | self._classes(source.held_out)
 
-    def _scores(self, drawn: Tokens) -> Metrics:
+    def _likelihood(self, per_token: float) -> Metrics:
+        """Of the held-out text, by token and by what metrics count."""
+        found, other = {"nll_gen": per_token}, units.per(self.units.unit)
+        if other is not None:
+            found[f"nll{other}"] = per_token * int(self.source.held_out.mask.sum()) / units.ended(self._held_out)
+        return found
+
+    def _scores(self, drawn: Tokens, texts: list[str], ids: Sequence[Sentence]) -> Metrics:
+        """ids: the texts as what metrics count."""
         source = self.source
-        ids, texts = _tuples(source, drawn), source.decode(drawn)
-        found: Metrics = {}
+        found: Metrics = {"unknown": units.unknown_rate(drawn, source.tokenizer)} if self._unknown else {}
         if source.oracle is not None:
             found["nll_oracle"] = negative_log_likelihood(source.oracle, drawn)
         if source.kind == "shapes":
@@ -113,14 +165,14 @@ class TextEvaluation:
         assert isinstance(tokens, LabelledTokens)
         return self.judge(tokens)
 
-    def _novelty(self, ids: Sequence[tuple[int, ...]]) -> Metrics:
+    def _novelty(self, ids: Sequence[Sentence]) -> Metrics:
         found = metrics.novelty(ids, self._training, NOVEL)
         return {f"novel{n}": value for n, value in found.items()} | {
             "novel_sentences": metrics.new_sentences(ids, self._sentences)
         }
 
     def _embedding(self, texts: list[str]) -> Metrics:
-        """Distances of the vectors from those of as many held-out sentences, all where there are fewer."""
+        """Distances of the vectors from those of as many held-out sentences; of some where there are fewer of these."""
         if self.embed is None:
             return {}
         count = min(len(texts), len(self.source.held_out.ids))
@@ -128,7 +180,8 @@ class TextEvaluation:
             held_out = self.source.held_out  # over the whole file: it may be sorted
             some = rows(held_out, evenly(torch.arange(len(held_out.ids)), count))
             self._embedded[count] = self.embed(self.source.decode(some))
-        real, fake = self._embedded[count], self.embed(texts)
+        places = evenly(torch.arange(len(texts)), count).tolist()
+        real, fake = self._embedded[count], self.embed([texts[place] for place in places])
         moments = Moments(), Moments()
         for one, vectors in zip(moments, (real, fake), strict=True):
             one.add(vectors)
@@ -140,5 +193,11 @@ def evenly(values: Tensor, count: int) -> Tensor:
     return values[torch.arange(count) * len(values) // count]
 
 
-def _tuples(source: Source, tokens: Tokens) -> list[tuple[int, ...]]:
-    return [tuple(row) for row in source.ids(tokens)]
+def of_each(labels: Tensor, count: int) -> Tensor:
+    """So many labels, (count,), in the shares that they have there, but at least one of each class if these suffice."""
+    found = evenly(labels.sort().values, count)
+    for lacking in sorted(set(labels.tolist()) - set(found.tolist())):
+        counts = found.bincount()
+        if counts.max() > 1:
+            found[(found == counts.argmax()).nonzero()[0]] = lacking
+    return found.sort().values

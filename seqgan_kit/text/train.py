@@ -15,6 +15,7 @@ from seqgan_kit.language.checks import check_parts
 from seqgan_kit.language.config import rates_told, settled
 from seqgan_kit.language.pretrained import CAUSAL, limits_of, tokenizer_of
 from seqgan_kit.language.training import MLE, SHORTER, LanguageTraining
+from seqgan_kit.language.units import record, unit_of
 from seqgan_kit.text import checks
 from seqgan_kit.text.config import TextConfig
 from seqgan_kit.text.evaluation import TextEvaluation
@@ -45,6 +46,7 @@ class TextTask:
         check_length("--generator.model" if config.generator.model else "--generator.config", most, self.source)
         checks.check_numbers(config, self.source)
         checks.check_route(config, self.source)
+        self.unit = unit_of(config.evaluation.unit, self.source.name, self.source.train_texts)
         torch.manual_seed(config.run.seed)  # the same initial weights on every process
         route = config.adversarial.route
         own = None if route is None else route.network(self.source)
@@ -64,7 +66,9 @@ class TextTask:
         config, source = self.config, self.source
         if source.oracle is not None:
             source.oracle.to(engine.device)
-        self.evaluation = TextEvaluation(source, judge=config.evaluation.judge)
+        unit = config.evaluation.unit or engine.run_folder.unit() or self.unit
+        self.evaluation = TextEvaluation(source, judge=config.evaluation.judge, unit=unit)
+        record(engine, config, source, self.evaluation)
         self.training = LanguageTraining(engine, config, source, "sentences", self.network, save_generator, self._hooks)
         self.policy, self.discriminator = players(self.training, self.judge)
 
@@ -72,7 +76,8 @@ class TextTask:
         engine, settings = self.engine, self.config.evaluation
         if engine.is_main:
             real = self.evaluation.real(settings.samples, settings.seed)
-            write_json(engine.folder / "baselines.json", {REAL: {"metrics": real}})
+            count = min(settings.samples, len(self.source.train.ids))
+            write_json(engine.folder / "baselines.json", {REAL: {"metrics": real, "samples": count}})
         self.training.likelihood()
         self.training.warm_up(self.policy, self.discriminator)
         self.training.game(self.policy, self.discriminator)

@@ -1,0 +1,148 @@
+"""What the metrics of a run count, and of how much: `measured` in its run.json. Only what is alike is compared."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from seqgan_kit.errors import UserError
+from seqgan_kit.files import read_json
+from seqgan_kit.old_names import renamed
+
+MEASURED = "measured"
+LANGUAGE = ("text", "dialogue")
+PER_TOKEN = ("nll_gen", "perplexity")  # metrics whose unit is the tokenizer's
+WHAT = {"unit": "metrics of {}", "samples": "metrics of {} samples", "texts": "{} held-out texts"}
+
+
+class Measured(NamedTuple):
+    """What the metrics of a run are of; what a run of an earlier version does not say is None.
+
+    unit: what BLEU, distinct-n and the like count. samples: drawn at an evaluation. texts: held out. corpus, held_out:
+    fingerprints of all texts, and of those held out; no corpus where texts are generated. tokens: the tokenizer's kind.
+    unknown: share of the held-out tokens that the tokenizer does not know. notes: what else is said beside the metrics.
+    """
+
+    unit: str
+    samples: int | None = None
+    texts: int | None = None
+    corpus: str | None = None
+    held_out: str | None = None
+    tokens: str | None = None
+    unknown: float | None = None
+    notes: Sequence[str] = ()
+
+    def head(self) -> str:
+        """For the head of a table: `words, 1000 samples, 100 held-out texts`."""
+        counts = ((self.samples, "samples"), (self.texts, "held-out texts"))
+        return ", ".join([self.unit, *(f"{count} {what}" for count, what in counts if count is not None)])
+
+
+def read_measured(run: Path) -> Measured | None:
+    """Of a run of text or dialogue; None of another one. Of an earlier version's, what its options tell.
+
+    Such a run counted the tokens of its tokenizer: words where that took all words, else `tokens`.
+    """
+    record = read_json(run / "run.json") if (run / "run.json").is_file() else {}
+    if MEASURED in record:
+        try:
+            return Measured(**record[MEASURED])
+        except TypeError:
+            raise UserError(f"{run / 'run.json'}: what is {MEASURED} can't be read: use a newer version") from None
+    if record.get("task") not in LANGUAGE or not (run / "config.yaml").is_file():
+        return None
+    return _of_options(_options(run))
+
+
+def compared(run: Path) -> Measured | None:
+    """What must be alike in runs that are compared: as `read_measured`, and the number of pictures of images."""
+    found = read_measured(run)
+    if found is not None or read_json(run / "run.json").get("task") != "images":
+        return found
+    return Measured("pictures", (_options(run).get("evaluation") or {}).get("samples"))
+
+
+def _options(run: Path) -> dict[str, Any]:
+    import yaml  # which takes its time, and not every command needs it
+
+    plan: dict[str, Any] = yaml.safe_load(renamed((run / "config.yaml").read_text("utf-8")))
+    return plan
+
+
+def _of_options(plan: dict[str, Any]) -> Measured:
+    data, model = plan.get("data") or {}, (plan.get("generator") or {}).get("model")
+    kind, limit = data.get("tokenizer", "word"), data.get("vocabulary")
+    numbers = data.get("tokens") or (data.get("path") is None and data.get("world") == "oracle")
+    unit = "words" if (kind, limit, model) == ("word", None, None) and not numbers else "tokens"
+    samples = (plan.get("evaluation") or {}).get("samples")
+    return Measured(unit, samples, tokens=tokens_named(kind, limit) if model is None else f"of {model}")
+
+
+def tokens_named(kind: str, limit: int | None) -> str:
+    """The kind of a tokenizer that was made from the texts."""
+    return kind if limit is None else f"{kind}, at most {limit}"
+
+
+def check_resumed(run: Path, before: Measured | None, now: Measured) -> None:
+    """Raises UserError where a resumed run would be evaluated otherwise than its earlier phases were."""
+    for option in ("samples", "unit"):
+        was, is_ = getattr(before, option, None), getattr(now, option)
+        if option == "samples" and was is not None and before is not None and before.texts is None:
+            was = min(was, now.texts or was) if is_ == now.texts else was  # as dialogue, which has one for each text
+        if was is not None and was != is_:
+            raise UserError(
+                f"{run} was evaluated with --evaluation.{option} {was} so far, and numbers by {is_} could not stand "
+                f"beside them: give --evaluation.{option} {was}, or train a new run"
+            )
+
+
+def unlike(known: Sequence[tuple[Path, int, Measured | None]]) -> tuple[str, bool] | None:
+    """Why metrics of these runs (folder, seed, what they are of) must not stand side by side; None where they may.
+
+    And whether it is the data: otherwise the same models can be measured alike.
+    """
+    said = [(run, seed, one) for run, seed, one in known if one is not None]
+    for run, seed, one in said[1:]:
+        first, _, other = said[0]
+        for name, what in WHAT.items():
+            a, b = getattr(other, name), getattr(one, name)
+            if None not in (a, b) and a != b:
+                return f"{first} has {what.format(a)}, {run} {what.format(b)}", name == "texts"
+        if None not in (other.corpus, one.corpus) and one.corpus != other.corpus:
+            return f"{first} and {run} are of other texts", True
+        for before, same, third in said:
+            if same == seed and None not in (third.held_out, one.held_out) and third.held_out != one.held_out:
+                return f"{before} and {run} hold out other texts", True
+    return None
+
+
+def advice(runs: Sequence[Path], task: str, of_data: bool, samples: int | None) -> str:
+    """What to do where runs are unlike."""
+    if of_data:
+        return (
+            "train them anew on the same texts, with the same --data.held_out_path (or --data.held_out and seeds) and "
+            "without --data.max_length, which counts tokens"
+        )
+    unit = " and --evaluation.unit" if task in LANGUAGE else ""
+    anew = f"train anew with the same --evaluation.samples, as {samples or 1000},{unit}".rstrip(",")
+    if task != "text":
+        return anew
+    names = " ".join(map(str, runs))
+    return (
+        f"measure the models alike, which compare then shows: seqgan-kit sweep {names} --unit words --samples "
+        f"{samples or 1000}; or {anew}"
+    )
+
+
+def per_token(name: str, first: Measured | None, other: Measured | None) -> bool:
+    """Whether a metric is by token, and the tokens of two runs are not of one kind."""
+    return name in PER_TOKEN and (first and first.tokens) != (other and other.tokens)
+
+
+def notes(measured: Measured | None) -> list[str]:
+    """What is said below a table of a run's metrics."""
+    if measured is None:
+        return []
+    unknown = (
+        f"{measured.unknown or 0:.2%} of the held-out tokens are unknown to the tokenizer: NLL is not of these words"
+    )
+    return [*([unknown] if measured.unknown else []), *measured.notes]
