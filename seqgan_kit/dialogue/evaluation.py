@@ -67,7 +67,7 @@ class DialogueEvaluation:
         if source.kind == "shapes":
             histories = [exchange.history for exchange in source.held_out_exchanges[: len(texts)]]
             found["said"], found["right"] = answer_shares(histories, texts)
-        return found, texts
+        return found, list(map(source.template.words.shown, texts))
 
     def thorough(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +17,7 @@ from seqgan_kit.files import listed
 from seqgan_kit.language import data as files
 from seqgan_kit.language.config import FileConfig
 from seqgan_kit.language.tokenizers import token_id_tokenizer, train_tokenizer
+from seqgan_kit.language.words import AS_IT_STANDS, Words
 from seqgan_kit.networks.text.lstm import LSTMGenerator
 from seqgan_kit.samples import LabelledTokens, Tokens, rows
 from seqgan_kit.worlds import captions
@@ -76,6 +77,7 @@ class Source:
     labels: tuple[str, ...] = ()
     train_texts: Sequence[str] = ()
     held_out_texts: Sequence[str] = ()
+    words: Words = AS_IT_STANDS
 
     def summary(self) -> str:
         """What was read, in one line."""
@@ -106,8 +108,8 @@ class Source:
         return self.tokenizer.batch_decode(self.ids(tokens))
 
     def shown(self, tokens: Tokens) -> list[str]:
-        """The sentences as lines, after their labels, if they have any."""
-        texts = self.decode(tokens)
+        """The sentences as people write them, after their labels, if they have any."""
+        texts = list(map(self.words.shown, self.decode(tokens)))
         if not isinstance(tokens, LabelledTokens):
             return texts
         return [f"{label} {text}" for label, text in zip(self.labels_of(tokens), texts, strict=True)]
@@ -153,6 +155,7 @@ def _text_file(
         train, held_out = _divide(corpus, config.held_out, seed, files.labels_of(corpus) if config.labelled else [])
     else:
         train, held_out = corpus, files.read_sentences(config.held_out_path, config.column, config.labelled)
+    train, held_out = (replace(part, texts=list(map(config.words.read, part.texts))) for part in (train, held_out))
     return _text(Path(config.path).name, "text", train, held_out, config, tokenizer, vocabulary)
 
 
@@ -215,6 +218,7 @@ def _text(
         labels=labels,
         train_texts=train.texts,
         held_out_texts=held_out.texts,
+        words=config.words,
     )
 
 
