@@ -73,11 +73,11 @@ def _settings(folder: Path) -> dict[str, Any]:
 
 
 def check_length(option: str, most: int | None, source: Source) -> None:
-    """Raises UserError where the generator can't read the longest text and its start token."""
-    before = 2 if source.labels else 1
-    if most is not None and source.length + before > most:
+    """Raises UserError where the generator can't read the longest text, held out or not, and its start token."""
+    before, longest = 2 if source.labels else 1, max(source.length, source.held_out.ids.shape[1])
+    if most is not None and longest + before > most:
         raise UserError(
-            f"{option} takes {most} tokens, but texts have up to {source.length} and {before} before them: give a "
+            f"{option} takes {most} tokens, but texts have up to {longest} and {before} before them: give a "
             f"model that takes more, or --data.max_length {most - before - 1} --data.too_long cut"
         )
 

@@ -51,7 +51,7 @@ class TextTask:
             route.check_judge(self.source, self.judge)
 
     def first_lines(self) -> list[str]:
-        return [line for line in (self.source.summary(), rates_told(self.config)) if line]
+        return [line for line in (*self.source.first_lines(), rates_told(self.config)) if line]
 
     def build(self, engine: Engine) -> None:
         self.engine = engine
