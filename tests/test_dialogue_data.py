@@ -639,11 +639,16 @@ def test_long_replies_are_dropped(long: dict[str, Any]) -> None:
 
 
 def test_long_replies_are_cut(long: dict[str, Any]) -> None:
-    """Their first tokens and the end token stay; held-out ones are dropped, so that evaluation is on whole ones."""
+    """Their first tokens stay, without an end token: nobody learns to stop there. Held-out ones are dropped, so that
+    evaluation is on whole ones. A run of an earlier version goes on as it began."""
     found = source(**long, max_reply=4, too_long="cut")
     whole = [one.reply.split() for one in found.train_exchanges]
-    assert found.decode(found.train) == [" ".join(words[:3]) for words in whole]
-    assert (found.train.ids.gather(1, found.train.mask.sum(1, keepdim=True) - 1) == found.end).all()
+    assert found.decode(found.train) == [" ".join(words[:4]) for words in whole]
+    last = found.train.ids.gather(1, found.train.mask.sum(1, keepdim=True) - 1)[:, 0]
+    assert (last == found.end).tolist() == [len(words) < 4 for words in whole]
+    before = source(**long, max_reply=4, too_long="cut", reading=1)
+    assert before.decode(before.train) == [" ".join(words[:3]) for words in whole]
+    assert (before.train.ids.gather(1, before.train.mask.sum(1, keepdim=True) - 1) == found.end).all()
     assert (len(found.train.ids), len(found.held_out.ids)) == (4, 1)
     assert (found.length, found.dropped, found.shortened) == (4, 1, 2)
     assert "; 2 longer replies were CUT (--data.too_long cut)" in found.summary()

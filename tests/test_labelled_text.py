@@ -473,7 +473,7 @@ def test_the_judge_tells_classes_of_real_text_and_disturbs_nothing(tmp_path: Pat
     assert swapped["class_accuracy"] == pytest.approx(1 - found["class_accuracy"])
     assert swapped["class_accuracy_no"] == pytest.approx(1 - found["class_accuracy_yes"])
     some = source.held_out.labels.clone()
-    some[:5] = 0
+    some[:5] = 1 - some[:5]
     called, mixed = first.classes(source.held_out), first(replace(source.held_out, labels=some))
     for i, name in enumerate(source.labels):
         assert mixed[f"class_accuracy_{name}"] == pytest.approx((called[some == i] == i).float().mean().item())
@@ -502,7 +502,7 @@ def test_samples_are_of_every_class_whatever_the_order_of_the_file(tmp_path: Pat
 
 def test_no_label_is_held_out_as_a_whole(tmp_path: Path) -> None:
     path = tmp_path / "rare.txt"
-    path.write_text("".join(f"{'rare' if i == 3 else i % 2} some words\n" for i in range(10)))
+    path.write_text("".join(f"{'rare' if i == 3 else i % 2} some words {i}\n" for i in range(10)))
     for seed in range(12):
         source = load(DataConfig(path=str(path), labelled=True, held_out=0.3), seed)
         assert "rare" in source.labels

@@ -15,6 +15,7 @@ import torch
 
 from seqgan_kit.errors import UserError
 from seqgan_kit.language.tokenizers import token_id_tokenizer, train_tokenizer
+from seqgan_kit.language.words import AS_IT_STANDS
 from seqgan_kit.networks.text.lstm import LSTMConfig, LSTMGenerator
 from seqgan_kit.networks.text.plain_lstm import PlainLSTM
 from seqgan_kit.text.commands import load_sampler
@@ -32,7 +33,9 @@ def saved(folder: Path, tokenizer: Any, labels: tuple[str, ...] = ()) -> Path:
         vocabulary=size, start=size if labels else 0, end=tokenizer.eos_token_id, length=9, deviation=0.8,
         classes=len(labels),
     )  # fmt: skip
-    source: Any = SimpleNamespace(tokenizer=tokenizer, end=config.end, length=config.length, labels=labels)
+    source: Any = SimpleNamespace(
+        tokenizer=tokenizer, end=config.end, length=config.length, labels=labels, words=AS_IT_STANDS
+    )
     save_generator(LSTMGenerator(config), source, folder)
     return folder
 

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from seqgan_kit.errors import UserError
-from seqgan_kit.language.data import Corpus, encode, read_sentences, read_token_ids, split, to_tokens
+from seqgan_kit.language.data import Corpus, encode, ended, read_sentences, split, to_tokens
+from seqgan_kit.language.token_ids import read_token_ids, vocabulary_of
 from seqgan_kit.language.tokenizers import token_id_tokenizer, train_tokenizer
 
 DATA = os.environ.get("SEQGAN_KIT_DATA")
@@ -167,7 +168,8 @@ def test_a_line_that_is_not_json(write: Write) -> None:
     """The line and column of the syntax error are named."""
     path = write('{"text": "a"}\n\n{"text": b}\n', "a.jsonl")
     assert mistake(lambda: read_sentences(path)) == (
-        f"{path} line 3: not JSON (Expecting value at column 10): give one JSON object a line"
+        f"{path} line 3: not JSON (Expecting value at column 10): give one JSON object a line (1 of 3 rows can't be "
+        "used; mend them, or leave them out with --data.bad_rows drop)"
     )
 
 
@@ -178,9 +180,14 @@ def test_a_line_that_is_not_an_object(write: Write) -> None:
 
 
 def test_json_that_is_not_lines(write: Write) -> None:
-    """A .json file is not taken for sentences, one a line."""
+    """A .json file is a list of objects, or an object a line; of an object of lists, one must be chosen."""
     path = write('["a"]', "a.json")
-    assert f"{path} is JSON: give JSON lines" in mistake(lambda: read_sentences(path))
+    assert f"{path} row 1: 'a' is not a JSON object" in mistake(lambda: read_sentences(path))
+    assert read_sentences(write('[{"text": "a"},\n {"text": "b"}]', "a.json")).texts == ["a", "b"]
+    assert read_sentences(write('{"text": "a"}\n{"text": "b"}\n', "a.json")).texts == ["a", "b"]
+    path = write('{"version": 1,\n "data": [{"text": "a"}]}', "b.json")
+    told = mistake(lambda: read_sentences(path))
+    assert f"{path} is one object with the lists 'data': give one of these, as `jq .data {path} > list.json`" in told
 
 
 @pytest.mark.parametrize(
@@ -190,9 +197,12 @@ def test_json_that_is_not_lines(write: Write) -> None:
 def test_a_missing_column(write: Write, name: str, contents: str) -> None:
     """The columns that are there are listed."""
     path = write(contents, name)
+    header = "" if "json" in name else "; if its first row is no names but data, --data.header false"
     assert mistake(lambda: read_sentences(path)) == (
-        f"{path} line 2: no column 'text', only 'caption', 'id': name the one with the sentences, --data.column NAME"
+        f"{path} line 2: no column 'text', only 'caption', 'id': name the one with the sentences, --data.column "
+        f"NAME{header}"
     )
+    assert read_sentences(path, "caption").texts == ["x"]
 
 
 def test_a_column_of_a_plain_file(write: Write) -> None:
@@ -207,7 +217,8 @@ def test_a_column_of_a_plain_file(write: Write) -> None:
 def test_a_value_that_is_not_a_string(write: Write, value: object) -> None:
     """Numbers, nulls and lists are not turned into text."""
     path = write(json.dumps({"text": value}), "a.jsonl")
-    assert f"{path} line 1: 'text' is {value!r}, not a string" in mistake(lambda: read_sentences(path))
+    what = "holds no text" if value is None else f"is {value!r}, not a string"
+    assert f"{path} line 1: 'text' {what}" in mistake(lambda: read_sentences(path))
 
 
 def test_half_a_surrogate_pair(write: Write) -> None:
@@ -225,7 +236,8 @@ def test_too_many_fields(write: Write) -> None:
 def test_an_open_quote(write: Write) -> None:
     """A quote that is never closed is told with the line where its record starts."""
     path = write('text\na\n"b\nc\n', "a.csv")
-    assert f"{path} line 3: unexpected end of data" in mistake(lambda: read_sentences(path))
+    assert f"{path} line 3: a quote opens in this row and never closes" in mistake(lambda: read_sentences(path))
+    assert read_sentences(path, bad_rows="drop").texts == ["a", "c"], "the rows after it are read"
 
 
 # Token ids
@@ -234,8 +246,10 @@ def test_an_open_quote(write: Write) -> None:
 def test_token_ids(write: Write) -> None:
     """Sequences may differ in length; the vocabulary is the largest id plus one, or what is given."""
     path = write("3 17  5\r\n\n0\n")
-    assert read_token_ids(path) == ([[3, 17, 5], [0]], 18)
-    assert read_token_ids(path, vocabulary=30)[1] == 30
+    found = read_token_ids(path)
+    assert (found.ids, found.occurring) == ([[3, 17, 5], [0]], [0, 3, 5, 17])
+    assert vocabulary_of(path, found.occurring, None) == 18
+    assert vocabulary_of(path, found.occurring, 30) == 30
 
 
 @pytest.mark.parametrize("word", ["x", "1.5", "1_0", "--1", "9" * 5000])
@@ -254,7 +268,7 @@ def test_a_negative_id(write: Write) -> None:
 def test_an_id_outside_the_vocabulary(write: Write) -> None:
     """File, line and id are named, and the vocabulary that would do."""
     path = write("1 4\n2 5\n")
-    assert mistake(lambda: read_token_ids(path, vocabulary=5)) == (
+    assert mistake(lambda: read_token_ids(path, vocabulary=5)).startswith(
         f"{path} line 2: the token id 5 is outside the vocabulary of 5 (0 to 4): "
         f"correct the line or give --data.vocabulary 6 or more"
     )
@@ -264,7 +278,8 @@ def test_an_id_outside_the_vocabulary(write: Write) -> None:
 def test_real_token_ids() -> None:
     """SeqGAN's poems are 5,000 quatrains of 20 characters, and the token id tokenizer reads the file the same way."""
     path = Path(DATA or "", "text/poems/seqgan_poem_train_ids.txt")
-    sequences, vocabulary = read_token_ids(path)
+    sequences = read_token_ids(path).ids
+    vocabulary = vocabulary_of(path, read_token_ids(path).occurring, None)
     assert (len(sequences), {len(sequence) for sequence in sequences}) == (5000, {20})
     assert encode(read_sentences(path), token_id_tokenizer(vocabulary), max_length=20)[1] == sequences
 
@@ -295,13 +310,21 @@ def test_a_sentence_over_the_limit_is_an_error(corpus: Corpus) -> None:
 
 
 def test_long_sentences_are_dropped_or_cut(corpus: Corpus) -> None:
-    """Dropping leaves the sentences within the limit, cutting their first tokens."""
+    """Dropping leaves the sentences within the limit, cutting their first tokens; the intake counts both."""
     tokenizer = train_tokenizer("word", corpus.texts)
     dropped, cut = (encode(corpus, tokenizer, 3, too_long) for too_long in ("drop", "cut"))
     assert tokenizer.batch_decode(dropped[1]) == dropped[0].texts == ["a b", "a b c", "a"]
     assert dropped[0].lines == [1, 4, 5]
     assert cut[0] == corpus
-    assert tokenizer.batch_decode(cut[1]) == ["a b", "a b c", "a b c", "a", "a b c"]
+    rows = ended(cut[1], 0, 3)
+    assert tokenizer.batch_decode(rows) == ["a b </s>", "a b c d", "a b c </s>", "a </s>", "a b c d"]
+    assert corpus.intake.dropped["over 3 tokens"] == corpus.intake.repaired["cut to 3 tokens"] == 2
+
+
+def test_a_text_that_was_cut_has_no_end(corpus: Corpus) -> None:
+    """Its end token would teach to stop in the middle: the next token stands in its place, as in what is drawn."""
+    assert ended([[5, 6], [5], [5, 6, 7, 8]], 0, 2) == [[5, 6, 0], [5, 0], [5, 6, 7]]
+    assert ended([[5, 6], [5]], 0, None) == [[5, 6, 0], [5, 0]]
 
 
 def test_dropping_everything_is_an_error(write: Write) -> None:

@@ -76,6 +76,7 @@ def parse(words: list[str], task: str = "text") -> tuple[Any, str]:
     parser, configuration = parser_of(task)
     for file in _files(words):
         _check_keys(file, list(_options(parser)), task)
+        words = [*_as_then(file, list(_options(parser))), *words]
 
     def read(words: list[str]) -> tuple[Any, str]:
         try:
@@ -145,6 +146,18 @@ def _files(words: list[str]) -> list[str]:
     """The files given by --config."""
     separate = [after for word, after in itertools.pairwise(words) if word == "--config"]
     return separate + [word.removeprefix("--config=") for word in words if word.startswith("--config=")]
+
+
+def _as_then(file: str, options: list[str]) -> list[str]:
+    """What a run of an earlier version did, which had no option for it: so the run goes on."""
+    if not Path(file).with_name("run.json").is_file():
+        return []
+    try:
+        known = yaml.safe_load(Path(file).read_text("utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return []  # told by the parser
+    data = known.get("data", {}) if isinstance(known, dict) else {}
+    return ["--data.reading=1"] if "data.reading" in options and "reading" not in data else []
 
 
 def _check_keys(file: str, options: list[str], task: str) -> None:

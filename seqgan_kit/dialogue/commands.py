@@ -121,9 +121,12 @@ def chat(run: Path, options: Namespace, _: Read) -> None:
     def reply(messages: Messages, temperature: float) -> Iterator[str]:
         drawn = with_context(network, template.ask([messages]))
         ids = stream(drawn, length, template.end, temperature, options.top_k, options.top_p)
-        return pieces(ids, template.text)
+        return pieces(ids, template.shown)
 
-    Chat(reply, options.temperature, unknown=lambda text: unknown_words(template.tokenizer, [text])).run()
+    def unknown(text: str) -> list[str]:
+        return unknown_words(template.tokenizer, [template.words.read(text)])
+
+    Chat(reply, options.temperature, unknown=unknown).run()
 
 
 def evaluate_options(parser: ArgumentParser) -> None:
@@ -219,7 +222,7 @@ def _asked(options: Namespace) -> list[Messages]:
 def _tell_unknown(template: Template, asked: Sequence[Messages]) -> None:
     from seqgan_kit.language.data import unknown_words
 
-    words = unknown_words(template.tokenizer, (message["content"] for one in asked for message in one))
+    words = unknown_words(template.tokenizer, (said["content"] for one in asked for said in template.read(one)))
     if words:
         shown = ", ".join(words[:SHOWN]) + (", ..." if len(words) > SHOWN else "")
         read = template.tokenizer.unk_token
@@ -239,7 +242,8 @@ def _drawn(network: Any, template: Template, length: int, messages: Messages, op
 
     given = repeated(template.ask([messages]), options.count)
     drawing = (options.temperature, options.top_k, options.top_p)
-    return template.decode(sample(with_context(network, given), options.count, length, template.end, *drawing))
+    drawn = sample(with_context(network, given), options.count, length, template.end, *drawing)
+    return list(map(template.words.shown, template.decode(drawn)))
 
 
 def _decoded(
@@ -252,10 +256,11 @@ def _decoded(
     drawn = with_context(network, template.ask([messages]))
     beams = beam_search(drawn, 1, length, template.end, width=options.beams, sibling=options.sibling)
     if backward is not None:
-        back = _message_given(*backward, template.decode(beams.tokens), messages[-1]["content"])
+        shown = map(template.words.shown, template.decode(beams.tokens))
+        back = _message_given(*backward, list(shown), messages[-1]["content"])
         beams = rerank(beams, mutual_information(beams.log_probs, back.view_as(beams.log_probs), options.weight))
     found = zip(template.decode(beams.tokens), beams.log_probs[0].tolist(), strict=True)
-    return [reply for reply, log_prob in found if log_prob > -math.inf]
+    return [template.words.shown(reply) for reply, log_prob in found if log_prob > -math.inf]
 
 
 def _load_backward(run: Path) -> Backward:
@@ -276,7 +281,8 @@ def _message_given(network: Any, template: Template, replies: Sequence[str], mes
 
     from seqgan_kit.dialogue.template import to_replies
 
-    told = template.histories([[{"role": "user", "content": reply}] for reply in replies])
-    pairs = to_replies([(one, template.replies([message])[0]) for one in told], template.end)
+    words = template.words
+    told = template.histories([[{"role": "user", "content": words.read(reply)}] for reply in replies])
+    pairs = to_replies([(one, template.replies([words.read(message)])[0]) for one in told], template.end)
     with torch.no_grad():
         return network(pairs.ids, *pairs.context, mask=pairs.mask).sum(1)

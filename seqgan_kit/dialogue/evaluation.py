@@ -91,7 +91,7 @@ class DialogueEvaluation:
         if source.kind == "shapes":
             histories = [exchange.history for exchange in source.held_out_exchanges[: len(texts)]]
             found["said"], found["right"] = answer_shares(histories, texts)
-        return found, texts
+        return found, list(map(source.template.words.shown, texts))
 
     def _perplexity(self, per_token: float) -> Metrics:
         """Of the human replies, by token and by what metrics count."""

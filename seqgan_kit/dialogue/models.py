@@ -15,6 +15,7 @@ from seqgan_kit.dialogue.template import Template
 from seqgan_kit.files import write_json
 from seqgan_kit.language import pretrained
 from seqgan_kit.language.training import features_width
+from seqgan_kit.language.words import check_words, words_of
 from seqgan_kit.networks.saved import unloadable
 from seqgan_kit.networks.text.generator_discriminator import GeneratorDiscriminator
 from seqgan_kit.networks.text.language_models import LanguageModel
@@ -28,6 +29,7 @@ EXAMPLES = 200  # histories on which a chat template is tried
 
 def build_generator(config: DialogueGeneratorConfig, source: Source) -> Seq2SeqGenerator | LanguageModel:
     """The network that the configuration asks for. Raises UserError."""
+    check_words(config.model, SETTINGS, source.template.words)
     given = config.model, config.config, config.lora, source.vocabulary, source.end, pretrained.EITHER
     found: Seq2SeqGenerator | LanguageModel | None = pretrained.generator(*given, dropout=config.dropout)
     if found is not None:
@@ -57,7 +59,7 @@ def save_generator(network: Seq2SeqGenerator | LanguageModel, source: Source, fo
         network.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
     known = {"end": source.end, "max_history": source.template.max_history, "length": source.length}
-    write_json(folder / SETTINGS, known)
+    write_json(folder / SETTINGS, known | source.template.words.saved())
 
 
 def load_generator(run: Path) -> Seq2SeqGenerator | LanguageModel:
@@ -72,7 +74,8 @@ def load_template(run: Path) -> tuple[Template, int]:
     try:
         known = json.loads((folder / SETTINGS).read_text("utf-8"))
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        return Template(tokenizer, int(known["end"]), int(known["max_history"])), int(known["length"])
+        end, most = int(known["end"]), int(known["max_history"])
+        return Template(tokenizer, end, most, words_of(known)), int(known["length"])
     except Exception as error:
         raise unloadable(folder, folder.parent, error) from error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Literal
@@ -19,6 +20,7 @@ from seqgan_kit.errors import UserError
 from seqgan_kit.language.config import FileConfig
 from seqgan_kit.language.data import TooLong, fitting, plain_ids, split, unknown_share
 from seqgan_kit.language.tokenizers import train_tokenizer
+from seqgan_kit.language.words import AS_IT_STANDS
 from seqgan_kit.samples import Replies, Tokens
 from seqgan_kit.worlds.dialogues import ASSISTANT, USER, dialogue
 from seqgan_kit.worlds.shapes import MOST, Scene, draw_scene
@@ -127,13 +129,15 @@ def load(
     """
     _check(config, tokenizer is not None)
     conversations, held_out = _shapes(config, seed) if config.path is None else _files(config, seed)
+    conversations, held_out = _read(conversations, config), _read(held_out, config)
     if tokenizer is None:
         texts = [message["content"] for one in conversations for message in one.messages]
         tokenizer = train_tokenizer(config.tokenizer, texts, config.vocabulary)
     end = end_of(tokenizer, config.end)
-    template = Template(tokenizer, end, config.max_history)
+    template = Template(tokenizer, end, config.max_history, config.words)
     turned = turned_round if config.backward else list
-    train = _replied(turned(exchanges(conversations)), template, config.max_reply, config.too_long)
+    cut_ends = config.reading == 1
+    train = _replied(turned(exchanges(conversations)), template, config.max_reply, config.too_long, cut_ends)
     # evaluation is on whole replies that fit, never on what was cut
     too_long = "drop" if config.too_long == "cut" else config.too_long
     other = _replied(turned(exchanges(held_out)), template, config.max_reply, too_long)
@@ -199,6 +203,17 @@ def _files(config: DataConfig, seed: int) -> tuple[list[Conversation], list[Conv
     return list(chain.from_iterable(train)), list(chain.from_iterable(held_out))
 
 
+def _read(conversations: Sequence[Conversation], config: DataConfig) -> list[Conversation]:
+    """The conversations as the text that is learned."""
+    if config.words == AS_IT_STANDS:
+        return list(conversations)
+    read = cache(config.words.read)
+    return [
+        replace(one, messages=[{**message, "content": read(message["content"])} for message in one.messages])
+        for one in conversations
+    ]
+
+
 def _first(conversations: Sequence[Conversation], limit: int | None) -> list[Conversation]:
     """Those with the first `limit` replies, of the last only up to there; none without a reply."""
     kept: list[Conversation] = []
@@ -261,7 +276,10 @@ def turned_round(found: Sequence[Exchange]) -> list[Exchange]:
     ]
 
 
-def _replied(found: list[Exchange], template: Template, limit: int | None, too_long: TooLong) -> _Replied:
+def _replied(
+    found: list[Exchange], template: Template, limit: int | None, too_long: TooLong, cut_ends: bool = False
+) -> _Replied:
+    """cut_ends: whether what is cut has an end token; without one, nobody learns to stop there."""
     replies = template.replies([one.reply for one in found])
     for one, reply in zip(found, replies, strict=True):
         if template.end in reply[:-1]:
@@ -272,7 +290,11 @@ def _replied(found: list[Exchange], template: Template, limit: int | None, too_l
         "--data.max_reply",
     )  # fmt: skip
     whole = [replies[i] for i in kept]
-    fit = [reply if limit is None or len(reply) <= limit else [*reply[: limit - 1], template.end] for reply in whole]
+    most = len(max(whole, key=len, default=[])) if limit is None else limit
+    fit = [
+        reply if len(reply) <= most else [*reply[: most - 1], template.end] if cut_ends else reply[:most]
+        for reply in whole
+    ]
     shortened = sum(ids is not reply for ids, reply in zip(fit, whole, strict=True))
     return _Replied([found[i] for i in kept], fit, dropped=len(found) - len(kept), shortened=shortened)
 

@@ -17,6 +17,7 @@ from transformers import BatchEncoding, PreTrainedTokenizerBase
 from seqgan_kit.dialogue.conversations import SYSTEM
 from seqgan_kit.errors import UserError
 from seqgan_kit.language.data import plain_ids, to_tokens
+from seqgan_kit.language.words import AS_IT_STANDS, Words
 from seqgan_kit.samples import Replies, Tokens
 from seqgan_kit.worlds.dialogues import Message
 
@@ -53,11 +54,13 @@ class Template:
         end: id of the token that ends a reply.
         max_history: most tokens of a history. From a longer one the oldest messages leave, but for the system's; only
             where the last alone is still too long, its last tokens are kept.
+        words: how what is said became the text that was learned.
     """
 
     tokenizer: PreTrainedTokenizerBase
     end: int
     max_history: int
+    words: Words = AS_IT_STANDS
 
     def histories(self, many: Sequence[Sequence[Message]], places: Sequence[str] | None = None) -> list[EncodedHistory]:
         """Histories, tokenised together; `places` say where each stands, should the chat template refuse it."""
@@ -73,8 +76,16 @@ class Template:
         return [[*ids, self.end] for ids in self._encoded(texts)]
 
     def ask(self, histories: Sequence[Sequence[Message]]) -> Replies:
-        """The histories, to be replied to: ids and mask are (batch, 0)."""
-        return to_replies([(told, []) for told in self.histories(histories)], self.end)
+        """The histories, as people write them, to be replied to: ids and mask are (batch, 0)."""
+        return to_replies([(told, []) for told in self.histories(list(map(self.read, histories)))], self.end)
+
+    def read(self, messages: Sequence[Message]) -> list[Message]:
+        """Messages as people write them as the text that is learned."""
+        return [{**message, "content": self.words.read(message["content"])} for message in messages]
+
+    def written(self, messages: Sequence[Message]) -> list[Message]:
+        """The way back."""
+        return [{**message, "content": self.words.shown(message["content"])} for message in messages]
 
     def saved_tokenizer(self, examples: Sequence[Sequence[Message]]) -> PreTrainedTokenizerBase:
         """The tokenizer with a chat template, so that plain transformers make of messages what is made of them here; as
@@ -103,6 +114,10 @@ class Template:
         """Tokens as a string, without special ones."""
         kept = [token for token in ids if token not in self._special]
         return str(self.tokenizer.decode(kept, clean_up_tokenization_spaces=False))
+
+    def shown(self, ids: Sequence[int]) -> str:
+        """Tokens as people write them."""
+        return self.words.shown(self.text(ids))
 
     @cached_property
     def _special(self) -> set[int]:

@@ -98,7 +98,7 @@ class DialogueTask:
         def measure(phase: str, done: int) -> Metrics:
             found, replies = self.evaluation(network, settings.samples)
             shown = replies[: settings.shown]
-            asked = [one.history for one in self.source.held_out_exchanges[: len(shown)]]
+            asked = [self.source.template.written(one.history) for one in self.source.held_out_exchanges[: len(shown)]]
             self.engine.save_text(f"{phase}-{done:06d}", table_of_replies(asked, shown))
             return found
 

@@ -178,7 +178,7 @@ def _captions(options: Namespace, conditional: bool) -> list[str]:
     if "" in found:
         raise UserError('sample --text "": give a caption with a word in it')
     if options.file is not None:
-        from seqgan_kit.language.data import read_text
+        from seqgan_kit.files import read_text
 
         lines = [" ".join(line.split()) for line in read_text(options.file).split("\n")]
         if not any(lines):

@@ -18,6 +18,7 @@ from seqgan_kit.game.rewards import Reward
 from seqgan_kit.game.trainer import Turns
 from seqgan_kit.language.pretrained import is_own
 from seqgan_kit.language.tokenizers import Kind
+from seqgan_kit.language.words import Split, Words
 from seqgan_kit.networks.text.cnn import TextCNN
 from seqgan_kit.tokens.credit import Credit, MonteCarlo
 
@@ -35,6 +36,12 @@ class FileConfig:
             (sentencepiece). A pretrained model keeps its own.
         vocabulary: Greatest number of different tokens of a tokenizer that is made anew; rarer words or characters
             become <unk>. Unset takes all words or characters, 1000 sentence pieces.
+        lower: Whether text is put into small letters first.
+        split: Where words end beside white space, before there are tokens: nowhere else, or at punctuation and
+            contractions too, the Penn Treebank's way ("it's." is "it 's ."). Samples and chat put them together again;
+            metrics count the split words.
+        reading: How data are read: 2, or 1 as versions until November 2026 did, whose runs keep it. With 1, texts that
+            are equal can be trained on and held out, and a text that was cut has an end token.
     """
 
     path: str | None = None
@@ -43,6 +50,14 @@ class FileConfig:
     too_long: Literal["error", "drop", "cut"] = "error"
     tokenizer: Kind = "word"
     vocabulary: int | None = None
+    lower: bool = False
+    split: Split = "none"
+    reading: int = 2
+
+    @property
+    def words(self) -> Words:
+        """How raw text becomes what is learned, and raw text again."""
+        return Words(self.lower, self.split)
 
     def check_held_out(self) -> None:
         """Raises UserError where it is not said what is held out."""
@@ -50,6 +65,8 @@ class FileConfig:
             raise UserError("--data.held_out_path is given without --data.path: give both")
         if not 0 < self.held_out < 1:
             raise UserError(f"--data.held_out {self.held_out}: give a share between 0 and 1")
+        if self.reading not in (1, 2):
+            raise UserError(f"--data.reading {self.reading}: give 2, or 1 for data as earlier versions read them")
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,10 @@
-"""From files of sentences or token ids to padded tokens. Every mistake in a file is told with its line."""
+"""From files of sentences to padded tokens. Every mistake in a file is told with its line."""
 
 from __future__ import annotations
 
 import random
-import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -16,14 +15,17 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from seqgan_kit.errors import UserError
-from seqgan_kit.files import HALF_PAIR, Record, listed, numbered_lines, read_text, short
+from seqgan_kit.files import HALF_PAIR, LINE_END, Record, listed, numbered_lines, short
+from seqgan_kit.language.remarks import hard_wrapped
+from seqgan_kit.language.words import Unit, units
 from seqgan_kit.samples import Tokens
-from seqgan_kit.tables import csv_records, json_records
+from seqgan_kit.tables import Intake, counted_lines, is_table, records, text_of, value_at
 
 T = TypeVar("T")
 TooLong = Literal["error", "drop", "cut"]
+BadRows = Literal["error", "drop"]
 
-INTEGER = re.compile(r"-?[0-9]{1,18}")  # that fits int64
+FASTA = (".fasta", ".fa", ".fna", ".faa")
 LABEL = "label"  # the column of a table that holds a sentence's class
 
 
@@ -31,95 +33,104 @@ LABEL = "label"  # the column of a table that holds a sentence's class
 class Corpus:
     """The sentences of a file.
 
-    lines: the line of the file, from 1, where each text stands.
-    columns: the other columns of a JSONL or CSV file, as long as `texts`; None where a record lacks one. What a line
-        of a labelled file begins with is the column `label`, too.
+    lines: the line of the file, from 1, where each text stands; its row, where that is no text file.
+    columns: the other columns of a table, as long as `texts`; None where a record lacks one. What a line of a labelled
+        file begins with is the column `label`, too.
+    intake: what became of each line or row.
     """
 
     path: Path
     texts: list[str]
     lines: list[int]
     columns: dict[str, list[object]]
+    intake: Intake = field(default_factory=lambda: Intake(""), compare=False)
+    unit: str = "line"
 
     def chosen(self, places: Sequence[int]) -> Corpus:
         """The texts at these places, from 0."""
         columns = {name: [values[i] for i in places] for name, values in self.columns.items()}
-        return Corpus(self.path, [self.texts[i] for i in places], [self.lines[i] for i in places], columns)
+        texts, lines = ([values[i] for i in places] for values in (self.texts, self.lines))
+        return replace(self, texts=texts, lines=lines, columns=columns)  # type: ignore[arg-type]
+
+    def place(self, i: int) -> str:
+        """Where the text at a place stands, for a message."""
+        return f"{self.path} {self.unit} {self.lines[i]}"
 
 
-def read_sentences(path: str | Path, column: str | None = None, labelled: bool = False) -> Corpus:
+def read_sentences(
+    path: str | Path,
+    column: str | None = None,
+    labelled: bool = False,
+    header: bool = True,
+    bad_rows: BadRows = "error",
+    unit: Unit = "line",
+) -> Corpus:
     """The sentences of a UTF-8 file, stripped of white space at the ends; blank ones are skipped.
 
-    .jsonl, .ndjson: one JSON object a line. .csv, .tsv: the first row names the columns. The sentence is in `column`,
-    "text" unless told otherwise. Any other file: one sentence a line; if labelled, its label and a blank before it.
+    A table (see `tables.records`): the sentence is in `column`, "text" unless told otherwise; without a header a single
+    column is meant. .fasta, .fa, .fna, .faa: the sequences under the headers. Any other file: one sentence a line; if
+    labelled, its label and a blank before it. Each may be gzipped.
+
+    bad_rows: what becomes of a row that has no text: the first is an error, with their number, or they are dropped.
+    unit: what a sentence is: see `words.units`; of a table, the lines of each text are meant.
     """
     path = Path(path)
-    text = read_text(path)
-    records: Iterable[tuple[int, Record]]
-    match path.suffix.lower():
-        case ".jsonl" | ".ndjson":
-            records = json_records(path, text)
-        case ".csv" | ".tsv" as suffix:
-            records = csv_records(path, text, suffix)
-        case ".json":
-            raise UserError(f"{path} is JSON: give JSON lines (.jsonl), one object a line, as `jq -c '.[]'` makes them")
-        case _ if column is not None:
-            raise UserError(f"--data.column {column} needs a .jsonl, .csv or .tsv file: {path} has one sentence a line")
-        case _ if labelled:
-            records = ((line, _labelled(path, line, sentence)) for line, sentence in numbered_lines(text))
-        case _:
-            records = ((line, {"text": sentence}) for line, sentence in numbered_lines(text))
-    return _corpus(path, records, column or "text")
-
-
-def read_token_ids(path: str | Path, vocabulary: int | None = None) -> tuple[list[list[int]], int]:
-    """The sequences of a file of integers, one sequence a line, and the vocabulary size (given, or largest id + 1)."""
-    path = Path(path)
-    sequences = []
-    for line, text in numbered_lines(read_text(path)):
-        ids = _integers(path, line, text)
-        if min(ids) < 0:
-            raise UserError(f"{path} line {line}: the token id {min(ids)} is negative: correct it, ids start at 0")
-        if vocabulary is not None and max(ids) >= vocabulary:
-            raise UserError(
-                f"{path} line {line}: the token id {max(ids)} is outside the vocabulary of {vocabulary} "
-                f"(0 to {vocabulary - 1}): correct the line or give --data.vocabulary {max(ids) + 1} or more"
-            )
-        sequences.append(ids)
-    if not sequences:
-        raise UserError(f"{path} has only blank lines: give one sequence of token ids a line")
-    return sequences, vocabulary or max(map(max, sequences)) + 1
+    table = is_table(path)
+    intake = Intake(path.name, unit="rows" if table else "lines")
+    if table:
+        found = records(path, intake=intake, header=header)
+    elif column is not None:
+        raise UserError(f"--data.column {column} needs a .jsonl, .csv or .tsv file: {path} has one sentence a line")
+    elif {suffix.lower() for suffix in path.suffixes[-2:]} & set(FASTA):
+        found = _fasta(path, text_of(path), intake)
+    else:
+        found = _plain(path, text_of(path), labelled, unit, intake)
+    corpus = _corpus(path, found, column, labelled, header, intake)
+    intake.settle(bad_rows == "drop")
+    if not corpus.texts:
+        raise UserError(f"{path} has no sentences (blank ones do not count): give at least one")
+    return _divided(corpus, unit) if unit != "line" else corpus
 
 
 def labels_of(corpus: Corpus) -> list[str]:
-    """Each text's label. Raises UserError where one is missing, or is no word or whole number."""
-    if LABEL not in corpus.columns:
-        raise UserError(
-            f"{corpus.path} line {corpus.lines[0]}: no column {LABEL!r}: name that of the labels so, or leave out "
-            "--data.labelled"
-        )
-    for line, value in zip(corpus.lines, corpus.columns[LABEL], strict=True):
-        if isinstance(value, bool) or not isinstance(value, str | int) or not str(value).strip():
-            raise UserError(f"{corpus.path} line {line}: the {LABEL} is {short(value)}: give a word or a whole number")
+    """Each text's label, of a corpus that was read as labelled."""
     return [str(value).strip() for value in corpus.columns[LABEL]]
 
 
 def encode(
-    corpus: Corpus, tokenizer: PreTrainedTokenizerBase, max_length: int | None, too_long: TooLong = "error"
+    corpus: Corpus,
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int | None,
+    too_long: TooLong = "error",
+    bad_rows: BadRows = "error",
 ) -> tuple[Corpus, list[list[int]]]:
-    """The texts that are left, and the token ids of each, without an end token; `too_long` says what becomes of those
-    over `max_length`."""
+    """The texts that are left, and the token ids of each, whole and without an end token; `too_long` says what becomes
+    of those over `max_length`. What is to be cut is `ended` later. The corpus's intake counts what is dropped or cut.
+    """
     if max_length is not None and max_length < 1:
         raise UserError(f"--data.max_length {max_length} leaves no tokens: give 1 or more")
+    intake = corpus.intake
     ids: list[list[int]] = tokenizer(
         corpus.texts, add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False, verbose=False
     )["input_ids"]
-    places = [f"{corpus.path} line {line}" for line in corpus.lines]
-    for place, sequence in zip(places, ids, strict=True):
+    whole = []
+    for i, sequence in enumerate(ids):
         if tokenizer.eos_token_id in sequence:
-            raise UserError(f"{place}: contains {tokenizer.eos_token}, which ends a sentence: remove it there")
-    kept = fitting(places, ids, max_length, too_long, "sentences", "tokens", "--data.max_length")
-    return corpus.chosen(kept), [ids[i][:max_length] for i in kept]
+            intake.reject(f"{corpus.place(i)}: contains {tokenizer.eos_token}, which ends a sentence: remove it there")
+            intake.used -= 1
+        else:
+            whole.append(i)
+    intake.settle(bad_rows == "drop")
+    corpus, ids = corpus.chosen(whole), [ids[i] for i in whole]
+    places = [corpus.place(i) for i in range(len(ids))]
+    kept = fitting(places, ids, max_length, too_long, "sentences", "tokens", "--data.max_length", intake)
+    return corpus.chosen(kept), [ids[i] for i in kept]
+
+
+def ended(sequences: Sequence[Sequence[int]], end: int, limit: int | None) -> list[list[int]]:
+    """Each with its end token; of one over the limit, the next token stands in the place of that: so nobody learns to
+    stop in the middle, and what is drawn, up to the same number of tokens, looks alike."""
+    return [[*sequence, end][: None if limit is None else limit + 1] for sequence in sequences]
 
 
 def fitting(
@@ -130,15 +141,19 @@ def fitting(
     unit: str,
     counted: str,
     option: str,
+    intake: Intake | None = None,
 ) -> list[int]:
     """Which of the sequences are left, some of them perhaps to be cut. Raises UserError for one over the limit, unless
     `too_long` says otherwise, and where none is left.
 
     places: where each stands. unit, counted, option: what they, their tokens and the limit are called in messages.
+    intake: counts them.
     """
     lengths = [len(sequence) for sequence in sequences]
     longer = [i for i, length in enumerate(lengths) if limit is not None and length > limit]
     if not longer or too_long == "cut":
+        if intake is not None:
+            intake.repaired[f"cut to {limit} {counted}"] += len(longer)
         return list(range(len(lengths)))
     if too_long == "error":
         raise UserError(
@@ -150,6 +165,9 @@ def fitting(
             f"{places[0]} and all others: none of {len(lengths)} {unit} has at most {limit} tokens: "
             f"give {option} {min(lengths)} or more"
         )
+    if intake is not None:
+        intake.dropped[f"over {limit} {counted}"] += len(longer)
+        intake.used -= len(longer)
     return sorted(set(range(len(lengths))) - set(longer))
 
 
@@ -230,48 +248,128 @@ def split(items: Sequence[T], held_out: float, seed: int) -> tuple[list[T], list
     return train, [items[place] for place in sorted(chosen)]
 
 
-def _labelled(path: Path, line: int, text: str) -> Record:
-    label, *rest = text.split(None, 1)
-    if not rest:
-        raise UserError(
-            f"{path} line {line}: {short(text)} is a label without a sentence, or the other way round: give both, "
-            "as in `1 a good film`"
-        )
-    return {LABEL: label, "text": rest[0]}
+Found = Iterator[tuple[str, Record]]
 
 
-def _corpus(path: Path, records: Iterable[tuple[int, Record]], column: str) -> Corpus:
+def _plain(path: Path, text: str, labelled: bool, unit: Unit, intake: Intake) -> Found:
+    if labelled and unit != "line":
+        raise UserError(f"--data.unit {unit}: a label stands before each line of {path}: give --data.unit line")
+    lines = list(counted_lines(text, intake))
+    if headers := sum(line.startswith(">") for _, line in lines):
+        intake.notes.append(f"{headers} lines begin with >: if these are headers, name the file {path.stem}.fasta")
+    if unit == "line" and not labelled and (told := hard_wrapped(lines)):
+        intake.notes.append(told)
+    for line, sentence in lines:
+        place = f"{path} line {line}"
+        if not labelled:
+            yield place, {"text": sentence}
+            continue
+        label, *rest = sentence.split(None, 1)
+        if rest:
+            yield place, {LABEL: label, "text": rest[0]}
+        else:
+            intake.reject(
+                f"{place}: {short(sentence)} is a label without a sentence, or the other way round: give both, as in "
+                "`1 a good film`"
+            )
+
+
+def _fasta(path: Path, text: str, intake: Intake) -> Found:
+    """The sequences, each of its lines joined; what stands behind > is the column `header`."""
+    intake.unit = "records"
+    place, header, parts = "", "", list[str]()
+    for line, content in [*numbered_lines(text), (0, ">")]:
+        if not content.startswith(">"):
+            if not place:
+                raise UserError(f"{path} line {line}: a sequence without a header: begin with a line as `> name`")
+            parts.append(content)
+            continue
+        if place:
+            intake.read += 1
+            yield place, {"header": header, "text": "".join(parts)}
+        place, header, parts = f"{path} line {line}", content[1:].strip(), []
+
+
+def _corpus(path: Path, found: Found, column: str | None, labelled: bool, header: bool, intake: Intake) -> Corpus:
     lines: list[int] = []
     texts: list[str] = []
     kept: list[Record] = []
-    for line, record in records:
-        if text := _text(path, line, record, column):
-            lines.append(line)
+    unit, name = "line", column or "text"
+    for place, record in found:
+        if column is None and not header and len(record) == 1:
+            name = next(iter(record))
+        text = _text(place, record, name, intake)
+        if text == "":
+            intake.dropped["blank"] += 1
+        elif text is not None and (not labelled or _has_label(place, record, intake)):
+            _, unit, line = place.rsplit(" ", 2)
+            lines.append(int(line))
             texts.append(text)
             kept.append(record)
-    if not texts:
-        raise UserError(f"{path} has no sentences (blank ones do not count): give at least one")
-    others = [name for name in dict.fromkeys(chain.from_iterable(kept)) if name != column]
-    return Corpus(path, texts, lines, {name: [record.get(name) for record in kept] for name in others})
-
-
-def _text(path: Path, line: int, record: Record, column: str) -> str:
-    if column not in record:
-        raise UserError(
-            f"{path} line {line}: no column {column!r}, only {listed(record) or 'an empty record'}: "
-            f"name the one with the sentences, --data.column NAME"
+    intake.used = len(texts)
+    others = [one for one in dict.fromkeys(chain.from_iterable(kept)) if one != name]
+    if is_table(path) and kept:
+        intake.notes.insert(
+            0, f"the texts are in the column {name!r}" + (f", beside {listed(others)}" if others else "")
         )
-    value = record[column]
+    columns = {one: [record.get(one) for record in kept] for one in others}
+    return Corpus(path, texts, lines, columns, intake, unit)
+
+
+def _divided(corpus: Corpus, unit: Unit) -> Corpus:
+    """The paragraphs or sentences of the lines; those of a row of a table by themselves."""
+    lines: list[tuple[int, str]] = []  # numbered so that none of one row follows one of another
+    origin: dict[int, int] = {}
+    number = 0
+    for i, text in enumerate(corpus.texts):
+        number = number + 1 if is_table(corpus.path) else corpus.lines[i] - 1
+        for line in LINE_END.split(text):
+            number += 1
+            origin[number] = i
+            lines += [(number, line.strip())] if line.strip() else []
+    found = units(lines, unit)
+    before = corpus.intake
+    intake = Intake(before.name, f"{unit}s", len(found), len(found), notes=before.lines())
+    chosen = corpus.chosen([origin[number] for number, _ in found])
+    return replace(chosen, texts=[text for _, text in found], intake=intake)
+
+
+def _text(place: str, record: Record, column: str, intake: Intake) -> str | None:
+    """The text, "" where it is blank, None where it is none."""
+    try:
+        value = value_at(record, column)
+    except KeyError:
+        # a table of one column may be one sentence a line, and its first row no name
+        rows = (
+            "; if its first row is no names but data, --data.header false" if ".csv" in place or ".tsv" in place else ""
+        )
+        intake.reject(
+            f"{place}: no column {column!r}, only {listed(record) or 'an empty record'}: "
+            f"name the one with the sentences, --data.column NAME{rows}"
+        )
+        return None
     if not isinstance(value, str):
-        raise UserError(f"{path} line {line}: {column!r} is {short(value)}, not a string: put the text in quotes")
+        wrong = f"{column!r} is {short(value)}, not a string: put the text in quotes"
+        if value is None:
+            wrong = f"{column!r} holds no text: give one"
+        elif isinstance(value, dict):
+            one = f"--data.column {column}.{next(iter(value), '')}"
+            wrong = f"{column!r} holds {listed(value)}: name one of these, as {one}"
+        intake.reject(f"{place}: {wrong}")
+        return None
     if HALF_PAIR.search(value):
-        raise UserError(f"{path} line {line}: {column!r} has half a surrogate pair (\\ud800 to \\udfff): remove it")
+        intake.reject(f"{place}: {column!r} has half a surrogate pair (\\ud800 to \\udfff): remove it")
+        return None
     return value.strip()
 
 
-def _integers(path: Path, line: int, text: str) -> list[int]:
-    words = text.split()
-    for word in words:
-        if not INTEGER.fullmatch(word):
-            raise UserError(f"{path} line {line}: {short(word)} is not an integer: give token ids separated by spaces")
-    return [int(word) for word in words]
+def _has_label(place: str, record: Record, intake: Intake) -> bool:
+    """Whether there is a word or a whole number as the label; else the row is rejected."""
+    value = record.get(LABEL)
+    if LABEL not in record:
+        intake.reject(f"{place}: no column {LABEL!r}: name that of the labels so, or leave out --data.labelled")
+    elif isinstance(value, bool) or not isinstance(value, str | int) or not str(value).strip():
+        intake.reject(f"{place}: the {LABEL} is {short(value)}: give a word or a whole number")
+    else:
+        return True
+    return False

@@ -48,9 +48,12 @@ def train_tokenizer(kind: Kind, sentences: Sequence[str], vocabulary: int | None
     return _fast(tokenizer, unknown=UNKNOWN)
 
 
-def token_id_tokenizer(vocabulary: int) -> PreTrainedTokenizerFast:
-    """For files of integers: the words "0" to "vocabulary - 1" have those very ids, and `</s>` comes after them."""
-    words = {str(token): token for token in range(vocabulary)}
+def token_id_tokenizer(vocabulary: int, names: Sequence[str] | None = None) -> PreTrainedTokenizerFast:
+    """For files of integers: the words "0" to "vocabulary - 1" have those very ids, and `</s>` comes after them.
+
+    names: the words in their place.
+    """
+    words = {word: token for token, word in enumerate(names or map(str, range(vocabulary)))}
     tokenizer = Tokenizer(models.WordLevel(words | {BOUNDARY: vocabulary}))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return _fast(tokenizer, unknown=None)

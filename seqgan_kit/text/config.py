@@ -13,10 +13,10 @@ from seqgan_kit.language.config import (
     left_open,
 )
 from seqgan_kit.language.units import Unit
+from seqgan_kit.text.data_config import DataConfig
 from seqgan_kit.text.differentiable import Route
 from seqgan_kit.text.label_classifier import LabelClassifierConfig
 from seqgan_kit.text.network_config import DiscriminatorConfig, TextGeneratorConfig
-from seqgan_kit.text.sources import DataConfig
 
 
 @dataclass(frozen=True)

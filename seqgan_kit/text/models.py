@@ -11,6 +11,7 @@ from transformers import AutoTokenizer
 from seqgan_kit.errors import UserError
 from seqgan_kit.files import read_json, write_json
 from seqgan_kit.language import pretrained
+from seqgan_kit.language.words import check_words, words_of
 from seqgan_kit.networks.saved import unloadable
 from seqgan_kit.networks.text.class_head import ClassHead
 from seqgan_kit.networks.text.language_models import LanguageModel, Unprompted
@@ -30,6 +31,7 @@ def build_generator(config: TextGeneratorConfig, source: Source) -> Generator:
     given = config.model, config.config, config.lora, source.vocabulary, source.end, pretrained.CAUSAL
     found = pretrained.generator(*given, length=source.length)
     _check_labels(config.model, source, whole=isinstance(found, LSTMGenerator))
+    check_words(config.model, SETTINGS, source.words)
     if isinstance(found, LSTMGenerator):
         return found
     if found is not None:
@@ -71,11 +73,11 @@ def _settings(folder: Path) -> dict[str, Any]:
 
 
 def check_length(option: str, most: int | None, source: Source) -> None:
-    """Raises UserError where the generator can't read the longest text and its start token."""
-    before = 2 if source.labels else 1
-    if most is not None and source.length + before > most:
+    """Raises UserError where the generator can't read the longest text, held out or not, and its start token."""
+    before, longest = 2 if source.labels else 1, max(source.length, source.held_out.ids.shape[1])
+    if most is not None and longest + before > most:
         raise UserError(
-            f"{option} takes {most} tokens, but texts have up to {source.length} and {before} before them: give a "
+            f"{option} takes {most} tokens, but texts have up to {longest} and {before} before them: give a "
             f"model that takes more, or --data.max_length {most - before - 1} --data.too_long cut"
         )
 
@@ -91,7 +93,8 @@ def save_generator(network: Generator, source: Source, folder: Path) -> None:
         source.tokenizer.save_pretrained(folder)
         start = getattr(network.config, "start", None)
     labels = {"labels": list(source.labels)} if source.labels else {}
-    write_json(folder / SETTINGS, {"start": start, "end": source.end, "length": source.length, **labels})
+    more = labels | source.words.saved()
+    write_json(folder / SETTINGS, {"start": start, "end": source.end, "length": source.length, **more})
 
 
 def load_generator(folder: Path) -> Sampler:
@@ -104,7 +107,7 @@ def load_generator(folder: Path) -> Sampler:
             found, ends = Unprompted(found, int(known["start"])).eval(), known
         else:
             ends = found.config.to_dict()
-        text = lambda ids: str(tokenizer.decode(list(ids)))  # noqa: E731
+        text = lambda ids: words_of(known).shown(str(tokenizer.decode(list(ids))))  # noqa: E731
         return Sampler(found, text, int(ends["length"]), ends["end"], labels_of(known))
     except Exception as error:
         raise unloadable(folder, folder.parent, error) from error

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from seqgan_kit.language.words import words_of
 from seqgan_kit.networks.text.plain_lstm import PlainLSTM
 from seqgan_kit.samples import LabelledTokens, Tokens, concatenate, map_tensors
 from seqgan_kit.tokens import sampling
@@ -19,8 +20,8 @@ BLOCK = 2048  # sequences drawn at a time
 
 
 class Sampler(NamedTuple):
-    """A run's generator. text: token ids -> what they say. length: the most tokens of a text. end: the id of the token
-    that ends it. labels: the classes that there are texts of, if there are any."""
+    """A run's generator. text: token ids -> what they say, as people write it. length: the most tokens of a text.
+    end: the id of the token that ends it. labels: the classes that there are texts of, if there are any."""
 
     network: Any
     text: Callable[[Sequence[int]], str]
@@ -41,10 +42,10 @@ def load_plain(folder: Path) -> Sampler:
         raise ValueError("not an LSTM of ours")
     network = PlainLSTM(SimpleNamespace(**config))
     network.load_state_dict(load_file(folder / "model.safetensors"))
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer, raw = Tokenizer.from_file(str(folder / "tokenizer.json")), words_of(begins)
 
     def text(ids: Sequence[int]) -> str:
-        return tokenizer.decode(list(ids), skip_special_tokens=False)
+        return raw.shown(tokenizer.decode(list(ids), skip_special_tokens=False))
 
     return Sampler(network.eval(), text, config["length"], config["end"], labels_of(begins))
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -15,41 +15,17 @@ from seqgan_kit.engine.provenance import fingerprint
 from seqgan_kit.errors import UserError
 from seqgan_kit.files import listed
 from seqgan_kit.language import data as files
-from seqgan_kit.language.config import FileConfig
+from seqgan_kit.language import remarks
+from seqgan_kit.language.held_out import divide
+from seqgan_kit.language.token_ids import Sequences, read_names, read_token_ids, vocabulary_of
 from seqgan_kit.language.tokenizers import token_id_tokenizer, train_tokenizer
+from seqgan_kit.language.words import AS_IT_STANDS, Words
 from seqgan_kit.networks.text.lstm import LSTMGenerator
 from seqgan_kit.samples import LabelledTokens, Tokens, rows
+from seqgan_kit.tables import Intake
+from seqgan_kit.text.data_config import DataConfig
 from seqgan_kit.worlds import captions
 from seqgan_kit.worlds import oracle as oracles
-
-
-@dataclass(frozen=True)
-class DataConfig(FileConfig):
-    """What to learn from: a file, or a world that the toolkit generates.
-
-    Args:
-        path: Text file with a sentence a line, or .jsonl, .csv or .tsv; unset generates data from `world`.
-        column: Column of a .jsonl, .csv or .tsv file that holds the texts.
-        labelled: Whether texts have labels, and are generated for each class. Each line of the text file then begins
-            with its label and a blank, as in `1 a good film`; of the other files, the column `label` is meant.
-        tokens: Whether the file holds integer tokens separated by spaces (music, molecules, DNA) in place of text.
-        world: World that generates the data where no file is given: `shapes` writes captions of little scenes, `oracle`
-            draws from a random LSTM.
-        sentences: Number of sentences that the world generates.
-        oracle: File (.npz) of the original oracle's parameters, for the world `oracle`. Unset draws an oracle from the
-            seed.
-        oracle_vocabulary: Number of different tokens of an oracle that is drawn from the seed.
-        max_length: Greatest number of tokens of a sentence, without the end token. Unset takes the longest sentence.
-    """
-
-    column: str | None = None
-    labelled: bool = False
-    tokens: bool = False
-    world: Literal["shapes", "oracle"] = "shapes"
-    sentences: int = 10_000
-    oracle: str | None = None
-    oracle_vocabulary: int = 5000
-    max_length: int | None = None
 
 
 @dataclass(frozen=True)
@@ -58,8 +34,8 @@ class Source:
 
     kind: what else is known, which decides the metrics. oracle: the true distribution, where there is one.
     dropped: sentences that were longer than the limit. labels: the classes, in order, if texts have any: `train` and
-    `held_out` are then LabelledTokens. train_texts, held_out_texts: row by row what stood in the file, before it became
-    tokens; empty where that was no text.
+    `held_out` are then LabelledTokens. train_texts, held_out_texts: row by row what stood in the file, as `words` read
+    it, before it became tokens; empty where that was no text. told: what became of each row, and what is odd.
     """
 
     name: str
@@ -76,6 +52,12 @@ class Source:
     labels: tuple[str, ...] = ()
     train_texts: Sequence[str] = ()
     held_out_texts: Sequence[str] = ()
+    words: Words = AS_IT_STANDS
+    told: Sequence[str] = ()
+
+    def first_lines(self) -> list[str]:
+        """All that a user should know of the data before a model learns from them."""
+        return [self.summary(), *self.told]
 
     def summary(self) -> str:
         """What was read, in one line."""
@@ -86,9 +68,8 @@ class Source:
         if isinstance(self.train, LabelledTokens):
             counts = Counter(self.labels[i] for i in self.train.labels.tolist())
             text += f"; labels {', '.join(f'{label} ({counts[label]})' for label in self.labels)}"
-        dropped = f"{self.dropped} longer ones were DROPPED (--data.too_long drop)" if self.dropped else None
         unknown = files.unknown_share([part.ids[part.mask] for part in (self.train, self.held_out)], self.tokenizer)
-        return "; ".join(filter(None, (text, dropped, unknown)))
+        return "; ".join(filter(None, (text, unknown)))
 
     def fingerprint(self) -> str:
         """The same for the same data, tokenizer and options."""
@@ -106,8 +87,8 @@ class Source:
         return self.tokenizer.batch_decode(self.ids(tokens))
 
     def shown(self, tokens: Tokens) -> list[str]:
-        """The sentences as lines, after their labels, if they have any."""
-        texts = self.decode(tokens)
+        """The sentences as people write them, after their labels, if they have any."""
+        texts = list(map(self.words.shown, self.decode(tokens)))
         if not isinstance(tokens, LabelledTokens):
             return texts
         return [f"{label} {text}" for label, text in zip(self.labels_of(tokens), texts, strict=True)]
@@ -129,7 +110,7 @@ def load(
     tokenizer: of a pretrained model; without one, it is made from the sentences to train on.
     vocabulary: how many tokens the model can emit, where these are more than the tokenizer has.
     """
-    config.check_held_out()
+    config.check()
     if config.labelled and (config.path is None or config.tokens):
         raise UserError("--data.labelled needs a file of text, --data.path: generated data and tokens have no labels")
     if config.path is None and config.sentences < 2:
@@ -148,43 +129,45 @@ def _text_file(
     config: DataConfig, seed: int, tokenizer: PreTrainedTokenizerBase | None, vocabulary: int | None
 ) -> Source:
     assert config.path is not None
-    corpus = files.read_sentences(config.path, config.column, config.labelled)
-    if config.held_out_path is None:
-        train, held_out = _divide(corpus, config.held_out, seed, files.labels_of(corpus) if config.labelled else [])
-    else:
-        train, held_out = corpus, files.read_sentences(config.held_out_path, config.column, config.labelled)
-    return _text(Path(config.path).name, "text", train, held_out, config, tokenizer, vocabulary)
+
+    def read(path: str) -> files.Corpus:
+        corpus = files.read_sentences(path, config.column, config.labelled, config.header, config.bad_rows, config.unit)
+        return replace(corpus, texts=list(map(config.words.read, corpus.texts)))
+
+    corpus = read(config.path)
+    other = None if config.held_out_path is None else read(config.held_out_path)
+    return _text(Path(config.path).name, "text", corpus, other, config, seed, tokenizer, vocabulary)
 
 
 def _shapes(config: DataConfig, seed: int, tokenizer: PreTrainedTokenizerBase | None, vocabulary: int | None) -> Source:
-    texts = captions.captions(config.sentences, seed)
-    corpus = files.Corpus(Path("the shapes world"), texts, list(range(1, len(texts) + 1)), {})
-    return _text("shapes world", "shapes", *_divide(corpus, config.held_out, seed), config, tokenizer, vocabulary)
-
-
-def _divide(
-    corpus: files.Corpus, held_out: float, seed: int, labels: Sequence[str] = ()
-) -> tuple[files.Corpus, files.Corpus]:
-    """To train on, and held out. labels: of the texts, where they have some; none is held out as a whole."""
-    first, second = files.split(range(len(corpus.texts)), held_out, seed)
-    if labels:
-        known = {labels[i] for i in first}
-        first = sorted([*first, *(i for i in second if labels[i] not in known)])
-        second = [i for i in second if labels[i] in known]
-    return corpus.chosen(first), corpus.chosen(second)
+    texts = list(map(config.words.read, captions.captions(config.sentences, seed)))
+    intake = Intake("shapes world", "captions", len(texts), len(texts))
+    corpus = files.Corpus(Path("the shapes world"), texts, list(range(1, len(texts) + 1)), {}, intake)
+    return _text("shapes world", "shapes", corpus, None, config, seed, tokenizer, vocabulary)
 
 
 def _text(
     name: str,
     kind: Literal["text", "shapes"],
-    train: files.Corpus,
-    held_out: files.Corpus,
+    corpus: files.Corpus,
+    other: files.Corpus | None,
     config: DataConfig,
+    seed: int,
     tokenizer: PreTrainedTokenizerBase | None,
     vocabulary: int | None,
 ) -> Source:
+    """other: the corpus that is held out, where there is a file of its own."""
+    labels = files.labels_of(corpus) if config.labelled else []
+    told = [remarks.repeats(corpus.texts, "texts")]
+    if other is None:
+        first, second = _divide(corpus.texts, config, seed, labels)
+        train, held_out = corpus.chosen(first), corpus.chosen(second)
+    else:
+        train, held_out = corpus, _known_labels(other, set(labels), config) if labels else other
     if tokenizer is None:
         tokenizer = train_tokenizer(config.tokenizer, train.texts, config.vocabulary)
+        if config.tokenizer == "word":
+            told.append(remarks.single_words(train.texts))
     boundary = tokenizer.eos_token_id
     if not isinstance(boundary, int):
         raise UserError(
@@ -192,30 +175,55 @@ def _text(
             "AutoTokenizer.from_pretrained(FOLDER, eos_token=TOKEN).save_pretrained(FOLDER)"
         )
     whole = len(train.texts) + len(held_out.texts)
-    train, encoded = files.encode(train, tokenizer, config.max_length, config.too_long)
+    train, encoded = files.encode(train, tokenizer, config.max_length, config.too_long, config.bad_rows)
     # evaluation is on whole sentences that fit, never on what was cut
     too_long = "drop" if config.too_long == "cut" else config.too_long
-    held_out, other = files.encode(held_out, tokenizer, config.max_length, too_long)
-    tokens, others = (files.to_tokens(ids, boundary, boundary) for ids in (encoded, other))
-    labels: tuple[str, ...] = ()
+    held_out, others = files.encode(held_out, tokenizer, config.max_length, too_long, config.bad_rows)
+    rows = files.ended(encoded, boundary, config.max_length)
+    if config.reading == 1:
+        rows = [[*ids[: config.max_length], boundary] for ids in encoded]
+    tokens, unseen = files.to_tokens(rows, None, boundary), files.to_tokens(others, boundary, boundary)
+    classes: tuple[str, ...] = ()
     if config.labelled:
-        labels = _classes(train)
-        tokens, others = _labelled(train, tokens, labels), _labelled(held_out, others, labels)
+        classes = _classes(train)
+        tokens, unseen = _labelled(train, tokens, classes), _labelled(held_out, unseen, classes)
+        told += remarks.classes(files.labels_of(train), files.labels_of(held_out))
+    told.append(remarks.trained_on(train.texts, held_out.texts, "sentences"))
+    unknown = set(files.unknown_words(tokenizer, [*train.texts, *held_out.texts]))
+    told.append(remarks.unknown(train.texts, held_out.texts, unknown))
+    if not held_out.texts:
+        raise UserError(f"{name}: nothing that is held out is left: give more, or --data.too_long cut")
+    intakes = [corpus.intake] if other is None else [corpus.intake, other.intake]
     return Source(
         name=name,
         kind=kind,
         train=tokens,
-        held_out=others,
+        held_out=unseen,
         tokenizer=tokenizer,
         vocabulary=max(len(tokenizer), vocabulary or 0),
         start=tokenizer.bos_token_id if isinstance(tokenizer.bos_token_id, int) else boundary,
         end=boundary,
-        length=max(map(len, encoded)) + 1,
+        length=max(map(len, rows)),
         dropped=whole - len(train.texts) - len(held_out.texts),
-        labels=labels,
+        labels=classes,
         train_texts=train.texts,
         held_out_texts=held_out.texts,
+        words=config.words,
+        told=_told(intakes, told),
     )
+
+
+def _told(intakes: Sequence[Intake], remarks: Sequence[str | None]) -> list[str]:
+    return [line for intake in intakes for line in intake.lines()] + [remark for remark in remarks if remark]
+
+
+def _divide(
+    keys: Sequence[Hashable], config: DataConfig, seed: int, labels: Sequence[str] = ()
+) -> tuple[list[int], list[int]]:
+    """The places to train on, and those held out. Equal keys are on one side, unless data are read as in old runs."""
+    anew = config.reading > 1
+    name = str(config.path or f"the {config.world} world")
+    return divide(name, keys if anew else range(len(keys)), config.held_out, seed, labels, anew)
 
 
 def _classes(corpus: files.Corpus) -> tuple[str, ...]:
@@ -229,43 +237,82 @@ def _classes(corpus: files.Corpus) -> tuple[str, ...]:
     return tuple(labels)
 
 
+def _known_labels(corpus: files.Corpus, known: set[str], config: DataConfig) -> files.Corpus:
+    """The texts of a held-out file whose label is one of `known`; the others are bad rows. Raises UserError."""
+    kept = []
+    for i, label in enumerate(files.labels_of(corpus)):
+        if label in known:
+            kept.append(i)
+            continue
+        some = f"{listed(sorted(known)[:8])}{', ...' if len(known) > 8 else ''}"
+        corpus.intake.used -= 1
+        corpus.intake.reject(
+            f"{corpus.place(i)}: the label {label!r} is that of no sentence to train on, which have {some}"
+        )
+    corpus.intake.settle(config.bad_rows == "drop")
+    return corpus.chosen(kept)
+
+
 def _labelled(corpus: files.Corpus, tokens: Tokens, labels: tuple[str, ...]) -> LabelledTokens:
-    """The corpus's tokens with its labels. Raises UserError for one that is none of `labels`."""
+    """The corpus's tokens with its labels."""
     number = {label: i for i, label in enumerate(labels)}
-    found = files.labels_of(corpus)
-    for line, label in zip(corpus.lines, found, strict=True):
-        if label not in number:
-            raise UserError(
-                f"{corpus.path} line {line}: the label {label!r} is that of no sentence to train on, which have "
-                f"{listed(labels[:8])}{', ...' if len(labels) > 8 else ''}"
-            )
-    return LabelledTokens(tokens.ids, tokens.mask, torch.tensor([number[label] for label in found]))
+    found = [number[label] for label in files.labels_of(corpus)]
+    return LabelledTokens(tokens.ids, tokens.mask, torch.tensor(found))
 
 
 def _token_file(config: DataConfig, seed: int) -> Source:
     assert config.path is not None
-    sequences, vocabulary = files.read_token_ids(config.path, config.vocabulary)
+    path = Path(config.path)
+    given = config.column, config.header, config.padding, config.bad_rows
+    first = read_token_ids(path, config.vocabulary, *given)
+    size = 0 if config.dense else vocabulary_of(path, first.occurring, config.vocabulary)
+    parts, told, intakes = [first], [remarks.repeats(list(map(tuple, first.ids)), "sequences")], [first.intake]
+    if config.held_out_path is not None:
+        parts.append(read_token_ids(config.held_out_path, size or None, *given))
+        intakes.append(parts[1].intake)
+    occurring = sorted(set().union(*(part.occurring for part in parts)))
+    if config.padding is None:
+        told.append(remarks.padding(first.ids))
+    limited = [_limited(part, config, held_out=i > 0) for i, part in enumerate(parts)]
     if config.held_out_path is None:
-        train, held_out = files.split(sequences, config.held_out, seed)
+        train, held_out = (
+            [limited[0][i] for i in part] for part in _divide(list(map(tuple, limited[0])), config, seed)
+        )
     else:
-        train, held_out = sequences, files.read_token_ids(config.held_out_path, vocabulary)[0]
-    longest = max(map(len, sequences))
-    if config.max_length is not None and longest > config.max_length:
-        raise UserError(f"{config.path}: a sequence has {longest} tokens: raise --data.max_length {config.max_length}")
-    same_length = len({len(row) for row in [*train, *held_out]}) == 1
+        train, held_out = limited
+    told.append(remarks.trained_on(map(tuple, train), list(map(tuple, held_out)), "sequences"))
+    told += remarks.ids(train, held_out, size or len(occurring))
+    ids = occurring if config.dense else range(size)
+    if config.dense:
+        number = {token: i for i, token in enumerate(occurring)}
+        size = len(occurring)
+        train, held_out = ([[number[token] for token in row] for row in part] for part in (train, held_out))
+    names = read_names(config.names, ids) if config.names is not None else list(map(str, ids)) if config.dense else None
+    same_length = len({len(row[: config.max_length]) for row in [*train, *held_out]}) == 1
     # sequences of one length need no end token; the start is then an input that is never emitted
-    end = None if same_length else vocabulary
+    end = None if same_length else size
+    rows = [row[: config.max_length] for row in train] if end is None else files.ended(train, end, config.max_length)
     return Source(
-        name=Path(config.path).name,
+        name=path.name,
         kind="tokens",
-        train=files.to_tokens(train, end, vocabulary),
-        held_out=files.to_tokens(held_out, end, vocabulary),
-        tokenizer=token_id_tokenizer(vocabulary),
-        vocabulary=vocabulary + (end is not None),
-        start=vocabulary,
+        train=files.to_tokens(rows, None, size),
+        held_out=files.to_tokens(held_out, end, size),
+        tokenizer=token_id_tokenizer(size, names),
+        vocabulary=size + (end is not None),
+        start=size,
         end=end,
-        length=longest + (end is not None),
+        length=max(map(len, rows)),
+        told=_told(intakes, told),
     )
+
+
+def _limited(part: Sequences, config: DataConfig, held_out: bool) -> list[list[int]]:
+    """Those that are not too long; what is to be cut is so later."""
+    too_long = "drop" if held_out and config.too_long == "cut" else config.too_long
+    kept = files.fitting(
+        part.places, part.ids, config.max_length, too_long, "sequences", "ids", "--data.max_length", part.intake
+    )
+    return [part.ids[i] for i in kept]
 
 
 def _oracle(config: DataConfig, seed: int) -> Source:

@@ -59,7 +59,7 @@ class TextTask:
             check_parts(config.adversarial, self.source, self.network, self.judge, columns_of(self.source))
 
     def first_lines(self) -> list[str]:
-        return [line for line in (self.source.summary(), rates_told(self.config)) if line]
+        return [line for line in (*self.source.first_lines(), rates_told(self.config)) if line]
 
     def build(self, engine: Engine) -> None:
         self.engine = engine

@@ -1,0 +1,126 @@
+"""What a user should know of their data before a model learns from them: each a sentence, or None where all is well."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
+from itertools import pairwise
+
+from seqgan_kit.files import listed
+
+HANDFUL = 10  # texts of a class: fewer say little
+WIDTHS = range(40, 201)  # characters of hard-wrapped lines
+
+
+def repeats(keys: Sequence[Hashable], what: str) -> str | None:
+    """How many stand there more than once."""
+    different = len(set(keys))
+    if different == len(keys):
+        return None
+    return f"{different} of {len(keys)} {what} are different, the others equal one of these"
+
+
+def trained_on(train: Iterable[Hashable], held_out: Sequence[Hashable], what: str) -> str | None:
+    """How many of what is held out are also trained on."""
+    known = set(train)
+    both = sum(key in known for key in held_out)
+    if not both:
+        return None
+    return (
+        f"{both} of {len(held_out)} held-out {what} are ALSO TRAINED ON, so scores flatter what learns by heart: take "
+        "them out of one of the files"
+    )
+
+
+def single_words(texts: Sequence[str]) -> str | None:
+    """Whether white space, which separates words, stands in hardly any text."""
+    alone = sum(len(text.split()) < 2 for text in texts)
+    if alone < 0.9 * len(texts):
+        return None
+    return (
+        f"{alone} of {len(texts)} texts are ONE WORD to --data.tokenizer word, which separates at white space: "
+        "if they are not, give --data.tokenizer character or sentencepiece"
+    )
+
+
+def hard_wrapped(lines: Sequence[tuple[int, str]]) -> str | None:
+    """Whether lines, with their numbers, look like prose that was broken to a width: where the next line follows at
+    once, its first word would not have fitted, and few lines end with a sentence."""
+    following = [(a, b) for (i, a), (j, b) in pairwise(lines) if j == i + 1]
+    if len(following) < 10:
+        return None
+    width = sorted(len(line) for _, line in lines)[int(0.98 * (len(lines) - 1))]
+    full = sum(len(a) + 1 + len(b.split()[0]) > width for a, b in following)
+    words = sum(len(line.split()) for _, line in lines) / len(lines)
+    ended = sum(a.endswith((".", "!", "?", '"', "\u201d")) for a, _ in following)
+    if width not in WIDTHS or words < 4 or full < 0.6 * len(following) or ended > 0.6 * len(following):
+        return None
+    return (
+        f"{full} of {len(lines)} lines end where the next word would not fit into {width} characters, as HARD-WRAPPED "
+        "prose does: --data.unit sentence joins them and divides them into sentences, paragraph into paragraphs"
+    )
+
+
+def unknown(train: Sequence[str], held_out: Sequence[str], words: set[str]) -> str | None:
+    """How many of the words in both parts are these, which the tokenizer does not know."""
+    if not words:
+        return None
+    parts = []
+    for texts, part in ((train, "to train on"), (held_out, "held out")):
+        counts = Counter(word for text in texts for word in text.split())
+        missing = {word: count for word, count in counts.items() if word in words}
+        if missing:
+            share = 100 * sum(missing.values()) / counts.total()
+            parts.append(f"{share:.3g} % of the words {part} ({len(missing)} different ones)")
+    return f"unknown to the tokenizer: {' and '.join(parts)}"
+
+
+def classes(train: Sequence[str], held_out: Sequence[str]) -> list[str]:
+    """What is odd about the labels of the texts in both parts."""
+    counts, scored = Counter(train), set(held_out)
+    told = []
+    once = sum(count == 1 for count in counts.values())
+    if len(counts) > 4 and once > len(counts) / 2:
+        told.append(
+            f"{once} of {len(counts)} labels stand at one text only: they look like WORDS. Does each line begin with "
+            "its label?"
+        )
+    if few := [f"{label} ({counts[label]})" for label in sorted(counts) if counts[label] < HANDFUL]:
+        told.append(f"few texts to train on have the labels {', '.join(few[:8])}{', ...' if len(few) > 8 else ''}")
+    if without := [label for label in sorted(counts) if label not in scored]:
+        more = ", ..." if len(without) > 8 else ""
+        told.append(f"NO held-out text has the labels {listed(without[:8])}{more}: they are neither drawn nor scored")
+    return told
+
+
+def padding(sequences: Sequence[Sequence[int]]) -> str | None:
+    """Whether sequences of one length, most of which end in runs of the same id, look padded."""
+    lengths = {len(ids) for ids in sequences}
+    if len(lengths) > 1 or min(lengths) < 3:
+        return None
+    ends = Counter(ids[-1] for ids in sequences if ids[-1] == ids[-2])
+    for token, count in ends.most_common(1):
+        if count >= 0.5 * len(sequences):
+            return (
+                f"all {len(sequences)} sequences have {lengths.pop()} ids, and {count} end in runs of {token}: if that "
+                f"is PADDING, --data.padding {token} takes it off"
+            )
+    return None
+
+
+def ids(train: Sequence[Sequence[int]], held_out: Sequence[Sequence[int]], vocabulary: int) -> list[str]:
+    """Which ids occur, and which of them only in what is held out."""
+    known = {token for row in train for token in row}
+    unseen = Counter(token for row in held_out for token in row if token not in known)
+    occur = len(known | unseen.keys())
+    told = [f"{occur} different ids occur, the largest is {max(known | unseen.keys())}"]
+    if occur < vocabulary:
+        told[0] += (
+            f"; {vocabulary - occur} of the vocabulary never do, but can be drawn: --data.dense true leaves them out"
+        )
+    if unseen:
+        total = sum(map(len, held_out))
+        told.append(
+            f"{unseen.total()} of {total} held-out ids ({len(unseen)} different ones) are in no sequence to train on"
+        )
+    return told
