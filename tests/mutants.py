@@ -65,6 +65,7 @@ UNITS = "language/units.py"
 STATISTICS, TRADE_OFF = "report/statistics.py", "report/tradeoff.py"
 SOFT, SOFT_TEXT, ROUTES = "networks/text/soft.py", "tokens/soft.py", "text/differentiable.py"
 CLASS_HEAD, CLASSES, DATA = "networks/text/class_head.py", "text/label_classifier.py", "language/data.py"
+FITTING, STEPS, RECORDED = "imitation/fitting.py", "imitation/steps.py", "imitation/recorded.py"
 IMPROVEMENT, FEATURES, GAME = "imitation/improvement.py", "imitation/discriminator_inputs.py", "imitation/players.py"
 
 
@@ -1692,6 +1693,23 @@ MUTANTS = [
         "min(map(min, ranges)), max(map(max, ranges))",
         "test_spread.py::test_levels_are_what_all_curves_reach",
     ),
+    # demonstrations
+    Mutant(
+        FITTING,
+        "        observations = observations[:, order]",
+        "        pass",
+        "test_recorded.py::test_parts_stand_in_the_order_of_the_environment",
+        True,
+    ),
+    Mutant(FITTING, "terminated=False) if cut", "terminated=False) if not cut", "test_recorded.py"),
+    Mutant(
+        FITTING, "high + OUTSIDE * half", "high + OUTSIDE", "test_recorded.py::test_actions_that_are_none_of_the_space"
+    ),
+    Mutant(STEPS, "    known &= ~of_next", "    pass", "test_demonstration_formats.py"),
+    Mutant(STEPS, "        ends |= broken", "        pass", "test_demonstration_formats.py"),
+    Mutant(STEPS, "actions[:-1], rewards[:-1], earned", "actions, rewards, earned", "test_demonstration_formats.py"),
+    Mutant(RECORDED, "environment.reset(seed=episode.seed)", "environment.reset(seed=0)", "test_recorded.py"),
+    Mutant("imitation/formats.py", "if max(seeds) < 2**63", "if True", "test_recorded.py"),
     # files, and what messages are made of
     Mutant(
         "imitation/evaluation.py",

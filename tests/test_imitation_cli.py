@@ -497,3 +497,20 @@ def test_the_control_waits_for_the_end_of_the_run(run: Path, capsys: pytest.Capt
     (run / "run.json").write_text(json.dumps({**record, "finished": False}))
     told = refused(capsys, "evaluate", str(run), "--frozen")
     assert told.endswith(f"has not come to its end: first seqgan-kit resume {run}")
+
+
+def test_a_run_goes_on_with_its_own_demonstrations_only(
+    swings: Path, capsys: pytest.CaptureFixture[str], here: Path
+) -> None:
+    """Others of the same shape would be learnt from without a word; runs of earlier versions do not know theirs."""
+    words = ["--demonstrations.path", "swings.npz", "--run.folder", "run"]
+    said(capsys, "train", "imitation", *SMALL, *words)
+    arrays = dict(np.load(swings))
+    np.savez(swings, **arrays | {"acts": -arrays["acts"]})
+    told = refused(capsys, "resume", "run", "--adversarial.environment_steps", "800")
+    assert told.startswith(
+        "run: the data, or the tokenizer, have changed since this run began, so what it has learnt is"
+    )
+    record = read_json(here / "run" / "run.json")
+    (here / "run" / "run.json").write_text(json.dumps(record | {"data": None}))
+    said(capsys, "resume", "run", "--adversarial.environment_steps", "800")

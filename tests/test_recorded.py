@@ -7,6 +7,7 @@ import random
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,11 @@ def test_it_is_asked_for_where_it_is_not_known() -> None:
     assert message == "a.npz does not say which environment it was recorded in: give --environment.id"
     message = mistake(lambda: recorded.settled(EnvironmentConfig(), Demonstrations(episodes, "mine:Own-v0", "a.npz")))
     assert "a.npz was recorded in mine:Own-v0, which Gymnasium does not know by itself" in message
-    assert "give --environment.id mine:Own-v0, whose module is then imported" in message
+    assert "give --environment.id mine:Own-v0, where importing that module registers it" in message
+    spec = gym.envs.registration.EnvSpec("Own-v0", entry_point="mine.walks:Own")
+    there = Demonstrations(episodes, "Own-v0", "a.npz", spec)
+    assert "give --environment.id mine:Own-v0, where" in mistake(lambda: recorded.settled(EnvironmentConfig(), there))
+    assert there.name in mistake(lambda: recorded.settled(EnvironmentConfig(), replace(there, recorded=None)))
 
 
 class Other(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):

@@ -74,8 +74,8 @@ def check_data(run: Path, data: str | None) -> None:
     before = json.loads((run / "run.json").read_text()).get("data")
     if before is not None and data is not None and data != before:
         raise UserError(
-            f"{run}: the data, or the tokenizer, have changed since this run began, so its tokens would be others: "
-            "bring back what it was trained on, or train a new run"
+            f"{run}: the data, or the tokenizer, have changed since this run began, so what it has learnt is of "
+            "others: bring back what it was trained on, or train a new run"
         )
 
 

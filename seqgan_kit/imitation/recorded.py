@@ -41,10 +41,11 @@ def settled(config: EnvironmentConfig, demonstrations: Demonstrations | None) ->
         raise UserError(f"{name} does not say which environment it was recorded in: give --environment.id")
     known, spec = gym.registry.get(found), demonstrations.recorded
     if known is None:
-        own = found if ":" in found else f"MODULE:{found}"
+        entry = str(spec.entry_point) if spec is not None else ""
+        module = entry.partition(":")[0].partition(".")[0] or "MODULE"
         raise UserError(
-            f"{name} was recorded in {found}, which Gymnasium does not know by itself: give --environment.id {own}, "
-            "whose module is then imported and registers it, or another id"
+            f"{name} was recorded in {found}, which Gymnasium does not know by itself: give --environment.id "
+            f"{found if ':' in found else f'{module}:{found}'}, where importing that module registers it, or another id"
         )
     given: dict[str, Any] = {}
     if spec is not None:

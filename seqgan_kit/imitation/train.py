@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Metrics
+from seqgan_kit.engine.provenance import fingerprint
 from seqgan_kit.engine.run import run
 from seqgan_kit.engine.run_folder import MODEL
 from seqgan_kit.files import write_json
@@ -52,7 +53,6 @@ class ImitationTask:
 
     name = "imitation"
     shorter = SHORTER
-    data = None
 
     def __init__(self, config: ImitationConfig) -> None:
         example = None if config.environment.id == RECORDED else make(config.environment)  # its mistakes come first
@@ -64,6 +64,11 @@ class ImitationTask:
         # it checks what is chosen of them
         self._summary = _unread(config) if self.expert is None else summary(self.expert, config.demonstrations)
         self._other: list[str] = []
+        # the built-in expert is played anew, which another version of Gymnasium may do otherwise
+        given = config.demonstrations.path or config.demonstrations.minari
+        self.data = (
+            fingerprint({}, demos.transitions(self.expert, config.demonstrations)) if self.expert and given else None
+        )
 
     def first_lines(self) -> list[str]:
         if self.expert is None:
