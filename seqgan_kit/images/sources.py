@@ -113,7 +113,7 @@ def load(config: DataConfig, side: int, seed: int) -> Source:
     for option, default in of_folders.items():
         if getattr(config, option) != default:
             raise UserError(
-                f"--data.{option} {getattr(config, option)}: it is about pictures of yours: give --data.path"
+                f"--data.{option} {getattr(config, option)}: it is about your own pictures: give --data.path"
             )
     return _shapes(config, side, seed)
 
