@@ -1730,6 +1730,48 @@ MUTANTS = [
         "chosen.add(int(i))",
         "test_picture_data.py::test_pictures_of_one_caption_are_held_out_together",
     ),
+    Mutant(
+        "images/sources.py",
+        'record.split in ("train", None)',
+        'record.split == "train"',
+        "test_picture_layouts.py::test_splits_at_any_depth_and_pictures_of_none",
+    ),
+    Mutant(
+        "images/records.py",
+        "any(real.is_relative_to(home) for home in self.homes)",
+        "any(real.is_relative_to(home.parent) for home in self.homes)",
+        "test_picture_layouts.py::test_links_into_the_blobs_of_the_cache",
+    ),
+    Mutant(
+        "images/pixels.py",
+        "values = upper * 256 + np.asarray(again)",
+        "values = upper * 256",
+        "test_pixels.py::test_one_transparent_value",
+    ),
+    Mutant(
+        "images/sources.py",
+        "pixels, some = pixels[kept], [some[i] for i in kept]",
+        "pixels, some = pixels[kept], some[: len(kept)]",
+        "test_picture_layouts.py::test_one_odd_picture_does_not_refuse_a_folder",
+    ),
+    Mutant(
+        "images/matching.py",
+        'Words(list(data.captions), "pairs")',
+        'Words(list(data.captions), "none")',
+        "test_picture_fit.py::test_the_learned_matcher_sees_the_order_of_words",
+    ),
+    Mutant(
+        WORDS,
+        'confused(captions, "clauses") > FEW',
+        'confused(captions, "none") > FEW',
+        "test_picture_fit.py::test_the_order_is_read_where_captions_need_it",
+    ),
+    Mutant(
+        "algorithms/distances.py",
+        "2 * (between - across) / ((n - 1) * m)",
+        "2 * (between - across) / (n * m)",
+        "test_picture_fit.py::test_the_interval_is_the_jackknife_of_plain_loops",
+    ),
 ]
 
 

@@ -194,6 +194,20 @@ def test_which_column_holds_the_captions(tmp_path: Path) -> None:
     assert found[1].captions == ("b 1",)
 
 
+def test_options_that_say_nothing_of_a_layout_are_refused(tmp_path: Path) -> None:
+    """A column where there is no table, names where there is nothing but one."""
+    for i in range(3):
+        paint(tmp_path / f"bird {'x' * i}.png", i)
+    assert f"--data.column caption: {tmp_path} has no metadata.jsonl" in mistake(
+        lambda: read(tmp_path, column="caption", captions_from="names")
+    )
+    (tmp_path / "list.csv").write_text("file_name,text\n")
+    told = mistake(lambda: read(tmp_path / "list.csv", captions_from="names"))
+    assert "--data.captions_from names" in told
+    assert "is a table: leave it out, or give the folder" in told
+    assert len(read(tmp_path, captions_from="names")[0]) == 3
+
+
 def test_csv_with_several_rows_a_picture(tmp_path: Path) -> None:
     """Each row a caption, as Flickr's sets have it: one picture, and the rows are told."""
     for i in range(3):

@@ -109,13 +109,18 @@ def encoder_of(config: CaptionEncoderConfig, captions: list[str]) -> TextEncoder
         raise UserError(f"--text.encoder: {folder / 'config.json'} is no JSON object: copy the folder again") from None
     if kind == JointEmbeddingConfig.model_type:
         return Joint(folder)
-    encoder = HuggingFaceEncoder(folder, config.pooling)
-    if same := unseen_ends(encoder.encode, encoder.tokenizer, captions):
-        raise UserError(
-            f"--text.encoder {folder} gives {same[0]!r} and {same[1]!r} the same vector: its tokenizer adds no end "
-            f"token, or the model takes another one for it; give --text.pooling mean, or a folder where they fit"
-        )
-    return encoder
+    return HuggingFaceEncoder(folder, config.pooling)
+
+
+def unread_ends(encoder: TextEncoder, captions: list[str]) -> str | None:
+    """What to tell of an encoder that does not see the last word of a caption; None of one that does."""
+    if not isinstance(encoder, HuggingFaceEncoder):
+        return None
+    same = unseen_ends(encoder.encode, encoder.tokenizer, captions)
+    return same and (
+        f"--text.encoder {encoder.name} gives {same[0]!r} and {same[1]!r} the same vector: its tokenizer adds no end "
+        "token, or the model takes another one for it; give --text.pooling mean, or a folder where they fit"
+    )
 
 
 def order_told(config: CaptionEncoderConfig, counted: bool, captions: list[str]) -> list[str]:

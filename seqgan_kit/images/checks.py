@@ -37,6 +37,8 @@ def check_numbers(config: ImagesConfig) -> None:
         ("--style.steps", config.style.steps, 0),
         ("--style.batch_size", config.style.batch_size, 1),
         ("--evaluation.samples", config.evaluation.samples, 10),
+        ("--evaluation.feature_steps", config.evaluation.feature_steps, 0),
+        ("--evaluation.matcher_steps", config.evaluation.matcher_steps, 0),
         ("--text.averaged", config.text.averaged, 1),
         *checks.run_bounds(config.run),
     )

@@ -20,7 +20,7 @@ from seqgan_kit.images import metrics
 from seqgan_kit.images.caption_encoders import TextEncoder, Words, embed
 from seqgan_kit.images.clip import ClipScores
 from seqgan_kit.images.config import EvaluationConfig, ImagesConfig
-from seqgan_kit.images.data import Captioned, Ints, centred
+from seqgan_kit.images.data import Captioned, Ints, centred, shrunk
 from seqgan_kit.images.features import (
     FeatureBatch,
     Features,
@@ -86,7 +86,7 @@ class PictureEvaluation:
     ) -> None:
         asked = config.evaluation
         self.side, self.seed, self.matched = side, asked.seed, config.data.side
-        smaller = source.at(config.data.kept(self.matched))
+        whole = source
         source = self.source = source.at(config.data.kept(side))
         kept = folder / f"features-{side}"
         if asked.features == "learned" and not kept.is_dir():
@@ -95,10 +95,10 @@ class PictureEvaluation:
                 "between real and made ones"
             )
         self.features = features_of(asked.features, asked.feature_steps, source.train, side, asked.seed, kept)
+        smaller = lambda: shrunk(whole.train, config.data.kept(self.matched))  # noqa: E731
         self.matcher = matcher_of(
-            asked.matcher, encoder, smaller.train, self.matched, asked.matcher_steps, asked.seed,
-            folder / "matcher", say,
-        )  # fmt: skip
+            asked.matcher, encoder, smaller, self.matched, asked.matcher_steps, asked.seed, folder / "matcher", say
+        )
         self.clip = ClipScores(asked.clip) if asked.clip else None
         parts = {"": source.held_out} | ({"unseen_": source.unseen} if source.unseen is not None else {})
         self.samples = {

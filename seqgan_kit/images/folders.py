@@ -71,6 +71,8 @@ def read(
     if not root.is_dir() and not (root.is_file() and is_table(root)):
         raise UserError(f"{root} {'is a file' if root.exists() else 'does not exist'}: give the folder of the pictures")
     reading = Reading(root if root.is_dir() else root.parent, intake)
+    if root.is_file() and captions_from not in ("auto", "metadata"):
+        raise UserError(f"--data.captions_from {captions_from}: {root} is a table: leave it out, or give the folder")
     try:
         if root.is_file():
             _read_table(reading, root, column)
@@ -101,6 +103,8 @@ def _read_folder(reading: Reading, captions_from: CaptionsFrom, column: str | No
                 _read_table(reading, path, column)
             reading.leave_out(pictures, UNLISTED)
             return
+    if column is not None:
+        raise UserError(f"--data.column {column}: {root} has no {', '.join(METADATA)} or .parquet: leave it out")
     if captions_from == "auto":
         parts = read_reed(reading)
         if reading.intake.read:

@@ -89,7 +89,7 @@ def learn_matcher(data: Captioned, steps: int, seed: int) -> LearnedMatcher:
 def matcher_of(
     asked: str | None,
     encoder: TextEncoder,
-    data: Captioned,
+    pictures: Callable[[], Captioned],
     side: int,
     steps: int,
     seed: int,
@@ -98,7 +98,7 @@ def matcher_of(
 ) -> Matcher | None:
     """As the option `evaluation.matcher` says; what is learned is kept in `folder`, and read from it again.
 
-    encoder: of the run's captions. data, side: pictures to learn from, cut to that side.
+    encoder: of the run's captions. pictures, side: what to learn from, cut to that side.
     """
     own = getattr(encoder, "encoder", encoder)
     if asked == "none":
@@ -111,6 +111,7 @@ def matcher_of(
         return Joint(asked).model
     if (folder / "config.json").is_file():
         return LearnedMatcher.load(folder)
+    data = pictures()
     if len(data.captions) < LEAST:
         say(f"R-precision is left out: training has fewer than {LEAST} different captions")
         return None

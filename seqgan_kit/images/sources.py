@@ -107,7 +107,15 @@ def load(config: DataConfig, side: int, seed: int) -> Source:
     """side: of the pictures that training needs, `margin` included. Raises UserError for what can't be read."""
     if not 0 < config.held_out < 1:
         raise UserError(f"--data.held_out {config.held_out:g}: give a share between 0 and 1")
-    return _folder(config, side, seed) if config.path is not None else _shapes(config, side, seed)
+    if config.path is not None:
+        return _folder(config, side, seed)
+    of_folders = {"captions_from": "auto", "column": None, "bad_rows": "error"}
+    for option, default in of_folders.items():
+        if getattr(config, option) != default:
+            raise UserError(
+                f"--data.{option} {getattr(config, option)}: it is about your own pictures: give --data.path"
+            )
+    return _shapes(config, side, seed)
 
 
 def _folder(config: DataConfig, side: int, seed: int) -> Source:

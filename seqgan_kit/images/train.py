@@ -28,6 +28,7 @@ from seqgan_kit.images.caption_embedding import (
     joint_loss,
     joint_network,
     order_told,
+    unread_ends,
 )
 from seqgan_kit.images.caption_encoders import Joint, Standardised, TextEncoder, embed, order_for, save_encoder
 from seqgan_kit.images.checks import check_batches, check_numbers
@@ -62,7 +63,7 @@ SHOWN = 64  # pictures of a grid, in 8 columns
 
 def train(config: ImagesConfig, config_text: str = "", resume: bool = False) -> Path:
     """Runs all phases in the run folder, and returns it; see `engine.run.run`."""
-    task = ImagesTask(config)
+    task = ImagesTask(config, resume)
     if config_text and task.config != config:  # with what was left open filled in
         content = yaml.safe_load(config_text)
         content["text"]["order"] = task.config.text.order
@@ -77,7 +78,7 @@ class ImagesTask:
     shorter = SHORTER
     data = None
 
-    def __init__(self, config: ImagesConfig) -> None:
+    def __init__(self, config: ImagesConfig, resume: bool = False) -> None:
         check_numbers(config)
         self.source = load(config.data, config.data.kept(max(config.data.side, config.second.side)), config.run.seed)
         captions = list(self.source.train.captions)
@@ -85,8 +86,12 @@ class ImagesTask:
             config = replace(config, text=replace(config.text, order=order_for(captions)))
         self.config = config
         self.encoder: Any = None  # a `TextEncoder`, as soon as there is one
+        self.warning: str | None = None
         if not config.joint.steps:
             encoder = encoder_of(config.text, captions)
+            self.warning = unread_ends(encoder, captions)
+            if self.warning and not resume:
+                raise UserError(self.warning)
             self.encoder = _standardised(config, encoder, self.source)
         settings = config.evaluation
         # read before a run folder is made, so that a mistake is told
@@ -101,8 +106,9 @@ class ImagesTask:
     def first_lines(self) -> list[str]:
         config, source = self.config, self.source
         counted = config.text.encoder == "words" and not config.joint.steps
-        lines = [source.summary(), *source.told, *order_told(config.text, counted, list(source.train.captions))]
-        return [*lines, *too_few(config.evaluation, source)]
+        lines = [source.summary(), *source.told, *too_few(config.evaluation, source)]
+        lines += order_told(config.text, counted, list(source.train.captions)) if config.text.conditional else []
+        return [*lines, self.warning] if self.warning else lines
 
     def build(self, engine: Engine) -> None:
         config, source, self.engine = self.config, self.source, engine
