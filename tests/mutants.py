@@ -325,6 +325,9 @@ MUTANTS = [
         "test_optimizers.py",
     ),
     Mutant(LEARNING, "order = parameters if len(groups) == 1 else", "order = 0 or", "test_optimizers.py"),
+    Mutant("engine/phases.py", "each = statistics.median(times)", "each = times[0]", "test_long_phases.py"),
+    Mutant("language/adapters.py", "if hit and len(found) > 1:", "if hit and len(found) > 9:", "test_pretrained.py"),
+    Mutant("language/pretrained.py", " and not _reads(made, key):", ":", "test_pretrained.py"),
     Mutant("language/training.py", "repeats if differ() else None", "None", "test_maligan.py"),
     Mutant("language/training.py", "repeats if differ() else None", "repeats", "test_maligan.py"),
     Mutant(

@@ -194,7 +194,9 @@ def brief(completions, completion_ids):
         "--adversarial.rewards", "[{function: liking.seen, weight: 2}, {function: liking.brief}]",
         "--adversarial.turns.repeats", str(repeats), "--control.enabled", "false",
     )  # fmt: skip
-    calls: list[Any] = sys.modules.pop("liking").calls
+    calls: list[Any]
+    tried, *calls = sys.modules.pop("liking").calls
+    assert [len(each) for each in tried] == [2] * 5, "of two real replies, before there is a run"
     for completions, prompts, references, topic, ids in calls:
         assert len(completions) == len(prompts) == len(references) == len(ids) == 8
         assert topic == ["shapes"] * 8
