@@ -31,7 +31,7 @@ Words = list[str]
 Change = str
 """What is done with a command, as words: `--a.b 3` sets that option, `no --a.b` takes it away, `= sample RUN` stands
 for the whole command; what stands behind `also` is no advice, but what the user had to know anyway."""
-MOST = 3  # refusals one after another, each with another advice, before it is called no advice
+MOST = 1  # advices that it may take: the cases have one fault each
 ENCODER: dict[str, Any] = {
     "run": {"threads": 1},
     "data": runs.TINY_IMAGES["data"],

@@ -36,7 +36,7 @@ def pictures(*captions: str, label: str | None = None) -> Callable[[Path], objec
 TRAIN = "train images"
 DIRECT = f"{TRAIN} --joint.steps 0"
 FILE = f"{DIRECT} --data.path own --second.side 0"
-PAIRS = "seqgan_kit.algorithms.objectives.relativistic"
+PAIRS = "seqgan_kit.algorithms.objectives.ls_gan"
 OPTIONS = [
     Case(f"{TRAIN} --data.held_out 0", "--data.held_out 0: give a share between 0 and 1"),
     Case(f"{TRAIN} --data.scenes 1", "--data.scenes 1: give 2 to 1000000", ("--data.scenes 40",)),
@@ -56,18 +56,17 @@ OPTIONS = [
     Case(f"{TRAIN} --adversarial.batch_size 100", "fewer than --adversarial.batch_size 100", ("--adversarial.batch_size 40",)),
     Case(f"{TRAIN} --joint.length 4", "--joint.length 4: give at least 48"),
     Case(f"{DIRECT} --text.encoder nowhere", "neither `words` nor the folder of a model", ("--text.encoder words",)),
-    Case(f"{DIRECT} --text.encoder ENCODER", "is a run: give its model", ("--text.encoder ENCODER/model",)),
     Case(f"{FILE} --data.mismatch class", "does not give every picture a class", ("--data.mismatch caption",), pictures()),
     Case(f"{FILE} --data.mismatch class", "does not give every picture a class", files=pictures(), mend=pictures(label="label")),
     Case(FILE, "all pictures have the same caption", files=pictures("a circle"), mend=pictures()),
-    Case(f"{FILE} --data.workers 0", "1 or more", ("--data.workers 1",), pictures()),
-    Case(f"{FILE} --data.cache own/0.png/x", "another folder", ("--data.cache kept", "no --data.cache"), pictures()),
-    Case(f"{FILE} --text.cache own/0.png/x", "--text.cache", ("--text.cache kept", "no --text.cache"), pictures()),
+    Case(f"{FILE} --data.workers 0", "--data.workers 0: give at least 1", files=pictures()),
+    Case(f"{FILE} --data.cache own/0.png/x", "give another --data.cache", ("--data.cache kept", "no --data.cache"), pictures()),
+    Case(f"{FILE} --text.cache own/0.png/x", "give another --text.cache", ("--text.cache kept", "no --text.cache"), pictures()),
     Case(f"{TRAIN} --evaluation.matcher nowhere", "is no folder", ("no --evaluation.matcher",)),
     Case(f"{TRAIN} --evaluation.clip nowhere", "is no folder", ("no --evaluation.clip",)),
     Case(f"{TRAIN} --evaluation.features nowhere", "is no folder", ("no --evaluation.features",)),
     Case(f"{FILE} --adversarial.batch_size 4 --second.batch_size 4", "no word is in 2",
-         files=pictures(*(f"w{i}" for i in range(24))), mend=pictures()),
+         ("--joint.steps 2000",), pictures(*(f"w{i}" for i in range(24)))),
 ]  # fmt: skip
 ENCODER = [
     Case("train encoder --joint.steps 1", "--joint.steps 1: give at least 2"),
@@ -75,7 +74,8 @@ ENCODER = [
     Case("train encoder --joint.length 0", "--joint.length 0: give at least 48"),
     Case("train encoder --joint.dim 0", "--joint.dim 0: give at least 1"),
     Case("train encoder --joint.widths [4]", "--joint.widths", ("--joint.widths [4,4,8]",)),
-    Case("train encoder --joint.alphabet ''", "alphabet", ("--joint.alphabet data",)),
+    Case("train encoder --joint.alphabet ''", "alphabet", ("--joint.alphabet data", "--joint.alphabet paper")),
+    Case("train encoder --joint.temperature 0", "--joint.temperature 0: give a number above 0"),
 ]
 COMMANDS = [
     Case("sample RUN", "sample needs captions", ("--text circle",)),

@@ -14,7 +14,7 @@ from tiny_models import BERT, GPT2, T5
 LINES = [f"{a} {b} {c}" for a in "abcd" for b in "efgh" for c in "ijkl"]
 SOFT = "seqgan_kit.text.differentiable.GumbelSoftmax"
 CONVOLUTIONS = "seqgan_kit.text.differentiable.Convolutions"
-KERNELS = "seqgan_kit.networks.text.minibatch.MinibatchDiscrimination"
+TEXT_CNN = "seqgan_kit.networks.text.cnn.TextCNN"
 
 
 def lines(*more: str, name: str = "own.txt", first: int = 0) -> Callable[[Path], object]:
@@ -170,7 +170,7 @@ PRETRAINED = [
         ("no --generator.model", "no --generator.config"),
         model(),
     ),
-    Case(f"{TRAIN} --generator.lora 2", "adapters are for Hugging Face", ("--generator.model model",), model()),
+    Case(f"{TRAIN} --generator.lora 2", "adapters are for Hugging Face", ("no --generator.lora",)),
     Case(f"{TRAIN} --generator.lora 2 --generator.model RUN/model", "holds an LSTM", ("no --generator.lora",)),
     Case(
         f"{TRAIN} --data.path talk.txt --generator.model nowhere",
@@ -220,7 +220,7 @@ NUMBERS = [
          "--discriminator.real_target 0.9: ", ("--discriminator.real_target 1",)),
     Case(f"{TRAIN} --adversarial.credit seqgan_kit.tokens.credit.LikelihoodRatio --adversarial.credit.group 3",
          "give the same", ("--adversarial.turns.repeats 3 also --adversarial.batch_size 9", "--adversarial.credit.group 1")),
-    Case(f"{TRAIN} --discriminator.network {KERNELS}", "compares rows",
+    Case(f"{TRAIN} --discriminator.network {TEXT_CNN} --discriminator.network.kernels 4", "compares rows",
          ("--adversarial.credit seqgan_kit.tokens.credit.Terminal", "--adversarial.credit seqgan_kit.tokens.credit.LikelihoodRatio")),
     Case(f"{TRAIN} --generator.hidden 0", "--generator.hidden 0: give at least 1"),
     Case(f"{TRAIN} --likelihood.optimizer.lr -1", "--likelihood.optimizer.lr -1"),
@@ -235,7 +235,8 @@ ROUTES = [
          "matched over a whole batch", ("--adversarial.optimizer.accumulate 1 --adversarial.batch_size 4",)),
     Case(f"{ROUTE} --adversarial.route.sharpness 0.5", "--adversarial.route.sharpness 0.5: give at least 1"),
     Case(f"{ROUTE} --adversarial.route.matching seqgan_kit.tokens.soft.Means --discriminator.network "
-         "seqgan_kit.networks.text.residual_text.ResidualCritic", "has no method `features`"),
+         "seqgan_kit.networks.text.residual_text.ResidualCritic --discriminator.network.length 4 --data.path own.txt",
+         "has no method `features`", ("--discriminator.network seqgan_kit.networks.text.cnn.TextCNN",), lines()),
     Case(f"{TRAIN} {ALONE} --likelihood.steps 3", "--likelihood.steps 3: the generator of this route"),
     Case(f"{TRAIN} {ALONE} --control.enabled true", "--control.enabled: the generator of this route"),
     Case(f"{TRAIN} {ALONE} --generator.config '{GPT2}'", "the route has a generator of its own", ("no --generator.config",)),

@@ -41,14 +41,31 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.mark.parametrize(("use", "case"), CASES, ids=[f"{i} {use}: {case.says}" for i, (use, case) in enumerate(CASES)])
 def test_advice_is_followed_to_its_end(
-    use: str, case: advice.Case, tmp_path: Path, finished: dict[str, Path], capsys: pytest.CaptureFixture[str]
+    use: str, case: advice.Case, tmp_path: Path, finished: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a reader of a refusal would do, from what the message says, ends in a run that begins."""
-    with advice.inside(tmp_path):
-        advice.follow(case, tmp_path, finished[use] if re.search(r"\bRUN\b", case.words) else None)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    advice.follow(case, tmp_path, finished[use] if re.search(r"\bRUN\b", case.words) else None)
 
 
 def test_every_option_that_a_message_names_exists() -> None:
     """In any string of the package: in some command that can say it."""
     for text in messages.texts():
         assert not messages.unknown(text.text, messages.known_to(text.file)), text
+
+
+def test_every_refusal_that_names_an_option_is_provoked(
+    tmp_path: Path, finished: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a case whose advice is followed; but for those that are named in LEFT, each with its reason."""
+    raised = set()
+    for i, (use, case) in enumerate(CASES):
+        with advice.inside(tmp_path / str(i)) as folder:
+            monkeypatch.setenv("MINARI_DATASETS_PATH", str(folder))
+            refusal, _ = advice.provoked(case, folder, run_of(use, case, finished))
+            raised.add((refusal.file, refusal.line))
+    sites = [site for site in messages.sites() if site.names]
+    lacking = [site for site in sites if not any((site.file, line) in raised for line in site.lines)]
+    assert not [site for site in lacking if not left(site)], "\n".join(str(site) for site in lacking if not left(site))
+    needless = [key for key in LEFT if not any(key == (site.file, part) and part in site.text for site in lacking)]

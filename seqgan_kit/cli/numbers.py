@@ -10,7 +10,6 @@ from collections.abc import Iterator
 
 from jsonargparse import Namespace
 
-from seqgan_kit.engine.checks import at_least, within
 from seqgan_kit.errors import UserError, check_seed
 
 MOST = 10**12
@@ -27,6 +26,8 @@ OTHERS = frozenset("betas held_out sharpness side temperature max_length max_rep
 
 def check_numbers(options: Namespace) -> None:
     """Raises UserError for the first number that is not finite, or out of the bounds of all options of its name."""
+    from seqgan_kit.engine.checks import at_least, within
+
     for option, value in _numbers(options, "-"):
         name = option.rpartition(".")[2]
         if isinstance(value, float) and not math.isfinite(value):

@@ -233,7 +233,7 @@ def _told_scenes(rng: random.Random, count: int, shapes: int, without: set[Scene
         if scene in without:
             refused += 1
             if refused == REFUSED:  # there are only 432 scenes of one shape
-                raise UserError("the dialogues held out are about every scene: give less --data.dialogues or .held_out")
+                raise UserError("the dialogues held out are about every scene: give less --data.dialogues or --data.held_out")
             continue
         refused = 0
         place = f"the shapes world, dialogue {len(found) + 1}"
@@ -266,7 +266,7 @@ def _replied(found: list[Exchange], template: Template, limit: int | None, too_l
     for one, reply in zip(found, replies, strict=True):
         if template.end in reply[:-1]:
             name = template.tokenizer.convert_ids_to_tokens(template.end)
-            raise UserError(f"{one.place}: contains {name}, which ends a reply: remove it there, or name another end")
+            raise UserError(f"{one.place}: contains {name}, which ends a reply: remove it there, or name another, --data.end TOKEN")
     kept = fitting(
         [one.place for one in found], replies, limit, too_long, "replies", "tokens with the end token",
         "--data.max_reply",

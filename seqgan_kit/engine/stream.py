@@ -29,7 +29,7 @@ class Order:
         self.position = 0
         self._permuted: tuple[int, Tensor] = (-1, torch.empty(0))  # the latest epoch and its permutation
 
-    def take(self, count: int, option: str = "--batch_size") -> Tensor:
+    def take(self, count: int, option: str = "a batch of") -> Tensor:
         """The next `count` row numbers, for all processes; `option` is what the user calls `count`."""
         self._check(count, option)
         epoch, start = divmod(self.position, self.rows)
@@ -94,7 +94,7 @@ class Stream(Generic[S]):
         self.size, self.device = size(data), torch.device(device)
         self.order = Order(self.size, seed, rank, processes, name, unit)
 
-    def take(self, batch_size: int, option: str = "--batch_size") -> S:
+    def take(self, batch_size: int, option: str = "a batch of") -> S:
         """This process's rows of the next `batch_size` rows; `option` is what the user calls `batch_size`.
 
         A batch may straddle two epochs. Tokens are cut to the longest row of the batch of all processes.

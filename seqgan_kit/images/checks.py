@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from seqgan_kit.engine import checks
 from seqgan_kit.errors import UserError
+from seqgan_kit.images.caption_embedding import JointConfig
 from seqgan_kit.images.config import ImagesConfig
 from seqgan_kit.images.players import objective_of
 from seqgan_kit.images.sources import Source
@@ -19,9 +20,6 @@ def check_numbers(config: ImagesConfig) -> None:
         ("--generator.noise", config.generator.noise, 1),
         ("--generator.text", config.generator.text, 1),
         ("--generator.divergence", config.generator.divergence, 0),
-        ("--joint.steps", config.joint.steps, 0),
-        ("--joint.batch_size", config.joint.batch_size, 2),
-        ("--joint.length", config.joint.length, SHORTEST),
         ("--discriminator.wrong", critic.wrong, 1),
         ("--discriminator.near", critic.near, 0),
         ("--discriminator.gradient_square", critic.gradient_square, 0),
@@ -39,6 +37,7 @@ def check_numbers(config: ImagesConfig) -> None:
         ("--text.averaged", config.text.averaged, 1),
         *checks.run_bounds(config.run),
     )
+    check_joint(config.joint, 0)
     checks.within(
         0,
         1,
@@ -61,6 +60,24 @@ def check_numbers(config: ImagesConfig) -> None:
         objective_of(critic)
     except ValueError as error:
         raise UserError(f"--discriminator.smoothing: {error}") from error
+
+
+def check_joint(config: JointConfig, steps: int) -> None:
+    """Raises UserError for a joint embedding that can't be built, or trained for `steps` or more."""
+    checks.at_least(
+        ("--joint.steps", config.steps, steps),
+        ("--joint.batch_size", config.batch_size, 2),
+        ("--joint.length", config.length, SHORTEST),
+        ("--joint.dim", config.dim, 1),
+        ("--joint.picture_width", config.picture_width, 1),
+        *(("--joint.widths", width, 1) for width in config.widths),
+    )
+    if len(config.widths) != 3:
+        raise UserError(f"--joint.widths {config.widths}: give three, as [64, 128, 128]")
+    if not config.temperature > 0:
+        raise UserError(f"--joint.temperature {config.temperature:g}: give a number above 0")
+    if not config.alphabet.strip():
+        raise UserError("--joint.alphabet is empty: give paper, data or the characters themselves")
 
 
 def _check_sides(config: ImagesConfig) -> None:

@@ -53,7 +53,7 @@ def decode(records: Sequence[Record], side: int, workers: int | None = None, cac
     Raises UserError where a file is missing, damaged, no picture or one of over 64 megapixels, naming the first such.
     """
     if side < 1 or (workers is not None and workers < 1):
-        what = f"side {side}" if side < 1 else f"workers {workers}"
+        what = f"side {side}" if side < 1 else f"--data.workers {workers}"
         raise UserError(f"pictures can't be decoded with {what}: give 1 or more")
     states = [_state(record.path) for record in records]
     shape = (len(records), 3, side, side)
@@ -72,7 +72,7 @@ def decode(records: Sequence[Record], side: int, workers: int | None = None, cac
         except OSError as error:
             reason = error.strerror or error
             raise UserError(
-                f"{path} can't be kept ({reason}): make room there or give another folder for the cache"
+                f"{path} can't be kept ({reason}): make room there or give another --data.cache"
             ) from None
     assert kept is not None
     return torch.from_numpy(kept)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from seqgan_kit.engine.checks import at_least, batches
+from seqgan_kit.engine.checks import batches
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Metrics
 from seqgan_kit.engine.run import run
@@ -24,6 +24,7 @@ from seqgan_kit.images.caption_embedding import (
     matches,
     real_pictures,
 )
+from seqgan_kit.images.checks import check_joint
 from seqgan_kit.images.sources import DataConfig, Source, load
 from seqgan_kit.networks.pictures.joint_embedding import JointEmbedding
 
@@ -69,7 +70,7 @@ class EncoderTask:
 
     def __init__(self, config: EncoderConfig) -> None:
         self.config = config
-        at_least(("--joint.steps", config.joint.steps, 2), ("--joint.batch_size", config.joint.batch_size, 2))
+        check_joint(config.joint, 2)
         self.source = load(config.data, config.data.kept(config.data.side), config.run.seed)
         batches(
             self.source.name,

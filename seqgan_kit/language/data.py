@@ -109,11 +109,11 @@ def encode(
 ) -> tuple[Corpus, list[list[int]]]:
     """The texts that are left, and the token ids of each, without an end token; `too_long` says what becomes of those
     over `max_length`."""
-    if max_length is not None and max_length < 1:
-        raise UserError(f"--data.max_length {max_length} leaves no tokens: give 1 or more")
     ids: list[list[int]] = tokenizer(
         corpus.texts, add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False, verbose=False
     )["input_ids"]
+    if max_length is not None and max_length < 1:
+        raise UserError(f"--data.max_length {max_length} leaves no tokens: give {max(map(len, ids))} or leave it out")
     places = [f"{corpus.path} line {line}" for line in corpus.lines]
     for place, sequence in zip(places, ids, strict=True):
         if tokenizer.eos_token_id in sequence:
@@ -141,9 +141,10 @@ def fitting(
     if not longer or too_long == "cut":
         return list(range(len(lengths)))
     if too_long == "error":
+        others = ", or --data.too_long drop or cut" if len(longer) < len(lengths) else ""
         raise UserError(
             f"{places[longer[0]]}: {lengths[longer[0]]} {counted}, over the limit of {limit} ({len(longer)} of "
-            f"{len(lengths)} {unit} are): give {option} {max(lengths)}, or --data.too_long drop or cut"
+            f"{len(lengths)} {unit} are): give {option} {max(lengths)}{others}"
         )
     if len(longer) == len(lengths):
         raise UserError(

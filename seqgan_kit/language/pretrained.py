@@ -109,7 +109,7 @@ def generator(
         made = _configured(GENERATOR, config, {"vocab_size": vocabulary, **special})
         found = _built(GENERATOR, _kind(option, made, wanted), made)
     elif lora:
-        raise UserError(f"{GENERATOR}.lora {lora}: adapters are for Hugging Face models, give {GENERATOR}.model")
+        raise UserError(f"{GENERATOR}.lora {lora}: adapters are for Hugging Face models: give {GENERATOR}.model, or leave them out")
     else:
         return None
     try:
@@ -124,7 +124,7 @@ def generator(
 
 def _own_model(model: str, lora: int, vocabulary: int, end: int | None, wanted: str, options: dict[str, Any]) -> Any:
     if lora:
-        raise UserError(f"{GENERATOR}.lora {lora}: adapters are for Hugging Face models, and {model} holds an LSTM")
+        raise UserError(f"{GENERATOR}.lora {lora}: adapters are for Hugging Face models, and {model} holds an LSTM: leave them out")
     found = _loaded(f"{GENERATOR}.model", model, OWN[wanted], dtype=torch.float32, **options)
     if found.config.vocabulary < vocabulary or found.config.end != end:
         raise UserError(
@@ -227,7 +227,7 @@ def _check_draws(network: LanguageModel) -> None:
 def _adapt(network: LanguageModel, rank: int) -> None:
     """Adapters in all linear layers but the head; only they are trained."""
     if importlib.util.find_spec("peft") is None:
-        raise UserError(f"{GENERATOR}.lora {rank} needs peft: pip install 'seqgan_kit[lora]'")
+        raise UserError(f"{GENERATOR}.lora {rank} needs peft: pip install 'seqgan_kit[lora]', or leave it out")
     try:
         import peft  # type: ignore[import-not-found]
     except ImportError as error:
