@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import yaml
 from PIL import Image
 
 import runs
+import tiny_models
+from advice import ENCODER as ENCODER_CONFIG
 from advice import Case
-from advice_text import content
+from advice_text import both, content
+from seqgan_kit.cli import main
 
 CRITIC = runs.CRITIC
 
@@ -26,7 +31,7 @@ def pictures(*captions: str, label: str | None = None) -> Callable[[Path], objec
         for i in range(24):
             pixels = np.random.default_rng(i).integers(0, 255, (16, 16, 3), np.uint8)
             Image.fromarray(pixels).save(folder / "own" / f"{i}.png")
-            more = {} if label is None else {label: "ab"[i % 2]}
+            more = {} if label is None else {"label": "ab"[i % 2] if label == "label" else label}
             rows.append(json.dumps({"file_name": f"{i}.png", "text": told[i % len(told)], **more}))
         (folder / "own" / "metadata.jsonl").write_text("\n".join(rows) + "\n")
 
@@ -68,6 +73,35 @@ OPTIONS = [
     Case(f"{FILE} --adversarial.batch_size 4 --second.batch_size 4", "no word is in 2",
          ("--joint.steps 2000",), pictures(*(f"w{i}" for i in range(24)))),
 ]  # fmt: skip
+def begun(folder: Path, *options: str) -> None:
+    """Another finished run, in the place of an earlier one."""
+    shutil.rmtree(folder / "one", ignore_errors=True)
+    main([*begin(folder / "one"), *options])
+
+
+def encoder_run(folder: Path) -> None:
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(ENCODER_CONFIG))
+    main(["train", "encoder", "--config", "tiny.yaml", "--run.folder", "one", "--joint.steps", "2"])
+
+
+def model(folder: Path) -> None:
+    tiny_models.save(folder / "gpt2", "gpt2", [[{"role": "user", "content": "red blue green circle square star moon"}]])
+
+
+PARTS = [
+    Case(f"{DIRECT} --text.encoder one", "is a run: give its model", ("--text.encoder one/model",), encoder_run),
+    Case(f"{DIRECT} --text.encoder x", "is no JSON object: copy the folder again", ("--text.encoder one/model",),
+         both(encoder_run, lambda folder: (folder / "x").mkdir(), content("x/config.json", "x"))),
+    Case(f"{FILE} --text.encoder gpt2 --text.pooling own", "--text.pooling", ("--text.pooling mean",), both(pictures(), model)),
+    Case(f"{TRAIN} --discriminator.network {CRITIC} --discriminator.network.attention 5", "--discriminator.network: ",
+         ("--discriminator.network.attention 0",)),
+    Case(f"{FILE} --data.mismatch class", "give --discriminator.mismatched 0", files=pictures(label="same"), late=True),
+    Case(f"{TRAIN} --generator.optimizer.lr null", "--generator.optimizer.lr null: give a number"),
+    Case("sample one --text circle --like own/0.png", "train a run with --style.steps 2000",
+         files=both(pictures(), begun), mend=lambda folder: begun(folder, "--style.steps", "1")),
+    Case("sample one --text circle --like own/0.png --count 2", "leave it out", ("no --count",),
+         files=both(pictures(), lambda folder: begun(folder, "--style.steps", "1"))),
+]  # fmt: skip
 ENCODER = [
     Case("train encoder --joint.steps 1", "--joint.steps 1: give at least 2"),
     Case("train encoder --joint.batch_size 100", "fewer than --joint.batch_size 100", ("--joint.batch_size 40",)),
@@ -85,7 +119,7 @@ COMMANDS = [
     Case("sample RUN --text circle --out a/b", "give another --out", ("--out c",), content("a", b"")),
     Case("evaluate RUN --samples 1", "evaluate --samples 1: give at least 10"),
 ]
-CASES = [*OPTIONS, *ENCODER, *COMMANDS]
+CASES = [*OPTIONS, *PARTS, *ENCODER, *COMMANDS]
 
 
 def begin(run: Path) -> list[str]:

@@ -70,10 +70,13 @@ def _text(node: ast.expr, known: dict[str, str]) -> str | None:
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return node.value
     if isinstance(node, ast.JoinedStr):
-        return "".join(_text(part, known) or ANY for part in node.values)
+        parts = [_text(part, known) or ANY for part in node.values]
+        first = node.values[0]
+        if isinstance(first, ast.FormattedValue) and isinstance(first.value, ast.Name) and first.value.id == "option":
+            parts[0] = f"--{ANY}"
+        return "".join(parts)
     if isinstance(node, ast.FormattedValue):
-        given = isinstance(node.value, ast.Name) and node.value.id == "option"
-        return _text(node.value, known) or (f"--{ANY}" if given else ANY)
+        return _text(node.value, known) or ANY
     if isinstance(node, ast.Name):
         return known.get(node.id)
     return None

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import advice
+import advice_cli
 import advice_dialogue
 import advice_images
 import advice_imitation
@@ -16,6 +17,7 @@ import messages
 from seqgan_kit.cli import main
 
 TABLES = {
+    "cli": advice_cli,
     "text": advice_text,
     "dialogue": advice_dialogue,
     "imitation": advice_imitation,

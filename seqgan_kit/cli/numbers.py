@@ -46,6 +46,16 @@ def check_numbers(options: Namespace) -> None:
             raise UserError(f"{option} {value}: give at most {most}")
 
 
+def check_rates(options: Namespace, path: str = "-") -> None:
+    """Raises UserError for a learning rate that is null, and still is where all that may be left open is chosen."""
+    for key, value in vars(options).items():
+        here = f"{path}{'-' if path == '-' else '.'}{key}"
+        if isinstance(value, Namespace):
+            check_rates(value, path if key == "init_args" else here)
+        elif key == "lr" and value is None:
+            raise UserError(f"{here} null: give a number, as 0.001")
+
+
 def _numbers(options: Namespace, path: str) -> Iterator[tuple[str, float]]:
     """Every number that is an option of the kit, or of one of its parts; not those within a mapping of the user's, and
     not what a part of the user's own takes."""
