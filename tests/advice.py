@@ -197,6 +197,7 @@ def _numbers(advice: str) -> list[str]:
         rf"give (?:a number from |a share from )?{number} (?:\([\w ]+\) )?to {number}",
         rf"give a positive multiple of {number}",
         rf"or more, {number} for instance",
+        rf"give a number, as {number}",
         rf"\bgive {number}$",
     ):
         if found := re.search(pattern, advice):

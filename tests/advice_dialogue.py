@@ -49,7 +49,7 @@ DATA = [
     Case(f"{TRAIN} --data.dialogues 1", "--data.dialogues 1: give at least 2", ("--data.dialogues 40",)),
     Case(f"{TRAIN} --data.shapes 0", "--data.shapes 0: give 1 to 3"),
     Case(f"{TRAIN} --data.max_history 0", "--data.max_history 0 leaves no tokens"),
-    Case(f"{TRAIN} --data.max_reply 1", "leaves no tokens beside the end token"),
+    Case(f"{TRAIN} --data.max_reply 1", "leaves no tokens beside the end token", ("no --data.max_reply", "--data.max_reply 2 also --data.too_long drop --data.max_reply 9")),
     Case(f"{TRAIN} --data.max_reply 3", "tokens with the end token, over the limit of 3"),
     Case(f"{TRAIN} --data.limit 0", "--data.limit 0: give 1 or more replies", ("--data.limit 40",)),
     Case(f"{FILE} --generator.model model --data.vocabulary 9", "brings its own tokens", files=both(talk(), model())),

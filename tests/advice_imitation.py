@@ -57,7 +57,7 @@ def begun(*options: str) -> Callable[[Path], object]:
 
 
 def unfinished(folder: Path) -> None:
-    begun()(folder)
+    begun("--control.frozen", "false")(folder)
     record = json.loads((folder / "one" / "run.json").read_text())
     (folder / "one" / "run.json").write_text(json.dumps(record | {"finished": False}))
 
