@@ -31,14 +31,18 @@ Words = list[str]
 Change = str
 """What is done with a command, as words: `--a.b 3` sets that option, `no --a.b` takes it away, `= sample RUN` stands
 for the whole command; what stands behind `also` is no advice, but what the user had to know anyway."""
-MOST = 3  # refusals one after another, each with another advice, before it is called no advice
+MOST = 1  # advices that it may take: the cases have one fault each
 ENCODER: dict[str, Any] = {
     "run": {"threads": 1},
     "data": runs.TINY_IMAGES["data"],
     "joint": runs.TINY_IMAGES["joint"],
     "evaluation": {"samples": 10},
 }
-TINY = {"text": runs.TINY | {"evaluation": {"samples": 16, "judge": {"steps": 1}}}, "dialogue": runs.TINY_DIALOGUE, "imitation": runs.TINY_IMITATION}
+TINY = {
+    "text": runs.TINY | {"evaluation": {"samples": 16, "judge": {"steps": 1}}},
+    "dialogue": runs.TINY_DIALOGUE,
+    "imitation": runs.TINY_IMITATION,
+}
 TINY |= {"images": runs.TINY_IMAGES, "encoder": ENCODER}
 
 
@@ -74,9 +78,9 @@ class Reached(Exception):
 
 
 @contextlib.contextmanager
-def until(late: bool) -> Iterator[None]:
+def until(late: bool, whole: bool) -> Iterator[None]:
     """Ends runs where they are built, or, where `late`, at their first step; saves what takes time and refuses
-    nothing."""
+    nothing. whole: also the YAML of the options."""
 
     def steps(engine: Engine, phase: str, total: int, exports: Exports | None = None) -> Iterator[int]:
         raise Reached
@@ -87,7 +91,8 @@ def until(late: bool) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Engine, *(("steps", steps) if late else ("restore", restore)))
         patch.setattr(parsing, "parser_of", cached_parser)
-        patch.setattr(parsing.ArgumentParser, "dump", lambda *_, **__: "")
+        if not whole:
+            patch.setattr(parsing.ArgumentParser, "dump", lambda *_, **__: "")
         yield
 
 
@@ -97,7 +102,7 @@ cached_parser = functools.cache(parsing.parser_of)
 def attempt(words: Words, late: bool = False) -> Refusal | None:
     """Runs a command in the current folder, a training as far as `until`. None where nothing was refused."""
     output = io.StringIO()
-    with until(late), contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+    with until(late, "--seeds" in words), contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -118,7 +123,7 @@ def attempt(words: Words, late: bool = False) -> Refusal | None:
 def commanded(words: str, run: Path | None = None) -> Words:
     """The words of a command; `train TASK` with the options of a tiny run, in the current folder."""
     found = shlex.split(words)
-    if found[0] == "train" and found[1] in TASKS:
+    if found[0] == "train" and found[1] in TASKS and not any(".help" in word for word in found):
         file = Path(f"tiny_{found[1]}.yaml")
         config = copy.deepcopy(TINY[found[1]])
         if "likelihood" in config:  # what is left open has all options read twice
@@ -196,6 +201,7 @@ def _numbers(advice: str) -> list[str]:
         rf"give (?:a number from |a share from )?{number} (?:\([\w ]+\) )?to {number}",
         rf"give a positive multiple of {number}",
         rf"or more, {number} for instance",
+        rf"give a number, as {number}",
         rf"\bgive {number}$",
     ):
         if found := re.search(pattern, advice):
@@ -225,7 +231,8 @@ def follow(case: Case, folder: Path, run: Path | None) -> None:
     """Does what the refusal advises, each advice from the start. Fails where that ends in a refusal."""
     refusal, words = provoked(case, folder, run)
     assert "\n" not in refusal.message
-    assert not unknown(refusal.message, known_to(_task_file(words, run))), refusal.message
+    named = unknown(refusal.message, known_to(_task_file(words, run)))
+    assert not [name for name in named if not any(name in word for word in words)], refusal.message
     changes = case.changes or (("",) if case.mend is not None else tuple(advised(refusal.message)))
     assert changes, f"no advice is read from: {refusal.message}"
     if case.changes:
@@ -254,7 +261,8 @@ def _check_named(case: Case, message: str) -> None:
     """What is done is what the message names: each option, but for the one that it is about."""
     for change in case.changes:
         for option in re.findall(r"--[\w.]+", "" if change.startswith("=") else change.partition("also")[0]):
-            assert option in message or option in case.words, f"{option} of the case's change is not in: {message}"
+            known = option in message or option in case.words or repr(option.removeprefix("--")) in message
+            assert known, f"{option} of the case's change is not in: {message}"
 
 
 def _task_file(words: Sequence[str], run: Path | None) -> str:

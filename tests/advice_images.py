@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import yaml
 from PIL import Image
 
 import runs
+import tiny_models
+from advice import ENCODER as ENCODER_CONFIG
 from advice import Case
-from advice_text import content
+from advice_text import both, content
+from seqgan_kit.cli import main
 
 CRITIC = runs.CRITIC
 
@@ -26,7 +31,7 @@ def pictures(*captions: str, label: str | None = None) -> Callable[[Path], objec
         for i in range(24):
             pixels = np.random.default_rng(i).integers(0, 255, (16, 16, 3), np.uint8)
             Image.fromarray(pixels).save(folder / "own" / f"{i}.png")
-            more = {} if label is None else {label: "ab"[i % 2]}
+            more = {} if label is None else {"label": "ab"[i % 2] if label == "label" else label}
             rows.append(json.dumps({"file_name": f"{i}.png", "text": told[i % len(told)], **more}))
         (folder / "own" / "metadata.jsonl").write_text("\n".join(rows) + "\n")
 
@@ -36,7 +41,7 @@ def pictures(*captions: str, label: str | None = None) -> Callable[[Path], objec
 TRAIN = "train images"
 DIRECT = f"{TRAIN} --joint.steps 0"
 FILE = f"{DIRECT} --data.path own --second.side 0"
-PAIRS = "seqgan_kit.algorithms.objectives.relativistic"
+PAIRS = "seqgan_kit.algorithms.objectives.ls_gan"
 OPTIONS = [
     Case(f"{TRAIN} --data.held_out 0", "--data.held_out 0: give a share between 0 and 1"),
     Case(f"{TRAIN} --data.scenes 1", "--data.scenes 1: give 2 to 1000000", ("--data.scenes 40",)),
@@ -56,18 +61,48 @@ OPTIONS = [
     Case(f"{TRAIN} --adversarial.batch_size 100", "fewer than --adversarial.batch_size 100", ("--adversarial.batch_size 40",)),
     Case(f"{TRAIN} --joint.length 4", "--joint.length 4: give at least 48"),
     Case(f"{DIRECT} --text.encoder nowhere", "neither `words` nor the folder of a model", ("--text.encoder words",)),
-    Case(f"{DIRECT} --text.encoder ENCODER", "is a run: give its model", ("--text.encoder ENCODER/model",)),
     Case(f"{FILE} --data.mismatch class", "does not give every picture a class", ("--data.mismatch caption",), pictures()),
     Case(f"{FILE} --data.mismatch class", "does not give every picture a class", files=pictures(), mend=pictures(label="label")),
     Case(FILE, "all pictures have the same caption", files=pictures("a circle"), mend=pictures()),
-    Case(f"{FILE} --data.workers 0", "1 or more", ("--data.workers 1",), pictures()),
-    Case(f"{FILE} --data.cache own/0.png/x", "another folder", ("--data.cache kept", "no --data.cache"), pictures()),
-    Case(f"{FILE} --text.cache own/0.png/x", "--text.cache", ("--text.cache kept", "no --text.cache"), pictures()),
+    Case(f"{FILE} --data.workers 0", "--data.workers 0: give at least 1", files=pictures()),
+    Case(f"{FILE} --data.cache own/0.png/x", "give another --data.cache", ("--data.cache kept", "no --data.cache"), pictures()),
+    Case(f"{FILE} --text.cache own/0.png/x", "give another --text.cache", ("--text.cache kept", "no --text.cache"), pictures()),
     Case(f"{TRAIN} --evaluation.matcher nowhere", "is no folder", ("no --evaluation.matcher",)),
     Case(f"{TRAIN} --evaluation.clip nowhere", "is no folder", ("no --evaluation.clip",)),
     Case(f"{TRAIN} --evaluation.features nowhere", "is no folder", ("no --evaluation.features",)),
     Case(f"{FILE} --adversarial.batch_size 4 --second.batch_size 4", "no word is in 2",
-         files=pictures(*(f"w{i}" for i in range(24))), mend=pictures()),
+         ("--joint.steps 2000",), pictures(*(f"w{i}" for i in range(24)))),
+]  # fmt: skip
+
+
+def begun(folder: Path, *options: str) -> None:
+    """Another finished run, in the place of an earlier one."""
+    shutil.rmtree(folder / "one", ignore_errors=True)
+    main([*begin(folder / "one"), *options])
+
+
+def encoder_run(folder: Path) -> None:
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(ENCODER_CONFIG))
+    main(["train", "encoder", "--config", "tiny.yaml", "--run.folder", "one", "--joint.steps", "2"])
+
+
+def model(folder: Path) -> None:
+    tiny_models.save(folder / "gpt2", "gpt2", [[{"role": "user", "content": "red blue green circle square star moon"}]])
+
+
+PARTS = [
+    Case(f"{DIRECT} --text.encoder one", "is a run: give its model", ("--text.encoder one/model",), encoder_run),
+    Case(f"{DIRECT} --text.encoder x", "is no JSON object: copy the folder again", ("--text.encoder one/model",),
+         both(encoder_run, lambda folder: (folder / "x").mkdir(), content("x/config.json", "x"))),
+    Case(f"{FILE} --text.encoder gpt2 --text.pooling own", "--text.pooling", ("--text.pooling mean",), both(pictures(), model)),
+    Case(f"{TRAIN} --discriminator.network {CRITIC} --discriminator.network.attention 5", "--discriminator.network: ",
+         ("--discriminator.network.attention 0",)),
+    Case(f"{FILE} --data.mismatch class", "give --discriminator.mismatched 0", files=pictures(label="same"), late=True),
+    Case(f"{TRAIN} --generator.optimizer.lr null", "--generator.optimizer.lr null: give a number"),
+    Case("sample one --text circle --like own/0.png", "train a run with --style.steps 2000",
+         files=both(pictures(), begun), mend=lambda folder: begun(folder, "--style.steps", "1")),
+    Case("sample one --text circle --like own/0.png --count 2", "leave it out", ("no --count",),
+         files=both(pictures(), lambda folder: begun(folder, "--style.steps", "1"))),
 ]  # fmt: skip
 ENCODER = [
     Case("train encoder --joint.steps 1", "--joint.steps 1: give at least 2"),
@@ -75,7 +110,8 @@ ENCODER = [
     Case("train encoder --joint.length 0", "--joint.length 0: give at least 48"),
     Case("train encoder --joint.dim 0", "--joint.dim 0: give at least 1"),
     Case("train encoder --joint.widths [4]", "--joint.widths", ("--joint.widths [4,4,8]",)),
-    Case("train encoder --joint.alphabet ''", "alphabet", ("--joint.alphabet data",)),
+    Case("train encoder --joint.alphabet ''", "alphabet", ("--joint.alphabet data", "--joint.alphabet paper")),
+    Case("train encoder --joint.temperature 0", "--joint.temperature 0: give a number above 0"),
 ]
 COMMANDS = [
     Case("sample RUN", "sample needs captions", ("--text circle",)),
@@ -85,7 +121,7 @@ COMMANDS = [
     Case("sample RUN --text circle --out a/b", "give another --out", ("--out c",), content("a", b"")),
     Case("evaluate RUN --samples 1", "evaluate --samples 1: give at least 10"),
 ]
-CASES = [*OPTIONS, *ENCODER, *COMMANDS]
+CASES = [*OPTIONS, *PARTS, *ENCODER, *COMMANDS]
 
 
 def begin(run: Path) -> list[str]:

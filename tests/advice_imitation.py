@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import runs
 from advice import Case
 from advice_text import content
+from seqgan_kit.cli import main
 
 
 def saved(name: str = "own.npz", **others: Any) -> Callable[[Path], object]:
@@ -22,7 +24,7 @@ def saved(name: str = "own.npz", **others: Any) -> Callable[[Path], object]:
 TRAIN = "train imitation"
 FILE = f"{TRAIN} --demonstrations.path own.npz"
 PENDULUM = "--environment.id Pendulum-v1"
-DISTANCE = "seqgan_kit.algorithms.objectives.relativistic"
+DISTANCE = "seqgan_kit.algorithms.objectives.ls_gan"
 OPTIONS = [
     Case(f"{TRAIN} --policy.discount 2", "--policy.discount 2: give a number between 0 and 1"),
     Case(f"{TRAIN} --discriminator.absorbing true --policy.discount 1", "--policy.discount 1: give a number between"),
@@ -46,6 +48,29 @@ OPTIONS = [
     Case(f"{TRAIN} --policy.hidden [0]", "--policy.hidden 0: give at least 1", ("--policy.hidden [1]",)),
     Case(f"{TRAIN} --policy.improvement.clip -1", "--policy.improvement.clip -1"),
 ]  # fmt: skip
+SHAPED = "seqgan_kit.networks.policies.transition.ShapedNetwork"
+
+
+def begun(*options: str) -> Callable[[Path], object]:
+    """Another finished run."""
+    return lambda folder: main([*begin(folder / "one"), *options])
+
+
+def unfinished(folder: Path) -> None:
+    begun("--control.frozen", "false")(folder)
+    record = json.loads((folder / "one" / "run.json").read_text())
+    (folder / "one" / "run.json").write_text(json.dumps(record | {"finished": False}))
+
+
+PARTS = [
+    Case(f"{TRAIN} --discriminator.objective {DISTANCE}", "knows no distance of steps",
+         tuple(f"--discriminator.objective seqgan_kit.algorithms.objectives.{name}" for name in ("minimax", "non_saturating", "airl"))),
+    Case(f"{TRAIN} --discriminator.network {SHAPED}", "--discriminator.network: ",
+         ("--discriminator.inputs [state,action,next_state,ended]",)),
+    Case("evaluate one --episodes 2 --frozen", "leave it out", ("no --frozen",), begun("--reward", "environment")),
+    Case("evaluate one --episodes 2 --frozen", "first seqgan-kit resume one", files=unfinished,
+         mend=lambda folder: main(["resume", "one"])),
+]  # fmt: skip
 FILES = [
     Case(FILE, "does not exist", mend=saved()),
     Case(FILE, "is no .npz file", files=content("own.npz", b"x"), mend=saved()),
@@ -66,7 +91,7 @@ COMMANDS = [
     Case("watch RUN --steps 2 --out new.mp4", "end its name in .gif", ("--out new.gif",)),
     Case("watch RUN --steps 2 --out new.gif --seed 99999999999999999999", "--seed 99999999999999999999"),
 ]  # fmt: skip
-CASES = [*OPTIONS, *FILES, *COMMANDS]
+CASES = [*OPTIONS, *PARTS, *FILES, *COMMANDS]
 
 
 def begin(run: Path) -> list[str]:

@@ -9,12 +9,14 @@ from pathlib import Path
 import runs
 import tiny_models
 from advice import Case
+from seqgan_kit.cli import main
+from seqgan_kit.worlds import captions
 from tiny_models import BERT, GPT2, T5
 
 LINES = [f"{a} {b} {c}" for a in "abcd" for b in "efgh" for c in "ijkl"]
 SOFT = "seqgan_kit.text.differentiable.GumbelSoftmax"
 CONVOLUTIONS = "seqgan_kit.text.differentiable.Convolutions"
-KERNELS = "seqgan_kit.networks.text.minibatch.MinibatchDiscrimination"
+TEXT_CNN = "seqgan_kit.networks.text.cnn.TextCNN"
 
 
 def lines(*more: str, name: str = "own.txt", first: int = 0) -> Callable[[Path], object]:
@@ -47,6 +49,10 @@ def named(folder: Path) -> None:
     from transformers import AutoTokenizer
 
     AutoTokenizer.from_pretrained(folder / "model", eos_token=tiny_models.END).save_pretrained(folder / "model")
+
+
+def shapes(path: Path) -> None:
+    path.write_text("\n".join(captions.captions(60, 0)) + "\n")
 
 
 def labelled(*labels: str) -> Callable[[Path], object]:
@@ -127,7 +133,12 @@ FILES = [
     Case(f"{TRAIN} --data.path .", "is a folder: give one of the files in it", ("--data.path own.txt",), lines()),
     Case(FILE, "is empty", files=content("own.txt", b""), mend=lines()),
     Case(FILE, "no sentences (blank ones do not count)", files=content("own.txt", b"\n \n"), mend=lines()),
-    Case(f"{FILE} --data.tokens true", "blank lines", files=content("own.txt", b"\n \n"), mend=content("own.txt", "1 2\n" * 9)),
+    Case(
+        f"{FILE} --data.tokens true",
+        "blank lines",
+        files=content("own.txt", b"\n \n"),
+        mend=content("own.txt", "1 2\n" * 9),
+    ),
     Case(FILE, "is UTF-16", files=content("own.txt", "\n".join(LINES).encode("utf-16")), mend=lines()),
     Case(FILE, "is a binary file", files=content("own.txt", b"a\0b\n"), mend=lines()),
     Case(FILE, "not UTF-8", files=content("own.txt", b"caf\xe9\n"), mend=lines()),
@@ -170,7 +181,7 @@ PRETRAINED = [
         ("no --generator.model", "no --generator.config"),
         model(),
     ),
-    Case(f"{TRAIN} --generator.lora 2", "adapters are for Hugging Face", ("--generator.model model",), model()),
+    Case(f"{TRAIN} --generator.lora 2", "adapters are for Hugging Face", ("no --generator.lora",)),
     Case(f"{TRAIN} --generator.lora 2 --generator.model RUN/model", "holds an LSTM", ("no --generator.lora",)),
     Case(
         f"{TRAIN} --data.path talk.txt --generator.model nowhere",
@@ -220,7 +231,7 @@ NUMBERS = [
          "--discriminator.real_target 0.9: ", ("--discriminator.real_target 1",)),
     Case(f"{TRAIN} --adversarial.credit seqgan_kit.tokens.credit.LikelihoodRatio --adversarial.credit.group 3",
          "give the same", ("--adversarial.turns.repeats 3 also --adversarial.batch_size 9", "--adversarial.credit.group 1")),
-    Case(f"{TRAIN} --discriminator.network {KERNELS}", "compares rows",
+    Case(f"{TRAIN} --discriminator.network {TEXT_CNN} --discriminator.network.kernels 4", "compares rows",
          ("--adversarial.credit seqgan_kit.tokens.credit.Terminal", "--adversarial.credit seqgan_kit.tokens.credit.LikelihoodRatio")),
     Case(f"{TRAIN} --generator.hidden 0", "--generator.hidden 0: give at least 1"),
     Case(f"{TRAIN} --likelihood.optimizer.lr -1", "--likelihood.optimizer.lr -1"),
@@ -234,14 +245,77 @@ ROUTES = [
     Case(f"{ROUTE} --adversarial.route.matching seqgan_kit.tokens.soft.Means --adversarial.optimizer.accumulate 2",
          "matched over a whole batch", ("--adversarial.optimizer.accumulate 1 --adversarial.batch_size 4",)),
     Case(f"{ROUTE} --adversarial.route.sharpness 0.5", "--adversarial.route.sharpness 0.5: give at least 1"),
-    Case(f"{ROUTE} --adversarial.route.matching seqgan_kit.tokens.soft.Means --discriminator.network "
-         "seqgan_kit.networks.text.residual_text.ResidualCritic", "has no method `features`"),
     Case(f"{TRAIN} {ALONE} --likelihood.steps 3", "--likelihood.steps 3: the generator of this route"),
     Case(f"{TRAIN} {ALONE} --control.enabled true", "--control.enabled: the generator of this route"),
     Case(f"{TRAIN} {ALONE} --generator.config '{GPT2}'", "the route has a generator of its own", ("no --generator.config",)),
     Case(f"{TRAIN} {ALONE} --adversarial.route.width 0", "--adversarial.route.width 0"),
     Case(f"{TRAIN} {ALONE} --discriminator.network seqgan_kit.networks.text.hierarchical.HierarchicalDiscriminator",
          "--discriminator.network: ", ("--discriminator.network seqgan_kit.networks.text.cnn.TextCNN",)),
+]  # fmt: skip
+OWN = """
+from torch import nn
+
+
+class Own(nn.Module):
+    def __init__(self, vocabulary: int) -> None:
+        super().__init__()
+        self.layer = nn.Embedding(vocabulary, 1)
+
+    def forward(self, ids, mask):
+        return (self.layer(ids)[..., 0] * mask).sum(1)
+"""
+SOFT_OWN = """
+from own import Own as Hard
+
+
+class Own(Hard):
+    def forward(self, ids, mask):
+        return ((ids @ self.layer.weight if ids.dim() == 3 else self.layer(ids))[..., 0] * mask).sum(1)
+"""
+MEANS = "--adversarial.route.matching seqgan_kit.tokens.soft.Means"
+
+
+def begun(*options: str, name: str = "one") -> Callable[[Path], object]:
+    """Another finished run."""
+    return lambda folder: main([*begin(folder / name), *options])
+
+
+def without_tokenizer(folder: Path) -> None:
+    model()(folder)
+    for path in (folder / "model").glob("*token*"):
+        path.unlink()
+
+
+def larger_tokenizer(folder: Path) -> None:
+    """The tokenizer of another model, of more words."""
+    model()(folder)
+    more = [[{"role": "user", "content": " ".join(f"w{i}" for i in range(99))}]]
+    tiny_models.tokenizer([*tiny_models.conversations(), *more]).save_pretrained(folder / "model")
+
+
+PARTS = [
+    Case(f"{ROUTE} {MEANS} --discriminator.network soft.Own", "has no method `features`",
+         ("--discriminator.network seqgan_kit.networks.text.cnn.TextCNN",), both(content("own.py", OWN), content("soft.py", SOFT_OWN))),
+    Case(f"{ROUTE} --discriminator.network own.Own", "can't read soft text",
+         ("--discriminator.network seqgan_kit.networks.text.cnn.TextCNN",
+          "--discriminator.network seqgan_kit.networks.text.lstm_discriminator.TextLSTM"), content("own.py", OWN)),
+    Case(f"{TRAIN} --data.path own.txt --data.labelled true --discriminator.network {TEXT_CNN} "
+         "--discriminator.network.kernels 4", "leave out its kernels", ("no --discriminator.network.kernels", "no --data.labelled "
+         "also --adversarial.credit seqgan_kit.tokens.credit.Terminal"), labelled("x", "y")),
+    Case(f"{FILE} --generator.model RUN/model --data.labelled true", "it has the labels none", ("no --data.labelled also "
+         "--data.path shapes.txt",), both(labelled("x", "y"), lambda folder: shapes(folder / "shapes.txt"))),
+    Case(f"{TRAIN} --data.path talk.txt --generator.model model", "has no tokenizer", files=without_tokenizer, mend=model()),
+    Case(f"{TRAIN} --data.path talk.txt --generator.model model", "its tokenizer has", files=larger_tokenizer, mend=model()),
+    Case(f"{TRAIN} --data.path talk.txt --generator.model model", "--generator.model model: ", files=both(model(),
+         content("model/config.json", "x")), mend=model()),
+    Case(f"""{TRAIN} --generator.config '{{"model_type": "gpt9"}}'""", "--generator.config {'model_type': 'gpt9'}", (f"--generator.config '{GPT2}'",)),
+    Case("train dialogue --generator.model RUN/model", "is not of a run of dialogue", ("no --generator.model",)),
+    Case(f"{TRAIN} --discriminator.optimizer.lr null", "--discriminator.optimizer.lr null: give a number"),
+    Case(f"{TRAIN} --likelihood.optimizer.lr .inf", "give a finite number", ("--likelihood.optimizer.lr 0.01",)),
+    Case(f"{TRAIN} --likelihood.optimizer.betas [0.5,1]", "give numbers from 0 to below 1", ("--likelihood.optimizer.betas [0.9,0.999]",)),
+    Case(f"{TRAIN} --likelihood.steps 99999999999999999999", "give at most 1000000000000"),
+    Case("evaluate one --embedder nowhere --samples 4", "holds numbers", ("no --embedder",), begun("--data.world", "oracle")),
+    Case("evaluate one --embedder nowhere --samples 4", "single held-out sentence", ("no --embedder",), begun("--data.held_out", "0.01")),
 ]  # fmt: skip
 COMMANDS = [
     Case("sample RUN --count 0", "sample --count 0: give at least 1"),
@@ -254,10 +328,19 @@ COMMANDS = [
     Case("sweep RUN --samples 4 --temperatures 0 1", "--temperatures 0: give numbers above 0", ("--temperatures 0.5 1",)),
     Case("sweep RUN --samples 4 --temperatures 1", "give two or more --temperatures", ("--temperatures 0.5 1",)),
 ]  # fmt: skip
-CASES = [*DATA, *FILES, *PRETRAINED, *NUMBERS, *ROUTES, *COMMANDS]
+CASES = [*DATA, *FILES, *PRETRAINED, *NUMBERS, *ROUTES, *PARTS, *COMMANDS]
 
 
 def begin(run: Path) -> list[str]:
     """The words that train the finished run."""
-    short = ["--likelihood.steps", "1", "--discriminator.steps", "1", "--adversarial.rounds", "1", "--control.steps", "1"]
+    short = [
+        "--likelihood.steps",
+        "1",
+        "--discriminator.steps",
+        "1",
+        "--adversarial.rounds",
+        "1",
+        "--control.steps",
+        "1",
+    ]
     return runs.tiny(run, *short, "--evaluation.samples", "4")

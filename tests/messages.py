@@ -33,7 +33,7 @@ class Text(NamedTuple):
 
 
 class Site(NamedTuple):
-    """Where a UserError is made; `names`: its text, or what is put into it, has the form of an option."""
+    """Where a UserError is made; `names`: its text has an option, or the place of one."""
 
     file: str
     first: int
@@ -45,7 +45,7 @@ class Site(NamedTuple):
 
     @property
     def names(self) -> bool:
-        return bool(OPTION.search(self.text) or re.match(rf"{ANY}( |:|\.\w)", self.text))
+        return bool(OPTION.search(self.text))
 
 
 @functools.cache
@@ -70,7 +70,11 @@ def _text(node: ast.expr, known: dict[str, str]) -> str | None:
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return node.value
     if isinstance(node, ast.JoinedStr):
-        return "".join(_text(part, known) or ANY for part in node.values)
+        parts = [_text(part, known) or ANY for part in node.values]
+        first = node.values[0]
+        if isinstance(first, ast.FormattedValue) and isinstance(first.value, ast.Name) and first.value.id == "option":
+            parts[0] = f"--{ANY}"
+        return "".join(parts)
     if isinstance(node, ast.FormattedValue):
         return _text(node.value, known) or ANY
     if isinstance(node, ast.Name):
@@ -79,14 +83,14 @@ def _text(node: ast.expr, known: dict[str, str]) -> str | None:
 
 
 def texts() -> Iterator[Text]:
-    """Every string of the package: messages, notes, help."""
+    """Every string of the package: messages, notes, help; but no styles of a page, nor what other programs are told."""
     for file, tree in _trees().items():
         known = _constants(tree)
         inner = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
         for node in ast.walk(tree):
             if isinstance(node, ast.Constant | ast.JoinedStr) and id(node) not in inner:
                 text = _text(node, known)
-                if text:
+                if text and "var(--" not in text and ":root{" not in text and file != "engine/provenance.py":
                     yield Text(file, node.lineno, text)
 
 
@@ -121,7 +125,11 @@ def options_of(task: str) -> frozenset[str]:
 def known_to(file: str) -> frozenset[str]:
     """The options that a message of this file may name: those of its use, or of all uses that share it."""
     room = file.split("/")[0]
-    shared = {"language": ("text", "dialogue"), "tokens": ("text", "dialogue"), "images": ("images", "encoder")}
+    shared = {
+        "language": ("text", "dialogue", "images"),
+        "tokens": ("text", "dialogue"),
+        "images": ("images", "encoder"),
+    }
     tasks = shared.get(room, (room,) if room in TASKS else tuple(TASKS))
     return frozenset().union(*map(options_of, tasks), FURTHER)
 

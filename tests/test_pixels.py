@@ -617,7 +617,7 @@ def test_a_cache_that_cannot_be_written(
     (tmp_path / "file").write_text("x")
     told = mistake(lambda: decode(pictures, 8, cache=tmp_path / "file"))
     assert told.startswith(f"{tmp_path / 'file'}/pictures-")
-    assert told.endswith("make room there or give another folder for the cache")
+    assert told.endswith("make room there or give another --data.cache")
 
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")

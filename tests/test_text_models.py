@@ -250,7 +250,7 @@ def test_by_prefixes_the_discriminator_learns_from_prefixes(tmp_path: Path) -> N
         (["--generator.config", "{model_type: bert}"], "bert is neither causal nor an encoder-decoder: give a causal"),
         (["--generator.config", "{n_layer: 2}"], "name a model_type"),
         (["--generator.model", "nowhere", *GPT2], "--generator.model and --generator.config are both given"),
-        (["--generator.lora", "2"], "adapters are for Hugging Face models, give --generator.model"),
+        (["--generator.lora", "2"], "adapters are for Hugging Face models: give --generator.model"),
         (["--generator.config", "{model_type: gpt2, n_positions: 9, n_embd: 8, n_head: 2}"], "takes 9 tokens, but"),
         (["--discriminator.config", "{model_type: t5}"], "give an encoder, such as a BERT"),
         (["--discriminator.config", BERT[:-1] + ", max_position_embeddings: 9}"], "takes 9 tokens, but texts have"),

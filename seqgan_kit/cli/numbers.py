@@ -10,23 +10,51 @@ from collections.abc import Iterator
 
 from jsonargparse import Namespace
 
-from seqgan_kit.engine.checks import at_least, within
 from seqgan_kit.errors import UserError, check_seed
 
 MOST = 10**12
 ONE = frozenset(
-    "accumulate batch_size chunk copies dim embedding epochs filters hidden iterations keep_checkpoints log_every "
-    "minibatch most noise passes picture_width processes repeats rollouts threads width widths windows workers".split()
+    [
+        "accumulate",
+        "batch_size",
+        "chunk",
+        "copies",
+        "dim",
+        "embedding",
+        "epochs",
+        "filters",
+        "hidden",
+        "iterations",
+        "keep_checkpoints",
+        "log_every",
+        "minibatch",
+        "most",
+        "noise",
+        "passes",
+        "picture_width",
+        "processes",
+        "repeats",
+        "rollouts",
+        "threads",
+        "width",
+        "widths",
+        "windows",
+        "workers",
+    ]
 )
 """The last names of options of which there must be one at least; any other number is at least 0, but for:"""
 SIGNED = frozenset(["discriminator_weight", "log_std", "weight"])
-SHARES = frozenset("accept beta dropout kept_back lag share".split())
-OTHERS = frozenset("betas held_out sharpness side temperature max_length max_reply max_history vocabulary".split())
+SHARES = frozenset(["accept", "beta", "dropout", "kept_back", "lag", "share"])
+OTHERS = frozenset(
+    ["betas", "held_out", "sharpness", "side", "temperature", "max_length", "max_reply", "max_history", "vocabulary"]
+)
 """Those whose bounds, which are others, are checked where they are used."""
 
 
 def check_numbers(options: Namespace) -> None:
     """Raises UserError for the first number that is not finite, or out of the bounds of all options of its name."""
+    from seqgan_kit.engine.checks import at_least, within
+
     for option, value in _numbers(options, "-"):
         name = option.rpartition(".")[2]
         if isinstance(value, float) and not math.isfinite(value):
@@ -43,6 +71,16 @@ def check_numbers(options: Namespace) -> None:
         most = 1024 if name == "threads" else MOST
         if isinstance(value, int) and abs(value) > most:
             raise UserError(f"{option} {value}: give at most {most}")
+
+
+def check_rates(options: Namespace, path: str = "-") -> None:
+    """Raises UserError for a learning rate that is null, and still is where all that may be left open is chosen."""
+    for key, value in vars(options).items():
+        here = f"{path}{'-' if path == '-' else '.'}{key}"
+        if isinstance(value, Namespace):
+            check_rates(value, path if key == "init_args" else here)
+        elif key == "lr" and value is None:
+            raise UserError(f"{here} null: give a number, as 0.001")
 
 
 def _numbers(options: Namespace, path: str) -> Iterator[tuple[str, float]]:

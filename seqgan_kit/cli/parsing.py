@@ -21,7 +21,7 @@ from jsonargparse._actions import _ActionConfigLoad, _HelpAction
 from jsonargparse._loaders_dumpers import yaml_load
 from jsonargparse._typehints import ActionTypeHint, type_to_str
 
-from seqgan_kit.cli.numbers import check_numbers
+from seqgan_kit.cli.numbers import check_numbers, check_rates
 from seqgan_kit.cli.source import Option, kind, shown
 from seqgan_kit.errors import UserError
 from seqgan_kit.old_names import OLD_NAMES, moved, renamed
@@ -89,7 +89,10 @@ def parse(words: list[str], task: str = "text") -> tuple[Any, str]:
         config = configuration(**{field.name: built[field.name] for field in dataclasses.fields(configuration)})
         # what the configuration was left to choose is an option like any other from here on
         chosen = [f"--{option}={value}" for option, value in getattr(config, "left_open", dict)().items()]
-        return read([*words, *chosen]) if chosen else (config, text)
+        if chosen:
+            return read([*words, *chosen])
+        check_rates(namespace)
+        return config, text
 
     return read(words)
 

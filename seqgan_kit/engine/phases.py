@@ -64,7 +64,9 @@ class Phases:
         """The steps of a phase that are left to do. After each: metrics, checkpoints, signals."""
         done = self.counters.get(phase, 0)
         if done >= total:
+            self.folder.left = {name: write for name, write in exports.items() if name == MODEL}
             return
+        self.folder.left = {}
         log = self.log
         if not log.is_open:
             raise RuntimeError("call engine.restore() after all parts are registered and before the first phase")

@@ -29,10 +29,14 @@ RUN/model is written when a phase ends or is stopped; any other when the phase e
 
 
 class RunFolder:
-    """path: the folder. record: the content of its run.json, which the main process writes."""
+    """path: the folder. record: the content of its run.json, which the main process writes.
+
+    left: the model of a phase that had come to its end before, with nothing trained since.
+    """
 
     def __init__(self, path: Path, record: dict[str, Any], is_main: bool) -> None:
         self.path, self.record, self.is_main = path, record, is_main
+        self.left: Exports = {}
         self._started = time.monotonic()
 
     def write_record(self) -> None:
@@ -40,7 +44,11 @@ class RunFolder:
             write_json(self.path / "run.json", self.record)
 
     def finish(self, finished: bool = True) -> None:
-        """Writes into run.json how long the run took, and whether it came to its end."""
+        """Writes into run.json how long the run took, and whether it came to its end; and, of a run that had come to
+        its end before, the model anew, which may have been damaged since."""
+        if finished:
+            self.export(self.left)
+            self.left = {}
         if self.is_main:
             seconds = self.record["seconds"] + time.monotonic() - self._started
             write_json(self.path / "run.json", {**self.record, "seconds": seconds, "finished": finished})

@@ -246,7 +246,9 @@ def embed(encoder: TextEncoder, captions: Sequence[str], cache: str | Path | Non
             try:
                 write_whole(path, save({"vectors": vectors.contiguous()}, {"sum": _content_sum(vectors)}))
             except OSError as error:
-                raise UserError(f"{path.parent} can't be written ({one_line(error)}): give another cache") from None
+                raise UserError(
+                    f"{path.parent} can't be written ({one_line(error)}): give another --text.cache, or leave it out"
+                ) from None
     return vectors[torch.tensor([different[caption] for caption in captions], dtype=torch.int64)]
 
 

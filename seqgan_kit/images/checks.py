@@ -20,9 +20,6 @@ def check_numbers(config: ImagesConfig) -> None:
         ("--generator.noise", config.generator.noise, 1),
         ("--generator.text", config.generator.text, 1),
         ("--generator.divergence", config.generator.divergence, 0),
-        ("--joint.steps", config.joint.steps, 0),
-        ("--joint.batch_size", config.joint.batch_size, 2),
-        ("--joint.length", config.joint.length, SHORTEST),
         ("--discriminator.wrong", critic.wrong, 1),
         ("--discriminator.near", critic.near, 0),
         ("--discriminator.gradient_square", critic.gradient_square, 0),
@@ -42,7 +39,7 @@ def check_numbers(config: ImagesConfig) -> None:
         ("--text.averaged", config.text.averaged, 1),
         *checks.run_bounds(config.run),
     )
-    check_joint(config.joint)
+    check_joint(config.joint, 0)
     checks.within(
         0,
         1,
@@ -69,9 +66,23 @@ def check_numbers(config: ImagesConfig) -> None:
         raise UserError(f"--discriminator.smoothing: {error}") from error
 
 
-def check_joint(config: JointConfig) -> None:
-    """Raises UserError where the pairs of a batch would be told apart within its parts alone."""
-    if config.steps:
+def check_joint(config: JointConfig, steps: int) -> None:
+    """Raises UserError for a joint embedding that can't be built, or trained for `steps` or more."""
+    checks.at_least(
+        ("--joint.steps", config.steps, steps),
+        ("--joint.batch_size", config.batch_size, 2),
+        ("--joint.length", config.length, SHORTEST),
+        ("--joint.dim", config.dim, 1),
+        ("--joint.picture_width", config.picture_width, 1),
+        *(("--joint.widths", width, 1) for width in config.widths),
+    )
+    if len(config.widths) != 3:
+        raise UserError(f"--joint.widths {config.widths}: give three, as [64, 128, 128]")
+    if not config.temperature > 0:
+        raise UserError(f"--joint.temperature {config.temperature:g}: give a number above 0")
+    if not config.alphabet.strip():
+        raise UserError("--joint.alphabet is empty: give paper, data or the characters themselves")
+    if config.steps:  # the pairs of a batch would be told apart within its parts alone
         what, size = "pictures and captions are compared", "--joint.batch_size"
         checks.whole_batch("--joint.optimizer", config.optimizer, what, size)
 
@@ -95,7 +106,13 @@ def _check_sides(config: ImagesConfig) -> None:
 
 
 def check_batches(config: ImagesConfig, source: Source) -> None:
-    """Raises UserError where a phase, however late, could not fill a batch."""
+    """Raises UserError where a phase, however late, could not fill a batch, or an evaluation could not be made."""
+    held_out = len(source.held_out)
+    if held_out <= NEIGHBOURS and config.evaluation.features != "none":
+        raise UserError(
+            f"{source.name} has {held_out} pictures held out, too few to compare features of: give a larger "
+            "--data.held_out, or --evaluation.features none"
+        )
     sizes = [("--adversarial.batch_size", config.adversarial.batch_size)]
     if config.joint.steps:
         sizes.append(("--joint.batch_size", config.joint.batch_size))

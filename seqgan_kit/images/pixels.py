@@ -84,7 +84,7 @@ def decoded(
     Raises UserError where a file is missing, damaged, no picture or one of over 64 megapixels, naming the first such.
     """
     if side < 1 or (workers is not None and workers < 1):
-        what = f"side {side}" if side < 1 else f"workers {workers}"
+        what = f"side {side}" if side < 1 else f"--data.workers {workers}"
         raise UserError(f"pictures can't be decoded with {what}: give 1 or more")
     states = [_state(record) for record in records]
     found = Decoded(torch.empty(0))
@@ -104,9 +104,7 @@ def decoded(
                 kept = _kept(path, shape, found)
         except OSError as error:
             reason = error.strerror or error
-            raise UserError(
-                f"{path} can't be kept ({reason}): make room there or give another folder for the cache"
-            ) from None
+            raise UserError(f"{path} can't be kept ({reason}): make room there or give another --data.cache") from None
     assert kept is not None
     _check(found, drop)
     found.pixels = torch.from_numpy(kept)

@@ -240,11 +240,11 @@ class Vectorised:
                 config.id, config.copies, vectorization_mode="vector_entry_point", **config.arguments
             )
         except (gym.error.Error, TypeError) as error:
-            raise UserError(f"--environment.vectorised: {config.id} can't ({one_line(error)})") from error
+            raise UserError(f"--environment.vectorised: {config.id} can't ({one_line(error)}): leave it out") from error
         self._core = self._environment.unwrapped
         mode = self._core.metadata.get("autoreset_mode")
         if mode is not gym.vector.AutoresetMode.NEXT_STEP:
-            raise UserError(f"--environment.vectorised: {config.id} resets in mode {mode}, not NEXT_STEP")
+            raise UserError(f"--environment.vectorised: {config.id} resets in mode {mode}, not NEXT_STEP: leave it out")
         self.name, self.copies = config.id, config.copies
         self.observation_space = self._environment.single_observation_space
         self.action_space = self._environment.single_action_space
@@ -274,7 +274,9 @@ class Vectorised:
             elif isinstance(value, bool | int | float):
                 kept[name] = value
             elif "state" in name and value is not None:
-                raise UserError(f"--environment.vectorised: {self.name} keeps a {type(value).__name__} as its {name}")
+                raise UserError(
+                    f"--environment.vectorised: {self.name} keeps a {type(value).__name__} as its {name}: leave it out"
+                )
         numbers = self._core.np_random.bit_generator.state
         return {
             "kept": kept,

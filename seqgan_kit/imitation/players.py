@@ -41,7 +41,7 @@ class Game:
         try:
             scorer = critic.network(self.features.layout)
         except ValueError as error:
-            raise UserError(f"--discriminator.network: {error}") from error
+            raise UserError(f"--discriminator.network: {error}, which are --discriminator.inputs") from error
         if self.normaliser is not None and pairs is not None:
             self.normaliser.update(self.normaliser.moments(pairs.observations.flatten(0, 1)))
         limit = getattr(example.spec, "max_episode_steps", None) or 1000

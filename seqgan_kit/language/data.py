@@ -107,12 +107,12 @@ def encode(
     """The texts that are left, and the token ids of each, whole and without an end token; `too_long` says what becomes
     of those over `max_length`. What is to be cut is `ended` later. The corpus's intake counts what is dropped or cut.
     """
-    if max_length is not None and max_length < 1:
-        raise UserError(f"--data.max_length {max_length} leaves no tokens: give 1 or more")
     intake = corpus.intake
     ids: list[list[int]] = tokenizer(
         corpus.texts, add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False, verbose=False
     )["input_ids"]
+    if max_length is not None and max_length < 1:
+        raise UserError(f"--data.max_length {max_length} leaves no tokens: give {max(map(len, ids))} or leave it out")
     whole = []
     for i, sequence in enumerate(ids):
         if tokenizer.eos_token_id in sequence:
@@ -156,9 +156,10 @@ def fitting(
             intake.repaired[f"cut to {limit} {counted}"] += len(longer)
         return list(range(len(lengths)))
     if too_long == "error":
+        others = ", or --data.too_long drop or cut" if len(longer) < len(lengths) else ""
         raise UserError(
             f"{places[longer[0]]}: {lengths[longer[0]]} {counted}, over the limit of {limit} ({len(longer)} of "
-            f"{len(lengths)} {unit} are): give {option} {max(lengths)}, or --data.too_long drop or cut"
+            f"{len(lengths)} {unit} are): give {option} {max(lengths)}{others}"
         )
     if len(longer) == len(lengths):
         raise UserError(

@@ -86,7 +86,7 @@ class HuggingFaceEncoder(TextEncoder):
         if missing:
             raise UserError(
                 f"{path} lacks {len(missing)} of the model's weights, as {missing[0]}: give a text encoder's whole "
-                f"folder, or another pooling"
+                f"folder, or for captions another --text.pooling"
             )
         self.model.to(device)
         self.tokenizer = load_tokenizer(folder)
@@ -100,7 +100,7 @@ class HuggingFaceEncoder(TextEncoder):
         except Exception as error:  # a model of something else may fail in any way
             raise UserError(
                 f"{path} holds a {type(self.model).__name__}, which gives no vectors of texts with pooling "
-                f"{self.pooling} ({one_line(error)}): give a text encoder, or another pooling"
+                f"{self.pooling} ({one_line(error)}): give a text encoder, or for captions another --text.pooling"
             ) from None
 
     def encode(self, captions: Sequence[str]) -> Tensor:

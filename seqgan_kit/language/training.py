@@ -217,7 +217,7 @@ def check_phases(config: Any, further: Sequence[checks.Bound], source: str, coun
     control = config.control
     if not likelihood.steps and not adversarial.rounds:
         raise UserError("--likelihood.steps 0 and --adversarial.rounds 0 leave nothing to train: give one of them more")
-    if control.steps is not None and control.steps < 1:
+    if control.enabled and control.steps is not None and control.steps < 1:
         raise UserError(f"--control.steps {control.steps}: give at least 1, or --control.enabled false")
     if control.enabled and control.steps is None and adversarial.rounds and not likelihood.steps:
         raise UserError(

@@ -155,9 +155,13 @@ def _embed(path: str | None, source: Source) -> Embed | None:
     if path is None:
         return None
     if source.kind in ("oracle", "tokens"):
-        raise UserError(f"--embedder {path}: {source.name} holds numbers, no text that an encoder could read")
+        raise UserError(
+            f"--embedder {path}: {source.name} holds numbers, no text that an encoder could read: leave it out"
+        )
     if len(source.held_out.ids) < 2:
-        raise UserError(f"--embedder {path}: {source.name} has a single held-out sentence: hold out 2 or more")
+        raise UserError(
+            f"--embedder {path}: {source.name} has a single held-out sentence: leave it out, or train with a larger --data.held_out"
+        )
     import torch
 
     from seqgan_kit.language.encoders import HuggingFaceEncoder
