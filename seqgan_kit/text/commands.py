@@ -103,13 +103,14 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
     network = load_generator(run / "model").network
     source = _source(run, config)
     evaluation = _evaluation(run, config, source, options)
-    measured = evaluation.measured(samples)
+    measured = evaluation.measured(samples, _tokens(config, source))
     torch.manual_seed(seed)
     found, _ = evaluation(network, samples, options.temperature)
     real = evaluation.real(samples, seed)
     print(f"metrics of {measured.head()}, seed {seed}, temperature {options.temperature:g}")
     print(_real_is(source, samples))
-    print(scores_table("", {"model": found, REAL: real}))
+    count = min(samples, len(source.train.ids))
+    print(scores_table("", {"model": found, REAL if count == samples else f"{REAL} ({count} texts)": real}))
     print("\n".join([*notes(measured), _convention(source)]))
     content: dict[str, Any] = {"samples": samples, "seed": seed, "temperature": options.temperature}
     content[MEASURED] = measured._asdict()
@@ -123,6 +124,12 @@ def _evaluation(run: Path, config: TextConfig, source: Source, options: Namespac
     recorded: Any = MEASURED in read_json(run / "run.json") and read_measured(run)
     unit = options.unit or (recorded.unit if recorded else None)
     return TextEvaluation(source, _embed(options.embedder, source), config.evaluation.judge, unit)
+
+
+def _tokens(config: TextConfig, source: Source) -> str:
+    from seqgan_kit.language.units import tokenizer_name
+
+    return tokenizer_name(config.data, config.generator.model, source.tokenizer)
 
 
 def _source(run: Path, config: TextConfig) -> Source:
@@ -219,7 +226,7 @@ def sweep(run: Path, options: Namespace, read: Read) -> None:
         raise UserError(f"sweep: the generator of {run} takes no temperature and has no likelihood: evaluate it")
     source = _source(run, config)
     evaluation = _evaluation(run, config, source, options)
-    measured = evaluation.measured(samples)
+    measured = evaluation.measured(samples, _tokens(config, source))
     quality, diversity = axes(source, options.order)
     found = measure(evaluation, models, temperatures, samples, seed)
     real = evaluation.real(samples, seed)
