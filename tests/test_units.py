@@ -350,6 +350,21 @@ def test_the_unit_stands_wherever_numbers_do(tmp_path: Path, capsys: pytest.Capt
     assert main(["resume", str(run), "--evaluation.samples", "20", "--control.steps", "5"]) == 0
 
 
+def test_words_of_numbers_are_refused_before_there_is_a_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file of token ids has no words; what the message says to do works."""
+    (tmp_path / "ids.txt").write_text("".join(f"{i % 7} {i % 3} {i % 5}\n" for i in range(80)))
+    words = runs.tiny(
+        tmp_path / "run", *SHORT, *QUICK, "--data.path", str(tmp_path / "ids.txt"), "--data.tokens", "true"
+    )
+    line = refused(capsys, *words, "--evaluation.unit", "words")
+    assert "--evaluation.unit words: ids.txt holds numbers, no text: leave it out, or give tokens" in line
+    assert not (tmp_path / "run").exists()
+    assert main([*words, "--evaluation.unit", "tokens"]) == 0
+    assert "metrics of tokens (numbers), 20 samples, 8 held-out texts" in capsys.readouterr().out
+
+
 def test_a_run_of_an_earlier_version_goes_on_as_it_was_counted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -162,7 +162,7 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
     samples = min(samples, size(source.held_out))
     recorded: Any = MEASURED in read_json(run / "run.json") and read_measured(run)
     evaluation = DialogueEvaluation(source, options.unit or (recorded.unit if recorded else None))
-    measured = evaluation.measured(samples, tokenizer_name(config.data, config.generator.model, source.tokenizer))
+    measured = evaluation.measured(samples, tokenizer_name(config, source))
     drawing = Drawing(options.temperature, options.top_k, options.top_p)
     torch.manual_seed(seed)
     found, _ = evaluation(network, samples, drawing)

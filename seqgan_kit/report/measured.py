@@ -10,7 +10,7 @@ from seqgan_kit.files import read_json
 from seqgan_kit.old_names import renamed
 
 MEASURED = "measured"
-PICTURES = "pictures"
+PICTURES, NUMBERS = "pictures", "numbers"
 LANGUAGE = ("text", "dialogue")
 PER_TOKEN = ("nll_gen", "perplexity")  # metrics whose unit is the tokenizer's
 PER_TOKEN_OR_WORD = ("nll_word", "nll_character", "perplexity_")
@@ -89,6 +89,8 @@ def _of_options(plan: dict[str, Any]) -> Measured:
     numbers = data.get("tokens") or (data.get("path") is None and data.get("world") == "oracle")
     unit = "words" if (kind, limit, model) == ("word", None, None) and not numbers else "tokens"
     samples = (plan.get("evaluation") or {}).get("samples")
+    if numbers:
+        return Measured(unit, samples, tokens=NUMBERS)
     return Measured(unit, samples, tokens=tokens_named(kind, limit) if model is None else f"of {model}")
 
 

@@ -97,13 +97,14 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
     _check_temperature("evaluate", options.temperature)
     import torch
 
+    from seqgan_kit.language.units import tokenizer_name
     from seqgan_kit.text.models import load_generator
     from seqgan_kit.text.train import REAL
 
     network = load_generator(run / "model").network
     source = _source(run, config)
     evaluation = _evaluation(run, config, source, options)
-    measured = evaluation.measured(samples, _tokens(config, source))
+    measured = evaluation.measured(samples, tokenizer_name(config, source))
     torch.manual_seed(seed)
     found, _ = evaluation(network, samples, options.temperature)
     real = evaluation.real(samples, seed)
@@ -124,12 +125,6 @@ def _evaluation(run: Path, config: TextConfig, source: Source, options: Namespac
     recorded: Any = MEASURED in read_json(run / "run.json") and read_measured(run)
     unit = options.unit or (recorded.unit if recorded else None)
     return TextEvaluation(source, _embed(options.embedder, source), config.evaluation.judge, unit)
-
-
-def _tokens(config: TextConfig, source: Source) -> str:
-    from seqgan_kit.language.units import tokenizer_name
-
-    return tokenizer_name(config.data, config.generator.model, source.tokenizer)
 
 
 def _source(run: Path, config: TextConfig) -> Source:
@@ -214,6 +209,7 @@ def sweep(run: Path, options: Namespace, read: Read) -> None:
     samples, seed = asked("sweep", options, config.evaluation)
     folders = _folders(run)
 
+    from seqgan_kit.language.units import tokenizer_name
     from seqgan_kit.networks.text.residual_text import NoiseToText
     from seqgan_kit.report import write_report
     from seqgan_kit.report.tradeoff import FILE, read_sweep, steps_made, sweep_table
@@ -226,7 +222,7 @@ def sweep(run: Path, options: Namespace, read: Read) -> None:
         raise UserError(f"sweep: the generator of {run} takes no temperature and has no likelihood: evaluate it")
     source = _source(run, config)
     evaluation = _evaluation(run, config, source, options)
-    measured = evaluation.measured(samples, _tokens(config, source))
+    measured = evaluation.measured(samples, tokenizer_name(config, source))
     quality, diversity = axes(source, options.order)
     found = measure(evaluation, models, temperatures, samples, seed)
     real = evaluation.real(samples, seed)
