@@ -1670,8 +1670,8 @@ MUTANTS = [
     ),
     Mutant(
         "report/measured.py",
-        "name in PER_TOKEN and",
-        "False and",
+        "and unknown > FEW",
+        "and unknown > 1",
         "test_units.py::test_unlike_runs_are_not_compared",
     ),
     Mutant(

@@ -323,7 +323,7 @@ def test_a_run_is_scored(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads((run / "evaluation.json").read_text()) == found
     lines = said(capsys, "evaluate", run, "--samples", 5000, "--temperature", 0.5)
     count = json.loads((run / "evaluation.json").read_text())["samples"]
-    assert lines[0].startswith(f"on {count} replies")
+    assert lines[0].startswith(f"metrics of words, {count} samples")
     assert 2 < count < 50, "as many as there are"
 
 

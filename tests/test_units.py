@@ -295,10 +295,10 @@ def test_four_tokenizers_stand_in_one_comparison(tmp_path: Path, capsys: pytest.
         assert "adversarial: bleu5" in part
         assert "adversarial: nll_word" in part
         assert "adversarial: nll_gen" not in part
-        assert "not compared, by tokens of other kinds: nll_gen" in part
+        assert "not compared: nll_gen, by tokens of other kinds" in part
     words = ["compare", *made["word"], "--", *made["tokens"]]
     line = refused(capsys, *words)
-    assert f"{made['word'][0]} has metrics of words, {made['tokens'][0]} metrics of tokens" in line
+    assert f"{made['word'][1]} has metrics of words, {made['tokens'][0]} metrics of tokens (character)" in line
     advice = line.split("seqgan-kit ")[1].split(";")[0].split()
     assert advice[0] == "sweep"
     assert main([*advice, "--temperatures", "0.5", "1.5"]) == 0
@@ -350,6 +350,21 @@ def test_the_unit_stands_wherever_numbers_do(tmp_path: Path, capsys: pytest.Capt
     assert main(["resume", str(run), "--evaluation.samples", "20", "--control.steps", "5"]) == 0
 
 
+def test_words_of_numbers_are_refused_before_there_is_a_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file of token ids has no words; what the message says to do works."""
+    (tmp_path / "ids.txt").write_text("".join(f"{i % 7} {i % 3} {i % 5}\n" for i in range(80)))
+    words = runs.tiny(
+        tmp_path / "run", *SHORT, *QUICK, "--data.path", str(tmp_path / "ids.txt"), "--data.tokens", "true"
+    )
+    line = refused(capsys, *words, "--evaluation.unit", "words")
+    assert "--evaluation.unit words: ids.txt holds numbers, no text: leave it out, or give tokens" in line
+    assert not (tmp_path / "run").exists()
+    assert main([*words, "--evaluation.unit", "tokens"]) == 0
+    assert "metrics of tokens (numbers), 20 samples, 8 held-out texts" in capsys.readouterr().out
+
+
 def test_a_run_of_an_earlier_version_goes_on_as_it_was_counted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -370,20 +385,22 @@ def test_a_run_of_an_earlier_version_goes_on_as_it_was_counted(
         assert main(["evaluate", str(run)]) == 0
         assert "metrics of words, 20 samples" in capsys.readouterr().out
         assert main(["resume", str(run), "--control.steps", "5"]) == 0
-        assert f"metrics of {unit}, 20 samples" in capsys.readouterr().out
+        head = {"words": "words", "tokens": "tokens (character)"}[unit]
+        assert f"metrics of {head}, 20 samples" in capsys.readouterr().out
         assert json.loads((run / "run.json").read_text())["measured"]["unit"] == unit
 
 
 def test_unlike_runs_are_not_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Of other numbers of samples, other texts, or other parts held out for the same seed; the advice names options."""
-    measured = {"unit": "words", "samples": 20, "texts": 30, "corpus": "c", "tokens": "word"}
+    measured: dict[str, Any] = {"unit": "words", "samples": 20, "texts": 30, "corpus": "c", "tokens": "word"}
 
     def group(name: str, **changed: Any) -> list[str]:
         found = []
         for seed in (0, 1):
             folder = tmp_path / f"{name}-{seed}"
             folder.mkdir()
-            line = {"phase": "adversarial", "step": 1, "total": 1, "eval/bleu2": 0.5 + seed, "eval/nll_gen": 1.0}
+            line = {"phase": "adversarial", "step": 1, "total": 1, "eval/bleu2": 0.5 + seed}
+            line |= {"eval/nll_gen": 1.0, "eval/nll_word": 2.0}
             (folder / "metrics.jsonl").write_text(json.dumps(line) + "\n")
             own = {**measured, "held_out": f"h{seed}", **changed}
             record = {"task": "text", "seed": seed, "finished": True, "measured": own}
@@ -394,10 +411,10 @@ def test_unlike_runs_are_not_compared(tmp_path: Path, capsys: pytest.CaptureFixt
 
     first = group("a")
     for name, changed, expected in (
-        ("b", {"samples": 40}, ["a-0 has metrics of 20 samples", "b-0 metrics of 40 samples", "--evaluation.samples"]),
-        ("c", {"texts": 29}, ["30 held-out texts", "29 held-out texts", "--data.max_length, which counts tokens"]),
+        ("b", {"samples": 40}, ["a-1 has metrics of 20 samples", "b-0 metrics of 40 samples", "--evaluation.samples"]),
         ("d", {"corpus": "other"}, ["a-0 and", "d-0 are of other texts", "--data.held_out_path"]),
-        ("e", {"held_out": "other"}, ["hold out other texts"]),
+        ("e", {"held_out": "other"}, ["a-0 and", "e-0 hold out other texts", "--data.max_length, which counts tokens"]),
+        ("l", {"unit": "tokens", "tokens": "character"}, ["metrics of words", "metrics of tokens (character)"]),
         ("f", {"unit": "characters"}, ["metrics of words", "metrics of characters", "sweep", "--unit words"]),
     ):
         line = refused(capsys, "compare", *first, "--", *group(name, **changed))
@@ -413,10 +430,21 @@ def test_unlike_runs_are_not_compared(tmp_path: Path, capsys: pytest.CaptureFixt
     line = refused(capsys, "compare", *pictures[0], "--", *pictures[1])
     assert "metrics of 500 samples" in line
     assert line.endswith("train anew with the same --evaluation.samples, as 400")
+    other = group("k")
+    for folder in map(Path, other):  # no seed in common: other parts of the same texts may be held out
+        record = json.loads((folder / "run.json").read_text())
+        record |= {"seed": record["seed"] + 5, "measured": {**record["measured"], "held_out": "other", "texts": 28}}
+        (folder / "run.json").write_text(json.dumps(record))
+    assert main(["compare", *first, "--", *other]) == 0
     assert main(["compare", *first, "--", *group("g", tokens="character")]) == 0
     told = capsys.readouterr().out
-    assert "not compared, by tokens of other kinds: nll_gen" in told
+    assert "not compared: nll_gen, by tokens of other kinds" in told
     assert "adversarial: bleu2" in told
+    assert "adversarial: nll_word" in told
+    assert main(["compare", *first, "--", *group("j", tokens="word, at most 9", unknown=0.142)]) == 0
+    told = capsys.readouterr().out
+    assert "not compared: nll_word, 14.20% of the held-out tokens are unknown to one of them" in told
+    assert "adversarial: nll_word" not in told
 
 
 def test_vectors_are_of_equal_numbers(tmp_path: Path) -> None:

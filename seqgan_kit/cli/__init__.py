@@ -58,7 +58,8 @@ COMPARE = """usage: seqgan-kit compare RUN RUN ... [-- RUN RUN ...] ...
 What runs end with that repeat one another but for their seeds: mean, standard deviation and 95 % interval of each
 metric in each phase; the game less what stands beside it, by pairs of one run. Groups of such runs have -- between them
 and are compared with the first one, by Welch's interval. Where all were swept alike (seqgan-kit sweep), the quality of
-each model at equal diversity, too, at the end: read that first, and `length` beside it, which no diversity tells."""
+each model at equal diversity, too, at the end: read that first, and `length` beside it, which no diversity tells.
+Metrics of other units, numbers of samples or held-out texts are not put side by side."""
 
 
 def main(words: Sequence[str] | None = None) -> int:

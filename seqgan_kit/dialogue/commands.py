@@ -153,6 +153,7 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
     from seqgan_kit.dialogue.sources import load
     from seqgan_kit.engine.provenance import check_data
     from seqgan_kit.language.pretrained import limits_of, tokenizer_of
+    from seqgan_kit.language.units import tokenizer_name
     from seqgan_kit.samples import size
 
     network, model = load_generator(run), config.generator.model
@@ -164,7 +165,7 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
     samples = min(samples, size(source.held_out))
     recorded: Any = MEASURED in read_json(run / "run.json") and read_measured(run)
     evaluation = DialogueEvaluation(source, options.unit or (recorded.unit if recorded else None))
-    measured = evaluation.measured(samples)
+    measured = evaluation.measured(samples, tokenizer_name(config, source))
     drawing = Drawing(options.temperature, options.top_k, options.top_p)
     torch.manual_seed(seed)
     found, _ = evaluation(network, samples, drawing)

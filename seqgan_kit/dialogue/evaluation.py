@@ -57,13 +57,14 @@ class DialogueEvaluation:
         changed = units.lossy(source, self.units, source.held_out, self.wanted)
         return Measured(
             self.units.unit,
-            min(samples, len(self.wanted)),
+            samples,
             len(self.wanted),
             units.fingerprint([*human(source), *self._replies]) if source.kind == "messages" else None,
             units.fingerprint(self._replies),
             tokens,
             units.unknown_rate(source.held_out, source.tokenizer) if self._unknown else None,
             [changed] if changed else [],
+            replies=True,
         )
 
     def __call__(

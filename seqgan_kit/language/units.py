@@ -13,9 +13,8 @@ from transformers import PreTrainedTokenizerBase
 
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.errors import UserError
-from seqgan_kit.language.config import FileConfig
 from seqgan_kit.language.data import unknown_id
-from seqgan_kit.report.measured import Measured, notes, tokens_named
+from seqgan_kit.report.measured import NUMBERS, Measured, notes, tokens_named
 from seqgan_kit.samples import Tokens, rows
 
 Unit = Literal["words", "characters", "tokens"]
@@ -134,8 +133,7 @@ def ended(sentences: Sequence[Sentence]) -> int:
 
 def record(engine: Engine, config: Any, source: Any, evaluation: Any) -> None:
     """Writes what the metrics of a run of text or dialogue are of into its run.json, and tells it."""
-    tokens = tokenizer_name(config.data, config.generator.model, source.tokenizer)
-    measured: Measured = evaluation.measured(config.evaluation.samples, tokens)
+    measured: Measured = evaluation.measured(config.evaluation.samples, tokenizer_name(config, source))
     engine.run_folder.measures(measured)
     guessed = measured.unit == "characters" and config.evaluation.unit is None
     why = "; there are no blanks between words" if guessed else ""
@@ -143,11 +141,13 @@ def record(engine: Engine, config: Any, source: Any, evaluation: Any) -> None:
         print("\n".join([f"metrics of {measured.head()} (--evaluation.unit{why})", *notes(measured)]), flush=True)
 
 
-def tokenizer_name(data: FileConfig, model: str | None, tokenizer: PreTrainedTokenizerBase) -> str:
+def tokenizer_name(config: Any, source: Any) -> str:
     """Of what kind the tokens of a run are: likelihoods by token can be compared where this is the same."""
-    if model is None:
-        return tokens_named(data.tokenizer, data.vocabulary)
-    return f"of a model, {fingerprint(tokenizer.get_vocab().items())}"
+    if source.kind in ("tokens", "oracle"):
+        return NUMBERS
+    if config.generator.model is None:
+        return tokens_named(config.data.tokenizer, config.data.vocabulary)
+    return f"of a model, {fingerprint(source.tokenizer.get_vocab().items())}"
 
 
 def per(unit: Unit) -> str | None:

@@ -1,5 +1,6 @@
 """What the metrics of a run count, and of how much: `measured` in its run.json. Only what is alike is compared."""
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,9 +10,13 @@ from seqgan_kit.files import read_json
 from seqgan_kit.old_names import renamed
 
 MEASURED = "measured"
+PICTURES, NUMBERS = "pictures", "numbers"
 LANGUAGE = ("text", "dialogue")
 PER_TOKEN = ("nll_gen", "perplexity")  # metrics whose unit is the tokenizer's
-WHAT = {"unit": "metrics of {}", "samples": "metrics of {} samples", "texts": "{} held-out texts"}
+PER_TOKEN_OR_WORD = ("nll_word", "nll_character", "perplexity_")
+FEW = 1e-3  # a share of unknown tokens that hardly changes a likelihood
+WHAT = {"counted": "metrics of {}", "samples": "metrics of {} samples"}
+DATA = {"corpus": "are of", "held_out": "hold out"}
 
 
 class Measured(NamedTuple):
@@ -19,7 +24,8 @@ class Measured(NamedTuple):
 
     unit: what BLEU, distinct-n and the like count. samples: drawn at an evaluation. texts: held out. corpus, held_out:
     fingerprints of all texts, and of those held out; no corpus where texts are generated. tokens: the tokenizer's kind.
-    unknown: share of the held-out tokens that the tokenizer does not know. notes: what else is said beside the metrics.
+    unknown: share of the held-out tokens that the tokenizer does not know.
+    notes: what else is said beside the metrics. replies: at most one sample is drawn for each held-out text.
     """
 
     unit: str
@@ -30,11 +36,20 @@ class Measured(NamedTuple):
     tokens: str | None = None
     unknown: float | None = None
     notes: Sequence[str] = ()
+    replies: bool = False
+
+    @property
+    def counted(self) -> str:
+        """The unit; of tokens, whose."""
+        return self.unit if self.unit != "tokens" or self.tokens is None else f"tokens ({self.tokens})"
 
     def head(self) -> str:
         """For the head of a table: `words, 1000 samples, 100 held-out texts`."""
-        counts = ((self.samples, "samples"), (self.texts, "held-out texts"))
-        return ", ".join([self.unit, *(f"{count} {what}" for count, what in counts if count is not None)])
+        samples = self.samples
+        if self.replies and None not in (samples, self.texts):
+            samples = min(samples or 0, self.texts or 0)
+        counts = ((samples, "samples"), (self.texts, "held-out texts"))
+        return ", ".join([self.counted, *(f"{count} {what}" for count, what in counts if count is not None)])
 
 
 def read_measured(run: Path) -> Measured | None:
@@ -58,7 +73,7 @@ def compared(run: Path) -> Measured | None:
     found = read_measured(run)
     if found is not None or read_json(run / "run.json").get("task") != "images":
         return found
-    return Measured("pictures", (_options(run).get("evaluation") or {}).get("samples"))
+    return Measured(PICTURES, (_options(run).get("evaluation") or {}).get("samples"))
 
 
 def _options(run: Path) -> dict[str, Any]:
@@ -74,6 +89,8 @@ def _of_options(plan: dict[str, Any]) -> Measured:
     numbers = data.get("tokens") or (data.get("path") is None and data.get("world") == "oracle")
     unit = "words" if (kind, limit, model) == ("word", None, None) and not numbers else "tokens"
     samples = (plan.get("evaluation") or {}).get("samples")
+    if numbers:
+        return Measured(unit, samples, tokens=NUMBERS)
     return Measured(unit, samples, tokens=tokens_named(kind, limit) if model is None else f"of {model}")
 
 
@@ -86,8 +103,6 @@ def check_resumed(run: Path, before: Measured | None, now: Measured) -> None:
     """Raises UserError where a resumed run would be evaluated otherwise than its earlier phases were."""
     for option in ("samples", "unit"):
         was, is_ = getattr(before, option, None), getattr(now, option)
-        if option == "samples" and was is not None and before is not None and before.texts is None:
-            was = min(was, now.texts or was) if is_ == now.texts else was  # as dialogue, which has one for each text
         if was is not None and was != is_:
             raise UserError(
                 f"{run} was evaluated with --evaluation.{option} {was} so far, and numbers by {is_} could not stand "
@@ -95,23 +110,28 @@ def check_resumed(run: Path, before: Measured | None, now: Measured) -> None:
             )
 
 
-def unlike(known: Sequence[tuple[Path, int, Measured | None]]) -> tuple[str, bool] | None:
-    """Why metrics of these runs (folder, seed, what they are of) must not stand side by side; None where they may.
+Known = tuple[Path, int, Measured | None]
+"""A run's folder, its seed, and what its metrics are of."""
 
-    And whether it is the data: otherwise the same models can be measured alike.
+
+def unlike(groups: Sequence[Sequence[Known]]) -> tuple[str, bool] | None:
+    """Why metrics of these runs must not stand side by side; None where they may. And whether it is the data: otherwise
+    the same models can be measured alike.
+
+    Runs of one group repeat one another, so each seed may hold out other texts; those of one seed hold out the same.
     """
-    said = [(run, seed, one) for run, seed, one in known if one is not None]
-    for run, seed, one in said[1:]:
-        first, _, other = said[0]
+    said = [[(run, seed, one) for run, seed, one in group if one is not None] for group in groups]
+    flat = [one for group in said for one in group]
+    for (first, _, one), (run, _, other) in itertools.pairwise(flat):
         for name, what in WHAT.items():
-            a, b = getattr(other, name), getattr(one, name)
-            if None not in (a, b) and a != b:
-                return f"{first} has {what.format(a)}, {run} {what.format(b)}", name == "texts"
-        if None not in (other.corpus, one.corpus) and one.corpus != other.corpus:
-            return f"{first} and {run} are of other texts", True
-        for before, same, third in said:
-            if same == seed and None not in (third.held_out, one.held_out) and third.held_out != one.held_out:
-                return f"{before} and {run} hold out other texts", True
+            if None not in (a := getattr(one, name), b := getattr(other, name)) and a != b:
+                return f"{first} has {what.format(a)}, {run} {what.format(b)}", False
+    for group in said[1:]:
+        pairs = [(one, other) for one in said[0] for other in group if one[1] == other[1]]
+        for (first, _, one), (run, _, other) in pairs or zip(said[0][:1], group[:1], strict=False):
+            for name, what in DATA.items() if pairs else [("corpus", "are of")]:
+                if None not in (a := getattr(one, name), b := getattr(other, name)) and a != b:
+                    return f"{first} and {run} {what} other texts", True
     return None
 
 
@@ -133,9 +153,18 @@ def advice(runs: Sequence[Path], task: str, of_data: bool, samples: int | None) 
     )
 
 
-def per_token(name: str, first: Measured | None, other: Measured | None) -> bool:
-    """Whether a metric is by token, and the tokens of two runs are not of one kind."""
-    return name in PER_TOKEN and (first and first.tokens) != (other and other.tokens)
+def apart(name: str, first: Measured | None, other: Measured | None) -> str | None:
+    """Why one metric of two runs, alike otherwise, must not stand side by side; None where it may."""
+    if first is None or other is None or first.tokens == other.tokens:
+        return None
+    if name in PER_TOKEN:
+        return "by tokens of other kinds"
+    unknown = max(first.unknown or 0, other.unknown or 0)
+    if name.startswith(PER_TOKEN_OR_WORD) and unknown > FEW:
+        return (
+            f"{unknown:.2%} of the held-out tokens are unknown to one of them, which cost it less than the words would"
+        )
+    return None
 
 
 def notes(measured: Measured | None) -> list[str]:
@@ -145,4 +174,6 @@ def notes(measured: Measured | None) -> list[str]:
     unknown = (
         f"{measured.unknown or 0:.2%} of the held-out tokens are unknown to the tokenizer: NLL is not of these words"
     )
-    return [*([unknown] if measured.unknown else []), *measured.notes]
+    old = "of an earlier version: the unit is what its options tell, which texts it held out is not recorded"
+    earlier = [old] if measured.texts is None and measured.unit != PICTURES else []
+    return [*earlier, *([unknown] if measured.unknown else []), *measured.notes]

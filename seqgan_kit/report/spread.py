@@ -6,6 +6,7 @@ Works on the evaluated metrics of metrics.jsonl, whatever the task.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ import yaml
 from seqgan_kit.errors import UserError
 from seqgan_kit.files import read_json
 from seqgan_kit.old_names import renamed
-from seqgan_kit.report.measured import Measured, advice, compared, notes, per_token, unlike
+from seqgan_kit.report.measured import Measured, advice, apart, compared, notes, unlike
 from seqgan_kit.report.metrics import ADVERSARIAL, phase_title
 from seqgan_kit.report.statistics import spread, welch
 from seqgan_kit.report.terminal import aligned, last_scores
@@ -107,13 +108,14 @@ def comparison(groups: Sequence[Sequence[Path]]) -> str:
     Of runs whose metrics are of other things, only what their sweeps measured alike; raises UserError without that.
     """
     known = [read_group(runs) for runs in groups]
-    of = [one for group in known for one in zip(group.runs, group.seeds, group.measured, strict=True)]
-    swept, apart = _equal_diversity(known), unlike(of)
-    if apart is not None:
-        why, of_data = apart
+    every = [list(zip(group.runs, group.seeds, group.measured, strict=True)) for group in known]
+    swept, differs = _equal_diversity(known), unlike(every)
+    if differs is not None:
+        why, of_data = differs
         if of_data or not swept.alike:
-            runs, task = [run for run, _, _ in of], read_json(groups[0][0] / "run.json").get("task", "text")
-            samples = min((one.samples for _, _, one in of if one is not None and one.samples), default=None)
+            of = [one for group in known for one in group.measured if one is not None]
+            runs, task = list(chain(*groups)), read_json(groups[0][0] / "run.json").get("task", "text")
+            samples = min((one.samples for one in of if one.samples), default=None)
             raise UserError(f"compare: {why}, which can't stand side by side: {advice(runs, task, of_data, samples)}")
         return "\n".join([f"only what their sweeps measured alike is compared: {why}", *swept.lines])
     lines = [
@@ -180,8 +182,8 @@ def _signed(difference: float, half: float) -> str:
 
 def _beside(first: Group, other: Group) -> list[str]:
     common = [key for key in first.scores if key in other.scores]
-    shared = [key for key in common if not per_token(key[1], first.measured[0], other.measured[0])]
-    by_token = sorted({name for phase, name in common if (phase, name) not in shared})
+    why = {key[1]: apart(key[1], first.measured[0], other.measured[0]) for key in common}
+    shared = [key for key in common if why[key[1]] is None]
     if not shared:
         raise UserError(f"{first.name} and {other.name} have no phase and metric in common")
     body = []
@@ -189,7 +191,7 @@ def _beside(first: Group, other: Group) -> list[str]:
         one, two = first.scores[key], other.scores[key]
         body.append([f"{phase_title(key[0])}: {key[1]}", str(spread(one)), str(spread(two)), _signed(*welch(one, two))])
     head = ["", first.name, other.name, "second less first (Welch)"]
-    told = [f"not compared, by tokens of other kinds: {', '.join(by_token)}"] if by_token else []
+    told = [f"not compared: {name}, {reason}" for name, reason in why.items() if reason is not None]
     return [*aligned(head, body), "*: the interval leaves out 0", *told]
 
 
@@ -212,11 +214,12 @@ def _equal_diversity(groups: Sequence[Group]) -> EqualDiversity:
         return _not(f"no sweep of {', '.join(lacking)} (seqgan-kit sweep)")
     if len({(one.quality, one.diversity, one.samples) for one in every}) > 1:
         return _not("the sweeps differ in their metrics or samples; make them alike")
-    seeds = [seed for group in groups for seed in group.seeds]
-    folders = [run for group in groups for run in group.runs]
-    apart = unlike(list(zip(folders, seeds, [one.measured for one in every], strict=True)))
-    if apart is not None:
-        return _not(f"of the sweeps, {apart[0]}; make them alike (seqgan-kit sweep RUN RUN ... --unit words)")
+    measured = [[one.measured for one in some] for some in sweeps]
+    differs = unlike(
+        [list(zip(group.runs, group.seeds, some, strict=True)) for group, some in zip(groups, measured, strict=True)]
+    )
+    if differs is not None:
+        return _not(f"of the sweeps, {differs[0]}; make them alike (seqgan-kit sweep RUN RUN ... --unit words)")
     models = [model for model in every[0].curves if all(model in one.curves for one in every)]
     levels = common_levels([one.curves[model] for one in every for model in models]) if models else []
     if not levels:

@@ -97,19 +97,21 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
     _check_temperature("evaluate", options.temperature)
     import torch
 
+    from seqgan_kit.language.units import tokenizer_name
     from seqgan_kit.text.models import load_generator
     from seqgan_kit.text.train import REAL
 
     network = load_generator(run / "model").network
     source = _source(run, config)
     evaluation = _evaluation(run, config, source, options)
-    measured = evaluation.measured(samples)
+    measured = evaluation.measured(samples, tokenizer_name(config, source))
     torch.manual_seed(seed)
     found, _ = evaluation(network, samples, options.temperature)
     real = evaluation.real(samples, seed)
     print(f"metrics of {measured.head()}, seed {seed}, temperature {options.temperature:g}")
     print(_real_is(source, samples))
-    print(scores_table("", {"model": found, REAL: real}))
+    count = min(samples, len(source.train.ids))
+    print(scores_table("", {"model": found, REAL if count == samples else f"{REAL} ({count} texts)": real}))
     print("\n".join([*notes(measured), _convention(source)]))
     content: dict[str, Any] = {"samples": samples, "seed": seed, "temperature": options.temperature}
     content[MEASURED] = measured._asdict()
@@ -211,6 +213,7 @@ def sweep(run: Path, options: Namespace, read: Read) -> None:
     samples, seed = asked("sweep", options, config.evaluation)
     folders = _folders(run)
 
+    from seqgan_kit.language.units import tokenizer_name
     from seqgan_kit.networks.text.residual_text import NoiseToText
     from seqgan_kit.report import write_report
     from seqgan_kit.report.tradeoff import FILE, read_sweep, steps_made, sweep_table
@@ -223,7 +226,7 @@ def sweep(run: Path, options: Namespace, read: Read) -> None:
         raise UserError(f"sweep: the generator of {run} takes no temperature and has no likelihood: evaluate it")
     source = _source(run, config)
     evaluation = _evaluation(run, config, source, options)
-    measured = evaluation.measured(samples)
+    measured = evaluation.measured(samples, tokenizer_name(config, source))
     quality, diversity = axes(source, options.order)
     found = measure(evaluation, models, temperatures, samples, seed)
     real = evaluation.real(samples, seed)
