@@ -876,8 +876,8 @@ MUTANTS = [
     ),
     Mutant(
         IMPROVEMENT,
-        "mask.sum().clamp_min(1)",
-        "mask.sum()",
+        "counted.float().clamp_min(1)",
+        "counted.float()",
         "test_environment_policy.py::test_copies_whose_steps_are_all_left_out",
     ),
     Mutant(
@@ -945,7 +945,7 @@ MUTANTS = [
     ),
     Mutant(
         IMPROVEMENT,
-        "return -_mean(ratio * experience.advantages, experience.mask)",
+        "return -_mean(ratio * experience.advantages, experience.mask, counted)",
         "return -(ratio * experience.advantages).mean()",
         "test_trust_region.py",
     ),
@@ -955,6 +955,18 @@ MUTANTS = [
         "(actions.log_prob(new, experience.drawn) - experience.log_probs).exp()",
         "1",
         "test_trust_region.py",
+    ),
+    Mutant(
+        IMPROVEMENT,
+        "_mean((values - some.targets).square(), mask, counted * (len(mask) / len(part.mask)))",
+        "_mean((values - some.targets).square(), mask)",
+        "test_cut_batches.py",
+    ),
+    Mutant(
+        "imitation/train.py",
+        "(log_probs * batch.mask).sum() / (size(batch) * steps)",
+        "(log_probs * batch.mask).sum() / batch.mask.sum()",
+        "test_cut_batches.py",
     ),
     Mutant(IMPROVEMENT, "slope = gradient.dot(step)", "slope = -gradient.dot(step)", "test_trust_region.py"),
     Mutant(IMPROVEMENT, "start + fraction * step", "start + step", "test_trust_region.py"),

@@ -96,7 +96,9 @@ class ImitationTask:
 
     def _clone(self) -> None:
         cloning, engine = self.config.cloning, self.engine
-        loss = partial(cloning_loss, self.game.actor)
+        # of a trajectory that is learnt from, on average
+        steps = self.cloned.data.mask.sum().item() / self.cloned.size
+        loss = partial(cloning_loss, self.game.actor, steps)
         batch = shared_batch(min(cloning.batch_size, self.cloned.size), engine.processes)
         hook = Hook(0, self._hook(self.game, cloning.steps).run)
         fit(engine, CLONING, cloning.steps, self.cloning, loss, self.cloned, batch, [hook], self.exports)
@@ -147,11 +149,17 @@ def _expert(config: ImitationConfig, example: Any) -> Demonstrations | None:
     return expert
 
 
-def cloning_loss(actor: Actor, module: nn.Module, batch: Transitions) -> tuple[Tensor, dict[str, Tensor]]:
-    """-log pi(expert's action) in nats per step, on whole trajectories or single steps."""
+def cloning_loss(
+    actor: Actor, steps: float, module: nn.Module, batch: Transitions
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """-log pi(expert's action) in nats per step, on whole trajectories or single steps.
+
+    steps: of a row, on average over all the data. By the number in this batch the sum is not divided: then the gradient
+    would depend on how a batch is cut into parts and processes.
+    """
     parameters = module(batch.observations, actor.start(size(batch)), batch.ended)
     log_probs = actor.actions.log_prob(parameters, actor.actions.recover(batch.actions))
-    loss = -(log_probs * batch.mask).sum() / batch.mask.sum()
+    loss = -(log_probs * batch.mask).sum() / (size(batch) * steps)
     return loss, {"nll": loss.detach()}
 
 
