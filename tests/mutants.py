@@ -49,7 +49,7 @@ ACTIONS, NORMALISER, ACTOR = (
 )
 TRANSITION, FUSED = "networks/policies/transition.py", "networks/policies/fused.py"
 SAMPLES, CARTPOLE = "samples.py", "worlds/cartpole.py"
-ENVIRONMENTS, POLICY = "imitation/environments.py", "imitation/policy.py"
+COPIES, POLICY = "imitation/copies.py", "imitation/policy.py"
 PICTURES, PAINTING, LAYERS = "images/data.py", "images/players.py", "networks/pictures/layers.py"
 WORDS, JOINED = "images/caption_encoders.py", "networks/pictures/joint_embedding.py"
 PAINTER, CRITIC, AVERAGE = "networks/pictures/generator.py", "networks/pictures/discriminator.py", "networks/average.py"
@@ -1123,70 +1123,70 @@ MUTANTS = [
     ),
     # environments and the policy in them
     Mutant(
-        ENVIRONMENTS,
+        COPIES,
         "terminated[i], ended[i] = terminal, terminal or truncated",
         "terminated[i], ended[i] = terminal or truncated, terminal or truncated",
         "test_environments.py::test_a_fall_is_no_time_limit",
         True,
     ),
     Mutant(
-        ENVIRONMENTS,
+        COPIES,
         "elapsed[i] = len(self._taken[i])",
         "elapsed[i] = len(self._taken[i]) - 1",
         "test_environments.py::test_copies_equal_single_environments",
     ),
     Mutant(
-        ENVIRONMENTS,
+        COPIES,
         "following = np.empty_like(self.observations)",
         "following = self.observations",
         "test_environments.py::test_copies_equal_single_environments",
         True,
     ),
     Mutant(
-        ENVIRONMENTS,
+        COPIES,
         "else actions.copy()\n        problems",
         "else actions\n        problems",
         "test_environments.py::test_copies_go_on_from_their_state",
     ),
     Mutant(
-        ENVIRONMENTS,
+        COPIES,
         "[*self._entropy, self._episodes]",
         "[self._entropy[0], self._episodes]",
         "test_environments.py::test_every_episode_has_a_seed_of_its_own",
     ),
     Mutant(
-        ENVIRONMENTS,
+        COPIES,
         'self._episodes, self._broken = state["episodes"], state["broken"]',
         'self._broken = state["broken"]',
         "test_environments.py::test_copies_go_on_from_their_state "
         "test_environments.py::test_an_environment_that_is_not_deterministic_starts_anew",
     ),
     Mutant(
-        ENVIRONMENTS,
+        COPIES,
         "for over in np.flatnonzero(ended & ~broken):\n                self._broken = 0",
         "for over in np.flatnonzero(ended & ~broken):",
         "test_environments.py::test_an_environment_that_always_breaks_stops_the_run",
     ),
     Mutant(
-        ENVIRONMENTS,
+        COPIES,
         "return Step(following, rewards, terminated, ended, ~broken,",
         "return Step(following, rewards, terminated, ended, broken | True,",
         "test_environments.py::test_broken_episodes_are_discarded",
     ),
     Mutant(
-        ENVIRONMENTS,
+        COPIES,
         "(self._elapsed + 1) * counts",
         "self._elapsed + counts",
         "test_environments.py::test_vectorised_resets_are_no_steps",
     ),
     Mutant(
-        ENVIRONMENTS,
+        COPIES,
         "self.observations, self._resets = seen, ended",
         "self.observations, self._resets = seen, terminated",
         "test_environments.py::test_vectorised_resets_are_no_steps",
     ),
     Mutant(
-        ENVIRONMENTS,
+        COPIES,
         "        self._core.np_random.bit_generator.state = {",
         "        _ = {",
         "test_environments.py::test_vectorised_goes_on_from_its_state",

@@ -44,9 +44,7 @@ def experience(actor: Actor, recurrent: int) -> Experience:
     with torch.no_grad():
         parameters = actor(seen, memory[:, 0], ended)
     log_probs = actor.actions.log_prob(parameters, drawn)
-    return Experience(
-        seen, memory, drawn, ended, MASK, parameters, log_probs, torch.randn(4, 20), torch.randn(4, 20)
-    )
+    return Experience(seen, memory, drawn, ended, MASK, parameters, log_probs, torch.randn(4, 20), torch.randn(4, 20))
 
 
 def cloned(engine: Engine, parts: int) -> list[Tensor]:

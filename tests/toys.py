@@ -9,7 +9,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
+from gymnasium.envs.classic_control.cartpole import CartPoleEnv, CartPoleVectorEnv
 
 SEEDS: list[int | None] = []  # of every reset of a `Walk`
 NEVER_THE_SAME, CALLS = itertools.count(1), itertools.count(1)
@@ -99,6 +99,16 @@ class Named(Walk):
     observation_space = gym.spaces.Dict(where=gym.spaces.Discrete(3))  # type: ignore[assignment]
 
 
+class Written(Walk):
+    """Observes a text, too."""
+
+    observation_space = gym.spaces.Dict(where=gym.spaces.Discrete(3), said=gym.spaces.Text(5))  # type: ignore[assignment]
+
+
+def breaks(**_: Any) -> gym.Env:
+    raise OSError("no disk")
+
+
 def needs_box2d(**_: Any) -> gym.Env:
     raise gym.error.DependencyNotInstalled("Box2D is not installed, you can install it")
 
@@ -115,14 +125,27 @@ class Differs(Walk):
 
 
 class Hidden(CartPoleVectorEnv):
-    """Keeps a state that is no array."""
+    """Keeps a state that is no array, as a simulator does."""
 
     def __init__(self, num_envs: int = 1, max_episode_steps: int = 500) -> None:
         super().__init__(num_envs, max_episode_steps)
-        self.simulator_state = object()
+        self.simulator = object()
+
+
+class SmallSeeds(CartPoleVectorEnv):
+    """Takes seeds up to 9 only."""
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+        if seed is not None and seed > 9:
+            raise OverflowError("a seed is one figure")
+        return super().reset(seed=seed, options=options)
 
 
 gym.register("toys/Differs-v0", entry_point=Differs, vector_entry_point=CartPoleVectorEnv, disable_env_checker=True)
-gym.register("toys/Hides-v0", entry_point=Walk, vector_entry_point=Hidden, disable_env_checker=True)
-for entry in (Walk, Push, Picture, Named, needs_box2d, needs_mujoco):
+# Walk's vectorised form is another task, as Atari's is, whose frames are grey and in fours
+gym.register("toys/Other-v0", entry_point=Walk, vector_entry_point=CartPoleVectorEnv, disable_env_checker=True)
+for name, form in (("Hides", Hidden), ("SmallSeeds", SmallSeeds)):
+    gym.register(f"toys/{name}-v0", entry_point=CartPoleEnv, vector_entry_point=form, disable_env_checker=True)
+gym.register("toys/Breaks-v0", entry_point=breaks, disable_env_checker=True)
+for entry in (Walk, Push, Picture, Named, Written, needs_box2d, needs_mujoco):
     gym.register(f"toys/{entry.__name__}-v0", entry_point=entry, disable_env_checker=True)

@@ -14,16 +14,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-import toys
 from safetensors.torch import save_file
 from torch import Tensor
 
+import toys
 from seqgan_kit.algorithms import objectives
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import OptimizerConfig
 from seqgan_kit.engine.run_config import RunConfig
 from seqgan_kit.imitation import train as imitation
-from seqgan_kit.imitation.environments import EnvironmentConfig, build
+from seqgan_kit.imitation.copies import build
+from seqgan_kit.imitation.environments import EnvironmentConfig
 from seqgan_kit.imitation.improvement import PPO, TRPO, Improvement
 from seqgan_kit.imitation.policy import EnvironmentPolicy
 from seqgan_kit.networks.policies.actions import Choices, from_space

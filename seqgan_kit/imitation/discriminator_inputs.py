@@ -23,9 +23,9 @@ Input = Literal["state", "action", "next_state", "ended"]
 class Features:
     """Transitions -> the rows that a discriminator sees, (batch, time, size), as `layout` says.
 
-    States are scaled or normalised as the policy sees them, and actions are those that were executed, one-hot or scaled to their
-    bounds. absorbing: a state has one more feature, which is 1 after the task has ended; steps that do not count
-    (mask False) are then steps within that end (Kostrikov et al. 2019, sec. 4.2).
+    States are scaled or normalised as the policy sees them, and actions are those that were executed, one-hot or scaled
+    to their bounds. absorbing: a state has one more feature, which is 1 after the task has ended; steps that do not
+    count (mask False) are then steps within that end (Kostrikov et al. 2019, sec. 4.2).
     """
 
     def __init__(

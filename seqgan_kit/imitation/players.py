@@ -13,8 +13,8 @@ from seqgan_kit.errors import UserError
 from seqgan_kit.game.players import Discriminator
 from seqgan_kit.game.replay import Replay
 from seqgan_kit.imitation.config import DiscriminatorConfig, ImitationConfig
+from seqgan_kit.imitation.copies import build
 from seqgan_kit.imitation.discriminator_inputs import Features, end_in_absorbing, penalty
-from seqgan_kit.imitation.environments import build
 from seqgan_kit.imitation.policy import EnvironmentPolicy
 from seqgan_kit.networks.policies.actions import from_space
 from seqgan_kit.networks.policies.actor import Actor, ActorConfig, Valuer, is_picture, picture_scale

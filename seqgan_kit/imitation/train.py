@@ -149,9 +149,7 @@ def _expert(config: ImitationConfig, example: Any) -> Demonstrations | None:
     return expert
 
 
-def cloning_loss(
-    actor: Actor, steps: float, module: nn.Module, batch: Transitions
-) -> tuple[Tensor, dict[str, Tensor]]:
+def cloning_loss(actor: Actor, steps: float, module: nn.Module, batch: Transitions) -> tuple[Tensor, dict[str, Tensor]]:
     """-log pi(expert's action) in nats per step, on whole trajectories or single steps.
 
     steps: of a row, on average over all the data. By the number in this batch the sum is not divided: then the gradient

@@ -66,10 +66,7 @@ def is_picture(shape: Sequence[int]) -> bool:
 
 
 def picture_scale(space: Any) -> float:
-    """What the numbers of a picture are divided by, so that they lie within 1: their greatest bound, 1 if there is none.
-
-    space: the Box that it is of.
-    """
+    """What the numbers of pictures of this Box are divided by to lie within 1: the greatest bound, or 1 without one."""
     greatest = float(max(abs(space.low.astype(float)).max(), abs(space.high.astype(float)).max()))
     return greatest if 1 < greatest < UNBOUNDED else 1.0
 
