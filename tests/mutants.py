@@ -1143,9 +1143,9 @@ MUTANTS = [
         True,
     ),
     Mutant(
-        COPIES,
-        "else actions.copy()\n        problems",
-        "else actions\n        problems",
+        "imitation/returned.py",
+        "return actions.copy() if fits",
+        "return actions if fits",
         "test_environments.py::test_copies_go_on_from_their_state",
     ),
     Mutant(

@@ -57,7 +57,7 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
     if not is_main_process():
         return
     check_seed(seed)
-    measured = measure(config.environment, network, options.episodes, seed)
+    measured = measure(config.environment, network, options.episodes, seed, longest=config.evaluation.longest)
     lengths = {f"episode_length_{kind}": float(found.lengths.mean()) for kind, found in measured.items()}
     head = f"{config.environment.id}: mean return ± 95 % interval"
     print(f"{head}; this policy on {options.episodes} episodes of each kind")
@@ -102,7 +102,8 @@ def record(run: Path, options: Namespace, read: Read) -> None:
     config, _ = read()
     network = _load_model(run)
     _seed(options.seed)
-    found = episodes_of(config.environment, acts(network, options.greedy), options.episodes, options.seed)
+    act, longest = acts(network, options.greedy), config.evaluation.longest
+    found = episodes_of(config.environment, act, options.episodes, options.seed, longest=longest)
     demonstrations = Demonstrations(found, config.environment.id, f"the policy of {run}")
     with closing(make(config.environment)) as environment:
         check_spaces(demonstrations, environment.observation_space, environment.action_space)

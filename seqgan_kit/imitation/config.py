@@ -15,6 +15,7 @@ from seqgan_kit.game.rewards import StepReward
 from seqgan_kit.imitation.demonstrations import DemonstrationConfig
 from seqgan_kit.imitation.discriminator_inputs import Input
 from seqgan_kit.imitation.environments import EnvironmentConfig
+from seqgan_kit.imitation.evaluation import LONGEST
 from seqgan_kit.imitation.improvement import PPO, Improvement
 from seqgan_kit.networks.policies.layers import Activation
 from seqgan_kit.networks.policies.transition import Layout, TransitionNetwork
@@ -154,6 +155,7 @@ class EvaluationConfig:
         final: Episodes of the evaluation at the end of a phase, of the greedy and of the sampled policy each.
         every: Rounds between two evaluations. 0 evaluates at the end of a phase only.
         seed: Seed of the episodes at every evaluation, the same each time.
+        longest: Steps after which an episode is cut where the environment has no time limit.
         video: Greatest number of steps of the episode that the report shows. 0 leaves it out.
     """
 
@@ -161,6 +163,7 @@ class EvaluationConfig:
     final: int = 50
     every: int = 20
     seed: int = 1_000_003
+    longest: int = LONGEST
     video: int = 200
 
 

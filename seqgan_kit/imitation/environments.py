@@ -62,6 +62,11 @@ def make(config: EnvironmentConfig, render: bool = False) -> gym.Env[Any, Any]:
     return gym.wrappers.FlattenObservation(made)
 
 
+def time_limit(environment: gym.Env[Any, Any]) -> int | None:
+    """In steps, as Gymnasium knows it; None where an episode may last for ever."""
+    return environment.spec.max_episode_steps if environment.spec is not None else None
+
+
 def _no_numbers(space: gym.Space[Any]) -> gym.Space[Any] | None:
     """The first part of a space whose numbers, flattened, mean nothing."""
     if isinstance(space, gym.spaces.Dict | gym.spaces.Tuple):

@@ -15,6 +15,7 @@ from seqgan_kit.game.replay import Replay
 from seqgan_kit.imitation.config import DiscriminatorConfig, ImitationConfig
 from seqgan_kit.imitation.copies import build
 from seqgan_kit.imitation.discriminator_inputs import Features, end_in_absorbing, penalty
+from seqgan_kit.imitation.environments import time_limit
 from seqgan_kit.imitation.policy import EnvironmentPolicy
 from seqgan_kit.networks.policies.actions import from_space
 from seqgan_kit.networks.policies.actor import Actor, ActorConfig, Valuer, is_picture, picture_scale
@@ -46,7 +47,7 @@ class Game:
             raise UserError(f"--discriminator.network: {error}") from error
         if self.normaliser is not None and pairs is not None:
             self.normaliser.update(self.normaliser.moments(pairs.observations.flatten(0, 1)))
-        limit = getattr(example.spec, "max_episode_steps", None) or 1000
+        limit = time_limit(example) or 0
         running = policy.normalise == "running" or pairs is None
         self.policy = self._policy(engine, config, valuer, running, limit, prefix)
         engine.keep(f"{prefix}policy", self)

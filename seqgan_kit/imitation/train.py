@@ -13,14 +13,16 @@ from torch import Tensor, nn
 
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Metrics
+from seqgan_kit.engine.phases import Interrupted
 from seqgan_kit.engine.run import run
 from seqgan_kit.engine.run_folder import MODEL
+from seqgan_kit.errors import Stopped
 from seqgan_kit.files import write_json
 from seqgan_kit.game.replay import Replay
 from seqgan_kit.game.trainer import Hook, Turns, evaluated, fit, play
 from seqgan_kit.imitation import demonstrations as demos
 from seqgan_kit.imitation import formats
-from seqgan_kit.imitation.checks import check_numbers
+from seqgan_kit.imitation.checks import check_environment, check_numbers, seen_in_demonstrations
 from seqgan_kit.imitation.config import ImitationConfig
 from seqgan_kit.imitation.demonstrations import Demonstrations
 from seqgan_kit.imitation.environments import make
@@ -49,10 +51,12 @@ class ImitationTask:
     def __init__(self, config: ImitationConfig) -> None:
         self.config = config
         self.example = make(config.environment)
+        about = check_environment(config, self.example)
         self.expert = _expert(config, self.example)
         check_numbers(config, self.expert)
         # it checks what is chosen of them
         self._summary = [] if self.expert is None else [_summary(self.expert, config)]
+        self._summary += about + seen_in_demonstrations(config, self.example, self.expert)
 
     def first_lines(self) -> list[str]:
         return self._summary
@@ -115,7 +119,8 @@ class ImitationTask:
 
         def measure(phase: str, done: int) -> Metrics:
             episodes = config.final if done == total else config.episodes
-            measured = evaluate(environment, game.actor, episodes, config.seed, engine.say)
+            limits = config.longest, engine.stopping
+            measured = evaluate(environment, game.actor, episodes, config.seed, engine.say, *limits)
             lines = [f"{kind}: {r:g} in {n} steps" for kind, of in measured.items() for r, n in zip(*of, strict=True)]
             engine.save_text(f"{phase}-{done:06d}", lines)
             return scores(measured)
@@ -167,8 +172,11 @@ def _baselines(engine: Engine, config: ImitationConfig, expert: Demonstrations |
     if not engine.is_main or path.exists():
         return
     count, seed = config.evaluation.final, config.evaluation.seed
-    act = at_random(config.environment, seed)
-    found = {"random": returns(run_episodes(config.environment, act, count, seed, say=engine.say))}
+    act, limits = at_random(config.environment, seed), (config.evaluation.longest, engine.stopping)
+    try:
+        found = {"random": returns(run_episodes(config.environment, act, count, seed, 10, engine.say, *limits))}
+    except Interrupted:
+        raise Stopped(f"stopped. Resume with: seqgan-kit resume {engine.folder}") from None
     if expert is not None and expert.returns() is not None:
         found["expert"] = returns(expert.episodes)
     table = {
