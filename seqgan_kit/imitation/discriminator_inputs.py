@@ -43,7 +43,7 @@ class Features:
         self.normaliser = None if picture else normaliser
         self.scale = picture_scale(space) if picture else None
         state = int(torch.Size(space.shape).numel()) + absorbing
-        example = actions.mode(torch.zeros(1, actions.size))
+        example = actions.execute(actions.mode(torch.zeros(1, actions.size)))
         widths = {"state": state, "action": actions.features(example).shape[-1], "next_state": state, "ended": 1}
         slices, start = {}, 0
         for name, width in widths.items():
