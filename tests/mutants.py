@@ -1024,6 +1024,42 @@ MUTANTS = [
         "return (flat - middle) / (2 * half)",
         "test_actions.py::test_features_of_a_box",
     ),
+    Mutant(
+        ACTIONS,
+        "if self.squash or self.middle:",
+        "if self.squash:",
+        "test_actions.py::test_actions_are_drawn_in_the_unit_of_their_bounds",
+    ),
+    Mutant(
+        ACTIONS,
+        "            if not self.middle:  # in the unit of the space",
+        "            if True:",
+        "test_actions.py::test_actions_are_drawn_in_the_unit_of_their_bounds",
+    ),
+    Mutant(
+        ACTIONS,
+        "return flat - self._start(flat) if self.start else flat",
+        "return flat",
+        "test_actions.py::test_integers_are_chosen_from_where_they_start",
+    ),
+    Mutant(
+        FEATURES,
+        "observations.float() if self.layout.picture is None else scaled(observations, self.scale)",
+        "scaled(observations, 255)",
+        "test_units.py::test_bytes_and_floats_are_the_same_numbers_to_all_networks",
+    ),
+    Mutant(
+        "imitation/returned.py",
+        "if array.shape != space.shape:",
+        "if array.ndim != len(space.shape or ()):",
+        "test_environment_checks.py::test_what_is_not_as_declared_is_told_and_never_broadcast",
+    ),
+    Mutant(
+        "engine/phases.py",
+        "                if not owed:\n                    yield step",
+        "                yield step",
+        "test_environment_checks.py::test_the_first_ctrl_c_ends_an_evaluation",
+    ),
     # the normaliser
     Mutant(NORMALISER, "(around - step.square())", "around", "test_normaliser.py", True),
     Mutant(

@@ -8,8 +8,10 @@ import os
 import signal
 import time
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -22,9 +24,10 @@ from seqgan_kit.engine.learning import OptimizerConfig
 from seqgan_kit.engine.phases import Interrupted
 from seqgan_kit.engine.run_config import RunConfig
 from seqgan_kit.errors import UserError
+from seqgan_kit.imitation.checks import check_environment, seen_in_demonstrations
 from seqgan_kit.imitation.config import ImitationConfig, PolicyConfig
 from seqgan_kit.imitation.copies import Copies
-from seqgan_kit.imitation.demonstrations import Demonstrations, transitions
+from seqgan_kit.imitation.demonstrations import Demonstrations, Episode, transitions
 from seqgan_kit.imitation.environments import EnvironmentConfig, make
 from seqgan_kit.imitation.evaluation import acts, at_random, run
 from seqgan_kit.imitation.players import Game
@@ -281,3 +284,47 @@ def test_mujoco_writes_no_file_where_the_user_stands(
             environment.step(environment.action_space.sample())
     assert os.listdir(tmp_path) == []
     assert capsys.readouterr().err.count("MuJoCo: Nan, Inf or huge value in QVEL") == 1
+
+
+# -- units that are told ----------------------------------------------------------------------------------------------
+
+
+class Shown(NamedTuple):
+    space: gym.Space[Any]
+    observations: np.ndarray
+    told: str
+
+
+UP = np.arange(7)[:, None]
+PIXELS = np.ones((7, 4, 4, 3))
+SHOWN = {
+    "clock": Shown(gym.spaces.Box(-1e12, 1e12, (2,)), np.hstack([UP, 1.7e9 + 500 * UP]), "observations 1 vary by less"),
+    "small": Shown(gym.spaces.Box(-1, 1, (2,)), np.hstack([UP, 1e-5 * UP]), "observations 1 vary by less than 0.0001"),
+    "usual": Shown(gym.spaces.Box(-9, 9, (2,)), np.hstack([UP, 0 * UP + 5]), ""),
+    "codes": Shown(
+        gym.spaces.Box(0, 255, (4, 4, 3), np.uint8), 8 * PIXELS, "numbers up to 8, and they are divided by 255"
+    ),
+    "colours": Shown(gym.spaces.Box(0, 255, (4, 4, 3), np.uint8), 200 * PIXELS, ""),
+}
+
+
+@pytest.mark.parametrize("case", SHOWN)
+def test_units_that_get_lost_are_told(case: str) -> None:
+    """Changes too small for float32 or for the normaliser, and pictures of codes, not colours."""
+    space, observations, told = SHOWN[case]
+    kind = np.uint8 if space.dtype == np.uint8 else np.float32
+    expert = Demonstrations([Episode(observations.astype(kind), np.zeros(6, np.int64), None, False)], None, "expert")
+    environment = SimpleNamespace(observation_space=space, action_space=gym.spaces.Discrete(2))
+    lines = seen_in_demonstrations(ImitationConfig(), environment, expert)
+    assert len(lines) == bool(told)
+    assert told in "".join(lines)
+
+
+@pytest.mark.parametrize(("most", "told"), [(1, "OUTSIDE of its bounds: they are not scaled"), (255, "")])
+def test_pictures_outside_of_their_bounds_are_told(most: int, told: str) -> None:
+    """Declared from 0 to 1, with numbers up to 200."""
+    environment: Any = make(EnvironmentConfig("toys/Bytes-v0", {"floats": True, "picture": True}))
+    environment.unwrapped.observation_space = gym.spaces.Box(0, most, (3, 2, 3), np.float32)
+    lines = check_environment(ImitationConfig(environment=EnvironmentConfig("Bytes")), environment)
+    assert len(lines) == bool(told)
+    assert told in "".join(lines)

@@ -116,6 +116,8 @@ def seen_in_demonstrations(config: ImitationConfig, environment: Any, expert: De
         if free:
             unit = "in their own unit" if expert is None else "in that of the demonstrations, by their mean and spread"
             told.append(f"actions {', '.join(map(str, free))} have no bounds: they are drawn {unit}")
+    if expert is not None and config.policy.normalise != "none" and not is_picture(space.shape):
+        told += _hardly_varying(expert)
     if expert is not None and is_picture(space.shape):
         greatest, scale = max(float(episode.observations.max()) for episode in expert.episodes), picture_scale(space)
         if greatest * 8 < scale:
@@ -123,4 +125,22 @@ def seen_in_demonstrations(config: ImitationConfig, environment: Any, expert: De
                 f"the pictures of the demonstrations have numbers up to {greatest:g}, and {_divided(scale)}: declare "
                 "the true bounds where they are codes, not colours"
             )
+    return told
+
+
+def _hardly_varying(expert: Demonstrations) -> list[str]:
+    """Of numbers whose changes get lost, in float32 or because the normaliser scales nothing up beyond 10,000 times."""
+    seen = np.concatenate([episode.observations.reshape(len(episode.observations), -1) for episode in expert.episodes])
+    mean, deviation = np.abs(seen.mean(0, dtype=np.float64)), seen.std(0, dtype=np.float64)
+    varies = seen.max(0) > seen.min(0)
+    lost, small = varies & (deviation < mean * 1e-5), varies & (deviation < 1e-4) & (deviation >= mean * 1e-5)
+    told = []
+    if lost.any():
+        which = ", ".join(map(str, np.flatnonzero(lost)))
+        told.append(
+            f"observations {which} vary by less than 1/100,000 of their size, which float32 ROUNDS: subtract it"
+        )
+    if small.any():
+        which = ", ".join(map(str, np.flatnonzero(small)))
+        told.append(f"observations {which} vary by less than 0.0001, which is scaled up 10,000 times at most")
     return told

@@ -15,7 +15,6 @@ from seqgan_kit.game.rewards import StepReward
 from seqgan_kit.imitation.demonstrations import DemonstrationConfig
 from seqgan_kit.imitation.discriminator_inputs import Input
 from seqgan_kit.imitation.environments import EnvironmentConfig
-from seqgan_kit.imitation.evaluation import LONGEST
 from seqgan_kit.imitation.improvement import PPO, Improvement
 from seqgan_kit.networks.policies.layers import Activation
 from seqgan_kit.networks.policies.transition import Layout, TransitionNetwork
@@ -163,7 +162,7 @@ class EvaluationConfig:
     final: int = 50
     every: int = 20
     seed: int = 1_000_003
-    longest: int = LONGEST
+    longest: int = 30_000  # as evaluation.LONGEST
     video: int = 200
 
 

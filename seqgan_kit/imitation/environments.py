@@ -108,11 +108,11 @@ def _explain(config: EnvironmentConfig, error: Exception) -> str:
     words, newest = one_line(error), _newest(bare)
     if isinstance(error, ModuleNotFoundError | gym.error.DependencyNotInstalled):
         if module and importlib.util.find_spec(module.split(".")[0]) is None:
-            brings = f": pip install '{EXTRAS[module]}'" if module in EXTRAS else ", nor is it installed"
+            brings = f": pip install '{BRINGS[module]}'" if module in BRINGS else ", nor is it installed"
             return f"--environment.id {name}: there is no module {module!r} here{brings}"
         return f"{name} misses a package ({words}): {_brings(error)}"
     if isinstance(error, gym.error.UnregisteredEnv) and bare.startswith("ALE/") and not module:
-        return f"--environment.id {name}: give ale_py:{name}, which pip install '{EXTRAS['ale_py']}' brings"
+        return f"--environment.id {name}: give ale_py:{name}, which pip install '{BRINGS['ale_py']}' brings"
     if newest not in (None, bare) and isinstance(error, gym.error.Error | ImportError):
         return f"--environment.id {name}: {words}; give {name.removesuffix(bare)}{newest}, its newest version here"
     if bare in gym.registry or not isinstance(error, gym.error.Error):
@@ -135,7 +135,7 @@ def _newest(name: str) -> str | None:
     return max(versions, key=lambda found: int(found[1]))[0] if versions else None
 
 
-EXTRAS = {
+BRINGS = {
     "mujoco": "seqgan_kit[mujoco]",
     "box2d": "seqgan_kit[box2d]",
     "ale_py": "seqgan_kit[atari]",
@@ -146,7 +146,7 @@ EXTRAS = {
 
 def _brings(error: Exception) -> str:
     words = str(error).lower()
-    for word, extra in EXTRAS.items():
+    for word, extra in BRINGS.items():
         if word in words:
             return f"pip install '{extra}'"
     return "install it" if isinstance(error, ModuleNotFoundError) else "pip install 'gymnasium[all]'"
