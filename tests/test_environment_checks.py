@@ -25,7 +25,7 @@ from seqgan_kit.engine.phases import Interrupted
 from seqgan_kit.engine.run_config import RunConfig
 from seqgan_kit.errors import UserError
 from seqgan_kit.imitation.checks import check_environment, seen_in_demonstrations
-from seqgan_kit.imitation.config import ImitationConfig, PolicyConfig
+from seqgan_kit.imitation.config import DiscriminatorConfig, ImitationConfig, PolicyConfig
 from seqgan_kit.imitation.copies import Copies
 from seqgan_kit.imitation.demonstrations import Demonstrations, Episode, transitions
 from seqgan_kit.imitation.environments import EnvironmentConfig, make
@@ -126,7 +126,6 @@ def test_observations_of_every_kind_are_learnt(
         ({"actions": "named"}, (), "use Discrete, MultiDiscrete, MultiBinary or Box, or a wrapper to them"),
         ({"actions": "free"}, ("--policy.squash", "true"), "no finite bounds, apart from each other, to squash into"),
         ({"observations": "sequence"}, (), "is no array of numbers: leave it out by a wrapper"),
-        ({}, ("--discriminator.absorbing", "true"), "lasts up to the time limit, and toys:toys/Spaces-v0 has no"),
     ],
 )
 def test_what_can_not_be_learnt_is_refused_before_anything_is_written(
@@ -328,3 +327,13 @@ def test_pictures_outside_of_their_bounds_are_told(most: int, told: str) -> None
     lines = check_environment(ImitationConfig(environment=EnvironmentConfig("Bytes")), environment)
     assert len(lines) == bool(told)
     assert told in "".join(lines)
+
+
+def test_a_time_limit_that_is_guessed_is_told() -> None:
+    """Absorbing states last up to it."""
+    some = EnvironmentConfig("toys/Walk-v0")
+    absorbing = DiscriminatorConfig(absorbing=True)
+    lines = check_environment(ImitationConfig(environment=some, discriminator=absorbing), make(some))
+    assert "what follows an end is taken to last up to step 1000 of an episode" in lines[0]
+    limited = EnvironmentConfig("toys/Walk-v0", {"max_episode_steps": 9})
+    assert check_environment(ImitationConfig(environment=limited, discriminator=absorbing), make(limited)) == []

@@ -178,6 +178,17 @@ def test_state_of_another_number_of_copies_is_refused() -> None:
         Copies(config(WALK, {}, 3), seed=0).load_state_dict(state)
 
 
+def test_copies_start_anew_from_the_state_of_a_vectorised_form() -> None:
+    """Which an earlier version used, where today's finds that it is another task; this is told."""
+    told: list[str] = []
+    copies = Copies(config("CartPole-v1", {}), 0, say=told.append)
+    before = copies.observations.copy()
+    copies.load_state_dict(through_a_checkpoint(vectorised(3).state_dict()))
+    np.testing.assert_array_equal(copies.observations, before)
+    assert len(told) == 1
+    assert "unfinished episodes start anew" in told[0]
+
+
 def test_an_environment_that_is_not_deterministic_starts_anew() -> None:
     """Copies whose episodes do not repeat get new ones, of seeds never used, and this is told; the others go on."""
     some, told = config(WALK, {"trouble": "noisy"}, 6), []

@@ -18,6 +18,7 @@ from seqgan_kit.imitation.returned import number as reward_of
 from seqgan_kit.networks.policies.actions import from_space, is_bounded
 from seqgan_kit.networks.policies.actor import is_picture, picture_scale
 
+ABSORBING = 1000  # steps of an episode and what follows it, where there is no time limit
 EXACT = 2**24  # float32 holds every integer up to it
 
 
@@ -63,9 +64,11 @@ def check_environment(config: ImitationConfig, environment: Any) -> list[str]:
         from_space(environment.action_space, config.policy.squash)
     except ValueError as error:
         raise UserError(f"{name}: {error}") from None
-    if config.discriminator.absorbing and time_limit(environment) is None:
-        raise UserError(f"--discriminator.absorbing lasts up to the time limit, and {no_limit(config.environment)}")
     told = []
+    if config.discriminator.absorbing and time_limit(environment) is None:
+        told.append(
+            f"--discriminator.absorbing: what follows an end is taken to last up to step {ABSORBING} of an episode"
+        )
     if isinstance(environment, gym.wrappers.FlattenObservation):
         before = " ".join(str(environment.env.observation_space).split())
         told.append(f"{name} observes {before}, flattened to {space.shape[0]} numbers (choices one-hot)")

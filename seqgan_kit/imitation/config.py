@@ -29,7 +29,8 @@ class PolicyConfig:
         activation: Activation of the hidden layers.
         recurrent: Width of a GRU before the policy's layers, for tasks that need memory. 0 has none.
         squash: Whether continuous actions are squashed into their bounds by tanh, rather than clipped.
-        log_std: Logarithm of the initial standard deviation of continuous actions. Larger explores more at first.
+        log_std: Logarithm of the initial standard deviation of continuous actions, in halves of their bounds. Larger
+            explores more at first.
         steps: Steps of each copy of the environment in a rollout. More give surer updates, but fewer of them.
         discount: Discount of later rewards, gamma. Nearer 1 looks further ahead.
         decay: Lambda of the generalised advantage estimation. Nearer 1 has less bias, and more variance.

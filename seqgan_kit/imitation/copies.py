@@ -133,6 +133,9 @@ class Copies:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes the actions of the unfinished episodes again."""
+        if "seeds" not in state:  # of a vectorised form that an earlier version used
+            self._say(f"{self.name}: its vectorised form is not used any more; unfinished episodes start anew")
+            return
         if len(state["seeds"]) != self.copies:
             raise ValueError(f"{len(state['seeds'])} copies of {self.name} were saved, not {self.copies}")
         expected = state["observations"].numpy()

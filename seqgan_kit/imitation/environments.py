@@ -31,7 +31,7 @@ class EnvironmentConfig:
         arguments: Keyword arguments that the environment is made with, as {continuous: true}.
         copies: Number of copies of the environment that are stepped together, in each process.
         vectorised: Whether to use the environment's own vectorised form (gymnasium's `vector_entry_point`), which is
-            many times as fast. Unset uses it where there is one whose state a checkpoint can hold (CartPole).
+            many times as fast. Unset uses it where it is the same task and a checkpoint can hold its state (CartPole).
     """
 
     id: str = "CartPole-v1"

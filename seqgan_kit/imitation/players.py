@@ -12,6 +12,7 @@ from seqgan_kit.engine.engine import Engine
 from seqgan_kit.errors import UserError
 from seqgan_kit.game.players import Discriminator
 from seqgan_kit.game.replay import Replay
+from seqgan_kit.imitation.checks import ABSORBING
 from seqgan_kit.imitation.config import DiscriminatorConfig, ImitationConfig
 from seqgan_kit.imitation.copies import build
 from seqgan_kit.imitation.discriminator_inputs import Features, end_in_absorbing, penalty
@@ -47,7 +48,7 @@ class Game:
             raise UserError(f"--discriminator.network: {error}") from error
         if self.normaliser is not None and pairs is not None:
             self.normaliser.update(self.normaliser.moments(pairs.observations.flatten(0, 1)))
-        limit = time_limit(example) or 0
+        limit = time_limit(example) or ABSORBING
         running = policy.normalise == "running" or pairs is None
         self.policy = self._policy(engine, config, valuer, running, limit, prefix)
         engine.keep(f"{prefix}policy", self)
