@@ -49,7 +49,7 @@ ACTIONS, NORMALISER, ACTOR = (
 )
 TRANSITION, FUSED = "networks/policies/transition.py", "networks/policies/fused.py"
 SAMPLES, CARTPOLE = "samples.py", "worlds/cartpole.py"
-ENVIRONMENTS, POLICY = "imitation/environments.py", "imitation/policy.py"
+COPIES, POLICY = "imitation/copies.py", "imitation/policy.py"
 PICTURES, PAINTING, LAYERS = "images/data.py", "images/players.py", "networks/pictures/layers.py"
 WORDS, JOINED = "images/caption_encoders.py", "networks/pictures/joint_embedding.py"
 PAINTER, CRITIC, AVERAGE = "networks/pictures/generator.py", "networks/pictures/discriminator.py", "networks/average.py"
@@ -890,8 +890,8 @@ MUTANTS = [
     ),
     Mutant(
         IMPROVEMENT,
-        "mask.sum().clamp_min(1)",
-        "mask.sum()",
+        "counted.float().clamp_min(1)",
+        "counted.float()",
         "test_environment_policy.py::test_copies_whose_steps_are_all_left_out",
     ),
     Mutant(
@@ -959,7 +959,7 @@ MUTANTS = [
     ),
     Mutant(
         IMPROVEMENT,
-        "return -_mean(ratio * experience.advantages, experience.mask)",
+        "return -_mean(ratio * experience.advantages, experience.mask, counted)",
         "return -(ratio * experience.advantages).mean()",
         "test_trust_region.py",
     ),
@@ -969,6 +969,18 @@ MUTANTS = [
         "(actions.log_prob(new, experience.drawn) - experience.log_probs).exp()",
         "1",
         "test_trust_region.py",
+    ),
+    Mutant(
+        IMPROVEMENT,
+        "_mean((values - some.targets).square(), mask, counted * (len(mask) / len(part.mask)))",
+        "_mean((values - some.targets).square(), mask)",
+        "test_cut_batches.py",
+    ),
+    Mutant(
+        "imitation/train.py",
+        "(log_probs * batch.mask).sum() / (size(batch) * steps)",
+        "(log_probs * batch.mask).sum() / batch.mask.sum()",
+        "test_cut_batches.py",
     ),
     Mutant(IMPROVEMENT, "slope = gradient.dot(step)", "slope = -gradient.dot(step)", "test_trust_region.py"),
     Mutant(IMPROVEMENT, "start + fraction * step", "start + step", "test_trust_region.py"),
@@ -1025,6 +1037,42 @@ MUTANTS = [
         "return (flat - middle) / half",
         "return (flat - middle) / (2 * half)",
         "test_actions.py::test_features_of_a_box",
+    ),
+    Mutant(
+        ACTIONS,
+        "if self.squash or self.middle:",
+        "if self.squash:",
+        "test_actions.py::test_actions_are_drawn_in_the_unit_of_their_bounds",
+    ),
+    Mutant(
+        ACTIONS,
+        "            if not self.middle:  # in the unit of the space",
+        "            if True:",
+        "test_actions.py::test_actions_are_drawn_in_the_unit_of_their_bounds",
+    ),
+    Mutant(
+        ACTIONS,
+        "return flat - self._start(flat) if self.start else flat",
+        "return flat",
+        "test_actions.py::test_integers_are_chosen_from_where_they_start",
+    ),
+    Mutant(
+        FEATURES,
+        "observations.float() if self.layout.picture is None else scaled(observations, self.scale)",
+        "scaled(observations, 255)",
+        "test_imitation_units.py::test_bytes_and_floats_are_the_same_numbers_to_all_networks",
+    ),
+    Mutant(
+        "imitation/returned.py",
+        "if array.shape != space.shape:",
+        "if array.ndim != len(space.shape or ()):",
+        "test_environment_checks.py::test_what_is_not_as_declared_is_told_and_never_broadcast",
+    ),
+    Mutant(
+        "engine/phases.py",
+        "                if not owed:\n                    yield step",
+        "                yield step",
+        "test_environment_checks.py::test_the_first_ctrl_c_ends_an_evaluation",
     ),
     # the normaliser
     Mutant(NORMALISER, "(around - step.square())", "around", "test_normaliser.py", True),
@@ -1125,70 +1173,70 @@ MUTANTS = [
     ),
     # environments and the policy in them
     Mutant(
-        ENVIRONMENTS,
+        COPIES,
         "terminated[i], ended[i] = terminal, terminal or truncated",
         "terminated[i], ended[i] = terminal or truncated, terminal or truncated",
         "test_environments.py::test_a_fall_is_no_time_limit",
         True,
     ),
     Mutant(
-        ENVIRONMENTS,
+        COPIES,
         "elapsed[i] = len(self._taken[i])",
         "elapsed[i] = len(self._taken[i]) - 1",
         "test_environments.py::test_copies_equal_single_environments",
     ),
     Mutant(
-        ENVIRONMENTS,
+        COPIES,
         "following = np.empty_like(self.observations)",
         "following = self.observations",
         "test_environments.py::test_copies_equal_single_environments",
         True,
     ),
     Mutant(
-        ENVIRONMENTS,
-        "else actions.copy()\n        problems",
-        "else actions\n        problems",
+        "imitation/returned.py",
+        "return actions.copy() if fits",
+        "return actions if fits",
         "test_environments.py::test_copies_go_on_from_their_state",
     ),
     Mutant(
-        ENVIRONMENTS,
+        COPIES,
         "[*self._entropy, self._episodes]",
         "[self._entropy[0], self._episodes]",
         "test_environments.py::test_every_episode_has_a_seed_of_its_own",
     ),
     Mutant(
-        ENVIRONMENTS,
+        COPIES,
         'self._episodes, self._broken = state["episodes"], state["broken"]',
         'self._broken = state["broken"]',
         "test_environments.py::test_copies_go_on_from_their_state "
         "test_environments.py::test_an_environment_that_is_not_deterministic_starts_anew",
     ),
     Mutant(
-        ENVIRONMENTS,
+        COPIES,
         "for over in np.flatnonzero(ended & ~broken):\n                self._broken = 0",
         "for over in np.flatnonzero(ended & ~broken):",
         "test_environments.py::test_an_environment_that_always_breaks_stops_the_run",
     ),
     Mutant(
-        ENVIRONMENTS,
+        COPIES,
         "return Step(following, rewards, terminated, ended, ~broken,",
         "return Step(following, rewards, terminated, ended, broken | True,",
         "test_environments.py::test_broken_episodes_are_discarded",
     ),
     Mutant(
-        ENVIRONMENTS,
+        COPIES,
         "(self._elapsed + 1) * counts",
         "self._elapsed + counts",
         "test_environments.py::test_vectorised_resets_are_no_steps",
     ),
     Mutant(
-        ENVIRONMENTS,
+        COPIES,
         "self.observations, self._resets = seen, ended",
         "self.observations, self._resets = seen, terminated",
         "test_environments.py::test_vectorised_resets_are_no_steps",
     ),
     Mutant(
-        ENVIRONMENTS,
+        COPIES,
         "        self._core.np_random.bit_generator.state = {",
         "        _ = {",
         "test_environments.py::test_vectorised_goes_on_from_its_state",

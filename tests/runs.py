@@ -25,7 +25,6 @@ import yaml
 
 from seqgan_kit.engine import checkpoints
 from seqgan_kit.engine.engine import Engine
-from seqgan_kit.engine.run_folder import Exports
 from seqgan_kit.images import train as images
 from seqgan_kit.imitation.train import ADVERSARIAL as GAME
 from seqgan_kit.imitation.train import CLONING, FROZEN
@@ -254,8 +253,8 @@ def _before_each_step(call: Callable[[str, int], object]) -> None:
     """Has this process's engine make `call(phase, count)` before its `count`-th step of a phase."""
     steps = Engine.steps
 
-    def watched(engine: Engine, phase: str, total: int, exports: Exports | None = None) -> Iterator[int]:
-        for count, step in enumerate(steps(engine, phase, total, exports), 1):
+    def watched(engine: Engine, phase: str, total: int, *others: Any) -> Iterator[int]:
+        for count, step in enumerate(steps(engine, phase, total, *others), 1):
             call(phase, count)
             yield step
 

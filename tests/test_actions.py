@@ -248,12 +248,32 @@ def test_features_of_a_box() -> None:
     [
         (gym.spaces.Discrete(3), False, Choices((3,), True)),
         (gym.spaces.MultiDiscrete([2, 5]), False, Choices((2, 5), False)),
-        (gym.spaces.Box(-2, 1, (2,)), False, Continuous((-2.0, -2.0), (1.0, 1.0), (2,))),
-        (gym.spaces.Box(-2, 1, (2,)), True, Continuous((-2.0, -2.0), (1.0, 1.0), (2,), True)),
+        (gym.spaces.Discrete(3, start=1), False, Choices((3,), True, (1,))),
+        (gym.spaces.MultiDiscrete([3, 4], start=[0, 2]), False, Choices((3, 4), False, (0, 2))),
+        (gym.spaces.MultiDiscrete([[3, 4], [2, 5]]), False, Choices((3, 4, 2, 5), False, (), (2, 2))),
+        (gym.spaces.MultiBinary(2), False, Choices((2, 2), False)),
+        (gym.spaces.MultiBinary((2, 1)), False, Choices((2, 2), False, (), (2, 1))),
+        (gym.spaces.Box(0, 5, (2,), dtype=np.int64), False, Choices((6, 6), False)),
+        (
+            gym.spaces.Box(np.array([[-1, 2]]), np.array([[1, 9]]), dtype=np.int32),
+            False,
+            Choices((3, 8), False, (-1, 2), (1, 2)),
+        ),
+        (gym.spaces.Box(-1, 1, (2,)), False, Continuous((-1.0, -1.0), (1.0, 1.0), (2,))),
+        (
+            gym.spaces.Box(-2, 1, (2,)),
+            False,
+            Continuous((-2.0, -2.0), (1.0, 1.0), (2,), False, (-0.5, -0.5), (1.5, 1.5)),
+        ),
+        (
+            gym.spaces.Box(-2, 1, (2,)),
+            True,
+            Continuous((-2.0, -2.0), (1.0, 1.0), (2,), True, (-0.5, -0.5), (1.5, 1.5)),
+        ),
         (
             gym.spaces.Box(np.array([[0.0, -math.inf]]), np.array([[1.0, math.inf]]), dtype=np.float64),
             False,
-            Continuous((0.0, -math.inf), (1.0, math.inf), (1, 2)),
+            Continuous((0.0, -math.inf), (1.0, math.inf), (1, 2), False, (0.5, 0.0), (0.5, 1.0)),
         ),
     ],
 )
@@ -275,14 +295,11 @@ def test_actions_of_a_space(space: gym.Space, squash: bool, expected: Choices | 
 @pytest.mark.parametrize(
     ("space", "squash", "told"),
     [
-        (gym.spaces.Discrete(3, start=1), False, "start at 1"),
-        (gym.spaces.MultiDiscrete([3, 4], start=[0, 2]), False, "start at"),
-        (gym.spaces.MultiDiscrete([[3, 4]]), False, "flat MultiDiscrete"),
-        (gym.spaces.Box(0, 5, (2,), dtype=np.int64), False, "Box of floats"),
-        (gym.spaces.Box(0, 1, ()), False, "Box of floats"),
+        (gym.spaces.Box(-(2**31), 2**31 - 1, (2,), dtype=np.int32), False, "4294967296 integers to choose from"),
+        (gym.spaces.Box(-(2**63), 2**63 - 1, (2,), dtype=np.int64), False, "integers to choose from, more than 1024"),
+        (gym.spaces.Box(0, 1, ()), False, "or a wrapper"),
         (gym.spaces.Box(-math.inf, 1, (2,)), True, "no finite bounds"),
         (gym.spaces.Box(np.zeros(2), np.array([1.0, 0.0]), dtype=np.float64), True, "apart from each other"),
-        (gym.spaces.MultiBinary(2), False, "use Discrete"),
         (gym.spaces.Dict(a=gym.spaces.Discrete(2)), False, "use Discrete"),
     ],
 )
@@ -290,3 +307,51 @@ def test_spaces_that_have_no_distribution(space: gym.Space, squash: bool, told: 
     """Are refused by name, rather than acted in wrongly."""
     with pytest.raises(ValueError, match=told):
         from_space(space, squash)
+
+
+# -- units ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("squash", [False, True])
+@pytest.mark.parametrize(("low", "high"), [(-0.01, 0.01), (-1000.0, 1000.0), (500.0, 1500.0), (-2.0, 1.0)])
+def test_actions_are_drawn_in_the_unit_of_their_bounds(low: float, high: float, squash: bool) -> None:
+    """The same parameters and noise execute the same share of any bounds, as likely as with bounds of -1 and 1."""
+    own = from_space(gym.spaces.Box(low, high, (3,), np.float64), squash)
+    unit = from_space(gym.spaces.Box(-1, 1, (3,)), squash)
+    parameters, noise = random(200, 6).float(), random(200, 3, seed=1).float()
+    found, expected = own.draw(parameters, noise), unit.draw(parameters, noise)
+    assert found.equal(expected)
+    middle, half = (high + low) / 2, (high - low) / 2
+    torch.testing.assert_close((own.execute(found) - middle) / half, unit.execute(expected), rtol=0, atol=1e-5)
+    assert ((own.execute(found) >= low) & (own.execute(found) <= high)).all()
+    share = torch.linspace(-0.9, 0.9, 200).unsqueeze(-1).expand(-1, 3)
+    again = own.recover(middle + half * share)
+    torch.testing.assert_close(again, unit.recover(share), rtol=0, atol=1e-3)
+    torch.testing.assert_close(own.log_prob(parameters, again), unit.log_prob(parameters, again))
+    torch.testing.assert_close(own.features(middle + half * share), share, rtol=0, atol=1e-4)
+
+
+def test_actions_without_bounds_are_drawn_in_the_unit_of_the_demonstrations() -> None:
+    """Mean and two deviations of each component that has no bounds, or those that stand for none; else its own."""
+    most = np.finfo(np.float32).max
+    space = gym.spaces.Box(np.array([-np.inf, -most, 0, -np.inf]), np.array([np.inf, most, 10, 3]), dtype=np.float64)
+    shown = np.array([[300.0, -2, 1, 5], [500, -2, 2, 5], [700, -2, 3, 7], [100, -2, 4, 7]])
+    actions = from_space(space, shown=shown)
+    assert isinstance(actions, Continuous)
+    np.testing.assert_allclose(actions.middle, [400, -2, 5, 6])
+    np.testing.assert_allclose(actions.half, [2 * shown[:, 0].std(), 1, 5, 2])
+    assert from_space(space).middle == (0, 0, 5, 0)
+    assert from_space(space).half == (1, 1, 5, 1)
+
+
+def test_integers_are_chosen_from_where_they_start() -> None:
+    """What is executed lies in the space; its recovered form counts from 0, in one row, and is what was drawn."""
+    actions = from_space(gym.spaces.MultiDiscrete([[2, 3], [4, 2]], start=[[1, 0], [-2, 5]]))
+    chosen = torch.tensor([[0, 2, 3, 1], [1, 0, 0, 0]])
+    done = actions.execute(chosen)
+    assert done.tolist() == [[[1, 2], [1, 6]], [[2, 0], [-2, 5]]]
+    assert actions.recover(done).equal(chosen)
+    assert actions.features(done)[0].tolist() == [1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 1]
+    one = from_space(gym.spaces.Discrete(3, start=5))
+    assert one.execute(torch.tensor([0, 2])).tolist() == [5, 7]
+    assert one.features(torch.tensor([7])).tolist() == [[0, 0, 1]]

@@ -22,7 +22,6 @@ from torch.optim import optimizer as optimizers
 from seqgan_kit.algorithms import trust_region
 from seqgan_kit.cli import main as cli
 from seqgan_kit.engine.engine import Engine
-from seqgan_kit.engine.run_folder import Exports
 from seqgan_kit.engine.stream import Order
 
 RECIPES = Path(__file__).parents[1] / "recipes"
@@ -102,12 +101,12 @@ def product(folder: Path, task: str, config: dict[str, Any]) -> Steps:
     phases = Engine.steps
     begun = False
 
-    def seeded(engine: Engine, phase: str, total: int, exports: Exports | None = None) -> Iterator[int]:
+    def seeded(engine: Engine, phase: str, total: int, *others: Any) -> Iterator[int]:
         nonlocal begun
         if not begun:
             torch.manual_seed(SEED)
         begun = True
-        yield from phases(engine, phase, total, exports)
+        yield from phases(engine, phase, total, *others)
 
     file = folder / "config.yaml"
     file.write_text(yaml.safe_dump({"run": {"seed": SEED, "threads": 1}, **config}))

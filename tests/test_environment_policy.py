@@ -18,8 +18,9 @@ from seqgan_kit.engine.checkpoints import pack, unpack
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Learner, Metrics, OptimizerConfig
 from seqgan_kit.game.rewards import StepReward, evaluate_steps
+from seqgan_kit.imitation.copies import Environments, build
 from seqgan_kit.imitation.discriminator_inputs import Features
-from seqgan_kit.imitation.environments import EnvironmentConfig, Environments, build, make
+from seqgan_kit.imitation.environments import EnvironmentConfig, make
 from seqgan_kit.imitation.improvement import PPO, TRPO, Experience, Improvement
 from seqgan_kit.imitation.policy import EnvironmentPolicy
 from seqgan_kit.networks.policies.actor import Actor, ActorConfig, ActorCritic, Valuer

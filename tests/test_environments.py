@@ -14,7 +14,8 @@ import pytest
 import toys
 from seqgan_kit.engine.checkpoints import pack, unpack
 from seqgan_kit.errors import UserError
-from seqgan_kit.imitation.environments import BROKEN, Copies, EnvironmentConfig, Step, Vectorised, build, make
+from seqgan_kit.imitation.copies import Copies, Step, Vectorised, build
+from seqgan_kit.imitation.environments import BROKEN, EnvironmentConfig, make
 from seqgan_kit.worlds.cartpole import FIXED_HORIZON, balance
 
 WALK, PUSH = "toys/Walk-v0", "toys/Push-v0"
@@ -175,6 +176,17 @@ def test_state_of_another_number_of_copies_is_refused() -> None:
     state = Copies(config(WALK, {}, 2), seed=0).state_dict()
     with pytest.raises(ValueError, match=f"2 copies of {WALK} were saved, not 3"):
         Copies(config(WALK, {}, 3), seed=0).load_state_dict(state)
+
+
+def test_copies_start_anew_from_the_state_of_a_vectorised_form() -> None:
+    """Which an earlier version used, where today's finds that it is another task; this is told."""
+    told: list[str] = []
+    copies = Copies(config("CartPole-v1", {}), 0, say=told.append)
+    before = copies.observations.copy()
+    copies.load_state_dict(through_a_checkpoint(vectorised(3).state_dict()))
+    np.testing.assert_array_equal(copies.observations, before)
+    assert len(told) == 1
+    assert "unfinished episodes start anew" in told[0]
 
 
 def test_an_environment_that_is_not_deterministic_starts_anew() -> None:
@@ -359,8 +371,14 @@ def test_vectorised_where_there_is_no_such_form() -> None:
 
 
 def test_a_vectorised_form_that_differs_is_not_used() -> None:
-    """Where it does not take the arguments of the single one, or keeps its state where no checkpoint sees it."""
-    for name, arguments, told in [("toys/Differs-v0", {"only": 1}, "only"), ("toys/Hides-v0", {}, "keeps a")]:
+    """Where it does not take the arguments of the single one or its seeds, is another task, or keeps its state where no
+    checkpoint sees it."""
+    for name, arguments, told in [
+        ("toys/Differs-v0", {"only": 1}, "only"),
+        ("toys/Other-v0", {}, r"is another task in this form, with observations Box.*\(4,\), .* not Box.*\(2,\)"),
+        ("toys/Hides-v0", {}, "keeps a object as its simulator"),
+        ("toys/SmallSeeds-v0", {}, "a seed is one figure"),
+    ]:
         assert isinstance(build(EnvironmentConfig(name, arguments), 0), Copies)
         with pytest.raises(UserError, match=f"--environment.vectorised: {name} .*{told}"):
             build(EnvironmentConfig(name, arguments, vectorised=True), 0)
@@ -392,19 +410,31 @@ def test_fixed_horizon_cart_pole() -> None:
 # -- mistakes ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore:.*out of date:DeprecationWarning")
 @pytest.mark.parametrize(
     ("name", "arguments", "told"),
     [
         ("Cartpol-v1", {}, r"knows none of this name \(did you mean CartPole-v1"),
-        ("CartPole-v77", {}, "did you mean CartPole-v1"),
+        ("CartPole-v77", {}, "give CartPole-v1, its newest version here"),
+        ("Hopper-v2", {}, "moved to .*; give Hopper-v5, its newest version here"),
+        ("Pusher-v4", {}, "only supported on .*; give Pusher-v5, its newest version here"),
+        ("toys:toys/Walk-v7", {}, "give toys:toys/Walk-v0, its newest version here"),
+        ("LunarLander-v2", {}, "give LunarLander-v3"),
+        pytest.param(
+            "Hopper-v5", {"xml_file": "nope.xml"}, "with {'xml_file': 'nope.xml'} .*exist", marks=needs_mujoco
+        ),
+        ("CartPole-v1", {"max_episode_steps": 0}, "--environment.arguments: CartPole-v1 can't be made with .*positive"),
+        ("toys/Breaks-v0", {}, r"--environment.id toys/Breaks-v0: it can't be made \(OSError: no disk\)"),
+        ("ALE/Pong-v5", {}, r"give ale_py:ALE/Pong-v5, which pip install 'seqgan_kit\[atari\]' brings"),
+        ("ale_py:ALE/Pong-v5", {}, r"no module 'ale_py' here: pip install 'seqgan_kit\[atari\]'"),
         ("Hoper-v5", {}, "did you mean Hopper-v5"),
         ("what is this", {}, "knows none of this name; for an own one give MODULE:ID"),
         ("toys:toys/Wlak-v0", {}, "did you mean toys/Walk-v0"),
         ("no_such_module:Own-v0", {}, "there is no module 'no_such_module' here"),
-        ("toys/needs_box2d-v0", {}, r"misses a package .*: pip install 'gymnasium\[box2d\]'"),
+        ("toys/needs_box2d-v0", {}, r"misses a package .*: pip install 'seqgan_kit\[box2d\]'"),
         ("toys/needs_mujoco-v0", {}, r"misses a package .*: pip install 'seqgan_kit\[mujoco\]'"),
-        ("toys/Named-v0", {}, "observes Dict.* not a Box: wrap it in gymnasium.wrappers.FlattenObservation"),
-        ("CartPole-v1", {"gravity": 3}, "--environment.arguments: CartPole-v1 can't be made with them .*gravity"),
+        ("toys/Written-v0", {}, r"observes Text\(.*, which is no array of numbers: leave it out by a wrapper"),
+        ("CartPole-v1", {"gravity": 3}, r"--environment.arguments: CartPole-v1 can't be made with {'gravity': 3} \(.*"),
     ],
 )
 def test_environments_that_can_not_be_made(name: str, arguments: dict[str, Any], told: str) -> None:

@@ -10,18 +10,21 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+import toys
 from seqgan_kit.algorithms import objectives
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import OptimizerConfig
 from seqgan_kit.engine.run_config import RunConfig
 from seqgan_kit.imitation import train as imitation
-from seqgan_kit.imitation.environments import EnvironmentConfig, build
+from seqgan_kit.imitation.copies import build
+from seqgan_kit.imitation.environments import EnvironmentConfig
 from seqgan_kit.imitation.improvement import PPO, TRPO, Improvement
 from seqgan_kit.imitation.policy import EnvironmentPolicy
 from seqgan_kit.networks.policies.actions import Choices, from_space
@@ -42,7 +45,11 @@ KINDS: dict[str, Improvement] = {
 WORLDS = {
     "choices": EnvironmentConfig("CartPole-v1", {"max_episode_steps": 15}, COPIES, vectorised=False),
     "numbers": EnvironmentConfig("Pendulum-v1", {"max_episode_steps": 30}, COPIES),
+    # whose broken episodes do not count, so that halves of a rollout have unequal numbers of steps
+    "broken": EnvironmentConfig("toys/Walk-v0", {"trouble": "raises"}, COPIES),
+    "broken, remembering": EnvironmentConfig("toys/Walk-v0", {"trouble": "raises"}, COPIES),
 }
+assert toys.SEEDS is not None  # it registers them
 
 
 def score(sample: Transitions) -> Tensor:
@@ -53,14 +60,20 @@ def score(sample: Transitions) -> Tensor:
 def steps(engine: Engine) -> Iterator[tuple[str, Tensor]]:
     """All that an improvement changes, from this process's share of the same rollout."""
     for name in (f"{kind} {world}" for kind in KINDS for world in WORLDS):
-        kind, world = name.split()
+        kind, world = name.split(maxsplit=1)
+        recurrent = 4 * world.endswith("remembering")
         torch.manual_seed(1)
         environments = build(WORLDS[world], 0)  # the same on all processes, as no run has them
         shape, actions = tuple(environments.observation_space.shape), from_space(environments.action_space)
         normaliser = Normaliser(shape)
         box = {} if isinstance(actions, Choices) else {"low": actions.low, "high": actions.high, "action": [1]}
-        actor = Actor(ActorConfig(shape, getattr(actions, "sizes", ()), hidden=[16, 16], **box), normaliser)
-        valuer = Valuer(shape, 0, [16, 16], normaliser)
+        sizes = getattr(actions, "sizes", ())
+        actor = Actor(ActorConfig(shape, sizes, hidden=[16, 16], recurrent=recurrent, **box), normaliser)
+        valuer = Valuer(shape, recurrent, [16, 16], normaliser)
+        improvement = KINDS[kind]
+        if world.startswith("broken") and isinstance(improvement, TRPO):
+            # a share of each half is no share of the whole; fewer iterations, or the order of summation shows in 1e-4
+            improvement = replace(improvement, share=1.0, iterations=2)
         policy = EnvironmentPolicy(
             engine,
             actor,
@@ -69,7 +82,7 @@ def steps(engine: Engine) -> Iterator[tuple[str, Tensor]]:
             environments,
             STEPS,
             objectives.minimax().reward,
-            KINDS[kind],
+            improvement,
             prefix=name,
         )
         before = torch.cat([parameter.detach().flatten() for parameter in actor.parameters()])

@@ -14,6 +14,8 @@ from seqgan_kit import __version__
 
 EXTRAS = {
     "mujoco": "mujoco",
+    "box2d": "box2d",
+    "atari": "ale-py",
     "minari": "minari",
     "datasets": "datasets",
     "lora": "peft",
@@ -21,6 +23,7 @@ EXTRAS = {
     "tensorboard": "tensorboard",
 }
 """Of each optional extra of setup.cfg, the package that it adds."""
+OTHERWISE = {"video": "pygame", "box2d": "box2d-py"}  # with other Gymnasiums or Pythons
 
 
 def lines() -> Iterator[str]:
@@ -47,7 +50,7 @@ def lines() -> Iterator[str]:
     if not count:
         yield "GPU: none that PyTorch can use"
     for extra, package in EXTRAS.items():
-        found = _version(package) or (_version("pygame") if extra == "video" else None)  # of older Gymnasiums
+        found = _version(package) or (_version(OTHERWISE[extra]) if extra in OTHERWISE else None)
         yield f"extra {extra}: {f'{package} {found}' if found else f'absent: pip install seqgan_kit[{extra}]'}"
 
 

@@ -28,5 +28,6 @@ def check_numbers(config: DialogueConfig, source: Source) -> None:
     check_evaluators("--evaluation.evaluators", evaluation.evaluators, source)
     if distance is not None and judge.mismatched:
         raise UserError(
-            "--discriminator.objective: one that compares samples in pairs takes no mismatched ones: give --discriminator.mismatched 0"
+            "--discriminator.objective: one that compares samples in pairs takes no mismatched ones: give "
+            "--discriminator.mismatched 0"
         )

@@ -180,7 +180,8 @@ def _check(config: DataConfig, pretrained: bool) -> None:
         raise UserError(f"--data.max_history {config.max_history} leaves no tokens: give 1 or more")
     if config.max_reply is not None and config.max_reply < 2:
         raise UserError(
-            f"--data.max_reply {config.max_reply} leaves no tokens beside the end token: leave it out, or give 2 or more"
+            f"--data.max_reply {config.max_reply} leaves no tokens beside the end token: leave it out, or "
+            "give 2 or more"
         )
     if config.limit is not None and config.limit < 1:
         raise UserError(f"--data.limit {config.limit}: give 1 or more replies")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from accelerate.state import AcceleratorState
@@ -59,7 +59,7 @@ class Engine:
         self.parts = Checkpointer(self.folder / "checkpoints", group, config.keep_checkpoints)
         self.metrics = MetricsLog(self.accelerator, self.folder / "metrics.jsonl", bool(config.trackers))
         self.phases = Phases(config, group, self.run_folder, self.metrics, self.save, self._check_weights)
-        self.counters, self.seconds = self.phases.counters, self.phases.seconds
+        self.counters, self.seconds, self.stopping = self.phases.counters, self.phases.seconds, self.phases.stopping
         self.save_soon, self.log, self.finish = self.phases.save_soon, self.metrics.add, self.run_folder.finish
         self._saved_at = -1
 
@@ -108,12 +108,19 @@ class Engine:
         """Whether the phase has made a step, in this process or before it was resumed."""
         return self.counters.get(phase, 0) > 0
 
-    def steps(self, phase: str, total: int, exports: Exports | None = None) -> Iterator[int]:
-        """The steps of a phase that are left to do. After each: metrics, checkpoints, signals.
+    def steps(
+        self,
+        phase: str,
+        total: int,
+        exports: Exports | None = None,
+        evaluate: Callable[[int], None] = lambda done: None,
+    ) -> Iterator[int]:
+        """The steps of a phase that are left to do. After each: its evaluation, metrics, checkpoints, signals.
 
-        exports: the models that are written as the phase leaves them. Raises Stopped after Ctrl-C, when all is saved.
+        exports: the models that are written as the phase leaves them. evaluate: is given the steps done; it may raise
+        Interrupted where `stopping()`. Raises Stopped after Ctrl-C, when all is saved.
         """
-        return self.phases.steps(phase, total, exports or {})
+        return self.phases.steps(phase, total, exports or {}, evaluate)
 
     def save_text(self, name: str, lines: list[str]) -> None:
         """Writes samples/<name>.txt, one sample a line."""
@@ -148,6 +155,7 @@ class Engine:
             lay_out_as_weights(learner.optimizer)
         self.counters.update(shared["counters"])
         self.seconds.update(shared["seconds"])
+        self.phases.owed = shared.get("owed", "")  # which earlier versions do not know
         self.metrics.open(shared["metrics_bytes"], own["pending"])
         checkpoints.set_random_state(own["random"])
         self._saved_at = self.phases.made
@@ -162,7 +170,8 @@ class Engine:
             return
 
         def shared() -> dict[str, Any]:
-            return {"counters": self.counters, "seconds": self.seconds, "metrics_bytes": self.metrics.sync()}
+            state = {"counters": self.counters, "seconds": self.seconds, "owed": self.phases.owed}
+            return state | {"metrics_bytes": self.metrics.sync()}
 
         try:
             self.parts.save(made, shared, {"pending": self.metrics.pending, "random": checkpoints.random_state()})

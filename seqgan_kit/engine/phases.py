@@ -23,6 +23,10 @@ WATCHED, LONG = 10.0, 300.0
 """Seconds of a phase after which its rest is estimated, and of a rest that the user is told of."""
 
 
+class Interrupted(Exception):
+    """Ctrl-C or SIGTERM came while a step was evaluated; what the evaluation had found so far is of no use."""
+
+
 class Phases:
     """Counts the steps of named phases, so that a task is a straight list of them and the same script resumes anywhere.
 
@@ -43,6 +47,7 @@ class Phases:
         self.config, self.processes, self.folder, self.log = config, processes, folder, log
         self.counters: dict[str, int] = {}
         self.seconds: dict[str, float] = {}
+        self.owed = ""  # the phase whose last step was made, but not evaluated
         self.progress = 0.0
         self.shorter: Mapping[str, str] = {}
         self._save, self._check = save, check
@@ -60,9 +65,17 @@ class Phases:
         """Has a checkpoint written after this step: something went wrong that may come again, and worse."""
         self._save_soon = True
 
-    def steps(self, phase: str, total: int, exports: Exports) -> Iterator[int]:
-        """The steps of a phase that are left to do. After each: metrics, checkpoints, signals."""
-        done = self.counters.get(phase, 0)
+    def stopping(self) -> bool:
+        """Whether what takes long shall raise Interrupted; never where other processes would wait for this one."""
+        return self._stop_signal != 0 and self.processes.count == 1
+
+    def steps(self, phase: str, total: int, exports: Exports, evaluate: Callable[[int], None]) -> Iterator[int]:
+        """The steps of a phase that are left to do. After each: its evaluation, metrics, checkpoints, signals.
+
+        evaluate: is given the number of steps done. Where it raises Interrupted, a resumed run calls it first.
+        """
+        owed = self.owed == phase
+        done = self.counters.get(phase, 0) - owed
         if done >= total:
             self.folder.left = {name: write for name, write in exports.items() if name == MODEL}
             return
@@ -78,8 +91,11 @@ class Phases:
         with tqdm(total=total, initial=done, desc=phase, disable=quiet, mininterval=pause, dynamic_ncols=True) as bar:
             for step in range(done, total):
                 self.progress = step / total
-                yield step
+                if not owed:
+                    yield step
                 self.counters[phase] = step + 1
+                owed = False
+                self._evaluate(phase, step + 1, evaluate, exports)
                 now = time.monotonic()
                 self.seconds[phase] = self.seconds.get(phase, 0.0) + now - self._step_time
                 if times is not None:
@@ -104,6 +120,19 @@ class Phases:
             shorter = f"; shorter: {options}" if options else ""
             self.processes.say(f"{phase}: about {duration(left * each)} for {left:,} steps of {each:.2g} s{shorter}")
         return None
+    def _evaluate(self, phase: str, done: int, evaluate: Callable[[int], None], exports: Exports) -> None:
+        self.owed = phase
+        try:
+            evaluate(done)
+        except Interrupted:
+            self._check()
+            self._save()
+            self._stop(exports)
+        self.owed = ""
+
+    def _stop(self, exports: Exports) -> None:
+        self.folder.export({name: write for name, write in exports.items() if name == MODEL})
+        raise Stopped(f"stopped and saved. Resume with: seqgan-kit resume {self.folder.path}")
 
     def _save_or_stop(self, phase_ends: bool, exports: Exports) -> None:
         every, any_process = self.config.checkpoint_steps, self.processes.any
@@ -120,10 +149,8 @@ class Phases:
             self.folder.export(exports)
         if due or stop or phase_ends:
             self._save()
-        if stop and not phase_ends:
-            self.folder.export({name: write for name, write in exports.items() if name == MODEL})
         if stop:
-            raise Stopped(f"stopped and saved. Resume with: seqgan-kit resume {self.folder.path}")
+            self._stop({} if phase_ends else exports)
 
     def catch_signals(self) -> None:
         """Ctrl-C and SIGTERM end the run after the step at work, saved; a second one at once."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -68,11 +69,10 @@ def fit(
 
     exports: the models that are written as the phase leaves them.
     """
-    for step in engine.steps(phase, steps, exports):
+    for _ in engine.steps(phase, steps, exports, partial(_run, engine, hooks, phase, steps)):
         batch = real.take(batch_size)
         metrics = engine.update(learner, lambda part: loss(learner.module, rows(batch, part)), size(batch))  # noqa: B023
         engine.log(metrics, size(batch))
-        _run(engine, hooks, phase, step + 1, steps)
 
 
 def play(
@@ -92,7 +92,7 @@ def play(
     replay: what the generator made in its turns, where the discriminator shall not have fresh samples.
     exports: the models that are written as the phase leaves them.
     """
-    for step in engine.steps(phase, rounds, exports):
+    for _ in engine.steps(phase, rounds, exports, partial(_run, engine, hooks, phase, rounds)):
         for _ in range(turns.generator):
             batch = repeated(real.take(generator.batch_size // turns.repeats), turns.repeats)
             fake = generator.sample(batch)
@@ -104,10 +104,9 @@ def play(
             with torch.no_grad():
                 fake = generator.sample(batch) if replay is None else replay.take()
             engine.log(discriminator.update(batch, fake), size(batch) if replay is None else 0)
-        _run(engine, hooks, phase, step + 1, rounds)
 
 
-def _run(engine: Engine, hooks: Sequence[Hook], phase: str, done: int, total: int) -> None:
+def _run(engine: Engine, hooks: Sequence[Hook], phase: str, total: int, done: int) -> None:
     for hook in hooks:
         if done == total or (hook.every > 0 and done % hook.every == 0):
             engine.log(hook.run(phase, done))

@@ -106,13 +106,7 @@ def _check_sides(config: ImagesConfig) -> None:
 
 
 def check_batches(config: ImagesConfig, source: Source) -> None:
-    """Raises UserError where a phase, however late, could not fill a batch, or an evaluation could not be made."""
-    held_out = len(source.held_out)
-    if held_out <= NEIGHBOURS and config.evaluation.features != "none":
-        raise UserError(
-            f"{source.name} has {held_out} pictures held out, too few to compare features of: give a larger "
-            "--data.held_out, or --evaluation.features none"
-        )
+    """Raises UserError where a phase, however late, could not fill a batch."""
     sizes = [("--adversarial.batch_size", config.adversarial.batch_size)]
     if config.joint.steps:
         sizes.append(("--joint.batch_size", config.joint.batch_size))

@@ -59,7 +59,7 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
         return
     check_seed(seed)
     environment = of_run(run, config.environment)
-    measured = measure(environment, network, options.episodes, seed)
+    measured = measure(environment, network, options.episodes, seed, longest=config.evaluation.longest)
     lengths = {f"episode_length_{kind}": float(found.lengths.mean()) for kind, found in measured.items()}
     head = f"{environment.id}: mean return ± 95 % interval"
     print(f"{head}; this policy on {options.episodes} episodes of each kind")
@@ -109,7 +109,8 @@ def record(run: Path, options: Namespace, read: Read) -> None:
     network = _load_model(run)
     _seed(options.seed)
     made_of = of_run(run, config.environment)
-    found = episodes_of(made_of, acts(network, options.greedy), options.episodes, options.seed)
+    act, longest = acts(network, options.greedy), config.evaluation.longest
+    found = episodes_of(made_of, act, options.episodes, options.seed, longest=longest)
     with closing(make(made_of)) as environment:
         told = Demonstrations(found, made_of.id, f"the policy of {run}", environment.spec, ends_told=True)
         _write(options.format, target, fitted(told, environment), environment)

@@ -29,7 +29,8 @@ class PolicyConfig:
         activation: Activation of the hidden layers.
         recurrent: Width of a GRU before the policy's layers, for tasks that need memory. 0 has none.
         squash: Whether continuous actions are squashed into their bounds by tanh, rather than clipped.
-        log_std: Logarithm of the initial standard deviation of continuous actions. Larger explores more at first.
+        log_std: Logarithm of the initial standard deviation of continuous actions, in halves of their bounds. Larger
+            explores more at first.
         steps: Steps of each copy of the environment in a rollout. More give surer updates, but fewer of them.
         discount: Discount of later rewards, gamma. Nearer 1 looks further ahead.
         decay: Lambda of the generalised advantage estimation. Nearer 1 has less bias, and more variance.
@@ -154,6 +155,7 @@ class EvaluationConfig:
         final: Episodes of the evaluation at the end of a phase, of the greedy and of the sampled policy each.
         every: Rounds between two evaluations. 0 evaluates at the end of a phase only.
         seed: Seed of the episodes at every evaluation, the same each time.
+        longest: Steps after which an episode is cut where the environment has no time limit.
         video: Greatest number of steps of the episode that the report shows. 0 leaves it out.
     """
 
@@ -161,6 +163,7 @@ class EvaluationConfig:
     final: int = 50
     every: int = 20
     seed: int = 1_000_003
+    longest: int = 30_000  # as evaluation.LONGEST
     video: int = 200
 
 

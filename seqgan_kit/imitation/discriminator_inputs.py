@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from seqgan_kit.algorithms.objectives import gradient_penalty
 from seqgan_kit.networks.policies.actions import Actions
-from seqgan_kit.networks.policies.actor import is_picture
+from seqgan_kit.networks.policies.actor import is_picture, picture_scale, scaled
 from seqgan_kit.networks.policies.normaliser import Normaliser
 from seqgan_kit.networks.policies.transition import Layout
 from seqgan_kit.samples import Transitions, rows, size
@@ -23,9 +23,9 @@ Input = Literal["state", "action", "next_state", "ended"]
 class Features:
     """Transitions -> the rows that a discriminator sees, (batch, time, size), as `layout` says.
 
-    States are normalised as the policy sees them, and actions are those that were executed, one-hot or scaled to their
-    bounds. absorbing: a state has one more feature, which is 1 after the task has ended; steps that do not count
-    (mask False) are then steps within that end (Kostrikov et al. 2019, sec. 4.2).
+    States are scaled or normalised as the policy sees them, and actions are those that were executed, one-hot or scaled
+    to their bounds. absorbing: a state has one more feature, which is 1 after the task has ended; steps that do not
+    count (mask False) are then steps within that end (Kostrikov et al. 2019, sec. 4.2).
     """
 
     def __init__(
@@ -41,9 +41,9 @@ class Features:
         self.dimensions = len(space.shape)
         picture = tuple(space.shape) if is_picture(space.shape) else None
         self.normaliser = None if picture else normaliser
-        self.pixels = space.dtype == "uint8"
+        self.scale = picture_scale(space) if picture else None
         state = int(torch.Size(space.shape).numel()) + absorbing
-        example = actions.mode(torch.zeros(1, actions.size))
+        example = actions.execute(actions.mode(torch.zeros(1, actions.size)))
         widths = {"state": state, "action": actions.features(example).shape[-1], "next_state": state, "ended": 1}
         slices, start = {}, 0
         for name, width in widths.items():
@@ -65,7 +65,7 @@ class Features:
         return found[0] if len(found) == 1 else torch.cat(found, dim=-1)
 
     def _state(self, observations: Tensor, over: Tensor) -> Tensor:
-        values = observations.float() / 255 if self.pixels else observations
+        values = observations.float() if self.layout.picture is None else scaled(observations, self.scale)
         if self.normaliser is not None:
             values = self.normaliser(values)
         flat = values.flatten(-self.dimensions)

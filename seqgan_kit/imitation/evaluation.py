@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -12,12 +13,16 @@ import numpy as np
 import torch
 from accelerate.utils import set_seed
 
-from seqgan_kit.errors import UserError, one_line
+from seqgan_kit.engine.phases import Interrupted
+from seqgan_kit.errors import UserError
 from seqgan_kit.imitation.demonstrations import Demonstrations, Episode
-from seqgan_kit.imitation.environments import BROKEN, MEND, EnvironmentConfig, make
+from seqgan_kit.imitation.environments import BROKEN, MEND, EnvironmentConfig, make, time_limit
+from seqgan_kit.imitation.returned import array_kind, given, number, observed, problem
 from seqgan_kit.networks.policies.actor import Actor
 from seqgan_kit.report.statistics import spread
 from seqgan_kit.worlds.cartpole import balance
+
+LONGEST = 30_000  # steps of an episode where there is no time limit: one of Atari has 27,000
 
 Act = Callable[[np.ndarray, Any], tuple[np.ndarray, Any]]
 """observations (rows, ...) and what was remembered -> actions (rows, ...) and what is remembered."""
@@ -85,19 +90,23 @@ def run(
     seed: int,
     together: int = 10,
     say: Callable[[str], None] = _print,
+    longest: int = LONGEST,
+    stop: Callable[[], bool] = lambda: False,
 ) -> list[Episode]:
     """Whole episodes, each from a seed of its own, `seed` and those after it.
 
-    One that the environment breaks is told to `say`, and another takes its place. Raises UserError where it breaks too
-    many in a row.
+    longest: where the environment has no time limit, an episode is cut after so many steps, and this is told to `say`.
+    One that the environment breaks is told, too, and another takes its place. stop: looked at before every step.
+    Raises UserError where too many break in a row, Interrupted where `stop` says so.
     """
     found: list[Episode] = []
     environments = [make(config) for _ in range(min(together, episodes))]
+    most = time_limit(environments[0]) or longest
     broken = 0
     try:
         while len(found) < episodes:
             some = environments[: episodes - len(found)]
-            for episode in _side_by_side(config.id, some, act, list(range(seed, seed + len(some)))):
+            for episode in _side_by_side(config.id, some, act, list(range(seed, seed + len(some))), most, stop):
                 if isinstance(episode, Episode):
                     found.append(episode)
                     broken = 0
@@ -108,14 +117,26 @@ def run(
                 say(f"{episode}. The episode is left out; another takes its place.")
             seed += len(some)
     finally:
+        unlimited = time_limit(environments[0]) is None
         for environment in environments:
             environment.close()
+    if unlimited and (cut := sum(len(episode.actions) == most for episode in found)):
+        say(f"{cut} of {episodes} episodes were CUT after {most} steps: {no_limit(config)}")
     return found
 
 
-def _side_by_side(name: str, environments: list[Any], act: Act, seeds: list[int]) -> list[Episode | str]:
+def no_limit(config: EnvironmentConfig) -> str:
+    """That an environment has no time limit, and what to do."""
+    more = json.dumps({**config.arguments, "max_episode_steps": 1000})
+    return f"{config.id} has no time limit; give one, as --environment.arguments '{more}'"
+
+
+def _side_by_side(
+    name: str, environments: list[Any], act: Act, seeds: list[int], longest: int, stop: Callable[[], bool]
+) -> list[Episode | str]:
     """An episode of each environment, or what is wrong with it."""
-    kind = np.uint8 if environments[0].observation_space.dtype == np.uint8 else np.float32
+    observations, choices = environments[0].observation_space, environments[0].action_space
+    kind = array_kind(observations)
     seen: list[list[np.ndarray]] = [[] for _ in environments]
     actions: list[list[np.ndarray]] = [[] for _ in environments]
     rewards: list[list[float]] = [[] for _ in environments]
@@ -123,36 +144,40 @@ def _side_by_side(name: str, environments: list[Any], act: Act, seeds: list[int]
     problems: dict[int, str] = {}
 
     def take(i: int, call: Callable[[], Any]) -> Any:
-        """What an environment returns, or None if it can't be used."""
+        """What an environment returns, with its observation as an array, or None if it can't be used."""
         try:
-            found = call()
-            finite = np.isfinite(np.sum(found[0]) + (float(found[1]) if actions[i] else 0.0))
-            problem = None if finite else "returned numbers that are not finite"
+            seen, *others = call()
+            seen = observed(seen, observations)
+            if actions[i]:
+                others[0] = number(others[0])
+            finite = np.isfinite(np.sum(seen) + (others[0] if actions[i] else 0.0))
+            wrong = None if finite else "returned numbers that are not finite"
         except Exception as error:  # whatever a user's environment raises
-            problem = f"raised {type(error).__name__}: {one_line(error)}"
-        if problem:
-            problems[i] = f"{name} (seed {seeds[i]}, step {len(actions[i])} of its episode) {problem}"
+            wrong = problem(error)
+        if wrong:
+            problems[i] = f"{name} (seed {seeds[i]}, step {len(actions[i])} of its episode) {wrong}"
             return None
-        return found
+        return seen, *others
 
     for i, (environment, seed) in enumerate(zip(environments, seeds, strict=True)):
         first = take(i, partial(environment.reset, seed=seed))
         seen[i] += [] if first is None else [np.asarray(first[0], kind)]
     alive, memory = [i for i in range(len(environments)) if i not in problems], None
     while alive:
+        if stop():
+            raise Interrupted
         chosen, memory = act(np.stack([seen[i][-1] for i in alive]), memory)
-        going = []
+        going, taken = [], given(chosen, choices)
         for row, i in enumerate(alive):
-            action = chosen[row]
-            actions[i].append(action)
-            step = take(i, partial(environments[i].step, action.item() if action.ndim == 0 else action.copy()))
+            actions[i].append(chosen[row])
+            step = take(i, partial(environments[i].step, taken[row]))
             if step is None:
                 continue
             observation, reward, terminal, truncated, _ = step
             seen[i].append(np.asarray(observation, kind))
             rewards[i].append(float(reward))
             terminated[i] = bool(terminal)
-            if not (terminal or truncated):
+            if not (terminal or truncated or len(actions[i]) == longest):
                 going.append(row)
         if len(going) < len(alive):
             alive = [alive[row] for row in going]
@@ -169,13 +194,23 @@ def returns(episodes: Sequence[Episode]) -> Returns:
 
 
 def evaluate(
-    config: EnvironmentConfig, network: Actor, episodes: int, seed: int, say: Callable[[str], None] = _print
+    config: EnvironmentConfig,
+    network: Actor,
+    episodes: int,
+    seed: int,
+    say: Callable[[str], None] = _print,
+    longest: int = LONGEST,
+    stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Returns]:
-    """Returns of the likeliest actions, `greedy`, and of `sampled` ones, each under the random numbers of `seed`."""
+    """Returns of the likeliest actions, `greedy`, and of `sampled` ones, each under the random numbers of `seed`.
+
+    The rest as in `run`.
+    """
     found = {}
     for kind in ("greedy", "sampled"):
         set_seed(seed)
-        found[kind] = returns(run(config, acts(network.eval(), kind == "greedy"), episodes, seed, say=say))
+        act = acts(network.eval(), kind == "greedy")
+        found[kind] = returns(run(config, act, episodes, seed, say=say, longest=longest, stop=stop))
     return found
 
 

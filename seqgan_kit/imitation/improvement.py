@@ -95,16 +95,20 @@ class PPO(Improvement):
         actions = actor.actions
         metrics: Metrics = {}
         for part in _minibatches(engine, experience, self.minibatch, self.epochs):
+            counted, weight = _weights(engine, part.mask)
 
-            def loss(rows: slice, part: Experience = part) -> tuple[Tensor, dict[str, Tensor]]:
+            def loss(
+                rows: slice, part: Experience = part, counted: Tensor = counted, weight: Tensor = weight
+            ) -> tuple[Tensor, dict[str, Tensor]]:
                 some, mask = part.rows(rows) if self.optimizer.accumulate > 1 else part, part.mask[rows]
                 parameters, values = learner.module(some.observations, some.memories, some.ended)
                 log_probs = actions.log_prob(parameters, some.drawn)
                 policy = estimators.ppo(log_probs, some.log_probs, some.advantages, mask, self.clip)
                 if self.entropy:
                     policy = policy - self.entropy * (actions.entropy(parameters) * mask).sum() / len(mask)
-                policy = policy / mask.shape[1]  # of a step, as the value's error is, where rows are whole copies
-                value = _mean((values - some.targets).square(), mask)
+                # of a step, as the value's error is, where rows are whole copies
+                policy = policy / mask.shape[1] * weight
+                value = _mean((values - some.targets).square(), mask, counted * (len(mask) / len(part.mask)))
                 return policy + self.value_weight * value, {"value_loss": value.detach()}
 
             metrics = engine.update(learner, loss, len(part.mask))
@@ -156,29 +160,32 @@ class TRPO(Improvement):
     ) -> Metrics:
         metrics = self._step(engine, actor, experience)
         for part in _minibatches(engine, experience, self.minibatch, self.epochs):
+            counted, _ = _weights(engine, part.mask)
 
-            def loss(rows: slice, part: Experience = part) -> tuple[Tensor, dict[str, Tensor]]:
-                found = learner.module(part.observations[rows], part.memories[rows])
-                return _mean((found - part.targets[rows]).square(), part.mask[rows]), {}
+            def loss(
+                rows: slice, part: Experience = part, counted: Tensor = counted
+            ) -> tuple[Tensor, dict[str, Tensor]]:
+                found, mask = learner.module(part.observations[rows], part.memories[rows]), part.mask[rows]
+                share = len(mask) / len(part.mask)
+                return _mean((found - part.targets[rows]).square(), mask, counted * share), {}
 
             metrics["value_loss"] = engine.update(learner, loss, len(part.mask))["loss"]
         return metrics
 
     def _step(self, engine: Engine, network: Actor, experience: Experience) -> Metrics:
         actions, parameters = network.actions, [p for p in network.parameters() if p.requires_grad]
+        some = experience.rows(torch.arange(0, len(experience.mask), max(1, round(1 / self.share))))
+        counted, few = (_weights(engine, mask)[0] for mask in (experience.mask, some.mask))
 
         def surrogate(new: Tensor) -> Tensor:
             ratio = (actions.log_prob(new, experience.drawn) - experience.log_probs).exp()
-            return -_mean(ratio * experience.advantages, experience.mask)
+            return -_mean(ratio * experience.advantages, experience.mask, counted)
 
         new = network(experience.observations, experience.memory, experience.ended)
         loss = surrogate(new)
         gradient = engine.mean(trust_region.flatten(torch.autograd.grad(loss, parameters)))
-        some = experience.rows(torch.arange(0, len(new), max(1, round(1 / self.share))))
-        fisher = trust_region.hessian_product(
-            _mean(actions.divergence(some.parameters, network(some.observations, some.memory, some.ended)), some.mask),
-            parameters,
-        )
+        moved = actions.divergence(some.parameters, network(some.observations, some.memory, some.ended))
+        fisher = trust_region.hessian_product(_mean(moved, some.mask, few), parameters)
         # the vectors are averaged over the processes, by hand: no wrapped forward is differentiated here
         step = trust_region.natural_step(
             lambda vector: engine.mean(fisher(vector)) + self.damping * vector,
@@ -192,7 +199,7 @@ class TRPO(Improvement):
         def move(fraction: float) -> tuple[float, float]:
             trust_region.assign(parameters, start + fraction * step)
             new = network(experience.observations, experience.memory, experience.ended)
-            divergence = _mean(actions.divergence(experience.parameters, new), experience.mask)
+            divergence = _mean(actions.divergence(experience.parameters, new), experience.mask, counted)
             found = engine.mean(torch.stack([surrogate(new), divergence]))
             return found[0].item(), found[1].item()
 
@@ -207,8 +214,20 @@ class TRPO(Improvement):
         }
 
 
-def _mean(values: Tensor, mask: Tensor) -> Tensor:
-    return (values * mask).sum() / mask.sum().clamp_min(1)  # a copy's steps may all be left out
+def _mean(values: Tensor, mask: Tensor, counted: Tensor | None = None) -> Tensor:
+    """Over the counted steps. counted: how many they are taken for, where these are a part of a batch."""
+    return (values * mask).sum() / (mask.sum().clamp_min(1) if counted is None else counted)
+
+
+def _weights(engine: Engine, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean over processes of the counted steps, at least 1, and this one's rows as a multiple of the mean.
+
+    A sum over the steps of a part that is divided by the one (times the part's share of the rows), or a mean over its
+    rows times the other, has the gradient of the joined batch, however that is cut. mask: of this process's batch.
+    """
+    mine = torch.stack([mask.sum().double(), mask.new_tensor(len(mask), dtype=torch.float64)])
+    counted, rows = engine.mean(mine).unbind()
+    return counted.float().clamp_min(1), (len(mask) / rows).float()  # a copy's steps may all be left out
 
 
 def _minibatches(engine: Engine, experience: Experience, steps: int, epochs: int) -> Iterator[Experience]:

@@ -12,12 +12,14 @@ from seqgan_kit.engine.engine import Engine
 from seqgan_kit.errors import UserError
 from seqgan_kit.game.players import Discriminator
 from seqgan_kit.game.replay import Replay
+from seqgan_kit.imitation.checks import ABSORBING
 from seqgan_kit.imitation.config import DiscriminatorConfig, ImitationConfig
+from seqgan_kit.imitation.copies import build
 from seqgan_kit.imitation.discriminator_inputs import Features, end_in_absorbing, penalty
-from seqgan_kit.imitation.environments import build
+from seqgan_kit.imitation.environments import time_limit
 from seqgan_kit.imitation.policy import EnvironmentPolicy
-from seqgan_kit.networks.policies.actions import Continuous, from_space
-from seqgan_kit.networks.policies.actor import Actor, ActorConfig, Valuer, is_picture
+from seqgan_kit.networks.policies.actions import from_space
+from seqgan_kit.networks.policies.actor import Actor, ActorConfig, Valuer, is_picture, picture_scale
 from seqgan_kit.networks.policies.normaliser import Normaliser
 from seqgan_kit.samples import Rollout, Transitions, size, steps
 
@@ -33,9 +35,11 @@ class Game:
         space = example.observation_space
         vectors = policy.normalise != "none" and not is_picture(space.shape)
         self.normaliser = Normaliser(tuple(space.shape)) if vectors else None
-        actions = from_space(example.action_space, policy.squash)
+        shown = None if pairs is None else pairs.actions[:, 0].numpy()
+        actions = from_space(example.action_space, policy.squash, shown)
         self.actor = Actor(_actor_config(config, space, actions), self.normaliser)
-        valuer = Valuer(tuple(space.shape), policy.recurrent, policy.hidden, self.normaliser, policy.activation)
+        sizes, scale = (policy.recurrent, policy.hidden), self.actor.config.scale
+        valuer = Valuer(tuple(space.shape), *sizes, self.normaliser, policy.activation, scale)
         self.features = Features(space, actions, self.normaliser, critic.inputs, critic.absorbing, policy.discount)
         self.log_prob = critic.log_prob
         try:
@@ -44,10 +48,10 @@ class Game:
             raise UserError(f"--discriminator.network: {error}, which are --discriminator.inputs") from error
         if self.normaliser is not None and pairs is not None:
             self.normaliser.update(self.normaliser.moments(pairs.observations.flatten(0, 1)))
-        limit = getattr(example.spec, "max_episode_steps", None) or 1000
+        limit = time_limit(example) or ABSORBING
         running = policy.normalise == "running" or pairs is None
         self.policy = self._policy(engine, config, valuer, running, limit, prefix)
-        engine.keep(f"{prefix}policy", self.policy)
+        engine.keep(f"{prefix}policy", self)
         whole = policy.steps * self.policy.environments.copies * engine.processes
         batch = min(critic.batch_size or whole, whole)
         self.discriminator = Discriminator(
@@ -90,6 +94,22 @@ class Game:
             prefix=prefix,
         )
 
+    def state_dict(self) -> dict[str, object]:
+        """Of the policy, and that it and the discriminator see scaled observations and scaled actions."""
+        return self.policy.state_dict() | {"scaled": True}
+
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        if "scaled" not in state:  # an earlier version's run goes on as it began
+            self._leave_unscaled()
+        self.policy.load_state_dict(state)
+
+    def _leave_unscaled(self) -> None:
+        """Actions are drawn in the unit of their space, and only bytes of pictures are scaled."""
+        config = self.actor.config
+        config.middle, config.half, config.scale = [], [], None
+        self.actor.actions = self.features.actions = config.actions()
+        self.features.scale = self.actor.reader.scale = self.policy.valuer.reader.scale = None
+
     def _call(self, module: nn.Module, sample: Transitions) -> Tensor:
         """What the network finds, or that less log pi, the logit of AIRL (Fu et al. 2018, sec. 4)."""
         found = module(self.features(sample))
@@ -107,9 +127,8 @@ class Game:
 
 
 def _actor_config(config: ImitationConfig, space: Any, actions: Any) -> ActorConfig:
-    policy, kind = config.policy, vars(actions)
-    if isinstance(actions, Continuous):
-        kind = {"low": actions.low, "high": actions.high, "action": actions.shape, "squash": actions.squash}
+    policy = config.policy
+    kind = {{"shape": "action"}.get(name, name): value for name, value in vars(actions).items()}
     return ActorConfig(
         list(space.shape),
         hidden=policy.hidden,
@@ -118,6 +137,7 @@ def _actor_config(config: ImitationConfig, space: Any, actions: Any) -> ActorCon
         log_std=policy.log_std,
         normalise=policy.normalise != "none",
         environment=config.environment.id,
+        scale=picture_scale(space) if is_picture(space.shape) else None,
         **kind,
     )
 

@@ -14,7 +14,7 @@ from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Metrics
 from seqgan_kit.game.players import Score
 from seqgan_kit.game.rewards import StepReward, evaluate_steps
-from seqgan_kit.imitation.environments import Environments, Step
+from seqgan_kit.imitation.copies import Environments, Step
 from seqgan_kit.imitation.improvement import Experience, Improvement, whiten
 from seqgan_kit.networks.policies.actor import Actor, Valuer
 from seqgan_kit.networks.policies.normaliser import Normaliser

@@ -13,15 +13,17 @@ from torch import Tensor, nn
 
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Metrics
+from seqgan_kit.engine.phases import Interrupted
 from seqgan_kit.engine.provenance import fingerprint
 from seqgan_kit.engine.run import run
 from seqgan_kit.engine.run_folder import MODEL
+from seqgan_kit.errors import Stopped
 from seqgan_kit.files import write_json
 from seqgan_kit.game.replay import Replay
 from seqgan_kit.game.trainer import Hook, Turns, evaluated, fit, play
 from seqgan_kit.imitation import demonstrations as demos
 from seqgan_kit.imitation import formats, recorded
-from seqgan_kit.imitation.checks import check_numbers
+from seqgan_kit.imitation.checks import check_environment, check_numbers, seen_in_demonstrations
 from seqgan_kit.imitation.config import ImitationConfig
 from seqgan_kit.imitation.demonstrations import Demonstrations
 from seqgan_kit.imitation.environments import RECORDED, make
@@ -59,10 +61,12 @@ class ImitationTask:
         expert = _expert(config)
         self.config = config = replace(config, environment=recorded.settled(config.environment, expert))
         self.example = example or make(config.environment)
+        about = check_environment(config, self.example)
         self.expert = None if expert is None else fitted(expert, self.example, config.demonstrations)
         check_numbers(config, self.expert)
         # it checks what is chosen of them
         self._summary = _unread(config) if self.expert is None else summary(self.expert, config.demonstrations)
+        self._summary += about + seen_in_demonstrations(config, self.example, self.expert)
         self._other: list[str] = []
         # the built-in expert is played anew, which another version of Gymnasium may do otherwise
         given = config.demonstrations.path or config.demonstrations.minari
@@ -117,7 +121,9 @@ class ImitationTask:
 
     def _clone(self) -> None:
         cloning, engine = self.config.cloning, self.engine
-        loss = partial(cloning_loss, self.game.actor)
+        # of a trajectory that is learnt from, on average
+        steps = self.cloned.data.mask.sum().item() / self.cloned.size
+        loss = partial(cloning_loss, self.game.actor, steps)
         batch = shared_batch(min(cloning.batch_size, self.cloned.size), engine.processes)
         hook = Hook(0, self._hook(self.game, cloning.steps).run)
         fit(engine, CLONING, cloning.steps, self.cloning, loss, self.cloned, batch, [hook], self.exports)
@@ -134,7 +140,8 @@ class ImitationTask:
 
         def measure(phase: str, done: int) -> Metrics:
             episodes = config.final if done == total else config.episodes
-            measured = evaluate(environment, game.actor, episodes, config.seed, engine.say)
+            limits = config.longest, engine.stopping
+            measured = evaluate(environment, game.actor, episodes, config.seed, engine.say, *limits)
             lines = [f"{kind}: {r:g} in {n} steps" for kind, of in measured.items() for r, n in zip(*of, strict=True)]
             engine.save_text(f"{phase}-{done:06d}", lines)
             return scores(measured)
@@ -165,11 +172,15 @@ def _expert(config: ImitationConfig) -> Demonstrations | None:
     return formats.load(given)
 
 
-def cloning_loss(actor: Actor, module: nn.Module, batch: Transitions) -> tuple[Tensor, dict[str, Tensor]]:
-    """-log pi(expert's action) in nats per step, on whole trajectories or single steps."""
+def cloning_loss(actor: Actor, steps: float, module: nn.Module, batch: Transitions) -> tuple[Tensor, dict[str, Tensor]]:
+    """-log pi(expert's action) in nats per step, on whole trajectories or single steps.
+
+    steps: of a row, on average over all the data. By the number in this batch the sum is not divided: then the gradient
+    would depend on how a batch is cut into parts and processes.
+    """
     parameters = module(batch.observations, actor.start(size(batch)), batch.ended)
     log_probs = actor.actions.log_prob(parameters, actor.actions.recover(batch.actions))
-    loss = -(log_probs * batch.mask).sum() / batch.mask.sum()
+    loss = -(log_probs * batch.mask).sum() / (size(batch) * steps)
     return loss, {"nll": loss.detach()}
 
 
@@ -179,8 +190,11 @@ def _baselines(engine: Engine, config: ImitationConfig, expert: Demonstrations |
     if not engine.is_main or path.exists():
         return
     count, seed = config.evaluation.final, config.evaluation.seed
-    act = at_random(config.environment, seed)
-    found = {"random": returns(run_episodes(config.environment, act, count, seed, say=engine.say))}
+    act, limits = at_random(config.environment, seed), (config.evaluation.longest, engine.stopping)
+    try:
+        found = {"random": returns(run_episodes(config.environment, act, count, seed, 10, engine.say, *limits))}
+    except Interrupted:
+        raise Stopped(f"stopped. Resume with: seqgan-kit resume {engine.folder}") from None
     if expert is not None and (earned := expert.returns()) is not None:
         found["expert"] = Returns(earned, np.array([len(episode.actions) for episode in expert.episodes]))
     table = {

@@ -21,6 +21,7 @@ from seqgan_kit.errors import UserError, one_line
 from seqgan_kit.files import write_whole
 from seqgan_kit.imitation.environments import EnvironmentConfig, make
 from seqgan_kit.imitation.evaluation import Act, acts
+from seqgan_kit.imitation.returned import array_kind, given, number, observed
 from seqgan_kit.networks.policies.actor import Actor
 
 NAME = "video.gif"
@@ -87,15 +88,16 @@ def _renderable(config: EnvironmentConfig) -> gym.Env[Any, Any]:
 
 
 def _episode(environment: Any, act: Act, steps: int, every: int, seed: int, film: Film) -> None:
-    kind = np.uint8 if environment.observation_space.dtype == np.uint8 else np.float32
+    space = environment.observation_space
+    kind = array_kind(space)
     observation, _ = environment.reset(seed=seed)
     film.pictures.append(_picture(environment))
     memory, earned = None, 0.0
     for step in range(1, steps + 1):
-        chosen, memory = act(np.asarray(observation, kind)[None], memory)
-        action = chosen[0]
-        observation, reward, terminated, truncated, _ = environment.step(action.item() if action.ndim == 0 else action)
-        earned += float(reward)
+        chosen, memory = act(observed(observation, space).astype(kind)[None], memory)
+        action = given(chosen, environment.action_space)[0]
+        observation, reward, terminated, truncated, _ = environment.step(action)
+        earned += number(reward)
         last = terminated or truncated or step == steps
         if last or step % every == 0:
             film.pictures.append(_picture(environment))

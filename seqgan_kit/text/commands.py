@@ -162,7 +162,8 @@ def _embed(path: str | None, source: Source) -> Embed | None:
         )
     if len(source.held_out.ids) < 2:
         raise UserError(
-            f"--embedder {path}: {source.name} has a single held-out sentence: leave it out, or train with a larger --data.held_out"
+            f"--embedder {path}: {source.name} has a single held-out sentence: leave it out, or train "
+            "with a larger --data.held_out"
         )
     import torch
 

@@ -12,6 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+UNBOUNDED = 1e30  # a bound as great as this is none
+MOST_CHOICES = 1024  # of one component of a Box of integers
+
 
 class Actions(Protocol):
     """parameters: (..., size) from the network. drawn: an action as drawn; executed: as the environment gets it."""
@@ -39,7 +42,7 @@ class Actions(Protocol):
         """KL(old || new) -> (...). Squashing does not change it."""
 
     def execute(self, drawn: Tensor) -> Tensor:
-        """What the environment, and so the discriminator, gets."""
+        """What the environment, and so the discriminator, gets, in the units of its space."""
 
     def recover(self, executed: Tensor) -> Tensor:
         """An action that is executed so: the inverse of `execute`, for demonstrations."""
@@ -50,13 +53,16 @@ class Actions(Protocol):
 
 @dataclass(frozen=True)
 class Choices:
-    """Discrete and MultiDiscrete spaces: independent categorical distributions of these sizes.
+    """Discrete, MultiDiscrete and MultiBinary spaces, and Boxes of integers: independent categorical distributions.
 
-    single: actions have no dimension of their own (Discrete).
+    sizes: of each. single: actions have no dimension of their own (Discrete). start: the least action of each, where
+    that is not 0. shape: of an action, where that is not one row. What is drawn is one row that counts from 0.
     """
 
     sizes: tuple[int, ...]
     single: bool
+    start: tuple[int, ...] = ()
+    shape: tuple[int, ...] = ()
 
     @property
     def size(self) -> int:
@@ -91,15 +97,23 @@ class Choices:
         return torch.cat([a.exp() * (a - b) for a, b in zip(before, after, strict=True)], dim=-1).sum(-1)
 
     def execute(self, drawn: Tensor) -> Tensor:
-        return drawn
+        if self.start:
+            drawn = drawn + self._start(drawn)
+        return drawn.unflatten(-1, self.shape) if self.shape else drawn
 
     def recover(self, executed: Tensor) -> Tensor:
-        return executed
+        flat = (executed.flatten(-len(self.shape)) if self.shape else executed).long()
+        return flat - self._start(flat) if self.start else flat
+
+    def _start(self, like: Tensor) -> Tensor:
+        start = torch.tensor(self.start, device=like.device)  # not of `_tensor`, to which (1,) and (1.0,) are the same
+        return start[0] if self.single else start
 
     def features(self, executed: Tensor) -> Tensor:
+        drawn = self.recover(executed)
         if self.single:
-            return F.one_hot(executed, self.sizes[0]).float()
-        pairs = zip(executed.unbind(-1), self.sizes, strict=True)
+            return F.one_hot(drawn, self.sizes[0]).float()
+        pairs = zip(drawn.unbind(-1), self.sizes, strict=True)
         return torch.cat([F.one_hot(one, size).float() for one, size in pairs], dim=-1)
 
 
@@ -109,12 +123,17 @@ class Continuous:
 
     parameters: means, then logarithms of the standard deviations. low, high: of the flattened space; where a bound
     is not finite, nothing is clipped, and squashing is refused.
+    middle, half: what 0 and 1 of a drawn action stand for, middle and middle + half, so that the same task is learnt
+    alike in any unit. Empty: actions are drawn in the unit of the space, as by earlier versions and where that is the
+    same.
     """
 
     low: tuple[float, ...]
     high: tuple[float, ...]
     shape: tuple[int, ...]
     squash: bool = False
+    middle: tuple[float, ...] = ()
+    half: tuple[float, ...] = ()
 
     @property
     def size(self) -> int:
@@ -122,6 +141,11 @@ class Continuous:
 
     def _bounds(self, like: Tensor) -> tuple[Tensor, Tensor]:
         return _tensor(self.low, like.device), _tensor(self.high, like.device)
+
+    def _unit(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Middle and half, by the bounds where they are not given."""
+        middle, half = (self.middle, self.half) if self.middle else unit(self.low, self.high)
+        return _tensor(middle, like.device), _tensor(half, like.device)
 
     def noise(self, *shape: int) -> Tensor:
         return torch.randn(*shape, len(self.low))
@@ -143,9 +167,11 @@ class Continuous:
         mean, log_std = parameters.chunk(2, -1)
         flat = self._flat(drawn)
         logs = -((flat - mean) * (-log_std).exp()).square() / 2 - log_std - math.log(2 * math.pi) / 2
-        if self.squash:  # the density of what is executed: divided by the slope of half * tanh
-            low, high = self._bounds(flat)
-            logs = logs - 2 * (math.log(2) - flat - F.softplus(-2 * flat)) - ((high - low) / 2).log()
+        if self.squash:  # the density of what is executed, in halves of the bounds: divided by the slope of tanh
+            logs = logs - 2 * (math.log(2) - flat - F.softplus(-2 * flat))
+            if not self.middle:  # in the unit of the space
+                low, high = self._bounds(flat)
+                logs = logs - ((high - low) / 2).log()
         return logs.sum(-1)
 
     def entropy(self, parameters: Tensor) -> Tensor:
@@ -161,24 +187,20 @@ class Continuous:
     def execute(self, drawn: Tensor) -> Tensor:
         low, high = self._bounds(drawn)
         flat = self._flat(drawn)
-        if self.squash:
-            return self._shaped((low + high) / 2 + (high - low) / 2 * flat.tanh())
+        if self.squash or self.middle:
+            middle, half = self._unit(flat)
+            flat = middle + half * (flat.tanh() if self.squash else flat)
         return self._shaped(torch.minimum(torch.maximum(flat, low), high))
 
     def recover(self, executed: Tensor) -> Tensor:
-        if not self.squash:
+        if not (self.squash or self.middle):
             return executed
-        flat = self._flat(executed)
-        low, high = self._bounds(flat)
-        inside = ((flat - (low + high) / 2) / ((high - low) / 2)).clamp(-1 + 1e-4, 1 - 1e-4)
-        return self._shaped(inside.atanh())
+        inside = self.features(executed)
+        return self._shaped(inside.clamp(-1 + 1e-4, 1 - 1e-4).atanh() if self.squash else inside)
 
     def features(self, executed: Tensor) -> Tensor:
         flat = self._flat(executed)
-        low, high = self._bounds(flat)
-        bounded = low.isfinite() & high.isfinite() & (low < high)
-        half = torch.where(bounded, (high - low) / 2, torch.ones_like(low))
-        middle = torch.where(bounded, (high + low) / 2, torch.zeros_like(low))
+        middle, half = self._unit(flat)
         return (flat - middle) / half
 
 
@@ -187,21 +209,68 @@ def _tensor(numbers: tuple[float, ...], device: torch.device) -> Tensor:
     return torch.tensor(numbers, device=device)
 
 
-def from_space(space: Any, squash: bool = False) -> Choices | Continuous:
-    """The distribution over a Gymnasium space. Raises ValueError on a space that has none here."""
+@lru_cache
+def unit(low: tuple[float, ...], high: tuple[float, ...]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Middle and half of each component of a Box; 0 and 1 where its bounds are none, or one number."""
+    middle, half = [], []
+    for least, most in zip(low, high, strict=True):
+        apart = is_bounded(least, most) and least < most
+        middle.append((least + most) / 2 if apart else 0.0)
+        half.append((most - least) / 2 if apart else 1.0)
+    return tuple(middle), tuple(half)
+
+
+def is_bounded(low: float, high: float) -> bool:
+    """Whether both bounds mean something: many write the greatest number of float32 for infinity."""
+    return max(abs(low), abs(high)) < UNBOUNDED
+
+
+def from_space(space: Any, squash: bool = False, shown: np.ndarray | None = None) -> Choices | Continuous:
+    """The distribution over a Gymnasium space. Raises ValueError on a space that has none here.
+
+    shown: (steps, *shape) demonstrated actions, whose mean and two standard deviations are the middle and the half of
+    components without bounds; without them, these stay in their own unit.
+    """
     import gymnasium as gym
 
     if isinstance(space, gym.spaces.Discrete):
-        if space.start:
-            raise ValueError(f"actions of {space} start at {space.start}: shift them to 0 by a wrapper")
-        return Choices((int(space.n),), single=True)
-    if isinstance(space, gym.spaces.MultiDiscrete) and space.nvec.ndim == 1:
-        if space.start.any():
-            raise ValueError(f"actions of {space} start at {space.start}: shift them to 0 by a wrapper")
-        return Choices(tuple(int(n) for n in space.nvec), single=False)
+        return Choices((int(space.n),), True, (int(space.start),) if space.start else ())
+    if isinstance(space, gym.spaces.MultiDiscrete):
+        return _choices(space.nvec, space.start)
+    if isinstance(space, gym.spaces.MultiBinary):
+        return _choices(np.full(space.shape, 2), np.zeros(space.shape, int))
+    if isinstance(space, gym.spaces.Box) and np.issubdtype(space.dtype, np.integer) and space.shape:
+        sizes = space.high.astype(object) - space.low.astype(object) + 1  # may be more than an int64 holds
+        if max(sizes.flat) > MOST_CHOICES:
+            raise ValueError(f"actions {space}: {max(sizes.flat)} integers to choose from, more than {MOST_CHOICES}")
+        return _choices(sizes.astype(int), space.low.astype(int))
     if isinstance(space, gym.spaces.Box) and np.issubdtype(space.dtype, np.floating) and space.shape:
         low, high = (tuple(map(float, bound.flatten())) for bound in (space.low, space.high))
-        if squash and not (np.isfinite([low, high]).all() and (space.low < space.high).all()):
+        bounded = all(is_bounded(*bounds) for bounds in zip(low, high, strict=True))
+        if squash and not (bounded and (space.low < space.high).all()):
             raise ValueError(f"{space} has no finite bounds, apart from each other, to squash into")
-        return Continuous(low, high, tuple(space.shape), squash)
-    raise ValueError(f"actions {space}: use Discrete, a flat MultiDiscrete or a Box of floats, or a wrapper to them")
+        middle, half = _shown_unit(low, high, shown)
+        if not any(middle) and set(half) == {1.0}:
+            middle, half = (), ()
+        return Continuous(low, high, tuple(space.shape), squash, middle, half)
+    raise ValueError(f"actions {space}: use Discrete, MultiDiscrete, MultiBinary or Box, or a wrapper to them")
+
+
+def _choices(sizes: np.ndarray, start: np.ndarray) -> Choices:
+    shape = () if sizes.ndim == 1 else tuple(sizes.shape)
+    first = tuple(int(n) for n in start.flat) if start.any() else ()
+    return Choices(tuple(int(n) for n in sizes.flat), False, first, shape)
+
+
+def _shown_unit(
+    low: tuple[float, ...], high: tuple[float, ...], shown: np.ndarray | None
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """`unit`, where bounds are missing by what was shown of the component."""
+    middle, half = unit(low, high)
+    if shown is None:
+        return middle, half
+    rows = np.asarray(shown, np.float64).reshape(len(shown), -1)
+    free = [not is_bounded(*bounds) for bounds in zip(low, high, strict=True)]
+    mean, spread = rows.mean(0).tolist(), (2 * rows.std(0)).tolist()
+    middle = tuple(m if f else here for m, here, f in zip(mean, middle, free, strict=True))
+    return middle, tuple(s if f and s > 0 else here for s, here, f in zip(spread, half, free, strict=True))

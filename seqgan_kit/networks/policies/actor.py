@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 
-from seqgan_kit.networks.policies.actions import Actions, Choices, Continuous
+from seqgan_kit.networks.policies.actions import UNBOUNDED, Actions, Choices, Continuous
 from seqgan_kit.networks.policies.layers import Activation, Layers, linear
 from seqgan_kit.networks.policies.normaliser import Normaliser
 
@@ -17,7 +17,7 @@ CELLS = 4  # side of the grid that pictures of any size are pooled to
 
 
 class Pictures(nn.Module):
-    """(rows, height, width, channels), 0 to 255 or 0 to 1, -> (rows, width): a small convolutional network."""
+    """(rows, height, width, channels) float32, 0 to 1, -> (rows, width): a small convolutional network."""
 
     def __init__(self, shape: tuple[int, ...], width: int = 128) -> None:
         super().__init__()
@@ -32,18 +32,18 @@ class Pictures(nn.Module):
         )
 
     def forward(self, pictures: Tensor) -> Tensor:
-        pixels = pictures.float() / 255 if pictures.dtype == torch.uint8 else pictures
-        return self.convolutions(pixels if self.channels_first else pixels.permute(0, 3, 1, 2))
+        return self.convolutions(pictures if self.channels_first else pictures.permute(0, 3, 1, 2))
 
 
 class Reader(nn.Module):
-    """Observations -> a flat input: normalised vectors as they are, pictures through a convolutional network.
+    """Observations -> a flat input: vectors normalised, pictures scaled and through a convolutional network.
 
-    The normaliser is only read here: whoever owns the game updates it.
+    scale: see `scaled`. The normaliser is only read here: whoever owns the game updates it.
     """
 
-    def __init__(self, shape: tuple[int, ...], normaliser: Normaliser | None) -> None:
+    def __init__(self, shape: tuple[int, ...], normaliser: Normaliser | None, scale: float | None = None) -> None:
         super().__init__()
+        self.scale = scale
         self.dimensions = len(shape)
         pictures = is_picture(shape)
         self.pictures = Pictures(shape) if pictures else None
@@ -54,7 +54,8 @@ class Reader(nn.Module):
         """(..., *shape) -> (..., width)."""
         if self.pictures is not None:
             flat = observations.flatten(0, -4)
-            return self.pictures(flat).unflatten(0, observations.shape[:-3])
+            return self.pictures(scaled(flat, self.scale)).unflatten(0, observations.shape[:-3])
+        observations = observations.float()
         if self.normaliser is not None:
             observations = self.normaliser(observations)
         return observations if self.dimensions == 1 else observations.flatten(-self.dimensions)
@@ -64,13 +65,27 @@ def is_picture(shape: Sequence[int]) -> bool:
     return len(shape) == 3
 
 
+def picture_scale(space: Any) -> float:
+    """What the numbers of pictures of this Box are divided by to lie within 1: the greatest bound, or 1 without one."""
+    greatest = float(max(abs(space.low.astype(float)).max(), abs(space.high.astype(float)).max()))
+    return greatest if 1 < greatest < UNBOUNDED else 1.0
+
+
+def scaled(pictures: Tensor, scale: float | None) -> Tensor:
+    """Pictures as float32, divided by `scale`. None: bytes by 255 and nothing else, as earlier versions do."""
+    if scale is None:
+        scale = 255 if pictures.dtype == torch.uint8 else 1
+    return pictures.float() / scale if scale != 1 else pictures.float()
+
+
 class ActorConfig(PretrainedConfig):
     """What an `Actor` needs to be built.
 
     observation: shape of an observation, without the batch.
-    sizes: of the choices, for Discrete and MultiDiscrete actions; empty for a Box.
-    single: the action is one number, not a list of them.
-    low, high, action: bounds and shape of a Box of actions.
+    scale: what the numbers of a picture are divided by; None: 255 where they are bytes.
+    sizes, single, start: of the choices, as in `Choices`; sizes are empty for a Box.
+    low, high, middle, half: of a Box of actions, as in `Continuous`.
+    action: shape of an action; of choices empty for one row.
     squash: into the bounds by tanh, rather than clip.
     hidden: widths of the layers.
     activation: of the layers.
@@ -97,18 +112,24 @@ class ActorConfig(PretrainedConfig):
         log_std: float = 0.0,
         normalise: bool = True,
         environment: str | None = None,
+        scale: float | None = None,
+        start: Sequence[int] = (),
+        middle: Sequence[float] = (),
+        half: Sequence[float] = (),
         **others: Any,
     ) -> None:
         self.observation, self.sizes, self.single = list(observation), list(sizes), single
         self.low, self.high, self.action, self.squash = list(low), list(high), list(action), squash
         self.hidden, self.activation, self.recurrent = list(hidden), activation, recurrent
         self.log_std, self.normalise, self.environment = log_std, normalise, environment
+        self.scale, self.start, self.middle, self.half = scale, list(start), list(middle), list(half)
         super().__init__(**others)
 
     def actions(self) -> Actions:
         if self.sizes:
-            return Choices(tuple(self.sizes), self.single)
-        return Continuous(tuple(self.low), tuple(self.high), tuple(self.action), self.squash)
+            return Choices(tuple(self.sizes), self.single, tuple(self.start), tuple(self.action))
+        bounds, unit = (tuple(self.low), tuple(self.high)), (tuple(self.middle), tuple(self.half))
+        return Continuous(*bounds, tuple(self.action), self.squash, *unit)
 
 
 class Actor(PreTrainedModel):
@@ -121,7 +142,7 @@ class Actor(PreTrainedModel):
         super().__init__(config)
         shape = tuple(config.observation)
         self.actions = config.actions()
-        self.reader = Reader(shape, (normaliser or Normaliser(shape)) if config.normalise else None)
+        self.reader = Reader(shape, (normaliser or Normaliser(shape)) if config.normalise else None, config.scale)
         width = self.reader.width
         self.memory = nn.GRUCell(width, config.recurrent) if config.recurrent else None
         self.body = Layers([config.recurrent or width, *config.hidden], config.activation)
@@ -186,9 +207,10 @@ class Valuer(nn.Module):
         hidden: Sequence[int],
         normaliser: Normaliser | None,
         activation: Activation = "tanh",
+        scale: float | None = None,
     ) -> None:
         super().__init__()
-        self.reader = Reader(shape, normaliser)
+        self.reader = Reader(shape, normaliser, scale)
         sizes = [self.reader.width + memory, *hidden]
         self.body = Layers(sizes, activation)
         self.output = linear(sizes[-1], 1, 1.0)
