@@ -302,15 +302,17 @@ def _rows(text: str, kind: str, intake: Intake) -> Iterator[_Row]:
 def _is_quoted(text: str, plain: list[_Row], quoted: list[_Row]) -> bool:
     """Whether the quotes of a .tsv file stand round fields, as pandas writes them, and are no characters of the text.
 
-    Then no quote stands alone between others, and every row has as many fields as the first. Where lines are whole rows
-    as well, a field only goes over several lines if a doubled quote proves it: else two quotes would swallow rows.
+    Then no quote stands alone between other characters, and no more rows are bad than without quotes. A whole row that
+    a field over several lines would swallow counts as bad, unless there are doubled quotes, which only quoting makes.
     """
-    if re.search(r"""[^\t\r\n"]"[^\t\r\n"]""", text) or any(row.wrong for row in quoted):
+    if re.search(r"""[^\t\r\n"]"[^\t\r\n"]""", text):
         return False
-    if len({len(row.fields) for row in quoted if not row.blank}) > 1:
-        return False
-    fit = len({len(row.fields) for row in plain if not row.blank}) == 1
-    return not fit or all(row.start == row.stop for row in quoted) or '""' in text
+    width = next(len(row.fields) for row in plain if not row.blank)
+    whole = [len(row.fields) == width for row in plain]
+    over = [row for row in quoted if row.stop > row.start and '""' not in text]
+    swallowed = sum(sum(whole[row.start - 1 : row.stop]) for row in over)
+    bad = sum(not row.blank and len(row.fields) != width for row in quoted)
+    return bad + swallowed <= sum(not row.blank and len(row.fields) != width for row in plain)
 
 
 def _quoted(lines: list[str], delimiter: str) -> Iterator[_Row]:
