@@ -16,7 +16,10 @@ from typing import Any
 import datasets
 import pandas
 import pytest
+import yaml
 
+import runs
+from seqgan_kit.cli import main
 from seqgan_kit.errors import UserError
 from seqgan_kit.language import remarks
 from seqgan_kit.language.data import read_sentences
@@ -592,3 +595,28 @@ def test_records_without_an_intake_refuse_the_first(write: Write) -> None:
     """Of who counts nothing."""
     path = write('{"a": 1}\nno\n', "a.jsonl")
     assert "line 2: not JSON" in mistake(lambda: list(records(path)))
+
+
+# Runs of earlier versions
+
+
+def test_a_run_of_an_earlier_version_goes_on_with_its_data(
+    write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its config.yaml has none of the new options: equal texts are where they were, and cut ones end. Others are not
+    read so."""
+    path = write("".join(f"text {i % 9}{' more' * (i % 3)}\n" for i in range(40)))
+    more = ["--data.path", str(path), "--data.max_length", "3", "--data.too_long", "cut"]
+    run = tmp_path / "run"
+    assert main(runs.tiny(run, *more, "--data.reading", "1", "--control.enabled", "false")) == 0
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config["data"].pop("reading") == 1
+    kept = {"path", "held_out_path", "held_out", "too_long", "max_length"}
+    (run / "config.yaml").write_text(yaml.safe_dump(config | {"data": {k: config["data"][k] for k in kept}}))
+    assert main(["resume", str(run), "--adversarial.rounds", "4"]) == 0
+    assert main(["evaluate", str(run), "--samples", "4"]) == 0
+    assert main(["sample", str(run)]) == 0
+    assert yaml.safe_load((run / "config.yaml").read_text())["data"]["reading"] == 1
+    capsys.readouterr()
+    assert main(["resume", str(run), "--data.reading", "2"]) == 1
+    assert "have changed since this run began" in capsys.readouterr().err
