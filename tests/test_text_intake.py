@@ -464,7 +464,29 @@ def test_a_held_out_text_that_the_model_cannot_read(write: Write) -> None:
     error = mistake(lambda: check_length("--generator.config", 8, found))
     assert "takes 8 tokens, but texts have up to 21 and 1 before them" in error
     assert error.endswith("--data.max_length 6 --data.too_long cut")
-    check_length("--generator.config", 8, source(path, held_out_path=str(other), max_length=6, too_long="cut"))
+    cut = source(path, held_out_path=str(other), max_length=6, too_long="cut")
+    check_length("--generator.config", 8, cut)
+    assert cut.ids(cut.held_out)[0] == [cut.tokenizer.get_vocab()["a"]] * 7
+
+
+@pytest.mark.parametrize("kind", ["word", "character", "sentencepiece"])
+def test_texts_that_were_cut(write: Write, kind: Any) -> None:
+    """On both sides alike, so that not only short ones are scored; their texts, which metrics count, go as far as their
+    tokens, with unknown words as they stood. Those that are then equal are told."""
+    path = write("".join(f"some words of a longer text {i}\n" for i in range(40)) + "a b\n")
+    found = source(path, max_length=8, too_long="cut", tokenizer=kind, vocabulary=6 if kind == "word" else None)
+    assert len(found.train_texts) + len(found.held_out_texts) == 41
+    for texts, tokens in ((found.train_texts, found.train), (found.held_out_texts, found.held_out)):
+        whole = [text for text in texts if text != "a b"]
+        if kind == "word":
+            assert all(text.startswith("some words of a longer text ") for text in whole)
+            continue
+        assert list(texts) == [" ".join(text.split()) for text in found.decode(tokens)]
+        assert all(f"some words of a longer text {i}".startswith(whole[0]) for i in range(40)) or kind != "character"
+    if kind == "character":
+        assert (
+            f"{len(found.held_out_texts)} of {len(found.held_out_texts)} held-out sentences are ALSO" in found.told[-1]
+        )
 
 
 def test_unknown_words_by_part(write: Write) -> None:
