@@ -82,9 +82,11 @@ def test_a_quote_in_tsv_is_a_character(write: Write) -> None:
 def test_tables_of_pandas_come_back(write: Write, separator: str) -> None:
     """Whatever it quotes: quotes, separators, line ends; how many fields go over lines is told."""
     texts = ['"', 'he said "hi"', "tab\there", "two\nlines", "plain", 'all "of\tit"\n', "a, b", '"begins', 'ends"']
+    texts.append("one\rrow")  # which Python before 3.13 writes without quotes, and pandas reads back as two rows
     frame = pandas.DataFrame({"text": texts, "n": range(len(texts))})
     corpus = read_sentences(write(frame.to_csv(sep=separator, index=False), "a.tsv" if separator == "\t" else "a.csv"))
-    assert corpus.texts == [text.strip() for text in texts]
+    assert corpus.texts == [text.strip().replace("\r", " ") for text in texts]
+    assert "1 carriage returns inside a row, each read as a blank" in corpus.intake.notes
     assert re.search(r"2 rows have a field in quotes that goes over several lines \(the first: lines 5 to 6\)",
                      "\n".join(corpus.intake.lines()))  # fmt: skip
 
@@ -536,7 +538,7 @@ def file_of(rng: random.Random, kind: str) -> tuple[str, list[str]]:
     if kind in ("csv", "tsv"):
         out = io.StringIO(newline="")
         # before Python 3.13 a writer leaves a line end in a field without quotes, unless it is its own
-        quoting = csv.QUOTE_ALL if re.search(r"[\r\n]", "".join(texts)) else csv.QUOTE_MINIMAL
+        quoting = csv.QUOTE_ALL if end == "\r" and "\n" in "".join(texts) else csv.QUOTE_MINIMAL
         writer = csv.writer(out, delimiter="," if kind == "csv" else "\t", lineterminator=end, quoting=quoting)
         writer.writerow(["id", "text"])
         for i, text in enumerate(texts):
@@ -594,8 +596,9 @@ def test_rows_read_are_rows_used_and_rows_told(tmp_path: Path, kind: str) -> Non
 
 def assert_texts(found: Sequence[str], expected: Sequence[str], kind: str) -> None:
     """Equal but, of .tsv, where a fault hides whether its quotes are characters; then no text is lost nor invented."""
-    if not kind.startswith("tsv") or list(found) == list(expected):
-        assert list(found) == list(expected)
+    found, expected = ([" ".join(text.split()) for text in texts] for texts in (found, expected))
+    if not kind.startswith("tsv") or found == expected:
+        assert found == expected
         return
     letters = [re.sub(r"[^a-zé]", "", "".join(texts)) for texts in (found, expected)]
     assert set(letters[0]) <= set(letters[1])
