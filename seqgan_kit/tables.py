@@ -279,9 +279,8 @@ def _names(path: Path, fields: list[str], header: bool) -> list[str]:
 
 
 def _rows(text: str, kind: str, intake: Intake) -> Iterator[_Row]:
+    text = _one_line_end(text, intake)
     lines = list(io.StringIO(text, newline=""))  # a line ends with \n, \r\n or \r
-    if alone := sum(line.endswith("\r") for line in lines):
-        intake.notes.append(f"{alone} carriage returns, each read as the end of a line")
     if kind != ".tsv":
         yield from _quoted(lines, ",")
         return
@@ -297,6 +296,19 @@ def _rows(text: str, kind: str, intake: Intake) -> Iterator[_Row]:
         return
     intake.notes.append(f'{holding} lines hold a ", which is a character of a .tsv file like any other')
     yield from plain
+
+
+def _one_line_end(text: str, intake: Intake) -> str:
+    """Where the header ends with \\n, a \\r alone stands inside a row: Python before 3.13, and so pandas, writes it
+    without quotes. It is a blank then; else it ends lines."""
+    first = LINE_END.search(text)
+    alone = re.compile("\r(?!\n)")
+    if count := len(alone.findall(text)):
+        inside = first is not None and first[0] != "\r"
+        what = "inside a row, each read as a blank" if inside else "alone, each read as the end of a line"
+        intake.notes.append(f"{count} carriage returns {what}")
+        return alone.sub(" ", text) if inside else text
+    return text
 
 
 def _is_quoted(text: str, plain: list[_Row], quoted: list[_Row]) -> bool:

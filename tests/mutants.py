@@ -1776,6 +1776,30 @@ MUTANTS = [
         "test_files.py::test_what_fails_leaves_what_was_there",
     ),
     Mutant(
+        DATA,
+        "[[*sequence, end][: None if limit is None else limit + 1]",
+        "[[*sequence[:limit], end]",
+        "test_text_data.py::test_a_text_that_was_cut_has_no_end",
+    ),
+    Mutant(
+        "language/held_out.py",
+        "groups.setdefault(key, [])",
+        "groups.setdefault(place, [])",
+        "test_text_intake.py::test_equal_texts_are_on_one_side",
+    ),
+    Mutant(
+        "tables.py",
+        "return bad + swallowed <=",
+        "return bad <=",
+        "test_text_intake.py::test_a_quote_in_tsv_is_a_character",
+    ),
+    Mutant(
+        "language/words.py",
+        "for sentence in treebank.sentences(part)",
+        "for sentence in [part]",
+        "test_words.py::test_words_and_punctuation_and_the_way_back",
+    ),
+    Mutant(
         "images/sources.py",
         "chosen.update(groups[names[i]])",
         "chosen.add(int(i))",

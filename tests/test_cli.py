@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import json
 import pkgutil
 import random
@@ -135,7 +136,7 @@ def test_a_run_s_own_lstm_is_trained_on(here: Path, capsys: pytest.CaptureFixtur
     assert begun == pytest.approx(ended, rel=1e-5)
     config = yaml.safe_load((second / "config.yaml").read_text())
     assert config["adversarial"]["optimizer"]["lr"] == 0.001
-    (here / "short.txt").write_text("a red star .\n" * 40)
+    (here / "short.txt").write_text("a red star .\na blue star .\n" * 20)
     third = train(here / "third", *begin, "--data.path", "short.txt", "--control.enabled", "false")
     assert LSTMGenerator.from_pretrained(third / "model").config.length == 5
     assert all(len(line.split()) <= 5 for line in drawn(capsys, third))
@@ -391,7 +392,8 @@ def test_help_of_a_command_needs_no_run(capsys: pytest.CaptureFixture[str]) -> N
         ("a line\nune \xe9toile\n".encode("latin-1"), [], ["bad.txt", "line 2", "UTF-8", "iconv"]),
         (b"a b c\n" * 40 + b"a b c d e f g\n" + b"a b\n" * 40, ["--data.max_length", "5"],
          ["bad.txt", "line 41", "--data.max_length"]),
-        (b"a b c\n" * 5, [], ["bad.txt has 4 sentences", "--likelihood.batch_size 8", "give more, or lower it"]),
+        (b"a b c\na b\na c\nb c\nc b\n", [],
+         ["bad.txt has 4 sentences", "--likelihood.batch_size 8", "give more, or lower it"]),
         (b"1 2 3\n4 5 9\n" * 30, ["--data.tokens", "true", "--data.vocabulary", "8"],
          ["bad.txt line 2", "9", "outside the vocabulary of 8", "--data.vocabulary 10"]),
         (b"1 2 3\n4 -5\n" * 30, ["--data.tokens", "true"], ["bad.txt line 2", "-5", "negative"]),
@@ -676,21 +678,21 @@ def test_evaluate_repeats_the_last_numbers_of_the_training_run(here: Path, capsy
 
 def test_unknown_words_are_counted_aloud(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What the vocabulary leaves out is said in the first line, and nothing where it has all."""
-    (here / "own.txt").write_text("a b c d\n" * 30 + "a b c e\n" * 30)
+    (here / "own.txt").write_text("\n".join(map(" ".join, itertools.product("abc", repeat=3))))
     options = ("--data.path", "own.txt", "--control.enabled", "false")
     train(here / "all", *options)
     assert "UNKNOWN" not in capsys.readouterr().out
-    train(here / "few", *options, "--data.vocabulary", "5")  # </s>, <unk>, a, b, c
-    assert "; 60 of 300 tokens are UNKNOWN to the tokenizer (<unk>)" in capsys.readouterr().out.splitlines()[0]
+    train(here / "few", *options, "--data.vocabulary", "4")  # </s>, <unk>, and two of the three
+    assert "; 27 of 108 tokens are UNKNOWN to the tokenizer (<unk>)" in capsys.readouterr().out.splitlines()[0]
 
 
 def test_dropped_sentences_are_counted_aloud(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What --data.too_long drop leaves out is said in the first line."""
+    """What --data.too_long drop leaves out is said in the first lines."""
     path = here / "long.txt"
     path.write_text("\n".join([*sentences(60), "word " * 50, "word " * 60]))
     options = ["--data.path", str(path), "--data.max_length", "40", "--data.too_long", "drop"]
     train(here / "run", *options, "--control.enabled", "false")
-    assert "2 longer ones were DROPPED" in capsys.readouterr().out
+    assert "long.txt: 62 lines read, 60 used; 2 DROPPED (over 40 tokens)" in capsys.readouterr().out
 
 
 def test_import_paths_of_earlier_versions_go_on_working(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,16 +20,15 @@ def repeats(keys: Sequence[Hashable], what: str) -> str | None:
     return f"{different} of {len(keys)} {what} are different, the others equal one of these"
 
 
-def trained_on(train: Iterable[Hashable], held_out: Sequence[Hashable], what: str) -> str | None:
-    """How many of what is held out are also trained on."""
+def trained_on(train: Iterable[Hashable], held_out: Sequence[Hashable], what: str, files: bool) -> str | None:
+    """How many of what is held out are also trained on. files: whether each part has its own."""
     known = set(train)
     both = sum(key in known for key in held_out)
     if not both:
         return None
-    return (
-        f"{both} of {len(held_out)} held-out {what} are ALSO TRAINED ON, so scores flatter what learns by heart: take "
-        "them out of one of the files"
-    )
+    advice = "take them out of one of the files" if files else "equal ones, or equal where they were cut"
+    flatter = f"so scores flatter what learns by heart: {advice}"
+    return f"{both} of {len(held_out)} held-out {what} are ALSO TRAINED ON, {flatter}"
 
 
 def single_words(texts: Sequence[str]) -> str | None:

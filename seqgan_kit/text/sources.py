@@ -176,19 +176,21 @@ def _text(
         )
     whole = len(train.texts) + len(held_out.texts)
     train, encoded = files.encode(train, tokenizer, config.max_length, config.too_long, config.bad_rows)
-    # evaluation is on whole sentences that fit, never on what was cut
-    too_long = "drop" if config.too_long == "cut" else config.too_long
-    held_out, others = files.encode(held_out, tokenizer, config.max_length, too_long, config.bad_rows)
-    rows = files.ended(encoded, boundary, config.max_length)
+    held_out, others = files.encode(held_out, tokenizer, config.max_length, _of_held_out(config), config.bad_rows)
+    rows, unseen_rows = (files.ended(part, boundary, config.max_length) for part in (encoded, others))
+    train, held_out = (
+        replace(part, texts=_as_kept(part.texts, ids, some, tokenizer))
+        for part, ids, some in ((train, encoded, rows), (held_out, others, unseen_rows))
+    )
     if config.reading == 1:
         rows = [[*ids[: config.max_length], boundary] for ids in encoded]
-    tokens, unseen = files.to_tokens(rows, None, boundary), files.to_tokens(others, boundary, boundary)
+    tokens, unseen = files.to_tokens(rows, None, boundary), files.to_tokens(unseen_rows, None, boundary)
     classes: tuple[str, ...] = ()
     if config.labelled:
         classes = _classes(train)
         tokens, unseen = _labelled(train, tokens, classes), _labelled(held_out, unseen, classes)
         told += remarks.classes(files.labels_of(train), files.labels_of(held_out))
-    told.append(remarks.trained_on(train.texts, held_out.texts, "sentences"))
+    told.append(remarks.trained_on(train.texts, held_out.texts, "sentences", other is not None))
     unknown = set(files.unknown_words(tokenizer, [*train.texts, *held_out.texts]))
     told.append(remarks.unknown(train.texts, held_out.texts, unknown))
     if not held_out.texts:
@@ -211,6 +213,26 @@ def _text(
         words=config.words,
         told=_told(intakes, told),
     )
+
+
+def _as_kept(
+    texts: Sequence[str], ids: Sequence[list[int]], rows: Sequence[list[int]], tokenizer: PreTrainedTokenizerBase
+) -> list[str]:
+    """The texts as far as their rows go: ids are those of the whole text, which may have been cut. Words that the
+    tokenizer does not know stay as they stood."""
+    found = list(texts)
+    for i, (whole, row) in enumerate(zip(ids, rows, strict=True)):
+        if row[: len(whole)] != whole:
+            words, left = texts[i].split(), str(tokenizer.decode(row)).split()
+            last = words[len(left) - 1]
+            found[i] = " ".join([*words[: len(left) - 1], left[-1] if last.startswith(left[-1]) else last])
+    return found
+
+
+def _of_held_out(config: DataConfig) -> files.TooLong:
+    """What becomes of held-out texts that are too long: the same, so that not only short ones are scored; runs of
+    earlier versions drop them where others are cut."""
+    return "drop" if config.too_long == "cut" and config.reading == 1 else config.too_long
 
 
 def _told(intakes: Sequence[Intake], remarks: Sequence[str | None]) -> list[str]:
@@ -280,7 +302,9 @@ def _token_file(config: DataConfig, seed: int) -> Source:
         )
     else:
         train, held_out = limited
-    told.append(remarks.trained_on(map(tuple, train), list(map(tuple, held_out)), "sequences"))
+    given_both = config.held_out_path is not None
+    kept = [[tuple(row[: config.max_length]) for row in part] for part in (train, held_out)]
+    told.append(remarks.trained_on(kept[0], kept[1], "sequences", given_both))
     told += remarks.ids(train, held_out, size or len(occurring))
     ids = occurring if config.dense else range(size)
     if config.dense:
@@ -291,12 +315,15 @@ def _token_file(config: DataConfig, seed: int) -> Source:
     same_length = len({len(row[: config.max_length]) for row in [*train, *held_out]}) == 1
     # sequences of one length need no end token; the start is then an input that is never emitted
     end = None if same_length else size
-    rows = [row[: config.max_length] for row in train] if end is None else files.ended(train, end, config.max_length)
+    rows, unseen = (
+        [row[: config.max_length] for row in part] if end is None else files.ended(part, end, config.max_length)
+        for part in (train, held_out)
+    )
     return Source(
         name=path.name,
         kind="tokens",
         train=files.to_tokens(rows, None, size),
-        held_out=files.to_tokens(held_out, end, size),
+        held_out=files.to_tokens(unseen, None, size),
         tokenizer=token_id_tokenizer(size, names),
         vocabulary=size + (end is not None),
         start=size,
@@ -308,7 +335,7 @@ def _token_file(config: DataConfig, seed: int) -> Source:
 
 def _limited(part: Sequences, config: DataConfig, held_out: bool) -> list[list[int]]:
     """Those that are not too long; what is to be cut is so later."""
-    too_long = "drop" if held_out and config.too_long == "cut" else config.too_long
+    too_long = _of_held_out(config) if held_out else config.too_long
     kept = files.fitting(
         part.places, part.ids, config.max_length, too_long, "sequences", "ids", "--data.max_length", part.intake
     )

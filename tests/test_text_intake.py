@@ -1,0 +1,647 @@
+"""What became of each row of a file of text or ids is told in a run's first lines, and nothing of it is a guess."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import random
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pandas
+import pytest
+import yaml
+
+import runs
+from seqgan_kit.cli import main
+from seqgan_kit.errors import UserError
+from seqgan_kit.language import remarks
+from seqgan_kit.language.data import read_sentences
+from seqgan_kit.language.held_out import divide
+from seqgan_kit.language.token_ids import read_token_ids
+from seqgan_kit.tables import Intake, records
+from seqgan_kit.text.data_config import DataConfig
+from seqgan_kit.text.models import check_length
+from seqgan_kit.text.sources import Source, load
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def write(text: str, name: str = "train.txt") -> Path:
+        (tmp_path / name).write_bytes(text.encode())
+        return tmp_path / name
+
+    return write
+
+
+def source(path: Path, seed: int = 0, **options: Any) -> Source:
+    return load(DataConfig(str(path), **options), seed)
+
+
+def told(path: Path, **options: Any) -> str:
+    """The first lines of a run."""
+    return "\n".join(source(path, **options).first_lines())
+
+
+def mistake(call: Callable[[], object]) -> str:
+    with pytest.raises(UserError) as error:
+        call()
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+# F1, F5: tables
+
+
+ROWS = ["text\tlabel", '"so it began\t0', "a second line\t1", "a third line\t1", 'and he said so"\t0', ""]
+
+
+def test_a_quote_in_tsv_is_a_character(write: Write) -> None:
+    """Two that would swallow the rows between them, and one that never closes, do not: as many rows as lines."""
+    corpus = read_sentences(write("\n".join(ROWS), "a.tsv"))
+    assert corpus.texts == ['"so it began', "a second line", "a third line", 'and he said so"']
+    assert corpus.columns == {"label": ["0", "1", "1", "0"]}
+    assert '2 lines hold a ", which is a character of a .tsv file like any other' in corpus.intake.notes
+    one = read_sentences(write("\n".join(ROWS).replace('so"', "so"), "a.tsv"))
+    assert len(one.texts) == 4
+    assert read_sentences(write('text\n"Hi," he said.\nit is 5" long\n', "a.tsv")).texts == [
+        '"Hi," he said.',
+        'it is 5" long',
+    ]
+
+
+@pytest.mark.parametrize("separator", ["\t", ","])
+def test_tables_of_pandas_come_back(write: Write, separator: str) -> None:
+    """Whatever it quotes: quotes, separators, line ends; how many fields go over lines is told."""
+    texts = ['"', 'he said "hi"', "tab\there", "two\nlines", "plain", 'all "of\tit"\n', "a, b", '"begins', 'ends"']
+    texts.append("one\rrow")  # which Python before 3.13 writes without quotes, and pandas reads back as two rows
+    frame = pandas.DataFrame({"text": texts, "n": range(len(texts))})
+    corpus = read_sentences(write(frame.to_csv(sep=separator, index=False), "a.tsv" if separator == "\t" else "a.csv"))
+    assert corpus.texts == [text.strip().replace("\r", " ") for text in texts]
+    assert "1 carriage returns inside a row, each read as a blank" in corpus.intake.notes
+    assert re.search(r"2 rows have a field in quotes that goes over several lines \(the first: lines 5 to 6\)",
+                     "\n".join(corpus.intake.lines()))  # fmt: skip
+
+
+def test_a_field_in_quotes_of_tsv_on_one_line(write: Write) -> None:
+    corpus = read_sentences(write('text\tn\n"a ""b"""\t1\nc\t2\n', "a.tsv"))
+    assert corpus.texts == ['a "b"', "c"]
+    assert corpus.intake.repaired == {"quotes round a field of .tsv taken off": 1}
+
+
+def test_a_table_without_a_header(write: Write) -> None:
+    """Its first row is read as names only where that is said; the advice of the error reads all three."""
+    path = write("CCO\nCCN\nCCC\n", "a.csv")
+    assert "if its first row is no names but data, --data.header false" in mistake(lambda: read_sentences(path))
+    assert read_sentences(path, header=False).texts == ["CCO", "CCN", "CCC"]
+    assert "a.csv: 3 rows read, 3 used" in told(path, header=False)
+    path = write("1,a b\n2,c d\n", "b.csv")
+    assert "only '1', '2': name the one" in mistake(lambda: read_sentences(path, header=False))
+    assert read_sentences(path, "2", header=False).texts == ["a b", "c d"]
+    named = read_sentences(path.with_name("a.csv"), "CCO")
+    assert named.intake.lines() == ["a.csv: 2 rows read, 2 used", "the texts are in the column 'CCO'"]
+
+
+def test_two_columns_of_one_name(write: Write) -> None:
+    """The second would overwrite the first."""
+    path = write("text,text\na,b\n", "a.csv")
+    assert mistake(lambda: read_sentences(path)) == f"{path} has several columns of the name 'text': give each its own"
+
+
+def test_a_long_text_in_a_table(write: Write) -> None:
+    """Python's csv module refuses fields of more than 131,072 characters, unless told otherwise."""
+    assert read_sentences(write(f"text\n{'a ' * 100_000}\nb\n", "a.csv")).texts[0] == ("a " * 100_000).strip()
+
+
+# F2, F4: lines
+
+
+def test_line_ends_of_any_kind(write: Write) -> None:
+    path = write("one two\rthree four\nfive six\rseven\r\n")
+    assert read_sentences(path).texts == ["one two", "three four", "five six", "seven"]
+    assert "2 carriage returns, each read as the end of a line" in told(path)
+    table = write("text\rone two\rthree\r", "a.csv")
+    assert read_sentences(table).texts == ["one two", "three"]
+
+
+def test_lines_that_are_one_word(write: Write) -> None:
+    """White space separates words: where there is none, that is said, and the tokenizers that help; they do."""
+    path = write("".join(f"今日天氣很好我們去公園{i}\n" for i in range(100)))
+    assert "90 of 90 texts are ONE WORD to --data.tokenizer word" in told(path)
+    assert "give --data.tokenizer character or sentencepiece" in told(path)
+    for kind in ("character", "sentencepiece"):
+        assert "ONE WORD" not in told(path, tokenizer=kind)
+    assert remarks.single_words(["a b", "c d", "e"]) is None
+
+
+PROSE = (
+    "It was the best of times, it was the worst of times, it was the age of wisdom, it was the age of foolishness, "
+    "it was the epoch of belief, it was the epoch of incredulity, it was the season of Light, it was the season of "
+    "Darkness. We had everything before us, we had nothing before us. In short, the period was so far like the present "
+    "period, that some of its noisiest authorities insisted on its being received, for good or for evil, in the "
+    "superlative degree of comparison only. There were a king with a large jaw and a queen with a plain face."
+)
+
+
+def wrapped(text: str, width: int = 50) -> str:
+    import textwrap
+
+    return textwrap.fill(text, width) + "\n"
+
+
+def test_hard_wrapped_prose_is_noticed(write: Write) -> None:
+    """The options that it names join the lines; sentences one a line are none."""
+    path = write(wrapped(PROSE) + "\n" + wrapped(PROSE[:300], 50))
+    said = told(path)
+    assert "as HARD-WRAPPED prose does: --data.unit sentence joins them" in said
+    corpus = read_sentences(path, unit="sentence")
+    assert corpus.texts[:3] == [part.strip() + "." for part in PROSE.split(".")[:3]]
+    assert "HARD-WRAPPED" not in told(path, unit="sentence")
+    assert read_sentences(path, unit="paragraph").texts == [PROSE, PROSE[:300]]
+    lines = [(i, f"a man with a {'very ' * (i % 7)}long coat rides the horse number {i}") for i in range(60)]
+    assert remarks.hard_wrapped(lines) is None
+    assert remarks.hard_wrapped([(i, f"{'word ' * 12}.") for i in range(60)]) is None, "each line is a sentence"
+
+
+def test_sentences_of_a_table_and_what_is_counted(write: Write) -> None:
+    """Each row's by themselves, with its columns."""
+    rows = [{"text": "One is here. Two\nis there.", "n": 1}, {"text": "Three", "n": 2}, {"text": "follows it.", "n": 3}]
+    corpus = read_sentences(write("\n".join(map(json.dumps, rows)), "a.jsonl"), unit="sentence")
+    assert corpus.texts == ["One is here.", "Two is there.", "Three", "follows it."]
+    assert corpus.columns["n"] == [1, 1, 2, 3]
+    assert corpus.lines == [1, 1, 2, 3]
+    assert corpus.intake.lines()[:2] == ["a.jsonl: 4 sentences read, 4 used", "a.jsonl: 3 rows read, 3 used"]
+    path = write("1 A b. C d.\n0 e\n")
+    assert "give --data.unit line" in mistake(lambda: read_sentences(path, labelled=True, unit="sentence"))
+
+
+# F3, F6: ids
+
+
+PADDED = "7 3 9 4 0 0 0 0\n7 5 0 0 0 0 0 0\n7 3 8 8 2 0 0 0\n"
+
+
+def test_padding_is_noticed_and_taken_off(write: Write) -> None:
+    path = write(PADDED)
+    assert "all 3 sequences have 8 ids, and 3 end in runs of 0: if that is PADDING, --data.padding 0" in told(
+        path, tokens=True
+    )
+    found = source(path, tokens=True, padding=0)
+    assert "3 REPAIRED (padding 0 taken off the end)" in "\n".join(found.first_lines())
+    assert "PADDING" not in "\n".join(found.first_lines())
+    rows = [found.text(ids) for part in (found.train, found.held_out) for ids in found.ids(part)]
+    assert sorted(rows) == ["7 3 8 8 2", "7 3 9 4", "7 5"]
+    assert found.end is not None
+    only = read_token_ids(write("1 0\n0 0\n0 1 0\n"), padding=0)
+    assert only.ids == [[1], [0, 1]]
+    assert only.intake.dropped == Counter({"nothing but padding": 1})
+    assert remarks.padding([[1, 2, 3], [3, 2, 2], [1, 1, 2]]) is None
+    assert remarks.padding([[1, 0, 0], [3, 0]]) is None
+
+
+def test_ids_that_never_occur_are_told_and_can_be_left_out(write: Write) -> None:
+    """Counted, not concluded from the largest; numbered densely, samples still show them as they stood."""
+    path = write("5 17 90001\n5 17 17\n90001 5\n5\n")
+    said = told(path, tokens=True)
+    assert "3 different ids occur, the largest is 90001; 89999 of the vocabulary never do, but can be drawn" in said
+    assert "--data.dense true leaves them out" in said
+    found = source(path, tokens=True, dense=True)
+    assert found.vocabulary == 3 + 1
+    rows = [found.text(ids) for part in (found.train, found.held_out) for ids in found.ids(part)]
+    assert sorted(rows) == ["5", "5 17 17", "5 17 90001", "90001 5"]
+
+
+def test_a_vocabulary_beyond_memory_is_refused_at_once(write: Write) -> None:
+    """Nothing is allocated, and the option that it names works."""
+    path = write("1 2\n3000000000\n1 1\n")
+    error = mistake(lambda: source(path, tokens=True))
+    assert "3 different ids occur, the largest is 3000000000: a vocabulary of 3000000001 would fill the memory" in error
+    assert "--data.dense true" in error
+    assert source(path, tokens=True, dense=True).vocabulary == 4
+    assert "leave out --data.vocabulary" in mistake(lambda: source(path, tokens=True, dense=True, vocabulary=9))
+
+
+def test_held_out_ids_that_are_never_trained_on(write: Write) -> None:
+    path, other = write("1 2\n2 1 1\n"), write("1 3\n3 3 1\n", "other.txt")
+    options = {"tokens": True, "held_out_path": str(other)}
+    assert "the token id 3 is outside the vocabulary of 3" in mistake(lambda: source(path, **options))
+    said = "3 of 5 held-out ids (1 different ones) are in no sequence to train on"
+    assert said in told(path, **options, vocabulary=4)
+    assert said in told(path, **options, dense=True)
+
+
+def test_ids_that_are_too_long(write: Write) -> None:
+    """--data.too_long holds for them, too."""
+    path = write("1 2 3 4\n1 2\n2 1\n2 2 1\n")
+    error = mistake(lambda: source(path, tokens=True, max_length=2))
+    assert "line 1: 4 ids, over the limit of 2 (2 of 4 sequences are): give --data.max_length 4" in error
+    assert "or --data.too_long drop or cut" in error
+    assert "2 DROPPED (over 2 ids)" in told(path, tokens=True, max_length=2, too_long="drop")
+    cut = source(path, tokens=True, max_length=3, too_long="cut", held_out_path=str(write("1 2\n", "h.txt")))
+    assert [cut.text(ids) for ids in cut.ids(cut.train)] == ["1 2 3 4", "1 2", "2 1", "2 2 1"]
+    assert not (cut.train.ids[0] == cut.end).any()
+
+
+def test_names_for_ids(write: Write) -> None:
+    """A name a line, or an id, a tab and its name; samples show them."""
+    path = write("0 2\n2 1 1\n1 0\n5\n")
+    plain, pairs = write("c4\nd4\n\n", "names.txt"), write("0\tc4\n5\trest\n", "pairs.tsv")
+    for names, expected in ((plain, ["5", "c4 2", "2 d4 d4", "d4 c4"]), (pairs, ["c4 2", "2 1 1", "1 c4", "rest"])):
+        for dense in (False, True):
+            found = source(path, tokens=True, names=str(names), dense=dense)
+            shown = [*found.shown(found.train), *found.shown(found.held_out)]
+            assert sorted(shown) == sorted(expected)
+    for bad in ("a b\n", "a\na\na\n", "</s>\n"):
+        assert "give each one word of its own" in mistake(
+            lambda: source(path, tokens=True, names=str(write(bad, "bad.txt")))  # noqa: B023
+        )
+
+
+# F7, D5, F14: what is held out
+
+
+def test_equal_texts_are_on_one_side(write: Write) -> None:
+    """Whatever the seed; without equal texts the split is what it was."""
+    texts = [f"text {i % 30} ." for i in range(90)]
+    path = write("\n".join(texts))
+    for seed in range(5):
+        found = source(path, seed)
+        assert not set(found.train_texts) & set(found.held_out_texts)
+        assert sorted([*found.train_texts, *found.held_out_texts]) == sorted(texts)
+    assert "30 of 90 texts are different, the others equal one of these" in told(path)
+    ids = source(write("1 2\n1 2\n2 1\n2 1\n", "ids.txt"), tokens=True)
+    assert len({str(part) for part in ids.ids(ids.train)} | {str(part) for part in ids.ids(ids.held_out)}) == 2
+    assert not {str(part) for part in ids.ids(ids.train)} & {str(part) for part in ids.ids(ids.held_out)}
+    anew, before = (source(write("\n".join(map(str, range(50))), "b.txt"), reading=reading) for reading in (2, 1))
+    assert anew.held_out_texts == before.held_out_texts
+    assert set(source(path, reading=1).train_texts) & set(source(path, reading=1).held_out_texts)
+
+
+def test_nothing_but_one_text(write: Write) -> None:
+    """There is nothing to hold out; with the file that it asks for, it goes on, and says what is wrong."""
+    path = write("a cat sat .\n" * 200)
+    error = mistake(lambda: source(path))
+    assert f"{path}: all 200 are equal ('a cat sat .')" in error
+    assert "--data.held_out_path" in error
+    said = told(path, held_out_path=str(path))
+    assert "200 of 200 held-out sentences are ALSO TRAINED ON" in said
+    other = write("a cat sat .\nno cat\n", "other.txt")
+    assert "1 of 2 held-out sentences are ALSO TRAINED ON" in told(path, held_out_path=str(other))
+
+
+def test_each_class_is_held_out(write: Write) -> None:
+    """Also one of three texts, whatever the seed; of one text a class is told not to be scored."""
+    lines = [f"pos good film {i}" for i in range(270)] + [f"neg bad film {i}" for i in range(3)]
+    path = write("\n".join([*lines, "rare only one"]))
+    for seed in range(6):
+        found = source(path, seed, labelled=True)
+        assert {"neg", "pos"} == set(found.labels_of(found.held_out))  # type: ignore[arg-type]
+    said = told(path, labelled=True)
+    assert "few texts to train on have the labels neg (2), rare (1)" in said
+    assert "NO held-out text has the labels 'rare': they are neither drawn nor scored" in said
+
+
+def test_labels_that_are_words(write: Write) -> None:
+    lines = [f"word{i} is said {i}" for i in range(20)]
+    path = write("\n".join([*lines, "the cat", "the dog", "the end"]))
+    assert "20 of 21 labels stand at one text only: they look like WORDS" in told(path, labelled=True)
+    path = write("\n".join(lines))
+    assert "each of the 20 labels stands at one text only" in mistake(lambda: source(path, labelled=True))
+    assert len(source(path).train_texts) == 18, "without --data.labelled"
+
+
+def test_texts_of_two_labels() -> None:
+    """Equal texts stay together, also where their labels differ; no label is held out as a whole."""
+    keys, labels = ["a", "a", "b", "c", "d", "e"], ["x", "y", "x", "x", "x", "x"]
+    for seed in range(20):
+        train, held_out = divide("it", keys, 0.3, seed, labels)
+        assert sorted(train + held_out) == list(range(6))
+        assert {0, 1} <= set(train), "y would be held out as a whole"
+
+
+# F11: containers
+
+
+SENTENCES = ["a cat sat .", 'she said "no" ,\tthen', "two\nlines", "déjà vu"]
+
+
+def contained(folder: Path, kind: str) -> Path:
+    rows = [{"id": i, "data": {"text": text}, "text": text} for i, text in enumerate(SENTENCES)]
+    flat = pandas.DataFrame([{"id": row["id"], "text": row["text"]} for row in rows])
+    path = folder / f"a{kind}"
+    match kind.removesuffix(".gz"):
+        case ".jsonl":
+            content = "".join(json.dumps(row) + "\n" for row in rows)
+        case ".json":
+            content = json.dumps(rows, indent=1)
+        case ".csv" | ".tsv" as suffix:
+            content = flat.to_csv(index=False, sep="," if suffix == ".csv" else "\t")
+        case ".parquet":
+            pandas.DataFrame(rows).to_parquet(path)
+            return path
+        case "":
+            datasets.Dataset.from_list(rows).save_to_disk(str(path))
+            return path
+    path.write_bytes(gzip.compress(content.encode()) if kind.endswith(".gz") else content.encode())
+    return path
+
+
+@pytest.mark.parametrize(
+    "kind", [".jsonl", ".json", ".csv", ".tsv", ".parquet", "", ".jsonl.gz", ".json.gz", ".csv.gz", ".tsv.gz"]
+)
+def test_every_container_holds_the_same(tmp_path: Path, kind: str) -> None:
+    path = contained(tmp_path, kind)
+    corpus = read_sentences(path)
+    assert corpus.texts == SENTENCES
+    assert (corpus.intake.read, corpus.intake.used) == (4, 4)
+    if ".csv" not in kind and ".tsv" not in kind:
+        assert read_sentences(path, "data.text").texts == SENTENCES
+        assert "'data' holds 'text': name one of these, as --data.column data.text" in mistake(
+            lambda: read_sentences(path, "data")
+        )
+
+
+def test_a_gzipped_text_and_fasta(tmp_path: Path) -> None:
+    (tmp_path / "a.txt.gz").write_bytes(gzip.compress(b"a b\n\nc\n"))
+    assert read_sentences(tmp_path / "a.txt.gz").texts == ["a b", "c"]
+    fasta = ">one first\nACGT\nAC\n\n>two\nGG\n>three\n"
+    (tmp_path / "a.fasta").write_text(fasta)
+    corpus = read_sentences(tmp_path / "a.fasta")
+    assert (corpus.texts, corpus.lines, corpus.columns) == (["ACGTAC", "GG"], [1, 5], {"header": ["one first", "two"]})
+    assert corpus.intake.lines() == ["a.fasta: 3 records read, 2 used; 1 DROPPED (blank)"]
+    (tmp_path / "a.txt").write_text(fasta)
+    assert "3 lines begin with >: if these are headers, name the file a.fasta" in told(tmp_path / "a.txt")
+    (tmp_path / "b.fa").write_text("ACGT\n>one\nAC\n")
+    assert "line 1: a sequence without a header" in mistake(lambda: read_sentences(tmp_path / "b.fa"))
+
+
+def test_ids_in_a_column(write: Write) -> None:
+    """As lists or strings; which column is no guess."""
+    path = write('{"ids": [3, 1, 2], "s": "3 1"}\n{"ids": [1], "s": "[1, 2]"}\n{"ids": [2], "s": "2"}\n', "a.jsonl")
+    assert read_token_ids(path, column="ids").ids == [[3, 1, 2], [1], [2]]
+    assert read_token_ids(path, column="s").ids == [[3, 1], [1, 2], [2]]
+    assert "it has the columns 'ids', 's': name the one with the ids, --data.column NAME" in mistake(
+        lambda: read_token_ids(path)
+    )
+    assert "3 rows read, 3 used" in told(path, tokens=True, column="ids")
+    plain = write("1 2\n")
+    assert "no table, but one sequence of ids a line" in mistake(lambda: read_token_ids(plain, column="ids"))
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"path": None, "column": "a"}, "--data.column needs a file"),
+        ({"padding": 0}, "--data.padding is for integer tokens: give --data.tokens true"),
+        ({"dense": True}, "--data.dense is for integer tokens"),
+        ({"names": "a"}, "--data.names is for integer tokens"),
+        ({"tokens": True, "lower": True}, "--data.lower is for text"),
+        ({"tokens": True, "unit": "sentence"}, "--data.unit is for text"),
+        ({"reading": 3}, "--data.reading 3: give 2, or 1"),
+    ],
+)
+def test_no_option_is_ignored_in_silence(write: Write, options: dict[str, Any], expected: str) -> None:
+    assert expected in mistake(lambda: load(DataConfig(**{"path": str(write("1 2\n")), **options}), 0))
+
+
+# bad rows
+
+
+BAD = [
+    ("a.jsonl", '{"text": "a b"}\n{"text": null}\n{"text": 3}\nno json\n[1]\n{"other": 1}\n{"text": "c"}\n', 5),
+    ("a.csv", 'text,n\na b,1\nc,2,3\n"open,4\nc,5\n', 2),
+    ("a.json", '[{"text": "a b"}, 3, {"text": ["x"]}, {"text": "c"}]', 2),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "count"), BAD)
+def test_bad_rows_are_all_counted_and_can_be_dropped(write: Write, name: str, content: str, count: int) -> None:
+    path = write(content, name)
+    error = mistake(lambda: read_sentences(path))
+    read = count + 2
+    assert f"({count} of {read} rows can't be used; mend them, or leave them out with --data.bad_rows drop)" in error
+    corpus = read_sentences(path, bad_rows="drop")
+    assert corpus.texts == ["a b", "c"]
+    assert corpus.intake.lines()[0] == f"{name}: {read} rows read, 2 used; {count} DROPPED (bad, --data.bad_rows drop)"
+    first = error.partition(" (")[0]
+    assert any(line.startswith(f"the first one dropped: {first}") for line in corpus.intake.lines())
+
+
+def test_bad_rows_further_on(write: Write) -> None:
+    """A label that is missing, or unknown to training; an end token in a text; an id that is none."""
+    path = write("1 a\n0 b\nalone\n1 c </s> d\n0 d\n1 e\n0 f\n")
+    assert "'alone' is a label without a sentence" in mistake(lambda: source(path, labelled=True))
+    assert "contains </s>" in mistake(
+        lambda: source(write("1 a\n0 b\n1 c </s> d\n0 d\n1 e\n0 f\n", "b.txt"), labelled=True)
+    )
+    found = source(path, labelled=True, bad_rows="drop")
+    assert sorted([*found.train_texts, *found.held_out_texts]) == ["a", "b", "d", "e", "f"]
+    assert "7 lines read, 5 used; 2 DROPPED" in "\n".join(found.first_lines())
+    other = write("1 g\n2 h\n", "h.txt")
+    options: dict[str, Any] = {"labelled": True, "held_out_path": str(other), "bad_rows": "drop"}
+    assert source(path, **options).held_out_texts == ["g"]
+    ids = write("1 2\n1 x\n-1\n2\n")
+    assert "'x' is not an integer: give token ids separated by spaces (2 of 4 lines" in mistake(
+        lambda: read_token_ids(ids)
+    )
+    assert read_token_ids(ids, bad_rows="drop").ids == [[1, 2], [2]]
+
+
+# D4
+
+
+def test_a_held_out_text_that_the_model_cannot_read(write: Write) -> None:
+    """Is refused before training; the advice works."""
+    path, other = write("a b c d\nb c\n"), write("a " * 20 + "\nb\n", "h.txt")
+    found = source(path, held_out_path=str(other))
+    assert found.length == 5
+    error = mistake(lambda: check_length("--generator.config", 8, found))
+    assert "takes 8 tokens, but texts have up to 21 and 1 before them" in error
+    assert error.endswith("--data.max_length 6 --data.too_long cut")
+    cut = source(path, held_out_path=str(other), max_length=6, too_long="cut")
+    check_length("--generator.config", 8, cut)
+    assert cut.ids(cut.held_out)[0] == [cut.tokenizer.get_vocab()["a"]] * 7
+
+
+@pytest.mark.parametrize("kind", ["word", "character", "sentencepiece"])
+def test_texts_that_were_cut(write: Write, kind: Any) -> None:
+    """On both sides alike, so that not only short ones are scored; their texts, which metrics count, go as far as their
+    tokens, with unknown words as they stood. Those that are then equal are told."""
+    path = write("".join(f"some words of a longer text {i}\n" for i in range(40)) + "a b\n")
+    found = source(path, max_length=8, too_long="cut", tokenizer=kind, vocabulary=6 if kind == "word" else None)
+    assert len(found.train_texts) + len(found.held_out_texts) == 41
+    for texts, tokens in ((found.train_texts, found.train), (found.held_out_texts, found.held_out)):
+        whole = [text for text in texts if text != "a b"]
+        if kind == "word":
+            assert all(text.startswith("some words of a longer text ") for text in whole)
+            continue
+        assert list(texts) == [" ".join(text.split()) for text in found.decode(tokens)]
+        assert all(f"some words of a longer text {i}".startswith(whole[0]) for i in range(40)) or kind != "character"
+    if kind == "character":
+        assert (
+            f"{len(found.held_out_texts)} of {len(found.held_out_texts)} held-out sentences are ALSO" in found.told[-1]
+        )
+
+
+def test_unknown_words_by_part(write: Write) -> None:
+    path, other = write("a a a b\n" * 5), write("a c d d\n", "h.txt")
+    said = told(path, held_out_path=str(other), vocabulary=3)
+    assert (
+        "unknown to the tokenizer: 25 % of the words to train on (1 different ones) and 75 % of the words held out (2"
+        in said
+    )
+    assert "unknown" not in told(path, held_out_path=str(path))
+
+
+# Rows in = rows used + rows told
+
+
+PIECES = [
+    "a",
+    "b c",
+    '"',
+    '"quoted"',
+    'half " quote',
+    "'",
+    ",",
+    "\t",
+    "\r",
+    "\n",
+    "\r\n",
+    "  ",
+    "é",
+    "\u2028",
+    "x" * 3000,
+]
+
+
+def random_text(rng: random.Random) -> str:
+    return "".join(rng.choices(PIECES, k=rng.randint(0, 5)))
+
+
+def file_of(rng: random.Random, kind: str) -> tuple[str, list[str]]:
+    """A file of some container, with faults: its content, and the good texts that stand in it, as a list."""
+    texts = [random_text(rng) for _ in range(rng.randint(3, 30))]
+    texts += rng.choices(texts, k=3)
+    end = rng.choice(["\n", "\r\n", "\r"])
+    if kind == "txt":
+        texts = [re.sub(r"[\r\n]", " ", text) for text in texts]
+        return end.join(texts) + end * rng.randint(0, 2), texts
+    if kind in ("csv", "tsv"):
+        out = io.StringIO(newline="")
+        # before Python 3.13 a writer leaves a line end in a field without quotes, unless it is its own
+        quoting = csv.QUOTE_ALL if end == "\r" and "\n" in "".join(texts) else csv.QUOTE_MINIMAL
+        writer = csv.writer(out, delimiter="," if kind == "csv" else "\t", lineterminator=end, quoting=quoting)
+        writer.writerow(["id", "text"])
+        for i, text in enumerate(texts):
+            writer.writerow([i, text])
+            if rng.random() < 0.1:
+                out.write(rng.choice([end, f"1{end}", f"3,4,5\t6\t7{end}"]))
+        return out.getvalue(), texts
+    lines = [json.dumps({"text": text, "id": i}) for i, text in enumerate(texts)]
+    if kind == "json":
+        odd = ["3", '{"text": null}', '{"id": 1}']
+        return f"[{', '.join([*lines, *rng.choices(odd, k=rng.randint(0, 3))])}]", texts
+    for fault in ["", "no json", '{"text": 3}', "[]"]:
+        if rng.random() < 0.5:
+            lines.insert(rng.randint(0, len(lines)), fault)
+    return end.join(lines) + end, texts
+
+
+def assert_all_told(intake: Intake, used: int) -> None:
+    assert intake.used == used
+    assert intake.balanced, intake
+    first = intake.lines()[0]
+    counts = list(map(int, re.findall(r"(\d+) (?:DROPPED|MERGED)", first)))
+    read, kept = map(int, re.findall(r": (\d+) \w+ read, (\d+) used", first)[0])
+    assert read == kept + sum(counts)
+
+
+@pytest.mark.parametrize("kind", ["txt", "csv", "tsv", "jsonl", "json", "parquet", "txt.gz", "csv.gz", "jsonl.gz"])
+def test_rows_read_are_rows_used_and_rows_told(tmp_path: Path, kind: str) -> None:
+    """On files at random, with quotes, carriage returns, blanks, missing fields, duplicates, long lines; what is good
+    comes out as it went in, also where rows beside it are bad."""
+    for seed in range(40):
+        rng = random.Random(f"{kind} {seed}")
+        path = tmp_path / f"{seed}.{kind}"
+        if kind == "parquet":
+            texts = [random_text(rng) for _ in range(20)]
+            column: list[Any] = [None if rng.random() < 0.1 else text for text in texts]
+            texts = [text for text in column if text is not None]
+            pandas.DataFrame({"text": pandas.Series(column, dtype=object)}).to_parquet(path)
+        else:
+            content, texts = file_of(rng, kind.removesuffix(".gz"))
+            path.write_bytes(gzip.compress(content.encode()) if kind.endswith(".gz") else content.encode())
+        expected = [text.strip() for text in texts if text.strip()]
+        if not expected:
+            continue
+        corpus = read_sentences(path, bad_rows="drop")
+        assert_all_told(corpus.intake, len(corpus.texts))
+        assert_texts(corpus.texts, expected, kind)
+        if len(set(corpus.texts)) > 3:
+            found = source(path, seed, bad_rows="drop", tokenizer="character")
+            assert len(found.train_texts) + len(found.held_out_texts) == len(corpus.texts)
+            read, used = map(int, re.findall(r": (\d+) \w+ read, (\d+) used", found.told[0])[0])
+            assert used == len(found.train.ids) + len(found.held_out.ids)
+            assert read == used + sum(map(int, re.findall(r"(\d+) DROPPED", found.told[0])))
+
+
+def assert_texts(found: Sequence[str], expected: Sequence[str], kind: str) -> None:
+    """Equal but, of .tsv, where a fault hides whether its quotes are characters; then no text is lost nor invented."""
+    found, expected = ([" ".join(text.split()) for text in texts] for texts in (found, expected))
+    if not kind.startswith("tsv") or found == expected:
+        assert found == expected
+        return
+    letters = [re.sub(r"[^a-zé]", "", "".join(texts)) for texts in (found, expected)]
+    assert set(letters[0]) <= set(letters[1])
+
+
+def test_ids_read_are_ids_used_and_told(tmp_path: Path) -> None:
+    for seed in range(40):
+        rng = random.Random(seed)
+        lines = [" ".join(str(rng.randint(0, 9)) for _ in range(rng.randint(0, 6))) for _ in range(20)]
+        lines += rng.choices(["x", "-1", "", "1.5", " ", "0 0"], k=5)
+        rng.shuffle(lines)
+        path = tmp_path / f"{seed}.txt"
+        path.write_text(rng.choice(["\n", "\r"]).join(lines) + "\n")
+        found = read_token_ids(path, padding=rng.choice([None, 0]), bad_rows="drop")
+        assert_all_told(found.intake, len(found.ids))
+
+
+def test_records_without_an_intake_refuse_the_first(write: Write) -> None:
+    """Of who counts nothing."""
+    path = write('{"a": 1}\nno\n', "a.jsonl")
+    assert "line 2: not JSON" in mistake(lambda: list(records(path)))
+
+
+# Runs of earlier versions
+
+
+def test_a_run_of_an_earlier_version_goes_on_with_its_data(
+    write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its config.yaml has none of the new options: equal texts are where they were, and cut ones end. Others are not
+    read so."""
+    path = write("".join(f"text {i % 9}{' more' * (i % 3)}\n" for i in range(40)))
+    more = ["--data.path", str(path), "--data.max_length", "3", "--data.too_long", "cut"]
+    run = tmp_path / "run"
+    assert main(runs.tiny(run, *more, "--data.reading", "1", "--control.enabled", "false")) == 0
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config["data"].pop("reading") == 1
+    kept = {"path", "held_out_path", "held_out", "too_long", "max_length"}
+    (run / "config.yaml").write_text(yaml.safe_dump(config | {"data": {k: config["data"][k] for k in kept}}))
+    assert main(["resume", str(run), "--adversarial.rounds", "4"]) == 0
+    assert main(["evaluate", str(run), "--samples", "4"]) == 0
+    assert main(["sample", str(run)]) == 0
+    assert yaml.safe_load((run / "config.yaml").read_text())["data"]["reading"] == 1
+    capsys.readouterr()
+    assert main(["resume", str(run), "--data.reading", "2"]) == 1
+    assert "have changed since this run began" in capsys.readouterr().err
