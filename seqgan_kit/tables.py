@@ -8,7 +8,7 @@ import io
 import json
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,23 +60,33 @@ def is_table(path: Path) -> bool:
     return _kind(path) in TABLES or is_data_set(path)
 
 
-def records(path: Path, example: str = EXAMPLE) -> Iterator[tuple[str, Record]]:
+Bad = Callable[[UserError], object]
+"""Takes what is wrong with one row, which is then left out."""
+
+
+def records(path: Path, example: str = EXAMPLE, bad: Bad | None = None) -> Iterator[tuple[str, Record]]:
     """Where each record stands, as "train.csv line 3", and the record.
 
     .jsonl, .ndjson: one object a line. .json: a list of objects, or an object a line. .csv, .tsv: the first row names
     the columns. .parquet: rows. Each of the text files also as .gz. A folder that `datasets.save_to_disk` wrote: rows.
-    Raises UserError for whatever cannot be read. example: of an object, for messages.
+    Raises UserError for whatever cannot be read; where only one row can't, `bad` takes the error, if it is given.
+    example: of an object, for messages.
     """
     if is_data_set(path):
         return _numbered(path, data_set(path).with_format(None))
     kind = _kind(path)
     if kind == ".parquet":
         return _numbered(path, _parquet(path))
-    text = read_text(path) if path.suffix.lower() != ".gz" else _unzipped(path)
+    text = text_of(path)
     if kind == ".json" and text.lstrip().startswith("["):
-        return _numbered(path, _json_list(path, text, example))
-    numbered = json_records(path, text, example) if "json" in kind else csv_records(path, text, kind)
+        return _json_list(path, text, example, bad)
+    numbered = json_records(path, text, example, bad) if "json" in kind else csv_records(path, text, kind, bad)
     return ((f"{path} line {line}", record) for line, record in numbered)
+
+
+def text_of(path: Path) -> str:
+    """The contents of a UTF-8 text file, which may be gzipped. Raises UserError."""
+    return _unzipped(path) if path.suffix.lower() == ".gz" else read_text(path)
 
 
 def value_at(record: Record, column: str) -> object:
@@ -112,12 +122,12 @@ def _unzipped(path: Path) -> str:
         raise UserError(f"{path} cannot be read as gzipped UTF-8 text ({one_line(error)}): copy it again") from None
 
 
-def _json_list(path: Path, text: str, example: str) -> list[Record]:
-    rows = json_value(str(path), text)
-    for number, row in enumerate(rows, start=1):
-        if not isinstance(row, dict):
-            raise UserError(f"{path} row {number}: {short(row)} is not a JSON object as {example}")
-    return list(rows)
+def _json_list(path: Path, text: str, example: str, bad: Bad | None) -> Iterator[tuple[str, Record]]:
+    for number, row in enumerate(json_value(str(path), text), start=1):
+        if isinstance(row, dict):
+            yield f"{path} row {number}", row
+        else:
+            _told(UserError(f"{path} row {number}: {short(row)} is not a JSON object as {example}"), bad)
 
 
 def _parquet(path: Path) -> list[Record]:
@@ -129,13 +139,25 @@ def _parquet(path: Path) -> list[Record]:
     return rows
 
 
-def json_records(path: Path, text: str, example: str = EXAMPLE) -> Iterator[tuple[int, Record]]:
-    """Line numbers and the objects of JSON lines; `example` is shown where a line is none."""
+def _told(error: UserError, bad: Bad | None) -> None:
+    if bad is None:
+        raise error
+    bad(error)
+
+
+def json_records(
+    path: Path, text: str, example: str = EXAMPLE, bad: Bad | None = None
+) -> Iterator[tuple[int, Record]]:
+    """Line numbers and the objects of JSON lines; `example` is shown where a line is none. bad: see `records`."""
     for number, line in numbered_lines(text):
-        record = json_value(f"{path} line {number}", line)
-        if not isinstance(record, dict):
-            raise UserError(f"{path} line {number}: {short(record)} is not a JSON object as {example}")
-        yield number, record
+        try:
+            record = json_value(f"{path} line {number}", line)
+            if not isinstance(record, dict):
+                raise UserError(f"{path} line {number}: {short(record)} is not a JSON object as {example}")
+        except UserError as error:
+            _told(error, bad)
+        else:
+            yield number, record
 
 
 def json_value(place: str, text: str) -> Any:
@@ -150,10 +172,10 @@ def json_value(place: str, text: str) -> Any:
         raise UserError(f"{place}: JSON that cannot be read ({one_line(error)}): write it in a simpler way") from None
 
 
-def csv_records(path: Path, text: str, kind: str) -> Iterator[tuple[int, Record]]:
+def csv_records(path: Path, text: str, kind: str, bad: Bad | None = None) -> Iterator[tuple[int, Record]]:
     """Line numbers, from 1, where records start, and the records, whose names are in the first.
 
-    kind: ".csv" or ".tsv".
+    kind: ".csv" or ".tsv". bad: see `records`.
     """
     delimiter = "," if kind == ".csv" else "\t"
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
@@ -164,17 +186,17 @@ def csv_records(path: Path, text: str, kind: str) -> Iterator[tuple[int, Record]
             fields = [field.strip() for field in row]
             if any(fields) and not header:
                 header = fields
+            elif any(fields) and len(row) == len(header):
+                yield start, dict(zip(header, row, strict=True))
             elif any(fields):
-                yield start, dict(zip(header, _whole(path, start, row, header), strict=True))
+                _told(_unequal(path, start, row, header), bad)
             start = reader.line_num + 1
     except csv.Error as error:
         raise UserError(f'{path} line {start}: {error}: quote fields with "..." and double the quotes inside') from None
 
 
-def _whole(path: Path, line: int, row: list[str], header: list[str]) -> list[str]:
-    if len(row) == len(header):
-        return row
-    raise UserError(
+def _unequal(path: Path, line: int, row: list[str], header: list[str]) -> UserError:
+    return UserError(
         f"{path} line {line}: {len(row)} fields under a header of {len(header)} ({listed(header)}): "
         f"put fields that contain the separator in quotes"
     )

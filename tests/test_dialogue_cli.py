@@ -25,9 +25,10 @@ from seqgan_kit.dialogue.models import build_generator, load_generator, load_tem
 from seqgan_kit.dialogue.sources import DataConfig, load
 from seqgan_kit.dialogue.template import Template, to_replies
 from seqgan_kit.engine.provenance import config_yaml
+from seqgan_kit.language.data import unknown_id
 from seqgan_kit.language.tokenizers import train_tokenizer
 from seqgan_kit.tokens.decoding import beam_search
-from seqgan_kit.tokens.sampling import with_context
+from seqgan_kit.tokens.sampling import Without, with_context
 from seqgan_kit.worlds.dialogues import Message
 from tiny_models import GPT2
 
@@ -133,9 +134,11 @@ def test_the_best_of_a_beam_search(any_run: Path, capsys: pytest.CaptureFixture[
     network: Any = load_generator(run)
     template, length = load_template(run)
     given = template.ask([[{"role": "user", "content": ASKED}]])
+    unknown = unknown_id(template.tokenizer)
+    known = network if unknown is None else Without(network, [unknown])
     found = {
         sibling: template.decode(
-            beam_search(with_context(network, given), 1, length, template.end, width=6, sibling=sibling).tokens
+            beam_search(with_context(known, given), 1, length, template.end, width=6, sibling=sibling).tokens
         )
         for sibling in (0.0, 5.0)
     }

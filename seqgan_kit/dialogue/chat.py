@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TextIO
 
 from seqgan_kit.errors import UserError
-from seqgan_kit.language.data import checked
+from seqgan_kit.files import checked
 from seqgan_kit.worlds.dialogues import ASSISTANT, USER, Message
 
 NAMES = {USER: "you> ", ASSISTANT: "bot> "}

@@ -184,29 +184,26 @@ def unknown_words(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str]) -> l
     return [word for word, found in zip(words, ids, strict=True) if tokenizer.unk_token_id in found]
 
 
+def unknown_id(tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """The id that stands for what a tokenizer does not know; None where it has none."""
+    # where it is the end, too, as GPT-2's, the tokenizer knows every byte
+    others = (tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.pad_token_id)
+    return None if tokenizer.unk_token_id in others else tokenizer.unk_token_id
+
+
 def unknown_share(tokens: Iterable[Tensor], tokenizer: PreTrainedTokenizerBase) -> str | None:
     """How much of a text its tokenizer does not know, in a few words; None where it knows all.
 
     tokens: ids that count, without padding.
     """
-    unknown = tokenizer.unk_token_id
-    if unknown is None or unknown in (tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.pad_token_id):
-        return None  # where it is the end, too, as GPT-2's, which knows every byte
+    unknown = unknown_id(tokenizer)
+    if unknown is None:
+        return None
     parts = list(tokens)
     count, total = sum(int((part == unknown).sum()) for part in parts), sum(part.numel() for part in parts)
     if not count:
         return None
     return f"{count} of {total} tokens are UNKNOWN to the tokenizer ({tokenizer.unk_token})"
-
-
-def checked(text: str, where: str) -> str:
-    """The text. Raises UserError where it had bytes that are not UTF-8, which Python keeps as half characters."""
-    found = HALF_PAIR.search(text)
-    if found is None:
-        return text
-    byte = ord(found[0]) - 0xDC00
-    what = f"byte 0x{byte:02x}" if 0x80 <= byte <= 0xFF else "half a surrogate pair"
-    raise UserError(f"{where} is not UTF-8 ({what} after {text[: found.start()][-20:]!r}): write it in UTF-8")
 
 
 def split(items: Sequence[T], held_out: float, seed: int) -> tuple[list[T], list[T]]:

@@ -11,6 +11,7 @@ from transformers import AutoTokenizer
 from seqgan_kit.errors import UserError
 from seqgan_kit.files import read_json, write_json
 from seqgan_kit.language import pretrained
+from seqgan_kit.language.data import unknown_id
 from seqgan_kit.networks.saved import unloadable
 from seqgan_kit.networks.text.class_head import ClassHead
 from seqgan_kit.networks.text.language_models import LanguageModel, Unprompted
@@ -105,7 +106,10 @@ def load_generator(folder: Path) -> Sampler:
         else:
             ends = found.config.to_dict()
         text = lambda ids: str(tokenizer.decode(list(ids)))  # noqa: E731
-        return Sampler(found, text, int(ends["length"]), ends["end"], labels_of(known))
+        ids = lambda text: list(tokenizer(text, add_special_tokens=False)["input_ids"])  # noqa: E731
+        by_token = not isinstance(found, NoiseToText)
+        length, end = int(ends["length"]), ends["end"]
+        return Sampler(found, text, ids, length, end, labels_of(known), unknown_id(tokenizer), by_token)
     except Exception as error:
         raise unloadable(folder, folder.parent, error) from error
 
