@@ -145,9 +145,7 @@ def _told(error: UserError, bad: Bad | None) -> None:
     bad(error)
 
 
-def json_records(
-    path: Path, text: str, example: str = EXAMPLE, bad: Bad | None = None
-) -> Iterator[tuple[int, Record]]:
+def json_records(path: Path, text: str, example: str = EXAMPLE, bad: Bad | None = None) -> Iterator[tuple[int, Record]]:
     """Line numbers and the objects of JSON lines; `example` is shown where a line is none. bad: see `records`."""
     for number, line in numbered_lines(text):
         try:

@@ -36,7 +36,10 @@ MMI = 0.5  # weight of the message given the reply, in mutual information
 def sample_options(parser: ArgumentParser) -> None:
     parser.add_argument("--text", action="append", default=[], help="Message to reply to; may be given several times")
     parser.add_argument(
-        "--file", type=Path, help="File with a message a line, or .jsonl with `messages` that end with a user's"
+        "--file",
+        type=Path,
+        help="File with a message a line, or a table (.jsonl, .csv, ...) of prompts, or of `messages` that end with a "
+        "user's",
     )
     parser.add_argument("--count", type=int, default=1, help="Number of replies to each message (default: %(default)s)")
     add_drawing(parser, "replies")
@@ -63,7 +66,7 @@ def sample_options(parser: ArgumentParser) -> None:
     add_json(parser)
 
 
-def sample(run: Path, options: Namespace, _: Read) -> None:
+def sample(run: Path, options: Namespace, read: Read) -> None:
     """Prints replies to messages."""
     check_drawing(options)
     check_least("sample", options, count=1, beams=0)
@@ -77,7 +80,7 @@ def sample(run: Path, options: Namespace, _: Read) -> None:
         raise UserError("sample --backward ranks what a beam search finds: give --beams, 10 for instance")
     if not 0 <= options.weight <= 1 or not 0 <= options.sibling < math.inf:
         raise UserError("sample: --weight must be from 0 to 1, and --sibling at least 0")
-    asked = _asked(options)
+    asked = _asked(options, read)
     import torch
 
     from seqgan_kit.language.data import unknown_words
@@ -179,19 +182,17 @@ def summarise(run: Path) -> None:
     print_places(run, f"chat {run}")
 
 
-def _asked(options: Namespace) -> list[Messages]:
+def _asked(options: Namespace, read: Read) -> list[Messages]:
     """The histories of --text and --file."""
     texts = [checked(text, "--text").strip() for text in options.text]
     asked: list[Messages] = [[{"role": "user", "content": text}] for text in texts]
     if options.file is not None:
-        from seqgan_kit.dialogue.conversations import read_conversations
+        from seqgan_kit.dialogue.conversations import read_histories
         from seqgan_kit.language.data import read_sentences
+        from seqgan_kit.tables import is_table
 
-        if options.file.suffix in (".jsonl", ".ndjson", ".parquet"):
-            for one in read_conversations(options.file, replied=False):
-                if one.messages[-1]["role"] != "user":
-                    raise UserError(f"{one.place}: the last message is not a user's, so there is nothing to reply to")
-                asked.append(one.messages)
+        if is_table(options.file):
+            asked += [one.messages for one in read_histories(options.file, read()[0].data)]
         else:
             asked += [[{"role": "user", "content": text}] for text in read_sentences(options.file).texts]
     if not asked or not all(messages[-1]["content"] for messages in asked):

@@ -54,7 +54,7 @@ class DialogueTask:
         self.judge = build_discriminator(config.discriminator, self.source, self.network)
 
     def first_lines(self) -> list[str]:
-        return [line for line in (self.source.summary(), rates_told(self.config)) if line]
+        return [line for line in (*self.source.lines(), rates_told(self.config)) if line]
 
     def build(self, engine: Engine) -> None:
         self.engine = engine
