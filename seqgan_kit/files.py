@@ -111,9 +111,14 @@ def _convert(path: Path, encoding: str) -> str:
 def names_there(path: Path) -> str:
     """What may have been meant by a path that does not exist."""
     if not path.parent.is_dir():
-        return f"neither does the folder {path.parent}, check the path"
+        return f"neither does the folder {path.parent}, check the path{looked_for(path)}"
     close = difflib.get_close_matches(path.name, [item.name for item in path.parent.iterdir()])
     return f"did you mean {' or '.join(close)}?" if close else f"check the path{_some(path.parent)}"
+
+
+def looked_for(path: Path) -> str:
+    """Where a relative path was looked for, for the end of a message."""
+    return "" if path.is_absolute() else f" (relative to the folder of the command, {Path.cwd()})"
 
 
 def _some(folder: Path) -> str:

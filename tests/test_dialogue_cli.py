@@ -30,6 +30,7 @@ from seqgan_kit.language.tokenizers import train_tokenizer
 from seqgan_kit.tokens.decoding import beam_search
 from seqgan_kit.tokens.sampling import Without, with_context
 from seqgan_kit.worlds.dialogues import Message
+from test_sampling import assert_distributed
 from tiny_models import GPT2
 
 CONFIG = DialogueConfig(
@@ -380,3 +381,29 @@ def test_commands_of_another_use(
     (here / "other" / "run.json").write_text(json.dumps({"task": task}))
     told = refused(capsys, words[0], "other", *words[1:])
     assert all(part in told for part in expected), told
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "t5"])
+def test_plain_transformers_draw_what_the_kit_draws(here: Path, kind: str) -> None:
+    """From all tokens but the unknown one, by the very probabilities; their own default is the 50 likeliest."""
+    words = [f"w{i:03d}" for i in range(200)]
+    (here / "own.txt").write_text("".join(f"{words[i]} {words[i + 1]}\t{words[i + 2]}\n" for i in range(0, 198)))
+    given = json.loads({"gpt2": GPT2, "t5": tiny_models.T5}[kind])
+    data = DataConfig(path=str(here / "own.txt"), vocabulary=190, max_reply=4)
+    run = make_run(here / "run", replace(CONFIG, data=data, generator=replace(CONFIG.generator, config=given)))
+    network: Any = load_generator(run)
+    template, _ = load_template(run)
+    tokenizer = AutoTokenizer.from_pretrained(run / "model")
+    told = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "w003 w004"}], add_generation_prompt=True, return_dict=True, return_tensors="pt"
+    )
+    plain: Any = (AutoModelForSeq2SeqLM if network.encodes else AutoModelForCausalLM).from_pretrained(run / "model")
+    assert (plain.generation_config.top_k, plain.generation_config.eos_token_id) == (0, template.end)
+    torch.manual_seed(0)
+    drawn = plain.generate(**told, max_new_tokens=1, num_return_sequences=20_000)[:, -1]
+    features, _ = network.given(*template.ask([[{"role": "user", "content": "w003 w004"}]]).context).start(1)
+    logits = network.logits(features)[0].detach().float()
+    logits[tokenizer.unk_token_id] = -torch.inf
+    expected = logits.softmax(0) * len(drawn)
+    assert (expected > 5).sum() > 60, "more than 50 tokens matter"
+    assert_distributed(drawn.bincount(minlength=len(logits)), expected)

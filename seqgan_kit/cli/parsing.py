@@ -79,6 +79,7 @@ def parse(words: list[str], task: str = "text") -> tuple[Any, str]:
     def read(words: list[str]) -> tuple[Any, str]:
         try:
             namespace = parser.parse_args(words)
+            _fix_places(namespace)
             text = parser.dump(namespace, skip_unset=False)
             built = parser.instantiate(namespace)
         except argparse.ArgumentError as error:
@@ -89,6 +90,17 @@ def parse(words: list[str], task: str = "text") -> tuple[Any, str]:
         return read([*words, *chosen]) if chosen else (config, text)
 
     return read(words)
+
+
+FILES = {"path", "held_out_path", "oracle", "model", "encoder", "features", "matcher", "clip"}
+"""Last words of the options that hold a file or folder of the user's."""
+
+
+def _fix_places(namespace: Namespace) -> None:
+    """Files and folders that are there by their absolute paths, so that a run finds them from any folder."""
+    for name, value in list(namespace.items()):
+        if name.rpartition(".")[2] in FILES and isinstance(value, str) and value != "learned" and Path(value).exists():
+            namespace[name] = str(Path(value).absolute())
 
 
 class Group(NamedTuple):

@@ -29,7 +29,7 @@ REFUSED = 10_000  # scenes in a row that are held out: then there are no others
 
 
 @dataclass(frozen=True)
-class DataConfig(Columns, FileConfig):
+class DataConfig(FileConfig, Columns):
     """What to learn from: conversations, or question-answer dialogues that the toolkit generates.
 
     Args:

@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 def sample_options(parser: ArgumentParser) -> None:
     parser.add_argument("--count", type=int, default=10, help="Number of texts that are written (default: %(default)s)")
     add_drawing(parser, "texts")
-    parser.add_argument("--prefix", default="", help="Beginning of every text, which the model goes on from")
+    parser.add_argument(
+        "--prefix", default="", help="Beginning of every text, which the model goes on from (default: none)"
+    )
     parser.add_argument(
         "--label", help="Label of the texts, of a run on labelled ones (default: all in turn, each before its text)"
     )

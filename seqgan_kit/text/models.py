@@ -85,7 +85,7 @@ def save_generator(network: Generator, source: Source, folder: Path) -> None:
     """As `from_pretrained` reads it; text.json beside it says with which tokens a text begins and ends, and how long it
     may be."""
     if isinstance(network, Unprompted):
-        pretrained.save(network.language, source.tokenizer, folder)
+        pretrained.save(network.language, source.tokenizer, folder, source.end)
         start: int | None = network.first
     else:
         network.save_pretrained(folder)
