@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import itertools
 import json
 import random
 from collections.abc import Sequence
@@ -38,6 +39,9 @@ def texts(found: Sequence[Any]) -> list[list[str]]:
 # Containers and names
 
 
+SHARE_GPT = (
+    "conversations: in column 'conversations', by 'from' and 'value', 'human' is the user, 'gpt' is the assistant"
+)
 CHAT = [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]
 FORMATS: dict[str, tuple[list[dict[str, Any]], Columns]] = {
     "messages": ([{"messages": said("a", "b")}], Columns()),
@@ -80,7 +84,11 @@ def test_the_neighbours_formats(tmp_path: Path, name: str, container: str) -> No
 @pytest.mark.parametrize(
     ("rows", "columns", "told"),
     [
-        ([{"id": 1, "question": "a", "answer": "b"}], {}, "column 'answer' answers column 'question'; not learned from: 'id'"),
+        (
+            [{"id": 1, "question": "a", "answer": "b"}],
+            {},
+            "column 'answer' answers column 'question'; not learned from: 'id'",
+        ),
         (
             [{"context": "x", "prompt": "a", "completion": "b"}],
             {},
@@ -90,7 +98,7 @@ def test_the_neighbours_formats(tmp_path: Path, name: str, container: str) -> No
         (
             [{"conversations": CHAT}],
             {},
-            "conversations: in column 'conversations', by 'from' and 'value', 'human' is the user, 'gpt' is the assistant",
+            SHARE_GPT,
         ),
         (
             [{"dialog": ["a", "b"]}],
@@ -113,7 +121,7 @@ def test_what_was_taken_for_what_is_told(
 def followed(told: str) -> dict[str, str]:
     """The options that a message names with values, as it says."""
     words = told.replace(",", " ").replace(";", " ").split()
-    pairs = zip(words, words[1:], strict=False)
+    pairs = itertools.pairwise(words)
     return {word.removeprefix("--data."): value for word, value in pairs if word.startswith("--data.")}
 
 
@@ -122,7 +130,7 @@ def followed(told: str) -> dict[str, str]:
     [
         (
             "id,question text,answer text\n1,how ?,so .\n",
-            "has the columns 'id', 'question text', 'answer text': which of them? Name what is said and the reply to it",
+            "has the columns 'id', 'question text', 'answer text': which of them? Name what is said and the reply",
             {"prompt": "question text", "reply": "answer text"},
         ),
         ("how ?,so .\nwho ?,me .\n", "put a row `prompt,reply` before it", None),
@@ -162,8 +170,8 @@ def test_columns_are_never_guessed(tmp_path: Path, table: str, told: str, option
         (
             {"messages": [{"role": "Ann", "content": "a"}, {"role": "Bob", "content": "b"}]},
             {},
-            "message 1: the role 'Ann' is unknown: give user, assistant or system, or name the speakers, --data.user NAME "
-            "--data.assistant NAME",
+            "message 1: the role 'Ann' is unknown: give user, assistant or system, or name the speakers, "
+            "--data.user NAME --data.assistant NAME",
             {"user": "Ann", "assistant": "Bob"},
         ),
         (
@@ -180,7 +188,12 @@ def test_columns_are_never_guessed(tmp_path: Path, table: str, told: str, option
         ),
         ({"a": "a", "b": "b"}, {"prompt": "a"}, "--data.reply is not given: name both", {"prompt": "a", "reply": "b"}),
         ({"turns": ["a", "b"]}, {"messages": "turn"}, "no row has a column 'turn'", {"messages": "turns"}),
-        ({"turns": ["a", "b"]}, {"messages": "turns", "prompt": "a"}, "leave out one or the other", {"messages": "turns"}),
+        (
+            {"turns": ["a", "b"]},
+            {"messages": "turns", "prompt": "a"},
+            "leave out one or the other",
+            {"messages": "turns"},
+        ),
         ({"prompt": "a", "reply": "b"}, {"user": "Ann"}, "has no messages with such keys and speakers", {}),
     ],
 )  # fmt: skip
@@ -291,7 +304,7 @@ def odd_rows(rng: random.Random, count: int) -> list[object]:
 
 @pytest.mark.parametrize("seed", range(40))
 def test_rows_in_are_rows_used_and_rows_told(tmp_path: Path, seed: int) -> None:
-    """Of generated files of every container; what is used is a conversation in turn, and none without a fault is lost."""
+    """Of generated files of every container; what is used is in turn, and no row without a fault is lost."""
     rng = random.Random(seed)
     rows = [MANY, *odd_rows(rng, 60)]
     kind = rng.choice(["jsonl", "json", "jsonl.gz", "json.gz"])
@@ -370,7 +383,7 @@ def test_the_first_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str], mon
         "a.jsonl: 33 rows read, 31 used; 1 DROPPED (no reply of the assistant); 1 DROPPED (no list of messages); "
         "1 REPAIRED (messages without a text left out)",
         f"the first row that was left out: a.jsonl line 33: 'conversations' is empty: give {EXAMPLE}",
-        "conversations: in column 'conversations', by 'from' and 'value', 'human' is the user, 'gpt' is the assistant",
+        SHARE_GPT,
         "2 conversations are copies of 1: all copies of one are trained on, or all held out",
     ]
 
