@@ -407,3 +407,31 @@ def test_plain_transformers_draw_what_the_kit_draws(here: Path, kind: str) -> No
     expected = logits.softmax(0) * len(drawn)
     assert (expected > 5).sum() > 60, "more than 50 tokens matter"
     assert_distributed(drawn.bincount(minlength=len(logits)), expected)
+
+
+def test_no_unknown_word_is_said_unless_asked_for(
+    any_run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not by lot, not in a beam, not in a chat; of the untrained model, which would say it as any other word."""
+    run = any_run
+    words = ("sample", run, "--text", ASKED, "--temperature", 5, "--count", 60)
+    assert any("<unk>" in line for line in said(capsys, *words, "--unknown"))
+    assert not any("<unk>" in line for line in said(capsys, *words))
+    capsys.readouterr()
+    assert main([str(word) for word in words]) == 0
+    assert "times <unk> would have been drawn, and was not; --unknown draws it" in capsys.readouterr().err
+    assert not any("<unk>" in line for line in said(capsys, *words[:4], "--beams", 5, "--count", 5))
+    for option in ([], ["--unknown"]):
+        monkeypatch.setattr(sys, "stdin", io.StringIO(f"{ASKED}\n" * 40))
+        assert any("<unk>" in line for line in said(capsys, "chat", run, *words[4:6], *option)) == bool(option)
+    assert "unknown option --unknown" in refused(capsys, "evaluate", run, "--unknown")
+
+
+def test_replies_to_a_table_and_as_json(run: Path, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A prompt a row, by the names that are known; a message with a line break has its reply on one line."""
+    (here / "asked.csv").write_text(f'id,prompt\n1,"{ASKED}"\n2,"what\n\tnow ?"\n')
+    lines = said(capsys, "sample", run, "--file", "asked.csv")
+    exact = [json.loads(line) for line in said(capsys, "sample", run, "--file", "asked.csv", "--json")]
+    assert [one["message"] for one in exact] == [ASKED, "what\n\tnow ?"]
+    assert lines == [f"{ASKED}\t{exact[0]['reply']}", f"what\\n\\tnow ?\t{exact[1]['reply']}"]
+    assert said(capsys, "sample", run, "--text", ASKED, "--json") == [json.dumps(exact[0])]
