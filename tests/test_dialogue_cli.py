@@ -422,7 +422,7 @@ def test_no_unknown_word_is_said_unless_asked_for(
     assert "times <unk> would have been drawn, and was not; --unknown draws it" in capsys.readouterr().err
     assert not any("<unk>" in line for line in said(capsys, *words[:4], "--beams", 5, "--count", 5))
     for option in ([], ["--unknown"]):
-        monkeypatch.setattr(sys, "stdin", io.StringIO(f"{ASKED}\n" * 40))
+        monkeypatch.setattr(sys, "stdin", io.StringIO(f"{ASKED}\n/reset\n" * 60))
         assert any("<unk>" in line for line in said(capsys, "chat", run, *words[4:6], *option)) == bool(option)
     assert "unknown option --unknown" in refused(capsys, "evaluate", run, "--unknown")
 

@@ -25,6 +25,7 @@ from seqgan_kit.tokens.decoding import beam_search
 from test_dialogue_cli import refused
 from test_sampler import saved
 from test_sampling import assert_distributed
+from test_truncation import kept_exactly
 
 SENTENCES = ["a man rides a horse", "a man holds a dog", "the woman rides", "two dogs"] * 3
 
@@ -133,13 +134,25 @@ def test_without_draws_the_others_in_their_shares() -> None:
     assert bool((of_network.ids == 2).any())
 
 
-def test_what_would_have_been_drawn_is_summed_exactly() -> None:
-    """Over every place that was asked for, here the first ones of so many rows; contexts share one sum."""
+@pytest.mark.parametrize(
+    ("temperature", "top_k", "top_p"), [(1.0, 0, 1.0), (2.5, 0, 1.0), (0.7, 3, 0.9), (0.0, 0, 1.0)]
+)
+def test_what_would_have_been_drawn_is_summed_exactly(temperature: float, top_k: int, top_p: float) -> None:
+    """Over every place that was asked for, here the first ones of so many rows, and as they are drawn."""
     network = tiny_lstm(5)
-    known = sampling.Without(network, [1, 3])
-    sampling.sample(known, 100, 1, None)
+    logits = network.logits(network.start(1)[0])[0].detach()
+    never = logits.argsort()[[-1, 1]].tolist()
+    known = sampling.Without(network, never, temperature, top_k, top_p)
+    drawn = sampling.sample(known, 100, 1, None, temperature, top_k, top_p)
+    assert not set(drawn.ids.flatten().tolist()) & set(never)
+    kept = kept_exactly(logits / temperature, top_k, top_p) if temperature else torch.eye(5)[logits.argmax()]
+    assert float(known.expected) == pytest.approx(100 * float(kept[never].sum()), rel=1e-5)
+
+
+def test_contexts_share_one_sum() -> None:
+    """Of what would have been drawn, however many there were."""
+    network = tiny_lstm(5)
     first = network.logits(network.start(1)[0])[0].detach().softmax(0)
-    assert float(known.expected) == pytest.approx(100 * float(first[1] + first[3]), rel=1e-5)
     context = SimpleNamespace(given=lambda labels: network, start=network.start, step=network.step)
     under = sampling.Without(context, [1])
     sampling.sample(under.given(torch.zeros(2)), 10, 1, None)

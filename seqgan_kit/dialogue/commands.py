@@ -214,7 +214,8 @@ def _known_only(network: Any, template: Template, options: Namespace) -> tuple[A
 
     unknown = unknown_id(template.tokenizer)
     never = [] if unknown is None or options.unknown else [unknown]
-    return Without(network, never) if never else network, never
+    drawing = options.temperature, options.top_k, options.top_p
+    return Without(network, never, *drawing) if never else network, never
 
 
 def _drawn(network: Any, template: Template, length: int, messages: Messages, options: Namespace) -> list[str]:

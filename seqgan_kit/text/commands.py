@@ -74,9 +74,9 @@ def sample(run: Path, options: Namespace, _: Read) -> None:
     torch.manual_seed(options.seed)
     under = None if labels is None else torch.tensor(labels)
     never = [] if sampler.unknown is None or options.unknown or not sampler.by_token else [sampler.unknown]
-    network = Without(sampler.network, never) if never else sampler.network
-    chance = options.temperature, under, options.top_k, options.top_p
-    drawn = draw(network, options.count, sampler.length, sampler.end, *chance, first)
+    drawing = options.temperature, options.top_k, options.top_p
+    network = Without(sampler.network, never, *drawing) if never else sampler.network
+    drawn = draw(network, options.count, sampler.length, sampler.end, drawing[0], under, *drawing[1:], first)
     for i, (row, mask) in enumerate(zip(drawn.ids.tolist(), drawn.mask.tolist(), strict=True)):
         ids = [token for token, counts in zip(row, mask, strict=True) if counts and token != sampler.end]
         text, label = sampler.text(ids), wanted[i % len(wanted)] if len(wanted) > 1 else None

@@ -49,11 +49,21 @@ class Without:
     Args:
         network: a `TokenNetwork`, or what is one once it is `given` a context.
         tokens: ids that are not drawn.
-        expected: grows by how many of them the network would have drawn, by its probabilities; a new sum if None.
+        temperature, top_k, top_p: how it is drawn from, as of `sample`; only `expected` depends on them.
+        expected: grows by how many of these tokens the network would have drawn so; a new sum if None.
     """
 
-    def __init__(self, network: Any, tokens: Sequence[int], expected: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        network: Any,
+        tokens: Sequence[int],
+        temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        expected: Tensor | None = None,
+    ) -> None:
         self.network, self.tokens = network, list(tokens)
+        self.drawing = temperature, top_k, top_p
         self.expected = torch.zeros((), dtype=torch.float64) if expected is None else expected
         self.start, self.step = network.start, network.step
 
@@ -62,12 +72,15 @@ class Without:
         return found
 
     def given(self, *context: Tensor) -> Without:
-        return Without(self.network.given(*context), self.tokens, self.expected)
+        return Without(self.network.given(*context), self.tokens, *self.drawing, self.expected)
 
     def logits(self, features: Tensor) -> Tensor:
         found = self.network.logits(features).float()
         tokens = torch.tensor(self.tokens, dtype=torch.int64, device=found.device)
-        self.expected += found.softmax(-1)[..., tokens].sum().cpu()
+        temperature, top_k, top_p = self.drawing
+        heated = found / temperature if temperature else found.masked_fill(~likeliest(found, 1), -torch.inf)
+        shares = heated.masked_fill(~likeliest(heated, top_k, top_p), -torch.inf).softmax(-1)
+        self.expected += shares[..., tokens].sum().cpu()
         return found.index_fill(-1, tokens, -torch.inf)
 
 
