@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentError, ArgumentParser
 from transformers import PreTrainedTokenizerFast
 
 from seqgan_kit.dialogue.columns import BY_NAME, Columns
@@ -746,6 +746,9 @@ def test_the_options_have_help() -> None:
     parser.add_class_arguments(DataConfig, "data")
     parsed = parser.parse_args(["--data.max_reply", "20", "--data.tokenizer", "character"])
     assert (parsed.data.max_reply, parsed.data.tokenizer) == (20, "character")
+    for option in ("limit", "dialogues", "bad_rows", "too_long"):  # types that can't be resolved would take anything
+        with pytest.raises(ArgumentError):
+            parser.parse_args([f"--data.{option}", "many"])
     told = f"{DataConfig.__doc__}{FileConfig.__doc__}{Columns.__doc__}"
     assert all(f"        {name}: " in told for name in DataConfig.__dataclass_fields__)
 

@@ -442,6 +442,6 @@ def test_histories_of_any_table(tmp_path: Path) -> None:
     path.write_text("prompt,id\nhow ?,1\n")
     assert texts(read_histories(path)) == [["how ?"]]
     path = write(tmp_path, "g.jsonl", lines({"turns": [{"by": "Ann", "content": "how ?"}]}))
-    assert texts(read_histories(path, Columns("turns", "by", user="Ann"))) == [["how ?"]]
+    assert texts(read_histories(path, Columns(messages="turns", role="by", user="Ann"))) == [["how ?"]]
     with pytest.raises(UserError, match="the last message is not a user's"):
         read_histories(write(tmp_path, "h.jsonl", lines(MANY)))

@@ -79,8 +79,7 @@ def parse(words: list[str], task: str = "text") -> tuple[Any, str]:
     def read(words: list[str]) -> tuple[Any, str]:
         try:
             namespace = parser.parse_args(words)
-            _fix_places(namespace)
-            text = parser.dump(namespace, skip_unset=False)
+            text = parser.dump(_from_anywhere(namespace), skip_unset=False)
             built = parser.instantiate(namespace)
         except argparse.ArgumentError as error:
             raise UserError(_explain(str(error), words, list(_options(parser)), task)) from error
@@ -96,11 +95,13 @@ FILES = {"path", "held_out_path", "oracle", "model", "encoder", "features", "mat
 """Last words of the options that hold a file or folder of the user's."""
 
 
-def _fix_places(namespace: Namespace) -> None:
-    """Files and folders that are there by their absolute paths, so that a run finds them from any folder."""
-    for name, value in list(namespace.items()):
+def _from_anywhere(namespace: Namespace) -> Namespace:
+    """With the absolute paths of files and folders that are there, so that a run finds them from any folder."""
+    found = namespace.clone()
+    for name, value in namespace.items():
         if name.rpartition(".")[2] in FILES and isinstance(value, str) and value != "learned" and Path(value).exists():
-            namespace[name] = str(Path(value).absolute())
+            found[name] = str(Path(value).absolute())
+    return found
 
 
 class Group(NamedTuple):

@@ -29,7 +29,7 @@ SPEAKERS = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Columns:
     """Where conversations stand, and who speaks in them; what is unset has one of the known names.
 
