@@ -6,16 +6,19 @@ import csv
 import gzip
 import io
 import json
+import re
+import shlex
+import sys
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from seqgan_kit.errors import UserError, one_line
-from seqgan_kit.files import Record, library, listed, names_there, numbered_lines, read_text, short
+from seqgan_kit.files import LINE_END, Record, library, listed, names_there, numbered_lines, read_text, short
 
 EXAMPLE = '{"text": "..."}'
 TABLES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
@@ -27,7 +30,8 @@ class Intake:
 
     unit: what a row is called. read: rows that were there. used: rows that are in the data now. dropped, merged: how
     many, by reason, as `Counter({"blank": 3})`. repaired: rows that are used, but not as they stood, by what was done.
-    notes: what else must be said, whole sentences without a full stop.
+    notes: what else must be said, whole sentences without a full stop. bad: what is wrong with rows that can't be used;
+    if strict, the first of them is an error.
     """
 
     name: str
@@ -38,6 +42,27 @@ class Intake:
     merged: Counter[str] = field(default_factory=Counter)
     repaired: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
+    bad: list[str] = field(default_factory=list)
+    strict: bool = False
+
+    def reject(self, message: str) -> None:
+        """A row that can't be used, and why."""
+        if self.strict:
+            raise UserError(message)
+        self.bad.append(message)
+
+    def settle(self, drop: bool, option: str = "--data.bad_rows drop") -> None:
+        """Drops the bad rows. Raises UserError, with the first and their number, where they are not to be dropped, or
+        nothing else is left. `used` must have been counted."""
+        if not self.bad:
+            return
+        if not drop or not self.used:
+            advice = f"; mend them, or leave them out with {option}" if self.used else ""
+            others = f" ({len(self.bad)} of {self.read} {self.unit} can't be used{advice})"
+            raise UserError(self.bad[0] + (others if len(self.bad) > 1 or self.used else ""))
+        self.dropped[f"bad, {option}"] += len(self.bad)
+        self.notes.append(f"the first one dropped: {self.bad[0]}")
+        self.bad.clear()
 
     @property
     def balanced(self) -> bool:
@@ -60,33 +85,49 @@ def is_table(path: Path) -> bool:
     return _kind(path) in TABLES or is_data_set(path)
 
 
-Bad = Callable[[UserError], object]
-"""Takes what is wrong with one row, which is then left out."""
-
-
-def records(path: Path, example: str = EXAMPLE, bad: Bad | None = None) -> Iterator[tuple[str, Record]]:
+def records(
+    path: Path, example: str = EXAMPLE, intake: Intake | None = None, header: bool = True
+) -> Iterator[tuple[str, Record]]:
     """Where each record stands, as "train.csv line 3", and the record.
 
     .jsonl, .ndjson: one object a line. .json: a list of objects, or an object a line. .csv, .tsv: the first row names
-    the columns. .parquet: rows. Each of the text files also as .gz. A folder that `datasets.save_to_disk` wrote: rows.
-    Raises UserError for whatever cannot be read; where only one row can't, `bad` takes the error, if it is given.
-    example: of an object, for messages.
+    the columns, unless there is no header; then their names are "1", "2", ... .parquet: rows. Each of the text files
+    also as .gz. A folder that `datasets.save_to_disk` wrote: rows. Raises UserError for whatever cannot be read.
+
+    example: of an object, for messages. intake: counts the rows that are read and what is told of them, and collects
+    the bad ones in place of an error.
     """
+    intake = Intake(str(path), strict=True) if intake is None else intake
     if is_data_set(path):
-        return _numbered(path, data_set(path).with_format(None))
+        return _numbered(path, data_set(path).with_format(None), intake, example)
     kind = _kind(path)
     if kind == ".parquet":
-        return _numbered(path, _parquet(path))
+        return _numbered(path, _parquet(path), intake, example)
     text = text_of(path)
-    if kind == ".json" and text.lstrip().startswith("["):
-        return _json_list(path, text, example, bad)
-    numbered = json_records(path, text, example, bad) if "json" in kind else csv_records(path, text, kind, bad)
+    if kind == ".json" and (rows := _json_list(path, text)) is not None:
+        return _numbered(path, rows, intake, example)
+    if "json" in kind:
+        numbered = json_records(path, text, example, intake)
+    else:
+        numbered = csv_records(path, text, kind, intake, header)
     return ((f"{path} line {line}", record) for line, record in numbered)
 
 
 def text_of(path: Path) -> str:
-    """The contents of a UTF-8 text file, which may be gzipped. Raises UserError."""
-    return _unzipped(path) if path.suffix.lower() == ".gz" else read_text(path)
+    """The contents of a text file, which may be gzipped. Raises UserError."""
+    return read_text(path) if path.suffix.lower() != ".gz" else _unzipped(path)
+
+
+def counted_lines(text: str, intake: Intake) -> Iterator[tuple[int, str]]:
+    """As `numbered_lines`; each line is a row that was read, and blank ones are dropped."""
+    ends = LINE_END.findall(text)
+    intake.read += len(ends) + (not text.endswith(("\n", "\r")) and bool(text))
+    intake.dropped["blank"] += intake.read
+    if alone := ends.count("\r"):
+        intake.notes.append(f"{alone} carriage returns, each read as the end of a line")
+    for number, line in numbered_lines(text):
+        intake.dropped["blank"] -= 1
+        yield number, line
 
 
 def value_at(record: Record, column: str) -> object:
@@ -107,8 +148,13 @@ def _kind(path: Path) -> str:
     return suffixes[-1].lower() if suffixes else ""
 
 
-def _numbered(path: Path, rows: Iterator[Any] | list[Any]) -> Iterator[tuple[str, Record]]:
-    return ((f"{path} row {number}", row) for number, row in enumerate(rows, start=1))
+def _numbered(path: Path, rows: Iterable[Any], intake: Intake, example: str) -> Iterator[tuple[str, Record]]:
+    for number, row in enumerate(rows, start=1):
+        intake.read += 1
+        if isinstance(row, dict):
+            yield f"{path} row {number}", row
+        else:
+            intake.reject(f"{path} row {number}: {short(row)} is not a JSON object as {example}")
 
 
 def _unzipped(path: Path) -> str:
@@ -122,12 +168,20 @@ def _unzipped(path: Path) -> str:
         raise UserError(f"{path} cannot be read as gzipped UTF-8 text ({one_line(error)}): copy it again") from None
 
 
-def _json_list(path: Path, text: str, example: str, bad: Bad | None) -> Iterator[tuple[str, Record]]:
-    for number, row in enumerate(json_value(str(path), text), start=1):
-        if isinstance(row, dict):
-            yield f"{path} row {number}", row
-        else:
-            _told(UserError(f"{path} row {number}: {short(row)} is not a JSON object as {example}"), bad)
+def _json_list(path: Path, text: str) -> list[Any] | None:
+    """What a file of one list holds; None where there is a line of its own for each object."""
+    if text.lstrip().startswith("["):
+        rows: list[Any] = json_value(str(path), text)
+        return rows
+    try:
+        whole = json.loads(text)
+    except ValueError:
+        return None  # lines
+    lists = [key for key, value in whole.items() if isinstance(value, list)] if isinstance(whole, dict) else []
+    if lists and "\n" in text.strip():
+        made = f"`jq .{lists[0]} {shlex.quote(str(path))} > list.json`"
+        raise UserError(f"{path} is one object with the lists {listed(lists)}: give one of these, as {made} makes it")
+    return None
 
 
 def _parquet(path: Path) -> list[Record]:
@@ -139,23 +193,21 @@ def _parquet(path: Path) -> list[Record]:
     return rows
 
 
-def _told(error: UserError, bad: Bad | None) -> None:
-    if bad is None:
-        raise error
-    bad(error)
-
-
-def json_records(path: Path, text: str, example: str = EXAMPLE, bad: Bad | None = None) -> Iterator[tuple[int, Record]]:
-    """Line numbers and the objects of JSON lines; `example` is shown where a line is none. bad: see `records`."""
-    for number, line in numbered_lines(text):
+def json_records(
+    path: Path, text: str, example: str = EXAMPLE, intake: Intake | None = None
+) -> Iterator[tuple[int, Record]]:
+    """Line numbers and the objects of JSON lines; `example` is shown where a line is none. intake: as for `records`."""
+    intake = Intake(str(path), strict=True) if intake is None else intake
+    for number, line in counted_lines(text, intake):
         try:
             record = json_value(f"{path} line {number}", line)
-            if not isinstance(record, dict):
-                raise UserError(f"{path} line {number}: {short(record)} is not a JSON object as {example}")
         except UserError as error:
-            _told(error, bad)
-        else:
+            intake.reject(str(error))
+            continue
+        if isinstance(record, dict):
             yield number, record
+        else:
+            intake.reject(f"{path} line {number}: {short(record)} is not a JSON object as {example}")
 
 
 def json_value(place: str, text: str) -> Any:
@@ -170,34 +222,114 @@ def json_value(place: str, text: str) -> Any:
         raise UserError(f"{place}: JSON that cannot be read ({one_line(error)}): write it in a simpler way") from None
 
 
-def csv_records(path: Path, text: str, kind: str, bad: Bad | None = None) -> Iterator[tuple[int, Record]]:
+def csv_records(
+    path: Path, text: str, kind: str, intake: Intake | None = None, header: bool = True
+) -> Iterator[tuple[int, Record]]:
     """Line numbers, from 1, where records start, and the records, whose names are in the first.
 
-    kind: ".csv" or ".tsv". bad: see `records`.
+    kind: ".csv" or ".tsv". intake: as for `records`. header: False where the first record is one like the others.
     """
-    delimiter = "," if kind == ".csv" else "\t"
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    header: list[str] = []
-    start = 1  # of the record, which may go over several lines
-    try:
-        for row in reader:
-            fields = [field.strip() for field in row]
-            if any(fields) and not header:
-                header = fields
-            elif any(fields) and len(row) == len(header):
-                yield start, dict(zip(header, row, strict=True))
-            elif any(fields):
-                _told(_unequal(path, start, row, header), bad)
-            start = reader.line_num + 1
-    except csv.Error as error:
-        raise UserError(f'{path} line {start}: {error}: quote fields with "..." and double the quotes inside') from None
+    intake = Intake(str(path), strict=True) if intake is None else intake
+    names: list[str] | None = None
+    over: list[_Row] = []  # those that go over several lines
+    for row in _rows(text, kind, intake):
+        if names is None and not row.blank and not row.wrong:
+            names = _names(path, row.fields, header)
+            if header:
+                continue
+        intake.read += 1
+        if row.blank:
+            intake.dropped["blank"] += 1
+        elif row.wrong or names is None:
+            intake.reject(f"{path} line {row.start}: {row.wrong}")
+        elif len(row.fields) != len(names):
+            intake.reject(
+                f"{path} line {row.start}: {len(row.fields)} fields under a header of {len(names)} ({listed(names)}): "
+                f"put fields that contain the separator in quotes"
+            )
+        else:
+            over += [row] if row.stop > row.start else []
+            yield row.start, dict(zip(names, row.fields, strict=True))
+    if over:
+        some = f"the first: lines {over[0].start} to {over[0].stop}"
+        intake.notes.append(f"{len(over)} rows have a field in quotes that goes over several lines ({some})")
 
 
-def _unequal(path: Path, line: int, row: list[str], header: list[str]) -> UserError:
-    return UserError(
-        f"{path} line {line}: {len(row)} fields under a header of {len(header)} ({listed(header)}): "
-        f"put fields that contain the separator in quotes"
-    )
+class _Row(NamedTuple):
+    """start, stop: its lines. wrong: why there are no fields."""
+
+    start: int
+    stop: int
+    fields: list[str]
+    wrong: str = ""
+
+    @property
+    def blank(self) -> bool:
+        return not self.wrong and not any(field.strip() for field in self.fields)
+
+
+def _names(path: Path, fields: list[str], header: bool) -> list[str]:
+    """The names of the columns."""
+    if not header:
+        return [str(number) for number in range(1, len(fields) + 1)]
+    names = [field.strip() for field in fields]
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise UserError(f"{path} has several columns of the name {listed(twice)}: give each its own")
+    return names
+
+
+def _rows(text: str, kind: str, intake: Intake) -> Iterator[_Row]:
+    lines = list(io.StringIO(text, newline=""))  # a line ends with \n, \r\n or \r
+    if alone := sum(line.endswith("\r") for line in lines):
+        intake.notes.append(f"{alone} carriage returns, each read as the end of a line")
+    if kind != ".tsv":
+        yield from _quoted(lines, ",")
+        return
+    plain = [_Row(i, i, line.rstrip("\r\n").split("\t")) for i, line in enumerate(lines, start=1)]
+    holding = sum('"' in line for line in lines)
+    if not holding:
+        yield from plain
+        return
+    quoted = list(_quoted(lines, "\t"))
+    if _is_quoted(text, plain, quoted):
+        intake.repaired["quotes round a field of .tsv taken off"] += holding
+        yield from quoted
+        return
+    intake.notes.append(f'{holding} lines hold a ", which is a character of a .tsv file like any other')
+    yield from plain
+
+
+def _is_quoted(text: str, plain: list[_Row], quoted: list[_Row]) -> bool:
+    """Whether the quotes of a .tsv file stand round fields, as pandas writes them, and are no characters of the text.
+
+    Then no quote stands alone between others, and every row has as many fields as the first. Where lines are whole rows
+    as well, a field only goes over several lines if a doubled quote proves it: else two quotes would swallow rows.
+    """
+    if re.search(r"""[^\t\r\n"]"[^\t\r\n"]""", text) or any(row.wrong for row in quoted):
+        return False
+    if len({len(row.fields) for row in quoted if not row.blank}) > 1:
+        return False
+    fit = len({len(row.fields) for row in plain if not row.blank}) == 1
+    return not fit or all(row.start == row.stop for row in quoted) or '""' in text
+
+
+def _quoted(lines: list[str], delimiter: str) -> Iterator[_Row]:
+    """Rows whose fields may be in quotes. After one that can't be read, the next line is read anew."""
+    csv.field_size_limit(sys.maxsize)  # else a long text is an error
+    done = 0
+    while done < len(lines):
+        first = done
+        reader = csv.reader((lines[i] for i in range(first, len(lines))), delimiter=delimiter, strict=True)
+        try:
+            for row in reader:
+                yield _Row(done + 1, first + reader.line_num, row)
+                done = first + reader.line_num
+            return
+        except csv.Error as error:
+            opens = first + reader.line_num > done + 1 or "end of data" in str(error)
+            what = "a quote opens in this row and never closes well" if opens else str(error)
+            yield _Row(done + 1, done + 1, [], f'{what}: quote fields with "..." and double the quotes inside')
+            done += 1
 
 
 # Data sets of Hugging Face

@@ -23,7 +23,7 @@ from seqgan_kit.dialogue.columns import (
 )
 from seqgan_kit.errors import UserError
 from seqgan_kit.files import HALF_PAIR, LINE_END, Record, listed, short
-from seqgan_kit.tables import Bad, Intake, is_table, records, text_of, value_at
+from seqgan_kit.tables import Intake, is_table, records, text_of, value_at
 from seqgan_kit.worlds.dialogues import ASSISTANT, USER, Message
 
 ROLES = (USER, ASSISTANT, SYSTEM)
@@ -83,9 +83,10 @@ def read_conversations(path: str | Path, columns: Columns = BY_NAME, bad_rows: B
     Raises UserError for what can't be read or is ambiguous, and where no conversation has a reply.
     """
     path = Path(path)
-    wrong: list[UserError] = []
-    rows = _rows(path, wrong.append)
-    intake = Intake(path.name, read=len(rows) + len(wrong))
+    intake = Intake(path.name)
+    rows = _rows(path, intake)
+    wrong = list(map(UserError, intake.bad))
+    intake.bad.clear()
     reader = _Reader(columns, names_of(path, [record for _, record in rows], columns), repairs=bad_rows == "repair")
     found: list[Conversation] = []
     for place, record in rows:
@@ -101,7 +102,7 @@ def read_conversations(path: str | Path, columns: Columns = BY_NAME, bad_rows: B
             intake.dropped[f"no reply of the {ASSISTANT}"] += 1
     reader.check_options(path)
     if wrong and bad_rows == "error":
-        raise UserError(f"{wrong[0]}{_advice(len(wrong), intake.read)}")
+        raise UserError(f"{wrong[0]}{_advice(len(wrong), intake.read - intake.dropped['blank'])}")
     if not found:
         told = f"; {wrong[0]}" if wrong else ""
         raise UserError(f"{path} has no conversation with a reply of the {ASSISTANT}: give at least one{told}")
@@ -117,7 +118,7 @@ def read_histories(path: str | Path, columns: Columns = BY_NAME) -> list[Convers
     """What is to be replied to, in a table: conversations whose last message is the user's, or rows with a prompt, in a
     column of a known name or `text`. Raises UserError for whatever else stands there."""
     path = Path(path)
-    rows = _rows(path, None)
+    rows = _rows(path, Intake(path.name, strict=True))
     names = all_names(record for _, record in rows)
     prompts = [columns.prompt] if columns.prompt else known(names, {"text", *(said for said, _ in PAIRS)})
     lists = [columns.messages] if columns.messages else known(names, LISTS)
@@ -144,23 +145,25 @@ def exchanges(conversations: Iterable[Conversation]) -> list[Exchange]:
 # Rows and columns
 
 
-def _rows(path: Path, bad: Bad | None) -> list[tuple[str, Record]]:
+def _rows(path: Path, intake: Intake) -> list[tuple[str, Record]]:
+    """Where each row stands, and what it holds; `intake` counts them, and takes those that can't be read."""
     if path.is_file() and not path.stat().st_size:
         raise UserError(f"{path} is empty: give a conversation a line, {EXAMPLE}")
     if is_table(path):
-        return list(records(path, EXAMPLE, bad))
+        return list(records(path, EXAMPLE, intake))
     found: list[tuple[str, Record]] = []
-    for line, text in enumerate(LINE_END.split(text_of(path)), start=1):
+    lines = LINE_END.split(text_of(path))
+    for line, text in enumerate(lines[:-1] if not lines[-1] else lines, start=1):
+        intake.read += 1
         parts = text.split("\t")
-        if len(parts) == 2:
+        if not text.strip():
+            intake.dropped["blank"] += 1
+        elif len(parts) == 2:
             found.append((f"{path} line {line}", dict(zip(PAIRS[0], parts, strict=True))))
-        elif text.strip():
+        else:
             count = f"{len(parts) - 1} tabs" if len(parts) > 2 else "no tab"
             advice = "give a prompt, one tab and its reply on each line, or a .jsonl, .tsv or .csv file"
-            error = _Wrong("not one tab", f"{path} line {line}: {count}: {advice}")
-            if bad is None:
-                raise error
-            bad(error)
+            intake.reject(f"{path} line {line}: {count}: {advice}")
     return found
 
 
