@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from seqgan_kit.errors import UserError
-from seqgan_kit.files import HALF_PAIR, looked_for, numbered_lines, read_text, short
+from seqgan_kit.files import HALF_PAIR, numbered_lines, read_text, short
 from seqgan_kit.tables import csv_records, json_records, json_value
 
 Box = tuple[float, float, float, float]
@@ -59,8 +59,7 @@ def read(root: str | Path) -> list[Record]:
     """
     root = Path(root)
     if not root.is_dir():
-        what = "is a file" if root.exists() else "does not exist"
-        raise UserError(f"{root} {what}: give the folder of the pictures{looked_for(root)}")
+        raise UserError(f"{root} {'is a file' if root.exists() else 'does not exist'}: give the folder of the pictures")
     try:
         if not os.listdir(root):
             raise UserError(f"{root} is empty: {_wanted()}")

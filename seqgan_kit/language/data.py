@@ -185,10 +185,10 @@ def unknown_words(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str]) -> l
 
 
 def unknown_id(tokenizer: PreTrainedTokenizerBase) -> int | None:
-    """The id that stands for what a tokenizer does not know; None where it has none."""
-    # where it is the end, too, as GPT-2's, the tokenizer knows every byte
-    others = (tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.pad_token_id)
-    return None if tokenizer.unk_token_id in others else tokenizer.unk_token_id
+    """The id of what a tokenizer does not know; None where it has none, or as the end, as GPT-2's, which knows all."""
+    unknown: int | None = tokenizer.unk_token_id
+    special = (tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.pad_token_id)
+    return None if unknown in special else unknown
 
 
 def unknown_share(tokens: Iterable[Tensor], tokenizer: PreTrainedTokenizerBase) -> str | None:
