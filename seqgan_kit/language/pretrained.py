@@ -199,15 +199,15 @@ def save(network: LanguageModel, tokenizer: PreTrainedTokenizerBase, folder: Pat
         model = deepcopy(network.adapted).merge_and_unload()
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    config, unknown = model.config, unknown_id(tokenizer)
-    pad = config.pad_token_id
+    known, unknown = model.config.to_dict(), unknown_id(tokenizer)
+    pad = known.get("pad_token_id")  # of some, the configuration has none
     GenerationConfig(
         do_sample=True,
         top_k=0,
         top_p=1.0,
         temperature=1.0,
         suppress_tokens=None if unknown is None else [unknown],
-        bos_token_id=config.bos_token_id,
+        bos_token_id=known.get("bos_token_id"),
         eos_token_id=end,
         pad_token_id=end if pad is None else pad,
         decoder_start_token_id=network.first if network.encodes else None,
