@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
+import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from seqgan_kit.errors import UserError, check_seed
+from seqgan_kit.files import record_line
+
+SHOWN = 8  # unknown words, at most
 
 Read = Callable[..., tuple[Any, str]]
 """Further options -> the configuration of a run with them, and its YAML."""
@@ -40,6 +46,54 @@ def add_unit(parser: ArgumentParser) -> None:
     """--unit, None where it is not given."""
     text = "What metrics count: words, characters, or the tokenizer's tokens (default: as in training)"
     parser.add_argument("--unit", choices=("words", "characters", "tokens"), help=text)
+
+
+def add_drawing(parser: ArgumentParser, of: str, unknown: bool = True) -> None:
+    """--seed, --temperature, --top_k and --top_p, of what draws tokens; unknown: and --unknown."""
+    add_seed(parser, f"the {of} that are drawn")
+    text = (
+        f"Temperature of sampling: below 1 likelier {of}, above 1 more various ones, 0 always the likeliest token "
+        "(default: %(default)s)"
+    )
+    parser.add_argument("--temperature", type=float, default=1.0, help=text)
+    parser.add_argument("--top_k", type=int, default=0, help="Draw from the k likeliest tokens only (default: all)")
+    text = "Draw from the fewest tokens that reach this probability together (default: %(default)s, all)"
+    parser.add_argument("--top_p", type=float, default=1.0, help=text)
+    if unknown:
+        text = "Also draw the token of unknown words, as often as the model would (default: never)"
+        parser.add_argument("--unknown", action="store_true", help=text)
+
+
+def check_drawing(options: Namespace) -> None:
+    """Raises UserError where an option of `add_drawing` makes no sense."""
+    if not 0 <= options.temperature < math.inf or options.top_k < 0 or not 0 < options.top_p <= 1:
+        raise UserError("--temperature and --top_k must be at least 0, and --top_p above 0 and at most 1")
+    check_seed(options.seed)
+
+
+def add_json(parser: ArgumentParser) -> None:
+    """--json, of what prints records."""
+    text = "Print a JSON object a line, with line breaks and tabs as they are (default: a text a line, these escaped)"
+    parser.add_argument("--json", action="store_true", help=text)
+
+
+def print_record(as_json: bool, **fields: str) -> None:
+    """One line: the fields by name as JSON, or with tabs between them."""
+    print(json.dumps(fields, ensure_ascii=False) if as_json else record_line(*fields.values()))
+
+
+def tell_unknown_words(words: Sequence[str], read_as: str) -> None:
+    """What the user wrote and the model does not know, beside the output."""
+    if words:
+        shown = ", ".join(words[:SHOWN]) + (", ..." if len(words) > SHOWN else "")
+        print(f"{len(words)} words are unknown to the model, and read as {read_as}: {shown}", file=sys.stderr)
+
+
+def tell_never_drawn(name: str, expected: float) -> None:
+    """That a token was not drawn, and about how often it would have been, beside the output."""
+    if expected >= 0.5:
+        told = f"about {expected:.0f} times {name} would have been drawn, and was not; --unknown draws it"
+        print(told, file=sys.stderr)
 
 
 def check_least(command: str, options: Namespace, **least: int) -> None:

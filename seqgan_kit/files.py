@@ -19,6 +19,7 @@ from seqgan_kit.errors import UserError, one_line
 Record = dict[str, object]
 
 LINE_END = re.compile("\r\n|\r|\n")
+LINE_BREAK = re.compile("[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")  # as `str.splitlines` has them
 HALF_PAIR = re.compile("[\ud800-\udfff]")  # JSON can hold half a surrogate pair, which is no character
 
 
@@ -47,6 +48,13 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     write_whole(path, json.dumps(content, indent=1) + "\n")
+
+
+def record_line(*fields: str) -> str:
+    """A record as one line, whatever stands in it: fields with tabs between them, line breaks escaped as in JSON, as
+    `\\n`; where there are several fields, tabs, too. What must come back exactly is written as JSON."""
+    lines = [LINE_BREAK.sub(lambda found: json.dumps(found[0])[1:-1], field) for field in fields]
+    return "\t".join(lines if len(lines) == 1 else [line.replace("\t", "\\t") for line in lines])
 
 
 # Read
@@ -103,9 +111,14 @@ def _convert(path: Path, encoding: str) -> str:
 def names_there(path: Path) -> str:
     """What may have been meant by a path that does not exist."""
     if not path.parent.is_dir():
-        return f"neither does the folder {path.parent}, check the path"
+        return f"neither does the folder {path.parent}, check the path{looked_for(path)}"
     close = difflib.get_close_matches(path.name, [item.name for item in path.parent.iterdir()])
     return f"did you mean {' or '.join(close)}?" if close else f"check the path{_some(path.parent)}"
+
+
+def looked_for(path: Path) -> str:
+    """Where a relative path was looked for, for the end of a message."""
+    return "" if path.is_absolute() else f" (relative to the folder of the command, {Path.cwd()})"
 
 
 def _some(folder: Path) -> str:
@@ -121,6 +134,16 @@ def numbered_lines(text: str) -> Iterator[tuple[int, str]]:
     for number, line in enumerate(LINE_END.split(text), start=1):
         if stripped := line.strip():
             yield number, stripped
+
+
+def checked(text: str, where: str) -> str:
+    """The text. Raises UserError where it had bytes that are not UTF-8, which Python keeps as half characters."""
+    found = HALF_PAIR.search(text)
+    if found is None:
+        return text
+    byte = ord(found[0]) - 0xDC00
+    what = f"byte 0x{byte:02x}" if 0x80 <= byte <= 0xFF else "half a surrogate pair"
+    raise UserError(f"{where} is not UTF-8 ({what} after {text[: found.start()][-20:]!r}): write it in UTF-8")
 
 
 def listed(names: Iterable[str]) -> str:

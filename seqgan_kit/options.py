@@ -40,14 +40,14 @@ TASKS = {
 def arguments(parser: argparse.ArgumentParser, words: list[str]) -> argparse.Namespace:
     """The few options of a command on a run folder. Raises UserError, naming the nearest option."""
     parser.exit_on_error = False
+    name = parser.prog.removeprefix("seqgan-kit ")  # which a message has before it
     known = [word.removeprefix("--") for action in parser._actions for word in action.option_strings]
     try:
         options, rest = parser.parse_known_args(words)
     except argparse.ArgumentError as error:
-        raise UserError(f"{parser.prog}: {error}") from error
+        raise UserError(f"{name}: {error}") from error
     if rest:
-        name = rest[0].removeprefix("--")
-        raise UserError(f"{parser.prog}: unknown option {rest[0]}{nearest(name, known)}")
+        raise UserError(f"{name}: unknown option {rest[0]}{nearest(rest[0].removeprefix('--'), known)}")
     return options
 
 

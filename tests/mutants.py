@@ -602,6 +602,43 @@ MUTANTS = [
         "if t + 1",
         "test_sampling.py",
     ),
+    Mutant(
+        SAMPLING,
+        "return found.index_fill(-1, tokens, -torch.inf)",
+        "return found",
+        "test_text_samples.py::test_without_draws_the_others_in_their_shares",
+    ),
+    Mutant(
+        SAMPLING,
+        "heated = found / temperature if",
+        "heated = found if",
+        "test_text_samples.py::test_what_would_have_been_drawn_is_summed_exactly",
+    ),
+    Mutant(
+        "language/pretrained.py",
+        "top_k=0,",
+        "top_k=None,",
+        "test_dialogue_cli.py::test_plain_transformers_draw_what_the_kit_draws",
+    ),
+    # conversations
+    Mutant(
+        "dialogue/conversations.py",
+        'kept[-1] = role, f"{kept[-1][1]} {text}"',
+        "kept[-1] = role, text",
+        "test_dialogue_reading.py::test_an_odd_conversation",
+    ),
+    Mutant(
+        "dialogue/conversations.py",
+        "ROLES[i % 2], text, name",
+        "ROLES[(i + 1) % 2], text, name",
+        "test_dialogue_reading.py::test_the_neighbours_formats",
+    ),
+    Mutant(
+        "dialogue/columns.py",
+        "if len(pairs) == 1:",
+        "if pairs:",
+        "test_dialogue_reading.py::test_columns_are_never_guessed",
+    ),
     # rewards
     Mutant(
         REWARDS,

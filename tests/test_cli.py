@@ -109,7 +109,7 @@ def test_a_saved_model_gives_the_command_s_samples_through_from_pretrained(
 ) -> None:
     """`from_pretrained` and AutoTokenizer on the model folder, and the same seed, give the same tokens."""
     run = train(here)
-    lines = drawn(capsys, run, "--count", "7", "--seed", "11")
+    lines = drawn(capsys, run, "--count", "7", "--seed", "11", "--unknown")
     network = LSTMGenerator.from_pretrained(run / "model").eval()
     tokenizer = AutoTokenizer.from_pretrained(run / "model")
     torch.manual_seed(11)
@@ -150,7 +150,7 @@ def test_an_unfinished_run_says_so(here: Path, capsys: pytest.CaptureFixture[str
     """Beside its samples, not among them; a finished one does not."""
     run = train(here / "run")
     capsys.readouterr()
-    assert main(["sample", str(run), "--count", "3"]) == 0
+    assert main(["sample", str(run), "--count", "3", "--unknown"]) == 0
     assert not capsys.readouterr().err
     record = json.loads((run / "run.json").read_text())
     (run / "run.json").write_text(json.dumps(record | {"finished": False}))

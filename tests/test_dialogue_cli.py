@@ -25,10 +25,12 @@ from seqgan_kit.dialogue.models import build_generator, load_generator, load_tem
 from seqgan_kit.dialogue.sources import DataConfig, load
 from seqgan_kit.dialogue.template import Template, to_replies
 from seqgan_kit.engine.provenance import config_yaml
+from seqgan_kit.language.data import unknown_id
 from seqgan_kit.language.tokenizers import train_tokenizer
 from seqgan_kit.tokens.decoding import beam_search
-from seqgan_kit.tokens.sampling import with_context
+from seqgan_kit.tokens.sampling import Without, with_context
 from seqgan_kit.worlds.dialogues import Message
+from test_sampling import assert_distributed
 from tiny_models import GPT2
 
 CONFIG = DialogueConfig(
@@ -133,9 +135,11 @@ def test_the_best_of_a_beam_search(any_run: Path, capsys: pytest.CaptureFixture[
     network: Any = load_generator(run)
     template, length = load_template(run)
     given = template.ask([[{"role": "user", "content": ASKED}]])
+    unknown = unknown_id(template.tokenizer)
+    known = network if unknown is None else Without(network, [unknown])
     found = {
         sibling: template.decode(
-            beam_search(with_context(network, given), 1, length, template.end, width=6, sibling=sibling).tokens
+            beam_search(with_context(known, given), 1, length, template.end, width=6, sibling=sibling).tokens
         )
         for sibling in (0.0, 5.0)
     }
@@ -377,3 +381,57 @@ def test_commands_of_another_use(
     (here / "other" / "run.json").write_text(json.dumps({"task": task}))
     told = refused(capsys, words[0], "other", *words[1:])
     assert all(part in told for part in expected), told
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "t5"])
+def test_plain_transformers_draw_what_the_kit_draws(here: Path, kind: str) -> None:
+    """From all tokens but the unknown one, by the very probabilities; their own default is the 50 likeliest."""
+    words = [f"w{i:03d}" for i in range(200)]
+    (here / "own.txt").write_text("".join(f"{words[i]} {words[i + 1]}\t{words[i + 2]}\n" for i in range(0, 198)))
+    given = json.loads({"gpt2": GPT2, "t5": tiny_models.T5}[kind])
+    data = DataConfig(path=str(here / "own.txt"), vocabulary=190, max_reply=4)
+    run = make_run(here / "run", replace(CONFIG, data=data, generator=replace(CONFIG.generator, config=given)))
+    network: Any = load_generator(run)
+    template, _ = load_template(run)
+    tokenizer = AutoTokenizer.from_pretrained(run / "model")
+    told = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "w003 w004"}], add_generation_prompt=True, return_dict=True, return_tensors="pt"
+    )
+    plain: Any = (AutoModelForSeq2SeqLM if network.encodes else AutoModelForCausalLM).from_pretrained(run / "model")
+    assert (plain.generation_config.top_k, plain.generation_config.eos_token_id) == (0, template.end)
+    torch.manual_seed(0)
+    drawn = plain.generate(**told, max_new_tokens=1, num_return_sequences=20_000)[:, -1]
+    features, _ = network.given(*template.ask([[{"role": "user", "content": "w003 w004"}]]).context).start(1)
+    logits = network.logits(features)[0].detach().float()
+    logits[tokenizer.unk_token_id] = -torch.inf
+    expected = logits.softmax(0) * len(drawn)
+    assert (expected > 5).sum() > 60, "more than 50 tokens matter"
+    assert_distributed(drawn.bincount(minlength=len(logits)), expected)
+
+
+def test_no_unknown_word_is_said_unless_asked_for(
+    any_run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not by lot, not in a beam, not in a chat; of the untrained model, which would say it as any other word."""
+    run = any_run
+    words = ("sample", run, "--text", ASKED, "--temperature", 5, "--count", 60)
+    assert any("<unk>" in line for line in said(capsys, *words, "--unknown"))
+    assert not any("<unk>" in line for line in said(capsys, *words))
+    capsys.readouterr()
+    assert main([str(word) for word in words]) == 0
+    assert "times <unk> would have been drawn, and was not; --unknown draws it" in capsys.readouterr().err
+    assert not any("<unk>" in line for line in said(capsys, *words[:4], "--beams", 5, "--count", 5))
+    for option in ([], ["--unknown"]):
+        monkeypatch.setattr(sys, "stdin", io.StringIO(f"{ASKED}\n/reset\n" * 60))
+        assert any("<unk>" in line for line in said(capsys, "chat", run, *words[4:6], *option)) == bool(option)
+    assert "unknown option --unknown" in refused(capsys, "evaluate", run, "--unknown")
+
+
+def test_replies_to_a_table_and_as_json(run: Path, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A prompt a row, by the names that are known; a message with a line break has its reply on one line."""
+    (here / "asked.csv").write_text(f'id,prompt\n1,"{ASKED}"\n2,"what\n\tnow ?"\n')
+    lines = said(capsys, "sample", run, "--file", "asked.csv")
+    exact = [json.loads(line) for line in said(capsys, "sample", run, "--file", "asked.csv", "--json")]
+    assert [one["message"] for one in exact] == [ASKED, "what\n\tnow ?"]
+    assert lines == [f"{ASKED}\t{exact[0]['reply']}", f"what\\n\\tnow ?\t{exact[1]['reply']}"]
+    assert said(capsys, "sample", run, "--text", ASKED, "--json") == [json.dumps(exact[0])]

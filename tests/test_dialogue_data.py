@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 import torch
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentError, ArgumentParser
 from transformers import PreTrainedTokenizerFast
 
+from seqgan_kit.dialogue.columns import BY_NAME, Columns
 from seqgan_kit.dialogue.conversations import Conversation, exchanges, read_conversations
 from seqgan_kit.dialogue.sources import DataConfig, Source, load
 from seqgan_kit.dialogue.template import EncodedHistory, Template, end_of, to_replies
@@ -56,6 +57,13 @@ def said(*contents: str, system: str | None = None) -> list[Message]:
     return messages if system is None else [{"role": "system", "content": system}, *messages]
 
 
+def conversations(path: Path, columns: Columns = BY_NAME) -> list[Conversation]:
+    """What is read, where every row is one."""
+    found, intake = read_conversations(path, columns)
+    assert (intake.read - intake.dropped["blank"], intake.used, intake.balanced) == (len(found), len(found), True)
+    return found
+
+
 def lines(*rows: object) -> str:
     return "".join(f"{json.dumps(row)}\n" for row in rows)
 
@@ -68,7 +76,7 @@ def test_json_lines(write: Write, name: str) -> None:
     """Contents are stripped, blank lines skipped, and other columns go along with the conversation."""
     rows = [{"messages": said(" a b\n", "c", "d"), "id": 7}, {"messages": said("e", "f", system="s"), "topic": ["x"]}]
     path = write(lines(rows[0]) + "\n" + lines(rows[1]), name)
-    assert read_conversations(path) == [
+    assert conversations(path) == [
         Conversation(said("a b", "c", "d"), f"{path} line 1", {"id": 7}),
         Conversation(said("e", "f", system="s"), f"{path} line 3", {"topic": ["x"]}),
     ]
@@ -85,19 +93,19 @@ def test_each_message_of_the_assistant_is_an_exchange() -> None:
 
 
 @pytest.mark.parametrize(
-    "header", ["prompt reply id", "id Reply Prompt", "target id source", "question answer id"], ids=str.split
+    "header", ["prompt reply id", "id Reply Prompt", "target id source", "id question answer"], ids=str.split
 )
 @pytest.mark.parametrize(("suffix", "separator"), [("csv", ","), ("tsv", "\t")])
 def test_tables_of_pairs(write: Write, header: str, suffix: str, separator: str) -> None:
-    """Columns are found by name, else they are the first two; a field may go over lines."""
+    """Columns are found by name, wherever they stand; in .csv, a field may go over lines."""
     names = header.split()
     values = {"id": "7", "prompt": "a b", "source": "a b", "question": "a b"}
     row = separator.join(values.get(name.lower(), "c") for name in names)
-    table = [separator.join(names), row, "", row.replace("a b", '"a,\t\nb"'), row]
-    path = write("\n".join(table), f"t.{suffix}")
-    assert read_conversations(path) == [
+    long = row.replace("a b", '"a,\t\nb"') if suffix == "csv" else f"{row}\n"
+    path = write("\n".join([separator.join(names), row, "", long, row]), f"t.{suffix}")
+    assert conversations(path) == [
         Conversation(said("a b", "c"), f"{path} line 2", {"id": "7"}),
-        Conversation(said("a,\t\nb", "c"), f"{path} line 4", {"id": "7"}),
+        Conversation(said("a,\t\nb" if suffix == "csv" else "a b", "c"), f"{path} line 4", {"id": "7"}),
         Conversation(said("a b", "c"), f"{path} line 6", {"id": "7"}),
     ]
 
@@ -105,7 +113,7 @@ def test_tables_of_pairs(write: Write, header: str, suffix: str, separator: str)
 def test_lines_of_pairs(write: Write) -> None:
     """A tab separates a prompt from its reply; quotes and commas are as they are."""
     path = write(b'\xef\xbb\xbfa, "b"\t c \r\n \n\xc3\xa9\td', "pairs.txt")
-    assert read_conversations(path) == [
+    assert conversations(path) == [
         Conversation(said('a, "b"', "c"), f"{path} line 1"),
         Conversation(said("é", "d"), f"{path} line 3"),
     ]
@@ -121,7 +129,7 @@ def test_data_sets_of_hugging_face(tmp_path: Path) -> None:
     data.save_to_disk(str(tmp_path / "saved"))
     data.to_parquet(str(tmp_path / "rows.parquet"))
     for name in ("saved", "rows.parquet"):
-        assert read_conversations(tmp_path / name) == [
+        assert conversations(tmp_path / name) == [
             Conversation(row["messages"], f"{tmp_path / name} row {i}", {"id": row["id"]})  # type: ignore[arg-type]
             for i, row in enumerate(ROWS, start=1)
         ]
@@ -132,9 +140,9 @@ def test_a_data_set_of_several_splits(tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     data = datasets.Dataset.from_list(ROWS)
     datasets.DatasetDict(train=data, test=data).save_to_disk(str(tmp_path / "all"))
-    told = mistake(lambda: read_conversations(tmp_path / "all"))
+    told = mistake(lambda: conversations(tmp_path / "all"))
     assert told == f"{tmp_path}/all has several splits: give {tmp_path}/all/train or {tmp_path}/all/test"
-    assert len(read_conversations(tmp_path / "all" / "test")) == 2
+    assert len(conversations(tmp_path / "all" / "test")) == 2
 
 
 def test_a_mistake_in_a_data_set_is_told_with_its_row(tmp_path: Path) -> None:
@@ -142,7 +150,7 @@ def test_a_mistake_in_a_data_set_is_told_with_its_row(tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     rows = [{"messages": said("a", "b")}, {"messages": said("a", " ")}]
     datasets.Dataset.from_list(rows).to_parquet(str(tmp_path / "a.parquet"))
-    told = mistake(lambda: read_conversations(tmp_path / "a.parquet"))
+    told = mistake(lambda: conversations(tmp_path / "a.parquet"))
     assert told.startswith(f"{tmp_path}/a.parquet row 2, message 2 is empty, the assistant's")
 
 
@@ -153,7 +161,7 @@ def test_a_missing_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pack
     (tmp_path / "saved" / "state.json").write_text("{}")
     (tmp_path / "a.parquet").write_bytes(b"PAR1")
     monkeypatch.setitem(sys.modules, package, None)
-    told = mistake(lambda: read_conversations(tmp_path / name))
+    told = mistake(lambda: conversations(tmp_path / name))
     assert told.startswith(f"{package} cannot be imported (")
     assert told.endswith("): pip install 'seqgan_kit[datasets]'")
 
@@ -162,26 +170,29 @@ def test_a_parquet_file_that_is_none(write: Write) -> None:
     """The file is named."""
     pytest.importorskip("datasets")
     path = write(b"PAR1 and nothing", "a.parquet")
-    assert mistake(lambda: read_conversations(path)).startswith(f"{path} cannot be read as a data set")
+    assert mistake(lambda: conversations(path)).startswith(f"{path} cannot be read as a data set")
 
 
 # Mistakes in files
 
 U, A, S = ({"role": role, "content": "x"} for role in ("user", "assistant", "system"))
 WRONG: list[tuple[object, str]] = [
-    ({"conversations": [], "id": 1}, "line 3: no column 'messages', only 'conversations', 'id': give {"),
+    ({"dialog": [], "id": 1}, "line 3: no column 'messages', only 'dialog', 'id': give {"),
     ({}, "line 3: no column 'messages', only an empty record"),
     ({"messages": "hello"}, "line 3: 'messages' is 'hello', not a list: give {"),
     ({"messages": None}, "line 3: 'messages' is None, not a list"),
     ({"messages": []}, "line 3: 'messages' is empty"),
     ({"messages": [U, "hello"]}, "line 3, message 2: 'hello' is no message as {"),
     (
-        {"messages": [U, {"from": "gpt", "value": "x"}]},
-        "line 3, message 2: {'from': 'gpt', 'value': 'x'} is no message",
+        {"messages": [U, {"by": "gpt", "value": "x"}]},
+        "line 3, message 2: {'by': 'gpt', 'value': 'x'} is no message",
     ),
-    ({"messages": [U, {"role": "gpt", "content": "x"}]}, "line 3, message 2: the role 'gpt' is unknown: give user, a"),
+    (
+        {"messages": [U, {"role": "tool", "content": "x"}]},
+        "line 3, message 2: the role 'tool' is unknown: give user, a",
+    ),
     ({"messages": [{"role": ["user"], "content": "x"}]}, "line 3, message 1: the role ['user'] is unknown"),
-    ({"messages": [U, {**A, "content": None}]}, "line 3, message 2: 'content' is None, not a string"),
+    ({"messages": [U, {**A, "content": None}]}, "line 3, message 2: there is no text, the assistant's is null"),
     ({"messages": [U, {**A, "content": ["x"]}]}, "line 3, message 2: 'content' is ['x'], not a string"),
     ({"messages": [U, {**A, "content": "a \ud83d"}]}, "line 3, message 2: 'content' has half a surrogate pair"),
     ({"messages": [U, {**A, "content": " \n"}]}, "line 3, message 2 is empty, the assistant's"),
@@ -200,13 +211,13 @@ WRONG: list[tuple[object, str]] = [
 def test_a_wrong_conversation(write: Write, row: object, told: str) -> None:
     """File, line and message are named, and what is wrong with it."""
     path = write(lines({"messages": said("a", "b")}) + "\n" + lines(row))
-    assert mistake(lambda: read_conversations(path)).startswith(f"{path} {told}")
+    assert mistake(lambda: conversations(path)).startswith(f"{path} {told}")
 
 
 def test_a_line_that_is_not_json(write: Write) -> None:
     """The line and column of the syntax error are named."""
     path = write('{"messages": [}\n')
-    assert f"{path} line 1: not JSON (Expecting value at column 15)" in mistake(lambda: read_conversations(path))
+    assert f"{path} line 1: not JSON (Expecting value at column 15)" in mistake(lambda: conversations(path))
 
 
 @pytest.mark.parametrize(
@@ -223,27 +234,28 @@ def test_a_line_that_is_not_json(write: Write) -> None:
         ("\n \n", "a.jsonl", "has no conversation with a reply of the assistant"),
         (lines({"messages": [U]}, {"messages": [S]}), "a.jsonl", "has no conversation with a reply of the assistant"),
         ("", "a.jsonl", 'is empty: give a conversation a line, {"messages"'),
-        ("[]", "a.json", "is JSON: give JSON lines (.jsonl)"),
+        ("[]", "a.json", "has no conversation with a reply of the assistant"),
+        ('[{"messages": []}, 3]', "a.json", "row 2: 3 is not a JSON object"),
         ("a\tb\ncaf\u00e9\tb".encode("latin-1"), "a.txt", "line 2: not UTF-8 (byte 0xe9 at offset 7)"),
     ],
 )
 def test_a_wrong_file(write: Write, contents: str | bytes, name: str, told: str) -> None:
     """The file is named, and the line where there is one."""
     path = write(contents, name)
-    assert mistake(lambda: read_conversations(path)).startswith(f"{path} {told}")
+    assert mistake(lambda: conversations(path)).startswith(f"{path} {told}")
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
 def test_a_missing_file_is_guessed(write: Write, suffix: str) -> None:
     """The nearest names in the folder are offered."""
     path = write("a", f"train.{suffix}").with_name(f"trian.{suffix}")
-    assert mistake(lambda: read_conversations(path)) == f"{path} does not exist: did you mean train.{suffix}?"
+    assert mistake(lambda: conversations(path)) == f"{path} does not exist: did you mean train.{suffix}?"
 
 
 def test_a_folder_that_is_no_data_set(write: Write) -> None:
     """The files in it are offered."""
     folder = write("a").parent
-    assert mistake(lambda: read_conversations(folder)).startswith(f"{folder} is a folder: give one of the files in it")
+    assert mistake(lambda: conversations(folder)).startswith(f"{folder} is a folder: give one of the files in it")
 
 
 # Without a chat template
@@ -739,7 +751,10 @@ def test_the_options_have_help() -> None:
     parser.add_class_arguments(DataConfig, "data")
     parsed = parser.parse_args(["--data.max_reply", "20", "--data.tokenizer", "character"])
     assert (parsed.data.max_reply, parsed.data.tokenizer) == (20, "character")
-    told = f"{DataConfig.__doc__}{FileConfig.__doc__}"
+    for option in ("limit", "dialogues", "bad_rows", "too_long"):  # types that can't be resolved would take anything
+        with pytest.raises(ArgumentError):
+            parser.parse_args([f"--data.{option}", "many"])
+    told = f"{DataConfig.__doc__}{FileConfig.__doc__}{Columns.__doc__}"
     assert all(f"        {name}: " in told for name in DataConfig.__dataclass_fields__)
 
 

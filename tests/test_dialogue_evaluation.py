@@ -406,5 +406,5 @@ def test_evaluators_judge_a_network() -> None:
 
 
 def test_replies_stand_beside_the_last_turn() -> None:
-    history = [{"role": "user", "content": "hello"}, {"role": "user", "content": "who\nis  it ?"}]
-    assert table_of_replies([history], ["me \n."]) == ["who is it ?\tme ."]
+    history = [{"role": "user", "content": "hello"}, {"role": "user", "content": "who\nis\tit ?"}]
+    assert table_of_replies([history], ["me \n."]) == ["who\\nis\\tit ?\tme \\n."]

@@ -49,7 +49,7 @@ def row(*contents: str, roles: tuple[str, ...] = ("user", "assistant")) -> str:
         (row("a", "b", roles=("user", "user")), ["line 2: messages 1 and 2 are both the user's", "alternate"]),
         (row("a", "b", roles=("assistant", "user")), ["line 2: message 1 is the assistant's", "remove it"]),
         (row("a", " "), ["line 2, message 2 is empty, the assistant's"]),
-        (row("a", "b", roles=("user", "bot")), ["line 2, message 2: the role 'bot' is unknown"]),
+        (row("a", "b", roles=("user", "tool")), ["line 2, message 2: the role 'tool' is unknown"]),
         (row("a", "b </s> c"), ["line 2, message 2: contains </s>, which ends a reply"]),
         ("{", ["line 2"]),
     ],

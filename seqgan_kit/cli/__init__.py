@@ -22,6 +22,7 @@ from seqgan_kit.options import TASKS, arguments, nearest
 
 HELP = ("-h", "--help")
 OF_TASKS = ("sample", "chat", "evaluate", "record", "watch", "sweep")  # in seqgan_kit/TASK/commands.py
+READING = ("evaluate", "sweep")  # those that read a run's data again
 COMMANDS = ("train", "resume", *OF_TASKS, "compare", "report", "env")
 USAGE = """usage: seqgan-kit COMMAND ...
 
@@ -297,6 +298,9 @@ def _parser(command: str, task: str) -> argparse.ArgumentParser:
     add_options, function = _commands(task).COMMANDS[command]
     parser = argparse.ArgumentParser(prog=f"seqgan-kit {command} RUN", description=function.__doc__.splitlines()[0])
     add_options(parser)
+    if command in READING:
+        text = "Where the data are now, if they have moved (default: where they were)"
+        parser.add_argument(TASKS[task].file, dest="moved", metavar="PATH", help=text)
     return parser
 
 
@@ -327,10 +331,11 @@ def _prepared(command: str, run: Path, words: list[str]) -> Callable[[], None]:
             f"{command} is for runs of {others}, but {run} is one of {task}, which has: {', '.join(known)}, report"
         )
     options = arguments(_parser(command, task), words)
+    moved = [TASKS[task].file, options.moved] if command in READING and options.moved is not None else []
 
     def read(*more: str) -> tuple[Any, str]:
         """The run's configuration with further options, and its YAML."""
-        return parse(["--config", str(run / "config.yaml"), *more, "--run.folder", str(run)], task)
+        return parse(["--config", str(run / "config.yaml"), *moved, *more, "--run.folder", str(run)], task)
 
     return partial(known[command][1], run, options, read)
 

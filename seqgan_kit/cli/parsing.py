@@ -82,7 +82,7 @@ def parse(words: list[str], task: str = "text") -> tuple[Any, str]:
         try:
             namespace = parser.parse_args(words)
             check_numbers(namespace)
-            text = parser.dump(namespace, skip_unset=False)
+            text = parser.dump(_from_anywhere(namespace), skip_unset=False)
             built = parser.instantiate(namespace)
         except argparse.ArgumentError as error:
             raise UserError(_explain(str(error), words, list(_options(parser)), task)) from error
@@ -95,6 +95,19 @@ def parse(words: list[str], task: str = "text") -> tuple[Any, str]:
         return config, text
 
     return read(words)
+
+
+FILES = {"path", "held_out_path", "oracle", "model", "encoder", "features", "matcher", "clip"}
+"""Last words of the options that hold a file or folder of the user's."""
+
+
+def _from_anywhere(namespace: Namespace) -> Namespace:
+    """With the absolute paths of files and folders that are there, so that a run finds them from any folder."""
+    found = namespace.clone()
+    for name, value in namespace.items():
+        if name.rpartition(".")[2] in FILES and isinstance(value, str) and value != "learned" and Path(value).exists():
+            found[name] = str(Path(value).absolute())
+    return found
 
 
 class Group(NamedTuple):

@@ -142,7 +142,7 @@ def _told(module: str, node: ast.ClassDef, name: str) -> str:
     """What the docstring of a dataclass says of a field, or else that of one that it inherits from."""
     about = documented(ast.get_docstring(node) or "")[1]
     of_bases = (_told(*_find(module, ast.unparse(base)), name) for base in node.bases)
-    return about[name] if name in about else next(of_bases, "")
+    return about[name] if name in about else next(filter(None, of_bases), "")
 
 
 def _factory(value: ast.expr | None) -> ast.expr | None:

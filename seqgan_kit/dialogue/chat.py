@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TextIO
 
 from seqgan_kit.errors import UserError
-from seqgan_kit.language.data import checked
+from seqgan_kit.files import checked, record_line
 from seqgan_kit.worlds.dialogues import ASSISTANT, USER, Message
 
 NAMES = {USER: "you> ", ASSISTANT: "bot> "}
@@ -57,7 +57,8 @@ class Chat:
     """A conversation: reads a line, gives the reply as it is made, and so on until the input ends.
 
     reply: from the messages so far, the last one the user's, and the temperature, to the pieces of a reply.
-    input, output: without a terminal as input there is nothing but the replies in the output, one a line.
+    input, output: without a terminal as input there is nothing but the replies in the output, one a line, whose own
+        line breaks are escaped.
     messages: what was said, always a user's and an assistant's in turn. An empty reply is shown as "(no reply)", and it
     and what it was to are not kept, for no generator has learned from silence.
     unknown: the words of a message that the generator does not know, which are told once, beside the output.
@@ -140,7 +141,7 @@ class Chat:
                 shown = piece if said else piece.lstrip()
                 if shown:
                     said.append(shown)
-                    self._write(shown)
+                    self._write(shown if self.interactive else record_line(shown))
         self._write("\n" if said else "(no reply)\n")
         if said:
             self.messages.append({"role": USER, "content": text})
@@ -160,7 +161,7 @@ class Chat:
             del self.messages[-2:]
             return f"took back: {undone[0]['content']}" if undone else "nothing was said"
         if name == "/history":
-            return "\n".join(NAMES[m["role"]] + m["content"] for m in self.messages) or "nothing was said"
+            return "\n".join(NAMES[m["role"]] + record_line(m["content"]) for m in self.messages) or "nothing was said"
         return HELP if name == "/help" else f"there is no {name}; /help shows what there is"
 
     def _set_temperature(self, *values: str) -> str:

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import math
-import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seqgan_kit.commands import Read, add_samples, add_seed, add_unit, asked, check_least
-from seqgan_kit.errors import UserError, check_seed
-from seqgan_kit.files import read_json, write_json
+from seqgan_kit.commands import (
+    Read,
+    add_drawing,
+    add_json,
+    add_samples,
+    add_unit,
+    asked,
+    check_drawing,
+    check_least,
+    print_record,
+    tell_never_drawn,
+    tell_unknown_words,
+)
+from seqgan_kit.errors import UserError
+from seqgan_kit.files import checked, read_json, write_json
 from seqgan_kit.report.measured import MEASURED, notes, read_measured
 from seqgan_kit.report.terminal import print_phases, print_places, print_samples, scores_table
 
@@ -21,35 +32,19 @@ if TYPE_CHECKING:
 Messages = Sequence[dict[str, str]]
 Backward = tuple[Any, "Template"]
 """Of a run of --data.backward: its network, and how its messages become tokens."""
-SHOWN = 8  # unknown words, at most
 MMI = 0.5  # weight of the message given the reply, in mutual information
-
-
-def _drawing(parser: ArgumentParser) -> None:
-    add_seed(parser, "the replies that are drawn")
-    parser.add_argument(
-        "--temperature",
-        type=float,
-        default=1.0,
-        help="Temperature of sampling: below 1 likelier replies, above 1 more various ones, 0 always the likeliest "
-        "token (default: %(default)s)",
-    )
-    parser.add_argument("--top_k", type=int, default=0, help="Draw from the k likeliest tokens only (default: all)")
-    parser.add_argument(
-        "--top_p",
-        type=float,
-        default=1.0,
-        help="Draw from the fewest tokens that reach this probability together (default: %(default)s, all)",
-    )
 
 
 def sample_options(parser: ArgumentParser) -> None:
     parser.add_argument("--text", action="append", default=[], help="Message to reply to; may be given several times")
     parser.add_argument(
-        "--file", type=Path, help="File with a message a line, or .jsonl with `messages` that end with a user's"
+        "--file",
+        type=Path,
+        help="File with a message a line, or a table (.jsonl, .csv, ...) of prompts, or of `messages` that end with a "
+        "user's",
     )
     parser.add_argument("--count", type=int, default=1, help="Number of replies to each message (default: %(default)s)")
-    _drawing(parser)
+    add_drawing(parser, "replies")
     parser.add_argument(
         "--beams", type=int, default=0, help="Width of a beam search, in place of drawing (default: %(default)s, none)"
     )
@@ -70,11 +65,12 @@ def sample_options(parser: ArgumentParser) -> None:
         default=MMI,
         help="Weight of the backward run in mutual information, 0 to 1 (default: %(default)s)",
     )
+    add_json(parser)
 
 
-def sample(run: Path, options: Namespace, _: Read) -> None:
+def sample(run: Path, options: Namespace, read: Read) -> None:
     """Prints replies to messages."""
-    _check(options)
+    check_drawing(options)
     check_least("sample", options, count=1, beams=0)
     if options.beams and options.count > options.beams:
         raise UserError(f"sample --count {options.count}: with --beams {options.beams} there are at most as many")
@@ -86,29 +82,36 @@ def sample(run: Path, options: Namespace, _: Read) -> None:
         raise UserError("sample --backward ranks what a beam search finds: give --beams, 10 for instance")
     if not 0 <= options.weight <= 1 or not 0 <= options.sibling < math.inf:
         raise UserError("sample: --weight must be from 0 to 1, and --sibling at least 0")
-    asked = _asked(options)
+    asked = _asked(options, read)
     import torch
 
+    from seqgan_kit.language.data import unknown_words
+
     network, template, length = _load(run)
-    _tell_unknown(template, asked)
+    drawn_from, never = _known_only(network, template, options)
+    words = unknown_words(template.tokenizer, (said["content"] for one in asked for said in template.read(one)))
+    tell_unknown_words(words, str(template.tokenizer.unk_token))
     backward = None if options.backward is None else _load_backward(options.backward)
     torch.manual_seed(options.seed)
     for messages in asked:
         if options.beams:
-            replies = _decoded(network, template, length, messages, options, backward)[: options.count]
+            replies = _decoded(drawn_from, template, length, messages, options, backward)[: options.count]
         else:
-            replies = _drawn(network, template, length, messages, options)
+            replies = _drawn(drawn_from, template, length, messages, options)
+        message = {"message": messages[-1]["content"]} if options.json or len(asked) > 1 else {}
         for reply in replies:
-            print(f"{messages[-1]['content']}\t{reply}" if len(asked) > 1 else reply)
+            print_record(options.json, **message, reply=reply)
+    if never and not options.beams:
+        tell_never_drawn(str(template.tokenizer.unk_token), float(drawn_from.expected))
 
 
 def chat_options(parser: ArgumentParser) -> None:
-    _drawing(parser)
+    add_drawing(parser, "replies")
 
 
 def chat(run: Path, options: Namespace, _: Read) -> None:
     """Talks with a run's model in the terminal."""
-    _check(options)
+    check_drawing(options)
     import torch
 
     from seqgan_kit.dialogue.chat import Chat, pieces
@@ -116,10 +119,11 @@ def chat(run: Path, options: Namespace, _: Read) -> None:
     from seqgan_kit.tokens.sampling import stream, with_context
 
     network, template, length = _load(run)
+    drawn_from = _known_only(network, template, options)[0]
     torch.manual_seed(options.seed)
 
     def reply(messages: Messages, temperature: float) -> Iterator[str]:
-        drawn = with_context(network, template.ask([messages]))
+        drawn = with_context(drawn_from, template.ask([messages]))
         ids = stream(drawn, length, template.end, temperature, options.top_k, options.top_p)
         return pieces(ids, template.shown)
 
@@ -138,12 +142,12 @@ def evaluate_options(parser: ArgumentParser) -> None:
         default=0,
         help="Number of replies to train evaluators on, for AdverSuc and ERE (default: %(default)s, none)",
     )
-    _drawing(parser)
+    add_drawing(parser, "replies", unknown=False)
 
 
 def evaluate(run: Path, options: Namespace, read: Read) -> None:
     """Scores a run's model on held-out dialogues."""
-    _check(options)
+    check_drawing(options)
     config, _ = read()
     samples, seed = asked("evaluate", options, config.evaluation)
     import torch
@@ -192,27 +196,17 @@ def summarise(run: Path) -> None:
     print_places(run, f"chat {run}")
 
 
-def _check(options: Namespace) -> None:
-    if not 0 <= options.temperature < math.inf or options.top_k < 0 or not 0 < options.top_p <= 1:
-        raise UserError("--temperature and --top_k must be at least 0, and --top_p above 0 and at most 1")
-    check_seed(options.seed)
-
-
-def _asked(options: Namespace) -> list[Messages]:
+def _asked(options: Namespace, read: Read) -> list[Messages]:
     """The histories of --text and --file."""
-    from seqgan_kit.language.data import checked
-
     texts = [checked(text, "--text").strip() for text in options.text]
     asked: list[Messages] = [[{"role": "user", "content": text}] for text in texts]
     if options.file is not None:
-        from seqgan_kit.dialogue.conversations import read_conversations
+        from seqgan_kit.dialogue.conversations import read_histories
         from seqgan_kit.language.data import read_sentences
+        from seqgan_kit.tables import is_table
 
-        if options.file.suffix in (".jsonl", ".ndjson", ".parquet"):
-            for one in read_conversations(options.file, replied=False):
-                if one.messages[-1]["role"] != "user":
-                    raise UserError(f"{one.place}: the last message is not a user's, so there is nothing to reply to")
-                asked.append(one.messages)
+        if is_table(options.file):
+            asked += [one.messages for one in read_histories(options.file, read()[0].data)]
         else:
             asked += [[{"role": "user", "content": text}] for text in read_sentences(options.file).texts]
     if not asked or not all(messages[-1]["content"] for messages in asked):
@@ -220,21 +214,22 @@ def _asked(options: Namespace) -> list[Messages]:
     return asked
 
 
-def _tell_unknown(template: Template, asked: Sequence[Messages]) -> None:
-    from seqgan_kit.language.data import unknown_words
-
-    words = unknown_words(template.tokenizer, (said["content"] for one in asked for said in template.read(one)))
-    if words:
-        shown = ", ".join(words[:SHOWN]) + (", ..." if len(words) > SHOWN else "")
-        read = template.tokenizer.unk_token
-        print(f"{len(words)} words are unknown to the model, and read as {read}: {shown}", file=sys.stderr)
-
-
 def _load(run: Path) -> tuple[Any, Template, int]:
     """A run's network, how its messages become tokens, and the most tokens of a reply."""
     from seqgan_kit.dialogue.models import load_generator, load_template
 
     return load_generator(run), *load_template(run)
+
+
+def _known_only(network: Any, template: Template, options: Namespace) -> tuple[Any, list[int]]:
+    """What replies are drawn from, and the ids that are never drawn, unless --unknown asks for them."""
+    from seqgan_kit.language.data import unknown_id
+    from seqgan_kit.tokens.sampling import Without
+
+    unknown = unknown_id(template.tokenizer)
+    never = [] if unknown is None or options.unknown else [unknown]
+    drawing = options.temperature, options.top_k, options.top_p
+    return Without(network, never, *drawing) if never else network, never
 
 
 def _drawn(network: Any, template: Template, length: int, messages: Messages, options: Namespace) -> list[str]:

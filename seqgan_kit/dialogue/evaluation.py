@@ -13,6 +13,7 @@ from seqgan_kit.dialogue import evaluators, metrics
 from seqgan_kit.dialogue.evaluators import EvaluatorConfig, Split
 from seqgan_kit.engine.learning import Metrics
 from seqgan_kit.errors import UserError
+from seqgan_kit.files import record_line
 from seqgan_kit.language import units
 from seqgan_kit.language.metrics import distinct
 from seqgan_kit.language.units import Unit
@@ -164,8 +165,7 @@ def perplexity(network: Generator, replies: Replies, chunk: int = CHUNK) -> floa
 
 def table_of_replies(histories: Sequence[Sequence[Message]], replies: Sequence[str]) -> list[str]:
     """A line of each reply: the last message of its history, a tab, and the reply."""
-    pairs = zip(histories, replies, strict=True)
-    return ["\t".join(" ".join(text.split()) for text in (said[-1]["content"], reply)) for said, reply in pairs]
+    return [record_line(said[-1]["content"], reply) for said, reply in zip(histories, replies, strict=True)]
 
 
 def _ready(network: Generator) -> torch.device:

@@ -54,7 +54,7 @@ def save_generator(network: Seq2SeqGenerator | LanguageModel, source: Source, fo
     """
     tokenizer = source.template.saved_tokenizer([one.history for one in source.train_exchanges[:EXAMPLES]])
     if isinstance(network, LanguageModel):
-        pretrained.save(network, tokenizer, folder)
+        pretrained.save(network, tokenizer, folder, source.end)
     else:
         network.save_pretrained(folder)
         tokenizer.save_pretrained(folder)

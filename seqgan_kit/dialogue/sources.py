@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -13,7 +13,8 @@ from typing import Literal
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from seqgan_kit.dialogue.conversations import Conversation, Exchange, exchanges, read_conversations
+from seqgan_kit.dialogue.columns import Columns
+from seqgan_kit.dialogue.conversations import BadRows, Conversation, Exchange, exchanges, read_conversations
 from seqgan_kit.dialogue.template import EncodedHistory, Template, end_of, to_replies
 from seqgan_kit.engine.provenance import fingerprint
 from seqgan_kit.errors import UserError
@@ -25,17 +26,21 @@ from seqgan_kit.samples import Replies, Tokens
 from seqgan_kit.worlds.dialogues import ASSISTANT, USER, dialogue
 from seqgan_kit.worlds.shapes import MOST, Scene, draw_scene
 
+LONG = 64  # tokens of a history, on average, of which it is said that they take time
 REFUSED = 10_000  # scenes in a row that are held out: then there are no others
 
 
 @dataclass(frozen=True)
-class DataConfig(FileConfig):
+class DataConfig(FileConfig, Columns):
     """What to learn from: conversations, or question-answer dialogues that the toolkit generates.
 
     Args:
-        path: File of conversations: .jsonl or .parquet with `messages` (or a folder by `datasets.save_to_disk`), .tsv
-            or .csv with prompt and reply, or text with a tab between them; unset generates dialogues about little
-            scenes.
+        path: File of conversations: a table (.jsonl, .json, .csv, .tsv, .parquet, also as .gz, or a folder by
+            `datasets.save_to_disk`) with a list of messages in each row, or a prompt and a reply; or text with a tab
+            between them. Unset generates dialogues about little scenes.
+        bad_rows: What to do with a row that is no conversation: stop with an error, drop it, or repair it where that
+            can be done: leave out messages without a text and those before the first of the user, and join those of
+            one speaker in a row. What was dropped or repaired is counted.
         dialogues: Number of dialogues that are generated where no file is given.
         shapes: Greatest number of shapes in the scenes of generated dialogues, 1 to 3.
         max_history: Greatest number of tokens of a history that the model reads; of longer ones the oldest messages are
@@ -47,6 +52,7 @@ class DataConfig(FileConfig):
         limit: Number of replies of each file that are kept, the first ones, for trials. Unset keeps all.
     """
 
+    bad_rows: BadRows = "error"
     dialogues: int = 3000
     shapes: int = 3
     max_history: int = 128
@@ -63,7 +69,8 @@ class Source:
 
     kind: what else is known, which decides the metrics. end, length: of the generator; length counts the end token.
     vocabulary: what it can emit. conversations: to train on, and held out. dropped, shortened: replies that were longer
-    than the limit. cut: histories that were; cut_by: what the limit is.
+    than the limit. cut: histories that were; cut_by: what the limit is. notes: what became of the rows of the files,
+    and what else the user must know, a line each.
     """
 
     name: str
@@ -82,6 +89,14 @@ class Source:
     shortened: int = 0
     cut: int = 0
     cut_by: str = "--data.max_history"
+    notes: tuple[str, ...] = ()
+
+    def lines(self) -> list[str]:
+        """All that the user is told first."""
+        tokens = float(self.train.told.sum(1).double().mean())
+        long = f"histories have {tokens:.0f} tokens on average, and time grows with them: --data.max_history "
+        long += f"{round(tokens / 2)} would make it shorter"
+        return [self.summary(), *self.notes, *([long] if tokens >= LONG else [])]
 
     def summary(self) -> str:
         """What was read, in one line."""
@@ -128,7 +143,8 @@ def load(
     Raises UserError for anything wrong with a file or an option.
     """
     _check(config, tokenizer is not None)
-    conversations, held_out = _shapes(config, seed) if config.path is None else _files(config, seed)
+    notes: list[str] = []
+    conversations, held_out = _shapes(config, seed) if config.path is None else _files(config, seed, notes)
     conversations, held_out = _read(conversations, config), _read(held_out, config)
     if tokenizer is None:
         texts = [message["content"] for one in conversations for message in one.messages]
@@ -167,6 +183,7 @@ def load(
         shortened=train.shortened,
         cut=sum(told.cut for part in histories for told in part),
         cut_by=cut_by,
+        notes=(*notes, *([] if config.backward else _trained_on(train.exchanges, other.exchanges))),
     )
 
 
@@ -174,6 +191,8 @@ def _check(config: DataConfig, pretrained: bool) -> None:
     config.check_held_out()
     if config.path is None and config.dialogues < 2:
         raise UserError(f"--data.dialogues {config.dialogues}: give at least 2")
+    if config.path is None and any(getattr(config, field.name) != field.default for field in fields(Columns)):
+        raise UserError("--data.messages and what else names columns and speakers need a file, --data.path")
     if not 1 <= config.shapes <= MOST:
         raise UserError(f"--data.shapes {config.shapes}: give 1 to {MOST}")
     if config.max_history < 1:
@@ -192,16 +211,19 @@ def _check(config: DataConfig, pretrained: bool) -> None:
 # Conversations
 
 
-def _files(config: DataConfig, seed: int) -> tuple[list[Conversation], list[Conversation]]:
-    assert config.path is not None
-    found = _first(read_conversations(config.path), config.limit)
+def _files(config: DataConfig, seed: int, notes: list[str]) -> tuple[list[Conversation], list[Conversation]]:
+    found = _read_file(config.path, config, notes)
     if config.held_out_path is not None:
-        return found, _first(read_conversations(config.held_out_path), config.limit)
+        return found, _read_file(config.held_out_path, config, notes)
     # the same words in two places are one conversation: both are held out, or none
     alike: dict[tuple[tuple[str, str], ...], list[Conversation]] = {}
     for one in found:
         key = tuple((message["role"], message["content"]) for message in one.messages)
         alike.setdefault(key, []).append(one)
+    several = [len(copies) for copies in alike.values() if len(copies) > 1]
+    if several:
+        copies = f"{sum(several)} conversations are copies of {len(several)}"
+        notes.append(f"{copies}: all copies of one are trained on, or all held out")
     train, held_out = split(list(alike.values()), config.held_out, seed)
     return list(chain.from_iterable(train)), list(chain.from_iterable(held_out))
 
@@ -215,6 +237,29 @@ def _read(conversations: Sequence[Conversation], config: DataConfig) -> list[Con
         replace(one, messages=[{**message, "content": read(message["content"])} for message in one.messages])
         for one in conversations
     ]
+
+
+def _read_file(path: str | None, config: DataConfig, notes: list[str]) -> list[Conversation]:
+    """The conversations of a file; `notes` grows by what became of its rows."""
+    assert path is not None
+    found, intake = read_conversations(path, config, config.bad_rows)
+    kept = _first(found, config.limit)
+    beyond = len(found) - len(kept)
+    intake.used -= beyond
+    intake.dropped[f"beyond --data.limit {config.limit}"] += beyond
+    notes += intake.lines()
+    return kept
+
+
+def _trained_on(train: Sequence[Exchange], held_out: Sequence[Exchange]) -> list[str]:
+    """What must be said where replies to the same messages are trained on and held out."""
+
+    def key(one: Exchange) -> tuple[str, ...]:
+        return (*(f"{message['role']} {message['content']}" for message in one.history), one.reply)
+
+    known = set(map(key, train))
+    both = sum(key(one) in known for one in held_out)
+    return [f"{both} of {len(held_out)} HELD-OUT replies are TRAINED on, too, to the same messages"] if both else []
 
 
 def _first(conversations: Sequence[Conversation], limit: int | None) -> list[Conversation]:

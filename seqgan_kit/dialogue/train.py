@@ -60,7 +60,7 @@ class DialogueTask:
         check_parts(config.adversarial, self.source, self.network, self.judge, self._columns)
 
     def first_lines(self) -> list[str]:
-        return [line for line in (self.source.summary(), rates_told(self.config)) if line]
+        return [line for line in (*self.source.lines(), rates_told(self.config)) if line]
 
     def build(self, engine: Engine) -> None:
         self.engine = engine

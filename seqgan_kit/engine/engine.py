@@ -30,6 +30,7 @@ from seqgan_kit.engine.run_config import RunConfig
 from seqgan_kit.engine.run_folder import Exports, RunFolder
 from seqgan_kit.engine.stream import Stream
 from seqgan_kit.errors import UserError
+from seqgan_kit.files import record_line
 from seqgan_kit.samples import S
 
 
@@ -127,7 +128,7 @@ class Engine:
         if self.is_main:
             folder = self.folder / "samples"
             folder.mkdir(exist_ok=True)
-            (folder / f"{name}.txt").write_text("".join(line.replace("\n", " ") + "\n" for line in lines), "utf-8")
+            (folder / f"{name}.txt").write_text("".join(record_line(line) + "\n" for line in lines), "utf-8")
 
     @contextlib.contextmanager
     def fixed_random(self, seed: int) -> Iterator[None]:

@@ -120,6 +120,7 @@ class Phases:
             shorter = f"; shorter: {options}" if options else ""
             self.processes.say(f"{phase}: about {duration(left * each)} for {left:,} steps of {each:.2g} s{shorter}")
         return None
+
     def _evaluate(self, phase: str, done: int, evaluate: Callable[[int], None], exports: Exports) -> None:
         self.owed = phase
         try:

@@ -172,7 +172,7 @@ def summarise(run: Path) -> None:
 
 def _captions(options: Namespace, conditional: bool) -> list[str]:
     """With single spaces, those of the command line first. A run without captions makes pictures of none, too."""
-    from seqgan_kit.language.data import checked
+    from seqgan_kit.files import checked
 
     found = [" ".join(checked(text, "--text").split()) for text in options.text]
     if "" in found:

@@ -225,16 +225,6 @@ def unknown_share(tokens: Iterable[Tensor], tokenizer: PreTrainedTokenizerBase) 
     return f"{count} of {total} tokens are UNKNOWN to the tokenizer ({tokenizer.unk_token})"
 
 
-def checked(text: str, where: str) -> str:
-    """The text. Raises UserError where it had bytes that are not UTF-8, which Python keeps as half characters."""
-    found = HALF_PAIR.search(text)
-    if found is None:
-        return text
-    byte = ord(found[0]) - 0xDC00
-    what = f"byte 0x{byte:02x}" if 0x80 <= byte <= 0xFF else "half a surrogate pair"
-    raise UserError(f"{where} is not UTF-8 ({what} after {text[: found.start()][-20:]!r}): write it in UTF-8")
-
-
 def split(items: Sequence[T], held_out: float, seed: int) -> tuple[list[T], list[T]]:
     """The items to train on and those held out, a share `held_out` (at least one, unless 0) drawn by the seed."""
     if not 0 <= held_out < 1:

@@ -26,6 +26,7 @@ from transformers import (
     AutoModelForMaskedLM,
     AutoModelForSeq2SeqLM,
     AutoTokenizer,
+    GenerationConfig,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -33,6 +34,7 @@ from transformers import (
 
 from seqgan_kit.errors import UserError, one_line
 from seqgan_kit.language.adapters import adapt
+from seqgan_kit.language.data import unknown_id
 from seqgan_kit.networks.saved import check_saved, unloadable
 from seqgan_kit.networks.text.language_models import LanguageModel, Unsuited
 from seqgan_kit.networks.text.lstm import LSTMGenerator
@@ -192,14 +194,31 @@ def checked_discriminator(
     return found.train()
 
 
-def save(network: LanguageModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """As `from_pretrained` reads it; with adapters, these merged into the weights, and by themselves in adapter/."""
+def save(network: LanguageModel, tokenizer: PreTrainedTokenizerBase, folder: Path, end: int | None) -> None:
+    """As `from_pretrained` reads it; with adapters, these merged into the weights, and by themselves in adapter/.
+
+    Plain `generate` then draws what the kit draws, up to the token `end`: of a model without a generation_config, or
+    with one whose top_k is None, it would draw from the 50 likeliest tokens, and never what was learned.
+    """
     model = network.model
     if network.adapted is not None:
         network.adapted.save_pretrained(folder / "adapter")
         model = deepcopy(network.adapted).merge_and_unload()
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    known, unknown = model.config.to_dict(), unknown_id(tokenizer)
+    pad = known.get("pad_token_id")  # of some, the configuration has none
+    GenerationConfig(
+        do_sample=True,
+        top_k=0,
+        top_p=1.0,
+        temperature=1.0,
+        suppress_tokens=None if unknown is None else [unknown],
+        bos_token_id=known.get("bos_token_id"),
+        eos_token_id=end,
+        pad_token_id=end if pad is None else pad,
+        decoder_start_token_id=network.first if network.encodes else None,
+    ).save_pretrained(folder)
 
 
 def load(folder: Path, *own: type[PreTrainedModel]) -> PreTrainedModel | LanguageModel:

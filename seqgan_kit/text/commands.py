@@ -7,9 +7,22 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seqgan_kit.commands import Read, add_samples, add_seed, add_unit, asked, check_least
-from seqgan_kit.errors import UserError, check_seed
-from seqgan_kit.files import read_json, write_json
+from seqgan_kit.commands import (
+    Read,
+    add_drawing,
+    add_json,
+    add_samples,
+    add_seed,
+    add_unit,
+    asked,
+    check_drawing,
+    check_least,
+    print_record,
+    tell_never_drawn,
+    tell_unknown_words,
+)
+from seqgan_kit.errors import UserError, one_line
+from seqgan_kit.files import checked, read_json, write_json
 from seqgan_kit.report.measured import MEASURED, notes, read_measured
 from seqgan_kit.report.metrics import CONVENTION
 from seqgan_kit.report.terminal import print_phases, print_places, print_samples, scores_table
@@ -23,11 +36,14 @@ if TYPE_CHECKING:
 
 def sample_options(parser: ArgumentParser) -> None:
     parser.add_argument("--count", type=int, default=10, help="Number of texts that are written (default: %(default)s)")
-    add_seed(parser, "the texts that are drawn")
-    _temperature_option(parser)
+    add_drawing(parser, "texts")
+    parser.add_argument(
+        "--prefix", default="", help="Beginning of every text, which the model goes on from (default: none)"
+    )
     parser.add_argument(
         "--label", help="Label of the texts, of a run on labelled ones (default: all in turn, each before its text)"
     )
+    add_json(parser)
 
 
 def _temperature_option(parser: ArgumentParser) -> None:
@@ -43,24 +59,59 @@ def _check_temperature(command: str, temperature: float) -> None:
 def sample(run: Path, options: Namespace, _: Read) -> None:
     """Prints samples of a run's model."""
     check_least("sample", options, count=1)
-    check_seed(options.seed)
-    _check_temperature("sample", options.temperature)
+    check_drawing(options)
     import torch
 
     from seqgan_kit.text.sampler import draw
+    from seqgan_kit.tokens.sampling import Without
 
-    network, decode, length, end, known = load_sampler(run / "model")
+    sampler = load_sampler(run / "model")
+    known = sampler.labels
     if options.label is not None and options.label not in known:
         others = f"give one of {', '.join(known)}" if known else f"{run} has no labels, leave it out"
         raise UserError(f"sample: --label {options.label}: {others}")
     wanted = list(known) if options.label is None else [options.label]
     labels = [known.index(wanted[i % len(wanted)]) for i in range(options.count)] if known else None
+    first = _begun(run, sampler, options)
     torch.manual_seed(options.seed)
     under = None if labels is None else torch.tensor(labels)
-    drawn = draw(network, options.count, length, end, options.temperature, under)
+    never = [] if sampler.unknown is None or options.unknown or not sampler.by_token else [sampler.unknown]
+    drawing = options.temperature, options.top_k, options.top_p
+    network = Without(sampler.network, never, *drawing) if never else sampler.network
+    drawn = draw(network, options.count, sampler.length, sampler.end, drawing[0], under, *drawing[1:], first)
     for i, (row, mask) in enumerate(zip(drawn.ids.tolist(), drawn.mask.tolist(), strict=True)):
-        text = decode([token for token, counts in zip(row, mask, strict=True) if counts and token != end])
-        print(f"{wanted[i % len(wanted)]} {text}" if len(wanted) > 1 else text)
+        ids = [token for token, counts in zip(row, mask, strict=True) if counts and token != sampler.end]
+        text, label = sampler.text(ids), wanted[i % len(wanted)] if len(wanted) > 1 else None
+        if options.json:
+            print_record(True, **({} if label is None else {"label": label}), text=text)
+        else:
+            print_record(False, text=text if label is None else f"{label} {text}")
+    if never:
+        tell_never_drawn(sampler.text(never), float(network.expected))
+
+
+def _begun(run: Path, sampler: Sampler, options: Namespace) -> list[int]:
+    """The ids of --prefix. Raises UserError where the model can't go on from it, or draws in its own way."""
+    if not sampler.by_token:
+        given = {"--prefix": options.prefix, "--temperature": options.temperature != 1, "--top_k": options.top_k}
+        for option, is_set in (given | {"--top_p": options.top_p != 1}).items():
+            if is_set:
+                raise UserError(f"sample {option}: the generator of {run} writes a text at once: leave it out")
+    try:
+        ids = sampler.ids(checked(options.prefix, "--prefix").strip()) if options.prefix else []
+    except UserError:
+        raise
+    except Exception as error:  # what tokenizers raise where they have no token for what is unknown
+        raise UserError(f"sample --prefix {options.prefix}: no tokens of the model ({one_line(error)})") from None
+    if sampler.end in ids:
+        raise UserError(f"sample --prefix {options.prefix}: contains {sampler.text([sampler.end])}, which ends a text")
+    most = sampler.length - (2 if sampler.end is not None else 1)
+    if len(ids) > most:
+        raise UserError(f"sample --prefix: it has {len(ids)} tokens: give at most {most}, so that something can follow")
+    if sampler.unknown in ids:
+        words = [word for word in options.prefix.split() if sampler.unknown in sampler.ids(word)]
+        tell_unknown_words(words, sampler.text([sampler.unknown]))
+    return ids
 
 
 def load_sampler(folder: Path) -> Sampler:

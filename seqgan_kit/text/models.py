@@ -11,6 +11,7 @@ from transformers import AutoTokenizer
 from seqgan_kit.errors import UserError
 from seqgan_kit.files import read_json, write_json
 from seqgan_kit.language import pretrained
+from seqgan_kit.language.data import unknown_id
 from seqgan_kit.language.words import check_words, words_of
 from seqgan_kit.networks.saved import unloadable
 from seqgan_kit.networks.text.class_head import ClassHead
@@ -86,7 +87,7 @@ def save_generator(network: Generator, source: Source, folder: Path) -> None:
     """As `from_pretrained` reads it; text.json beside it says with which tokens a text begins and ends, and how long it
     may be."""
     if isinstance(network, Unprompted):
-        pretrained.save(network.language, source.tokenizer, folder)
+        pretrained.save(network.language, source.tokenizer, folder, source.end)
         start: int | None = network.first
     else:
         network.save_pretrained(folder)
@@ -107,8 +108,12 @@ def load_generator(folder: Path) -> Sampler:
             found, ends = Unprompted(found, int(known["start"])).eval(), known
         else:
             ends = found.config.to_dict()
-        text = lambda ids: words_of(known).shown(str(tokenizer.decode(list(ids))))  # noqa: E731
-        return Sampler(found, text, int(ends["length"]), ends["end"], labels_of(known))
+        words = words_of(known)
+        text = lambda ids: words.shown(str(tokenizer.decode(list(ids))))  # noqa: E731
+        ids = lambda text: list(tokenizer(words.read(text), add_special_tokens=False)["input_ids"])  # noqa: E731
+        by_token = not isinstance(found, NoiseToText)
+        length, end = int(ends["length"]), ends["end"]
+        return Sampler(found, text, ids, length, end, labels_of(known), unknown_id(tokenizer), by_token)
     except Exception as error:
         raise unloadable(folder, folder.parent, error) from error
 

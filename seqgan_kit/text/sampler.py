@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from seqgan_kit.language.words import words_of
@@ -20,14 +21,19 @@ BLOCK = 2048  # sequences drawn at a time
 
 
 class Sampler(NamedTuple):
-    """A run's generator. text: token ids -> what they say, as people write it. length: the most tokens of a text.
-    end: the id of the token that ends it. labels: the classes that there are texts of, if there are any."""
+    """A run's generator. text: token ids -> what they say, as people write it. ids: the inverse, without an end.
+    length: the most tokens of a text. end: the id of the token that ends it. labels: the classes that there are texts
+    of, if there are any. unknown: the id that stands for unknown words, if one does. by_token: whether it draws token
+    by token."""
 
     network: Any
     text: Callable[[Sequence[int]], str]
+    ids: Callable[[str], list[int]]
     length: int
     end: int | None
     labels: tuple[str, ...] = ()
+    unknown: int | None = None
+    by_token: bool = True
 
 
 def load_plain(folder: Path) -> Sampler:
@@ -47,7 +53,11 @@ def load_plain(folder: Path) -> Sampler:
     def text(ids: Sequence[int]) -> str:
         return raw.shown(tokenizer.decode(list(ids), skip_special_tokens=False))
 
-    return Sampler(network.eval(), text, config["length"], config["end"], labels_of(begins))
+    def ids(text: str) -> list[int]:
+        return list(tokenizer.encode(text, add_special_tokens=False).ids)
+
+    unknown = tokenizer.token_to_id(words.get("unk_token") or "")
+    return Sampler(network.eval(), text, ids, config["length"], config["end"], labels_of(begins), unknown)
 
 
 def labels_of(settings: dict[str, Any]) -> tuple[str, ...]:
@@ -62,17 +72,25 @@ def draw(
     end: int | None,
     temperature: float = 1.0,
     labels: Tensor | None = None,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    first: Sequence[int] = (),
 ) -> Tokens:
     """`count` sequences of at most `length` tokens, each up to and with its end token, on the CPU.
 
     labels: the class of each, (count,), where the generator has classes; then they are LabelledTokens.
+    first: the ids that all of them begin with.
     """
+    begun = torch.tensor([list(first)])
     parts: list[Tokens] = []
     for start in range(0, count, BLOCK):
         many, given = min(BLOCK, count - start), None if labels is None else labels[start : start + BLOCK]
         drawn_from: Any = network
         if given is not None:
             drawn_from = drawn_from.given(given.to(next(network.parameters()).device))
-        part = map_tensors(sampling.sample(drawn_from, many, length, end, temperature), Tensor.cpu)
+        drawn = sampling.sample(
+            drawn_from, many, length, end, temperature, top_k, top_p, begun.expand(many, -1) if first else None
+        )
+        part = map_tensors(drawn, Tensor.cpu)
         parts.append(part if given is None else LabelledTokens(part.ids, part.mask, given.cpu()))
     return concatenate(parts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from typing import Any, NamedTuple, Protocol
 
@@ -39,6 +39,49 @@ def with_context(network: Any, tokens: Tokens) -> TokenNetwork:
     """What draws tokens under the samples' context, if they have one: `network.given(*context)`, or the network."""
     context_network: TokenNetwork = network.given(*tokens.context) if tokens.context else network
     return context_network
+
+
+class Without:
+    """A network that never draws some tokens: the others share what is left in proportion to what they have.
+
+    What it draws has other log-probabilities than the network tells, so training never draws so.
+
+    Args:
+        network: a `TokenNetwork`, or what is one once it is `given` a context.
+        tokens: ids that are not drawn.
+        temperature, top_k, top_p: how it is drawn from, as of `sample`; only `expected` depends on them.
+        expected: grows by how many of these tokens the network would have drawn so; a new sum if None.
+    """
+
+    def __init__(
+        self,
+        network: Any,
+        tokens: Sequence[int],
+        temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        expected: Tensor | None = None,
+    ) -> None:
+        self.network, self.tokens = network, list(tokens)
+        self.drawing = temperature, top_k, top_p
+        self.expected = torch.zeros((), dtype=torch.float64) if expected is None else expected
+        self.start, self.step = network.start, network.step
+
+    def parameters(self) -> Iterator[Tensor]:
+        found: Iterator[Tensor] = self.network.parameters()
+        return found
+
+    def given(self, *context: Tensor) -> Without:
+        return Without(self.network.given(*context), self.tokens, *self.drawing, self.expected)
+
+    def logits(self, features: Tensor) -> Tensor:
+        found = self.network.logits(features).float()
+        tokens = torch.tensor(self.tokens, dtype=torch.int64, device=found.device)
+        temperature, top_k, top_p = self.drawing
+        heated = found / temperature if temperature else found.masked_fill(~likeliest(found, 1), -torch.inf)
+        shares = heated.masked_fill(~likeliest(heated, top_k, top_p), -torch.inf).softmax(-1)
+        self.expected += shares[..., tokens].sum().cpu()
+        return found.index_fill(-1, tokens, -torch.inf)
 
 
 class Completions(NamedTuple):
