@@ -125,7 +125,11 @@ def options_of(task: str) -> frozenset[str]:
 def known_to(file: str) -> frozenset[str]:
     """The options that a message of this file may name: those of its use, or of all uses that share it."""
     room = file.split("/")[0]
-    shared = {"language": ("text", "dialogue", "images"), "tokens": ("text", "dialogue"), "images": ("images", "encoder")}
+    shared = {
+        "language": ("text", "dialogue", "images"),
+        "tokens": ("text", "dialogue"),
+        "images": ("images", "encoder"),
+    }
     tasks = shared.get(room, (room,) if room in TASKS else tuple(TASKS))
     return frozenset().union(*map(options_of, tasks), FURTHER)
 

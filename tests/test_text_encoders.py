@@ -501,7 +501,7 @@ def test_numbers_that_are_not_finite_are_not_cached(tmp_path: Path) -> None:
 def test_a_cache_that_cannot_be_written(tmp_path: Path) -> None:
     """A file where the folder should be is told, before anything is lost."""
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="give another --text.cache, or leave it out"):
+    with pytest.raises(UserError, match=r"give another --text\.cache, or leave it out"):
         embed(Counting(), ["red"], tmp_path / "file")
 
 

@@ -14,13 +14,40 @@ from seqgan_kit.errors import UserError, check_seed
 
 MOST = 10**12
 ONE = frozenset(
-    "accumulate batch_size chunk copies dim embedding epochs filters hidden iterations keep_checkpoints log_every "
-    "minibatch most noise passes picture_width processes repeats rollouts threads width widths windows workers".split()
+    [
+        "accumulate",
+        "batch_size",
+        "chunk",
+        "copies",
+        "dim",
+        "embedding",
+        "epochs",
+        "filters",
+        "hidden",
+        "iterations",
+        "keep_checkpoints",
+        "log_every",
+        "minibatch",
+        "most",
+        "noise",
+        "passes",
+        "picture_width",
+        "processes",
+        "repeats",
+        "rollouts",
+        "threads",
+        "width",
+        "widths",
+        "windows",
+        "workers",
+    ]
 )
 """The last names of options of which there must be one at least; any other number is at least 0, but for:"""
 SIGNED = frozenset(["discriminator_weight", "log_std", "weight"])
-SHARES = frozenset("accept beta dropout kept_back lag share".split())
-OTHERS = frozenset("betas held_out sharpness side temperature max_length max_reply max_history vocabulary".split())
+SHARES = frozenset(["accept", "beta", "dropout", "kept_back", "lag", "share"])
+OTHERS = frozenset(
+    ["betas", "held_out", "sharpness", "side", "temperature", "max_length", "max_reply", "max_history", "vocabulary"]
+)
 """Those whose bounds, which are others, are checked where they are used."""
 
 

@@ -26,4 +26,7 @@ def check_numbers(config: DialogueConfig, source: Source) -> None:
     within(0, 1, ("--discriminator.mismatched", judge.mismatched))
     check_evaluators("--evaluation.evaluators", evaluation.evaluators, source)
     if judge.objective().distance is not None and judge.mismatched:
-        raise UserError("--discriminator.objective: one that compares samples in pairs takes no mismatched ones: give --discriminator.mismatched 0")
+        raise UserError(
+            "--discriminator.objective: one that compares samples in pairs takes no mismatched ones: "
+            "give --discriminator.mismatched 0"
+        )

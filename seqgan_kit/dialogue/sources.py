@@ -175,7 +175,10 @@ def _check(config: DataConfig, pretrained: bool) -> None:
     if config.max_history < 1:
         raise UserError(f"--data.max_history {config.max_history} leaves no tokens: give 1 or more")
     if config.max_reply is not None and config.max_reply < 2:
-        raise UserError(f"--data.max_reply {config.max_reply} leaves no tokens beside the end token: leave it out, or give 2 or more")
+        raise UserError(
+            f"--data.max_reply {config.max_reply} leaves no tokens beside the end token: leave it out, or give "
+            "2 or more"
+        )
     if config.limit is not None and config.limit < 1:
         raise UserError(f"--data.limit {config.limit}: give 1 or more replies")
     if pretrained and config.vocabulary is not None:
@@ -233,7 +236,9 @@ def _told_scenes(rng: random.Random, count: int, shapes: int, without: set[Scene
         if scene in without:
             refused += 1
             if refused == REFUSED:  # there are only 432 scenes of one shape
-                raise UserError("the dialogues held out are about every scene: give less --data.dialogues or --data.held_out")
+                raise UserError(
+                    "the dialogues held out are about every scene: give less --data.dialogues or --data.held_out"
+                )
             continue
         refused = 0
         place = f"the shapes world, dialogue {len(found) + 1}"
@@ -266,7 +271,9 @@ def _replied(found: list[Exchange], template: Template, limit: int | None, too_l
     for one, reply in zip(found, replies, strict=True):
         if template.end in reply[:-1]:
             name = template.tokenizer.convert_ids_to_tokens(template.end)
-            raise UserError(f"{one.place}: contains {name}, which ends a reply: remove it there, or name another, --data.end TOKEN")
+            raise UserError(
+                f"{one.place}: contains {name}, which ends a reply: remove it there, or name another, --data.end TOKEN"
+            )
     kept = fitting(
         [one.place for one in found], replies, limit, too_long, "replies", "tokens with the end token",
         "--data.max_reply",

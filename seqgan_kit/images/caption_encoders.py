@@ -66,8 +66,8 @@ class Words(TextEncoder):
         often.sort(key=lambda entry: (-seen[entry], " " in entry, entry))
         if not often:
             raise UserError(
-                f"no word is in {least} of the {len(captions)} captions: give --joint.steps 2000, which trains an encoder "
-                "that reads characters, or captions that have words in common"
+                f"no word is in {least} of the {len(captions)} captions: give --joint.steps 2000, which trains an "
+                "encoder that reads characters, or captions that have words in common"
             )
         entries = set(often[:most])
         counts = (Counter(entry for entry in self._found(caption) if entry in entries) for caption in captions)
@@ -227,7 +227,9 @@ def embed(encoder: TextEncoder, captions: Sequence[str], cache: str | Path | Non
             try:
                 write_whole(path, save({"vectors": vectors.contiguous()}, {"sum": _content_sum(vectors)}))
             except OSError as error:
-                raise UserError(f"{path.parent} can't be written ({one_line(error)}): give another --text.cache, or leave it out") from None
+                raise UserError(
+                    f"{path.parent} can't be written ({one_line(error)}): give another --text.cache, or leave it out"
+                ) from None
     return vectors[torch.tensor([different[caption] for caption in captions], dtype=torch.int64)]
 
 

@@ -71,9 +71,7 @@ def decode(records: Sequence[Record], side: int, workers: int | None = None, cac
                 kept = _kept(path, shape)
         except OSError as error:
             reason = error.strerror or error
-            raise UserError(
-                f"{path} can't be kept ({reason}): make room there or give another --data.cache"
-            ) from None
+            raise UserError(f"{path} can't be kept ({reason}): make room there or give another --data.cache") from None
     assert kept is not None
     return torch.from_numpy(kept)
 

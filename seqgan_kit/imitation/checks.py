@@ -34,6 +34,12 @@ def check_numbers(config: ImitationConfig, expert: Demonstrations | None) -> Non
             "give --demonstrations.subsample 1, or --cloning.steps 0"
         )
     if critic.objective().distance is not None:
-        raise UserError("--discriminator.objective: one that compares samples in pairs knows no distance of steps: give another, such as minimax, non_saturating or airl")
+        raise UserError(
+            "--discriminator.objective: one that compares samples in pairs knows no distance of steps: give another, "
+            "such as minimax, non_saturating or airl"
+        )
     if critic.log_prob and policy.recurrent:
-        raise UserError("--discriminator.log_prob: a recurrent policy's probability of a single step is not known: leave it out, or --policy.recurrent")
+        raise UserError(
+            "--discriminator.log_prob: a recurrent policy's probability of a single step is not known: "
+            "leave it out, or --policy.recurrent"
+        )

@@ -71,7 +71,9 @@ def _train_control(run: Path, config: ImitationConfig, read: Read) -> None:
     from seqgan_kit.imitation.train import train
 
     if config.reward == "environment":
-        raise UserError(f"evaluate --frozen: {run} learnt from the environment's own reward, without a discriminator: leave it out")
+        raise UserError(
+            f"evaluate --frozen: {run} learnt from the environment's own reward, without a discriminator: leave it out"
+        )
     if not read_json(run / "run.json").get("finished"):
         raise UserError(f"evaluate --frozen: {run} has not come to its end: first seqgan-kit resume {run}")
     train(*read("--control.frozen", "true"), resume=True)

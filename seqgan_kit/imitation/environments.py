@@ -271,7 +271,9 @@ class Vectorised:
             elif isinstance(value, bool | int | float):
                 kept[name] = value
             elif "state" in name and value is not None:
-                raise UserError(f"--environment.vectorised: {self.name} keeps a {type(value).__name__} as its {name}: leave it out")
+                raise UserError(
+                    f"--environment.vectorised: {self.name} keeps a {type(value).__name__} as its {name}: leave it out"
+                )
         numbers = self._core.np_random.bit_generator.state
         return {
             "kept": kept,

@@ -109,7 +109,9 @@ def generator(
         made = _configured(GENERATOR, config, {"vocab_size": vocabulary, **special})
         found = _built(GENERATOR, _kind(option, made, wanted), made)
     elif lora:
-        raise UserError(f"{GENERATOR}.lora {lora}: adapters are for Hugging Face models: give {GENERATOR}.model, or leave them out")
+        raise UserError(
+            f"{GENERATOR}.lora {lora}: adapters are for Hugging Face models: give {GENERATOR}.model, or leave them out"
+        )
     else:
         return None
     try:
@@ -124,7 +126,9 @@ def generator(
 
 def _own_model(model: str, lora: int, vocabulary: int, end: int | None, wanted: str, options: dict[str, Any]) -> Any:
     if lora:
-        raise UserError(f"{GENERATOR}.lora {lora}: adapters are for Hugging Face models, and {model} holds an LSTM: leave them out")
+        raise UserError(
+            f"{GENERATOR}.lora {lora}: adapters are for Hugging Face models, and {model} holds an LSTM: leave them out"
+        )
     found = _loaded(f"{GENERATOR}.model", model, OWN[wanted], dtype=torch.float32, **options)
     if found.config.vocabulary < vocabulary or found.config.end != end:
         raise UserError(

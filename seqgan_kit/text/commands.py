@@ -142,9 +142,14 @@ def _embed(path: str | None, source: Source) -> Embed | None:
     if path is None:
         return None
     if source.kind in ("oracle", "tokens"):
-        raise UserError(f"--embedder {path}: {source.name} holds numbers, no text that an encoder could read: leave it out")
+        raise UserError(
+            f"--embedder {path}: {source.name} holds numbers, no text that an encoder could read: leave it out"
+        )
     if len(source.held_out.ids) < 2:
-        raise UserError(f"--embedder {path}: {source.name} has a single held-out sentence: leave it out, or train with a larger --data.held_out")
+        raise UserError(
+            f"--embedder {path}: {source.name} has a single held-out sentence: leave it out, "
+            "or train with a larger --data.held_out"
+        )
     import torch
 
     from seqgan_kit.language.encoders import HuggingFaceEncoder

@@ -119,7 +119,8 @@ def build_discriminator(config: DiscriminatorConfig, source: Source) -> nn.Modul
         network = config.network(source.vocabulary) if found is None else found
         if source.labels and compares_rows(network):
             raise UserError(
-                "--data.labelled: a discriminator that compares rows tells no classes: leave out its kernels, or --data.labelled"
+                "--data.labelled: a discriminator that compares rows tells no classes: "
+                "leave out its kernels, or --data.labelled"
             )
         return ClassHead(network, len(source.labels)) if source.labels else network
 
