@@ -10,6 +10,7 @@ import os
 import re
 import shlex
 import shutil
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -66,11 +67,10 @@ class Case:
 
 @dataclass(frozen=True)
 class Refusal:
-    """message: what the user reads. file, line: where it was raised. folder: whether a run folder was made before."""
+    """message: what the user reads. made: the files and lines that made it, with what it was made from."""
 
     message: str
-    file: str
-    line: int
+    made: frozenset[tuple[str, int]]
 
 
 class Reached(Exception):
@@ -79,10 +79,11 @@ class Reached(Exception):
 
 @contextlib.contextmanager
 def until(late: bool, whole: bool) -> Iterator[None]:
-    """Ends runs where they are built, or, where `late`, at their first step; saves what takes time and refuses
+    """Ends runs where they are built, or, where `late`, after their first step; saves what takes time and refuses
     nothing. whole: also the YAML of the options."""
 
     def steps(engine: Engine, phase: str, total: int, exports: Exports | None = None) -> Iterator[int]:
+        yield 0
         raise Reached
 
     def restore(engine: Engine) -> None:
@@ -102,19 +103,27 @@ cached_parser = functools.cache(parsing.parser_of)
 def attempt(words: Words, late: bool = False) -> Refusal | None:
     """Runs a command in the current folder, a training as far as `until`. None where nothing was refused."""
     output = io.StringIO()
-    with until(late, "--seeds" in words), contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+    made: set[tuple[str, int]] = set()
+
+    def record(error: UserError, *arguments: object) -> None:
+        Exception.__init__(error, *arguments)
+        frame = sys._getframe(1)
+        path = Path(frame.f_code.co_filename)
+        made.add((str(path.relative_to(PACKAGE)) if PACKAGE in path.parents else path.name, frame.f_lineno))
+
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        until(late, "--seeds" in words),
+        contextlib.redirect_stdout(output),
+        contextlib.redirect_stderr(output),
+    ):
+        patch.setattr(UserError, "__init__", record)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 _command(words)
         except UserError as error:
-            trace = error.__traceback__
-            assert trace is not None
-            while trace.tb_next is not None:
-                trace = trace.tb_next
-            path = Path(trace.tb_frame.f_code.co_filename)
-            file = str(path.relative_to(PACKAGE)) if PACKAGE in path.parents else path.name
-            return Refusal(str(error), file, trace.tb_lineno)
+            return Refusal(str(error), frozenset(made))
         except (Reached, Stopped):
             return None
     return None

@@ -189,13 +189,9 @@ PRETRAINED = [
         ("--generator.model model",),
         model(),
     ),
-    Case(
-        f"{TRAIN} --generator.config '{BERT}'", "neither causal nor", (f"--generator.config '{GPT2}'",)
-    ),
+    Case(f"{TRAIN} --generator.config '{BERT}'", "neither causal nor", (f"--generator.config '{GPT2}'",)),
     Case(f"{TRAIN} --generator.config '{T5}'", "nothing to encode", (f"--generator.config '{GPT2}'",)),
-    Case(
-        f"{TRAIN} --generator.config '{{\"n_layer\": 2}}'", "name a model_type", (f"--generator.config '{GPT2}'",)
-    ),
+    Case(f"{TRAIN} --generator.config '{{\"n_layer\": 2}}'", "name a model_type", (f"--generator.config '{GPT2}'",)),
     Case(
         f"""{TRAIN} --generator.config '{GPT2.replace("n_layer", "n_lair")}'""",
         "did you mean 'n_layer'?",
@@ -207,51 +203,100 @@ PRETRAINED = [
         (f"--generator.config '{GPT2}'",),
     ),
     Case(f"""{TRAIN} --generator.config '{GPT2.replace("64", "8")}'""", "--generator.config takes 8 tokens"),
-    Case(f"{TRAIN} --discriminator.model model --discriminator.config '{BERT}'", "leave out all but one",
-         ("no --discriminator.model", "no --discriminator.config"), model("bert")),
+    Case(
+        f"{TRAIN} --discriminator.model model --discriminator.config '{BERT}'",
+        "leave out all but one",
+        ("no --discriminator.model", "no --discriminator.config"),
+        model("bert"),
+    ),
     Case(
         f"""{TRAIN} --discriminator.config '{BERT.replace("200", "8")}'""",
         "max_position_embeddings",
         (f"--discriminator.config '{BERT}'",),
     ),
-]  # fmt: skip
+]
 NUMBERS = [
-    Case(f"{TRAIN} --adversarial.batch_size 6 --adversarial.turns.repeats 4", "give a multiple",
-         ("--adversarial.batch_size 8", "--adversarial.batch_size 4")),
-    Case(f"{TRAIN} --likelihood.steps 0 --adversarial.rounds 0", "leave nothing to train",
-         ("--likelihood.steps 2", "--adversarial.rounds 2")),
-    Case(f"{TRAIN} --control.steps 0", "--control.steps 0: give at least 1", ("--control.steps 1", "--control.enabled false")),
-    Case(f"{TRAIN} --likelihood.steps 0 --control.steps null", "give the control a length",
-         ("--control.steps 5", "--control.enabled false")),
-    Case(f"{TRAIN} --likelihood.batch_size 100", "fewer than --likelihood.batch_size 100",
-         ("--likelihood.batch_size 54", "also --data.sentences 200")),
+    Case(
+        f"{TRAIN} --adversarial.batch_size 6 --adversarial.turns.repeats 4",
+        "give a multiple",
+        ("--adversarial.batch_size 8", "--adversarial.batch_size 4"),
+    ),
+    Case(
+        f"{TRAIN} --likelihood.steps 0 --adversarial.rounds 0",
+        "leave nothing to train",
+        ("--likelihood.steps 2", "--adversarial.rounds 2"),
+    ),
+    Case(
+        f"{TRAIN} --control.steps 0",
+        "--control.steps 0: give at least 1",
+        ("--control.steps 1", "--control.enabled false"),
+    ),
+    Case(
+        f"{TRAIN} --likelihood.steps 0 --control.steps null",
+        "give the control a length",
+        ("--control.steps 5", "--control.enabled false"),
+    ),
+    Case(
+        f"{TRAIN} --likelihood.batch_size 100",
+        "fewer than --likelihood.batch_size 100",
+        ("--likelihood.batch_size 54", "also --data.sentences 200"),
+    ),
     Case(f"{TRAIN} --likelihood.batch_size 1", "give at least 2"),
     Case(f"{TRAIN} --discriminator.real_target 0", "above 0"),
-    Case(f"{TRAIN} --discriminator.real_target .9 --discriminator.objective seqgan_kit.algorithms.objectives.wasserstein",
-         "--discriminator.real_target 0.9: ", ("--discriminator.real_target 1",)),
-    Case(f"{TRAIN} --adversarial.credit seqgan_kit.tokens.credit.LikelihoodRatio --adversarial.credit.group 3",
-         "give the same", ("--adversarial.turns.repeats 3 also --adversarial.batch_size 9", "--adversarial.credit.group 1")),
-    Case(f"{TRAIN} --discriminator.network {TEXT_CNN} --discriminator.network.kernels 4", "compares rows",
-         ("--adversarial.credit seqgan_kit.tokens.credit.Terminal", "--adversarial.credit seqgan_kit.tokens.credit.LikelihoodRatio")),
+    Case(
+        f"{TRAIN} --discriminator.real_target .9 --discriminator.objective seqgan_kit.algorithms.objectives.wasserstein",
+        "--discriminator.real_target 0.9: ",
+        ("--discriminator.real_target 1",),
+    ),
+    Case(
+        f"{TRAIN} --adversarial.credit seqgan_kit.tokens.credit.LikelihoodRatio --adversarial.credit.group 3",
+        "give the same",
+        ("--adversarial.turns.repeats 3 also --adversarial.batch_size 9", "--adversarial.credit.group 1"),
+    ),
+    Case(
+        f"{TRAIN} --discriminator.network {TEXT_CNN} --discriminator.network.kernels 4",
+        "compares rows",
+        (
+            "--adversarial.credit seqgan_kit.tokens.credit.Terminal",
+            "--adversarial.credit seqgan_kit.tokens.credit.LikelihoodRatio",
+        ),
+    ),
     Case(f"{TRAIN} --generator.hidden 0", "--generator.hidden 0: give at least 1"),
     Case(f"{TRAIN} --likelihood.optimizer.lr -1", "--likelihood.optimizer.lr -1"),
-]  # fmt: skip
+]
 ROUTES = [
-    Case(f"{ROUTE} --data.path own.txt --data.labelled true", "draws no texts of a class",
-         ("no --adversarial.route", "no --data.labelled"), labelled("x", "y")),
+    Case(
+        f"{ROUTE} --data.path own.txt --data.labelled true",
+        "draws no texts of a class",
+        ("no --adversarial.route", "no --data.labelled"),
+        labelled("x", "y"),
+    ),
     Case(f"{ROUTE} --adversarial.passes 2", "is for policy gradient"),
-    Case(f"{ROUTE} --discriminator.config '{BERT}'", "reads no soft text",
-         ("no --discriminator.config --discriminator.network seqgan_kit.networks.text.cnn.TextCNN",)),
-    Case(f"{ROUTE} --adversarial.route.matching seqgan_kit.tokens.soft.Means --adversarial.optimizer.accumulate 2",
-         "matched over a whole batch", ("--adversarial.optimizer.accumulate 1 --adversarial.batch_size 4",)),
+    Case(
+        f"{ROUTE} --discriminator.config '{BERT}'",
+        "reads no soft text",
+        ("no --discriminator.config --discriminator.network seqgan_kit.networks.text.cnn.TextCNN",),
+    ),
+    Case(
+        f"{ROUTE} --adversarial.route.matching seqgan_kit.tokens.soft.Means --adversarial.optimizer.accumulate 2",
+        "matched over a whole batch",
+        ("--adversarial.optimizer.accumulate 1 --adversarial.batch_size 4",),
+    ),
     Case(f"{ROUTE} --adversarial.route.sharpness 0.5", "--adversarial.route.sharpness 0.5: give at least 1"),
     Case(f"{TRAIN} {ALONE} --likelihood.steps 3", "--likelihood.steps 3: the generator of this route"),
     Case(f"{TRAIN} {ALONE} --control.enabled true", "--control.enabled: the generator of this route"),
-    Case(f"{TRAIN} {ALONE} --generator.config '{GPT2}'", "the route has a generator of its own", ("no --generator.config",)),
-    Case(f"{TRAIN} {ALONE} --adversarial.route.width 0", "--adversarial.route.width 0"),
-    Case(f"{TRAIN} {ALONE} --discriminator.network seqgan_kit.networks.text.hierarchical.HierarchicalDiscriminator",
-         "--discriminator.network: ", ("--discriminator.network seqgan_kit.networks.text.cnn.TextCNN",)),
-]  # fmt: skip
+    Case(
+        f"{TRAIN} {ALONE} --generator.config '{GPT2}'",
+        "the route has a generator of its own",
+        ("no --generator.config",),
+    ),
+    Case(f"{TRAIN} {ALONE} --adversarial.route.blocks 0", "--adversarial.route.blocks 0: give at least 1"),
+    Case(
+        f"{TRAIN} {ALONE} --discriminator.network seqgan_kit.networks.text.hierarchical.HierarchicalDiscriminator",
+        "--discriminator.network: ",
+        ("--discriminator.network seqgan_kit.networks.text.cnn.TextCNN",),
+    ),
+]
 OWN = """
 from torch import nn
 
@@ -294,29 +339,82 @@ def larger_tokenizer(folder: Path) -> None:
 
 
 PARTS = [
-    Case(f"{ROUTE} {MEANS} --discriminator.network soft.Own", "has no method `features`",
-         ("--discriminator.network seqgan_kit.networks.text.cnn.TextCNN",), both(content("own.py", OWN), content("soft.py", SOFT_OWN))),
-    Case(f"{ROUTE} --discriminator.network own.Own", "can't read soft text",
-         ("--discriminator.network seqgan_kit.networks.text.cnn.TextCNN",
-          "--discriminator.network seqgan_kit.networks.text.lstm_discriminator.TextLSTM"), content("own.py", OWN)),
-    Case(f"{TRAIN} --data.path own.txt --data.labelled true --discriminator.network {TEXT_CNN} "
-         "--discriminator.network.kernels 4", "leave out its kernels", ("no --discriminator.network.kernels", "no --data.labelled "
-         "also --adversarial.credit seqgan_kit.tokens.credit.Terminal"), labelled("x", "y")),
-    Case(f"{FILE} --generator.model RUN/model --data.labelled true", "it has the labels none", ("no --data.labelled also "
-         "--data.path shapes.txt",), both(labelled("x", "y"), lambda folder: shapes(folder / "shapes.txt"))),
-    Case(f"{TRAIN} --data.path talk.txt --generator.model model", "has no tokenizer", files=without_tokenizer, mend=model()),
-    Case(f"{TRAIN} --data.path talk.txt --generator.model model", "its tokenizer has", files=larger_tokenizer, mend=model()),
-    Case(f"{TRAIN} --data.path talk.txt --generator.model model", "--generator.model model: ", files=both(model(),
-         content("model/config.json", "x")), mend=model()),
-    Case(f"""{TRAIN} --generator.config '{{"model_type": "gpt9"}}'""", "--generator.config {'model_type': 'gpt9'}", (f"--generator.config '{GPT2}'",)),
+    Case(
+        f"{ROUTE} {MEANS} --discriminator.network soft.Own",
+        "has no method `features`",
+        ("--discriminator.network seqgan_kit.networks.text.cnn.TextCNN",),
+        both(content("own.py", OWN), content("soft.py", SOFT_OWN)),
+    ),
+    Case(
+        f"{ROUTE} --discriminator.network own.Own",
+        "can't read soft text",
+        (
+            "--discriminator.network seqgan_kit.networks.text.cnn.TextCNN",
+            "--discriminator.network seqgan_kit.networks.text.lstm_discriminator.TextLSTM",
+        ),
+        content("own.py", OWN),
+    ),
+    Case(
+        f"{TRAIN} --data.path own.txt --data.labelled true --discriminator.network {TEXT_CNN} "
+        "--discriminator.network.kernels 4",
+        "leave out its kernels",
+        (
+            "no --discriminator.network.kernels",
+            "no --data.labelled also --adversarial.credit seqgan_kit.tokens.credit.Terminal",
+        ),
+        labelled("x", "y"),
+    ),
+    Case(
+        f"{FILE} --generator.model RUN/model --data.labelled true",
+        "it has the labels none",
+        ("no --data.labelled also --data.path shapes.txt",),
+        both(labelled("x", "y"), lambda folder: shapes(folder / "shapes.txt")),
+    ),
+    Case(
+        f"{TRAIN} --data.path talk.txt --generator.model model",
+        "has no tokenizer",
+        files=without_tokenizer,
+        mend=model(),
+    ),
+    Case(
+        f"{TRAIN} --data.path talk.txt --generator.model model",
+        "its tokenizer has",
+        files=larger_tokenizer,
+        mend=model(),
+    ),
+    Case(
+        f"{TRAIN} --data.path talk.txt --generator.model model",
+        "--generator.model model: ",
+        files=both(model(), content("model/config.json", "x")),
+        mend=model(),
+    ),
+    Case(
+        f"""{TRAIN} --generator.config '{{"model_type": "gpt9"}}'""",
+        "--generator.config {'model_type': 'gpt9'}",
+        (f"--generator.config '{GPT2}'",),
+    ),
     Case("train dialogue --generator.model RUN/model", "is not of a run of dialogue", ("no --generator.model",)),
     Case(f"{TRAIN} --discriminator.optimizer.lr null", "--discriminator.optimizer.lr null: give a number"),
     Case(f"{TRAIN} --likelihood.optimizer.lr .inf", "give a finite number", ("--likelihood.optimizer.lr 0.01",)),
-    Case(f"{TRAIN} --likelihood.optimizer.betas [0.5,1]", "give numbers from 0 to below 1", ("--likelihood.optimizer.betas [0.9,0.999]",)),
+    Case(
+        f"{TRAIN} --likelihood.optimizer.betas [0.5,1]",
+        "give numbers from 0 to below 1",
+        ("--likelihood.optimizer.betas [0.9,0.999]",),
+    ),
     Case(f"{TRAIN} --likelihood.steps 99999999999999999999", "give at most 1000000000000"),
-    Case("evaluate one --embedder nowhere --samples 4", "holds numbers", ("no --embedder",), begun("--data.world", "oracle")),
-    Case("evaluate one --embedder nowhere --samples 4", "single held-out sentence", ("no --embedder",), begun("--data.held_out", "0.01")),
-]  # fmt: skip
+    Case(
+        "evaluate one --embedder nowhere --samples 4",
+        "holds numbers",
+        ("no --embedder",),
+        begun("--data.world", "oracle"),
+    ),
+    Case(
+        "evaluate one --embedder nowhere --samples 4",
+        "single held-out sentence",
+        ("no --embedder",),
+        begun("--data.held_out", "0.01"),
+    ),
+]
 COMMANDS = [
     Case("sample RUN --count 0", "sample --count 0: give at least 1"),
     Case("sample RUN --seed -1", "--seed -1: give a number from 0 to 4294967295"),
@@ -325,9 +423,11 @@ COMMANDS = [
     Case("sample RUN --label x", "leave it out"),
     Case("evaluate RUN --samples 1", "evaluate --samples 1: give at least 2"),
     Case("evaluate RUN --temperature 0 --samples 4", "--temperature 0: give a number above 0"),
-    Case("sweep RUN --samples 4 --temperatures 0 1", "--temperatures 0: give numbers above 0", ("--temperatures 0.5 1",)),
+    Case(
+        "sweep RUN --samples 4 --temperatures 0 1", "--temperatures 0: give numbers above 0", ("--temperatures 0.5 1",)
+    ),
     Case("sweep RUN --samples 4 --temperatures 1", "give two or more --temperatures", ("--temperatures 0.5 1",)),
-]  # fmt: skip
+]
 CASES = [*DATA, *FILES, *PRETRAINED, *NUMBERS, *ROUTES, *PARTS, *COMMANDS]
 
 

@@ -11,6 +11,8 @@ from seqgan_kit.images.sources import Source
 from seqgan_kit.networks.pictures.generator import doublings
 from seqgan_kit.networks.pictures.joint_embedding import SHORTEST
 
+NEIGHBOURS = 3  # that precision and recall look at
+
 
 def check_numbers(config: ImagesConfig) -> None:
     """Raises UserError, before anything is read, where an option's number makes no sense."""
