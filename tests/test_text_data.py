@@ -188,6 +188,7 @@ def test_json_that_is_not_lines(write: Write) -> None:
     path = write('{"version": 1,\n "data": [{"text": "a"}]}', "b.json")
     told = mistake(lambda: read_sentences(path))
     assert f"{path} is one object with the lists 'data': give one of these, as `jq .data {path} > list.json`" in told
+    assert read_sentences(write(json.dumps(json.loads(path.read_text())["data"], indent=2), "list.json")).texts == ["a"]
 
 
 @pytest.mark.parametrize(
