@@ -244,8 +244,8 @@ NUMBERS = [
     Case(f"{TRAIN} --likelihood.batch_size 1", "give at least 2"),
     Case(f"{TRAIN} --discriminator.real_target 0", "above 0"),
     Case(
-        f"{TRAIN} --discriminator.real_target .9 --discriminator.objective seqgan_kit.algorithms.objectives."
-        "wasserstein",
+        f"{TRAIN} --discriminator.real_target .9 "
+        "--discriminator.objective seqgan_kit.algorithms.objectives.wasserstein",
         "--discriminator.real_target 0.9: ",
         ("--discriminator.real_target 1",),
     ),

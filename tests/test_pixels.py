@@ -434,7 +434,7 @@ def test_a_box_outside_the_picture(tmp_path: Path, box: Box) -> None:
 def test_sides_and_workers() -> None:
     """Below 1 they are refused; no pictures are no mistake."""
     assert mistake(lambda: decode([], 0)) == "pictures can't be decoded with side 0: give 1 or more"
-    assert mistake(lambda: decode([], 8, 0)) == "pictures can't be decoded with workers 0: give 1 or more"
+    assert mistake(lambda: decode([], 8, 0)) == "pictures can't be decoded with --data.workers 0: give 1 or more"
     assert decode([], 8).shape == (0, 3, 8, 8)
 
 

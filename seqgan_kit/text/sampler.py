@@ -54,7 +54,7 @@ def load_plain(folder: Path) -> Sampler:
         return raw.shown(tokenizer.decode(list(ids), skip_special_tokens=False))
 
     def ids(text: str) -> list[int]:
-        return list(tokenizer.encode(text, add_special_tokens=False).ids)
+        return list(tokenizer.encode(raw.read(text), add_special_tokens=False).ids)
 
     unknown = tokenizer.token_to_id(words.get("unk_token") or "")
     return Sampler(network.eval(), text, ids, config["length"], config["end"], labels_of(begins), unknown)
