@@ -125,12 +125,6 @@ def model(folder: Path) -> None:
 
 
 PARTS = [
-    Case(
-        f"{FILE} --data.held_out .05",
-        "too few to compare features of",
-        ("--data.held_out 0.2", "--evaluation.features none"),
-        pictures(*(f"red w{i // 2} {'ab'[i % 2]}" for i in range(48))),
-    ),
     Case(f"{DIRECT} --text.encoder one", "is a run: give its model", ("--text.encoder one/model",), encoder_run),
     Case(
         f"{DIRECT} --text.encoder x",

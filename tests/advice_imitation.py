@@ -22,7 +22,7 @@ def saved(name: str = "own.npz", **others: Any) -> Callable[[Path], object]:
 
 
 TRAIN = "train imitation"
-FILE = f"{TRAIN} --demonstrations.path own.npz"
+FILE = f"{TRAIN} --environment.id CartPole-v1 --demonstrations.path own.npz"
 PENDULUM = "--environment.id Pendulum-v1"
 DISTANCE = "seqgan_kit.algorithms.objectives.ls_gan"
 OPTIONS = [

@@ -67,6 +67,7 @@ def table(name: str = "label", **row: object) -> str:
 
 TRAIN = "train text"
 FILE = f"{TRAIN} --data.path own.txt"
+NUMBERED = "".join(f"1 {i}\n" for i in range(9))
 ROUTE = f"{TRAIN} --adversarial.route {SOFT}"
 ALONE = f"--likelihood.steps 0 --control.enabled false --adversarial.route {CONVOLUTIONS}"
 
@@ -101,13 +102,13 @@ DATA = [
         f"{FILE} --data.tokens true --data.vocabulary 5",
         "outside the vocabulary of 5",
         ("--data.vocabulary 10",),
-        content("own.txt", "1 2 3\n4 9 2\n" * 20),
+        content("own.txt", "1 2 3\n4 9 2\n2 2\n3 3\n1 4\n"),
     ),
     Case(
         f"{FILE} --data.tokens true --data.max_length 2",
-        "a sequence has 3 tokens",
+        "3 ids, over the limit of 2",
         ("--data.max_length 3",),
-        content("own.txt", "1 2 3\n4 9\n" * 20),
+        content("own.txt", "".join(f"1 2 {i}\n4 {i}\n" for i in range(20))),
     ),
     Case(
         f"{TRAIN} --generator.model model --data.world oracle",
@@ -137,7 +138,7 @@ FILES = [
         f"{FILE} --data.tokens true",
         "blank lines",
         files=content("own.txt", b"\n \n"),
-        mend=content("own.txt", "1 2\n" * 9),
+        mend=content("own.txt", NUMBERED),
     ),
     Case(FILE, "is UTF-16", files=content("own.txt", "\n".join(LINES).encode("utf-16")), mend=lines()),
     Case(FILE, "is a binary file", files=content("own.txt", b"a\0b\n"), mend=lines()),
@@ -147,13 +148,13 @@ FILES = [
         f"{FILE} --data.tokens true",
         "is not an integer",
         files=content("own.txt", "1 2 x\n" * 9),
-        mend=content("own.txt", "1 2\n" * 9),
+        mend=content("own.txt", NUMBERED),
     ),
     Case(
         f"{FILE} --data.tokens true",
         "is negative",
         files=content("own.txt", "1 2 -1\n" * 9),
-        mend=content("own.txt", "1 2 0\n" * 9),
+        mend=content("own.txt", NUMBERED),
     ),
     Case(
         f"{TRAIN} --data.path own.jsonl --data.labelled true",

@@ -159,9 +159,9 @@ def test_what_compares_the_rows_of_a_batch_is_refused_in_parts() -> None:
     with pytest.raises(UserError, match=r"--a.accumulate 2: .* over a whole batch, give 1 and a smaller --b"):
         whole_batch("--a", cut, "rows are compared", "--b")
     with pytest.raises(UserError, match=r"--joint.optimizer.accumulate 2: pictures and captions are compared over a"):
-        check_joint(JointConfig(steps=3, optimizer=cut))
-    check_joint(JointConfig(steps=3, optimizer=whole))
-    check_joint(JointConfig(steps=0, optimizer=cut))
+        check_joint(JointConfig(steps=3, optimizer=cut), 0)
+    check_joint(JointConfig(steps=3, optimizer=whole), 0)
+    check_joint(JointConfig(steps=0, optimizer=cut), 0)
     compares = TextCNN(VOCABULARY, kernels=4)
     for network, optimizer, refused in ((compares, cut, True), (compares, whole, False), (cnn(), cut, False)):
         config = configs.TextConfig(discriminator=configs.DiscriminatorConfig(optimizer=optimizer))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,7 @@ def test_advice_is_followed_to_its_end(
     """What a reader of a refusal would do, from what the message says, ends in a run that begins."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "own", raising=False)
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
     advice.follow(case, tmp_path, run_of(use, case, finished))
 
@@ -97,6 +99,7 @@ def test_every_refusal_that_names_an_option_is_provoked(
     for i, (use, case) in enumerate(CASES):
         with advice.inside(tmp_path / str(i)) as folder, monkeypatch.context() as patch:
             patch.syspath_prepend(str(folder))
+            patch.delitem(sys.modules, "own", raising=False)
             patch.setenv("MINARI_DATASETS_PATH", str(folder))
             refusal, _ = advice.provoked(case, folder, run_of(use, case, finished))
             raised |= refusal.made
