@@ -24,7 +24,6 @@ import runs
 from messages import PACKAGE, known_to, unknown
 from seqgan_kit.cli import _command, parsing
 from seqgan_kit.engine.engine import Engine
-from seqgan_kit.engine.run_folder import Exports
 from seqgan_kit.errors import Stopped, UserError
 from seqgan_kit.options import TASKS
 

@@ -40,7 +40,7 @@ OPTIONS = [
     Case(f"{TRAIN} --environment.id nowhere:X-v0", "there is no module 'nowhere'", ("--environment.id CartPole-v1",)),
     Case(
         f"{TRAIN} --environment.arguments '{{\"depth\": 3}}'",
-        "can't be made with them",
+        "can't be made with {'depth': 3}",
         ("no --environment.arguments",),
     ),
     Case(

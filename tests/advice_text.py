@@ -102,7 +102,7 @@ DATA = [
         f"{FILE} --data.tokens true --data.vocabulary 5",
         "outside the vocabulary of 5",
         ("--data.vocabulary 10",),
-        content("own.txt", "1 2 3\n4 9 2\n2 2\n3 3\n1 4\n"),
+        content("own.txt", "4 9 2\n" + "".join(f"{i % 5} {i // 5}\n" for i in range(20))),
     ),
     Case(
         f"{FILE} --data.tokens true --data.max_length 2",
@@ -421,7 +421,7 @@ COMMANDS = [
     Case("sample RUN --count 0", "sample --count 0: give at least 1"),
     Case("sample RUN --seed -1", "--seed -1: give a number from 0 to 4294967295"),
     Case("sample RUN --seed 99999999999999999999", "--seed 99999999999999999999"),
-    Case("sample RUN --temperature nan", "--temperature nan: give a number above 0"),
+    Case("sample RUN --temperature nan", "--temperature and --top_k must be at least 0", ("--temperature 0",)),
     Case("sample RUN --label x", "leave it out"),
     Case("evaluate RUN --samples 1", "evaluate --samples 1: give at least 2"),
     Case("evaluate RUN --temperature 0 --samples 4", "--temperature 0: give a number above 0"),

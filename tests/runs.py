@@ -440,7 +440,14 @@ def same(one: Path, other: Path) -> None:
 
 def errors(told: str) -> list[str]:
     """What the user is told is wrong: no progress bars, and no summary of the data that was read."""
-    read = re.compile(" (sentences|pictures|replies) to train on")
+    words = (
+        "to train on",
+        r"read, \d+ used",
+        "unknown to the tokenizer: ",
+        "texts are different, ",
+        r"^metrics of \w+, ",
+    )
+    read = re.compile("|".join(words))
     lines = [line.rpartition("\r")[2] for line in told.splitlines() if not read.search(line)]
     return [line for line in lines if line.strip() and "it/s" not in line and "?it" not in line and "s/it" not in line]
 

@@ -455,7 +455,7 @@ def test_bad_options_are_told_with_the_remedy(here: Path, capsys: pytest.Capture
 
 COMMANDS = {
     "sample run": ["sample is for runs of text", "run is one of imitation", "evaluate, watch, record"],
-    "evaluate run --samples 3": ["seqgan-kit: evaluate RUN: unknown option --samples"],
+    "evaluate run --samples 3": ["evaluate RUN: unknown option --samples"],
     "evaluate run --episodes 1": ["evaluate --episodes 1: give at least 2"],
     "record run --out there.npz": ["there.npz exists: give another --out"],
     "record run --out demos.txt": ["record --out demos.txt", ".npz"],

@@ -18,6 +18,7 @@ from seqgan_kit.cli import main
 from seqgan_kit.dialogue.chat import Chat
 from seqgan_kit.files import record_line
 from seqgan_kit.language.tokenizers import token_id_tokenizer, train_tokenizer
+from seqgan_kit.language.words import AS_IT_STANDS
 from seqgan_kit.networks.text.residual_text import NoiseToText, NoiseToTextConfig
 from seqgan_kit.text.models import save_generator
 from seqgan_kit.tokens import sampling
@@ -188,7 +189,7 @@ def test_what_writes_a_text_at_once_takes_no_such_options(tmp_path: Path, capsys
     """They would change nothing, without a word; without them it writes."""
     tokenizer = train_tokenizer("word", SENTENCES, 8)
     network = NoiseToText(NoiseToTextConfig(vocabulary=8, length=5, end=0, noise=4, width=8, blocks=1))
-    source: Any = SimpleNamespace(tokenizer=tokenizer, end=0, length=5, labels=())
+    source: Any = SimpleNamespace(tokenizer=tokenizer, end=0, length=5, labels=(), words=AS_IT_STANDS, names=None)
     save_generator(network, source, tmp_path / "run" / "model")
     (tmp_path / "run" / "run.json").write_text('{"task": "text", "finished": true}')
     run = str(tmp_path / "run")

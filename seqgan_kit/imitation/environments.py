@@ -120,7 +120,8 @@ def _explain(config: EnvironmentConfig, error: Exception) -> str:
         return f"--environment.id {name}: {words}; give {name.removesuffix(bare)}{newest}, its newest version here"
     if bare in gym.registry or not isinstance(error, gym.error.Error):
         if config.arguments:
-            return f"--environment.arguments: {name} can't be made with {config.arguments} ({words})"
+            made = f"{name} can't be made with {config.arguments} ({words})"
+            return f"--environment.arguments: {made}: leave it out, or give arguments that it takes"
         return f"--environment.id {name}: it can't be made ({type(error).__name__}: {words})"
     known = [spec for spec in gym.registry if not spec.startswith(("phys2d/", "tabular/", "GymV"))]
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
