@@ -1677,6 +1677,18 @@ MUTANTS = [
         "chosen.add(int(i))",
         "test_picture_data.py::test_pictures_of_one_caption_are_held_out_together",
     ),
+    Mutant(
+        "cli/numbers.py",
+        "if isinstance(value, float) and not math.isfinite(value):",
+        "if isinstance(value, float) and math.isinf(value):",
+        "test_numbers.py::test_every_number_of_every_option_has_bounds",
+    ),
+    Mutant(
+        "engine/run_folder.py",
+        "self.export(self.left)",
+        "self.export({})",
+        "test_advice.py::test_a_finished_run_that_is_resumed_writes_its_model_anew",
+    ),
 ]
 
 
