@@ -103,5 +103,5 @@ def test_a_batch_may_be_all_of_the_data() -> None:
 @pytest.mark.parametrize("batch_size", [0, -3, 4])
 def test_a_batch_that_cannot_be_shared_is_refused(batch_size: int) -> None:
     """The batch size must be a positive multiple of the number of processes."""
-    with pytest.raises(UserError, match=rf"--batch_size {batch_size} .* 3 processes: give a positive multiple of 3"):
+    with pytest.raises(UserError, match=rf"a batch of {batch_size} .* 3 processes: give a positive multiple of 3"):
         Stream(numbers(13), seed=0, processes=3).take(batch_size)
