@@ -1884,6 +1884,18 @@ MUTANTS = [
         "2 * (between - across) / (n * m)",
         "test_picture_fit.py::test_the_interval_is_the_jackknife_of_plain_loops",
     ),
+    Mutant(
+        "cli/numbers.py",
+        "if isinstance(value, float) and not math.isfinite(value):",
+        "if isinstance(value, float) and math.isinf(value):",
+        "test_numbers.py::test_every_number_of_every_option_has_bounds",
+    ),
+    Mutant(
+        "engine/run_folder.py",
+        "self.export(self.left)",
+        "self.export({})",
+        "test_advice.py::test_a_finished_run_that_is_resumed_writes_its_model_anew",
+    ),
 ]
 
 

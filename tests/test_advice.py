@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -15,7 +16,9 @@ import advice_images
 import advice_imitation
 import advice_text
 import messages
+import runs
 from seqgan_kit.cli import main
+from seqgan_kit.language.training import CONTROL, MLE
 
 TABLES = {
     "cli": advice_cli,
@@ -62,6 +65,28 @@ def test_every_option_that_a_message_names_exists() -> None:
     """In any string of the package: in some command that can say it."""
     for text in messages.texts():
         assert not messages.unknown(text.text, messages.known_to(text.file)), text
+
+
+@pytest.mark.parametrize("use", [use for use in TABLES if use != "cli"])
+@pytest.mark.parametrize("damage", ["removed", "cut"])
+def test_a_finished_run_that_is_resumed_writes_its_model_anew(
+    use: str, damage: str, tmp_path: Path, finished: dict[str, Path]
+) -> None:
+    """As every refusal of a damaged model has it; the same model, bit for bit, and no other file is changed."""
+    run = runs.copy(finished[use], tmp_path / "run")
+
+    def models(*names: str) -> dict[Path, bytes]:
+        return {path: path.read_bytes() for name in names for path in (run / name).rglob("*") if path.is_file()}
+
+    whole, others = models("model"), models(MLE, CONTROL)
+    if damage == "removed":
+        shutil.rmtree(run / "model")
+    else:
+        for path in (run / "model").glob("*.safetensors"):
+            path.write_bytes(path.read_bytes()[:50])
+    assert main(["resume", str(run)]) == 0
+    assert models("model") == whole
+    assert models(MLE, CONTROL) == others
 
 
 SEVERAL = "needs several processes: tests/test_processes.py and its like"

@@ -47,7 +47,7 @@ def test_numbers_of_parts_of_one_s_own_are_theirs() -> None:
     [
         (["--likelihood.optimizer.lr", "nan"], "--likelihood.optimizer.lr: expected float or null. Got value: nan"),
         (["--data.world", "x"], "--data.world: expected shapes or oracle. Got value: x"),
-        (["--generator.config", "3"], "--generator.config: expected dict or null. Got value: 3"),
+        (["--data.max_length", "x"], "--data.max_length: expected int or null. Got value: x"),
         (["--discriminator.optimizer.lr", "null"], "--discriminator.optimizer.lr null: give a number, as 0.001"),
     ],
 )

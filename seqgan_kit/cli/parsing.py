@@ -229,7 +229,7 @@ def _explain(message: str, words: list[str], options: list[str], task: str) -> s
     inner = re.search(r'Parser key "([\w.]+)".*Option \'(\w+)\' is not accepted', message)
     if inner:
         return f"unknown option --{inner[1]}.{inner[2]}: what was chosen for {inner[1]} takes no {inner[2]}"
-    text = re.search(r'Parser key "((\w+)\.config)": .*expected dict.* (?:Given|Got) value: (.*)', message)
+    text = re.search(r'Parser key "((\w+)\.config)": .*expected dict.* Got value: (.*)', message)
     if text:
         in_file = files and not any(word.startswith(f"--{text[1]}") for word in words)
         return (
