@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from seqgan_kit.engine.learning import OptimizerConfig
 from seqgan_kit.engine.run_config import RunConfig
@@ -41,6 +41,14 @@ def within(low: float, high: float, *values: tuple[str, float]) -> None:
     for option, value in values:
         if not low <= value <= high:
             raise UserError(f"{option} {value:g}: give a number from {low:g} to {high:g}")
+
+
+def rewarded(weight: float, rewards: Sequence[object]) -> None:
+    """Raises UserError where neither the discriminator nor a reward of the user's own is there to learn from."""
+    if not weight and not rewards:
+        raise UserError(
+            "--adversarial.discriminator_weight 0 without --adversarial.rewards leaves nothing to learn from: give 1"
+        )
 
 
 def batches(source: str, count: int, unit: str, *sizes: tuple[str, int]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from seqgan_kit.engine.checks import at_least, run_bounds
+from seqgan_kit.engine.checks import at_least, rewarded, run_bounds
 from seqgan_kit.errors import UserError
 from seqgan_kit.imitation.config import ImitationConfig
 from seqgan_kit.imitation.demonstrations import Demonstrations
@@ -25,6 +25,10 @@ def check_numbers(config: ImitationConfig, expert: Demonstrations | None) -> Non
         ("--evaluation.final", config.evaluation.final, 2),
         *run_bounds(config.run),
     )
+    if config.reward != "environment":
+        rewarded(config.adversarial.discriminator_weight, config.adversarial.rewards)
+    if not critic.inputs:
+        raise UserError("--discriminator.inputs is empty: give some of state, action, next_state, ended")
     for option, number in [("--policy.discount", policy.discount), ("--policy.decay", policy.decay)]:
         if not 0 <= number <= 1 or (option == "--policy.discount" and number == 1 and critic.absorbing):
             raise UserError(f"{option} {number:g}: give a number between 0 and 1")

@@ -194,6 +194,7 @@ def check_phases(config: Any, further: Sequence[checks.Bound], source: str, coun
             f"--adversarial.batch_size {adversarial.batch_size} can't be divided by --adversarial.turns.repeats "
             f"{adversarial.turns.repeats}: give a multiple"
         )
+    checks.rewarded(adversarial.discriminator_weight, adversarial.rewards)
     control = config.control
     if not likelihood.steps and not adversarial.rounds:
         raise UserError("--likelihood.steps 0 and --adversarial.rounds 0 leave nothing to train: give one of them more")
