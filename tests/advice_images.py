@@ -43,6 +43,7 @@ DIRECT = f"{TRAIN} --joint.steps 0"
 FILE = f"{DIRECT} --data.path own --second.side 0"
 PAIRS = "seqgan_kit.algorithms.objectives.ls_gan"
 OPTIONS = [
+    Case(f"{TRAIN} --adversarial.discriminator_weight 0", "leaves nothing to learn from: give 1"),
     Case(f"{TRAIN} --data.held_out 0", "--data.held_out 0: give a share between 0 and 1"),
     Case(f"{TRAIN} --data.scenes 1", "--data.scenes 1: give 2 to 1000000", ("--data.scenes 40",)),
     Case(f"{TRAIN} --data.side 20", "--data.side 20: give 4 times a power of 2", ("--data.side 8", "--data.side 16")),
@@ -159,6 +160,7 @@ PARTS = [
     ),
 ]
 ENCODER = [
+    Case("train encoder --evaluation.samples 0", "--evaluation.samples 0: give at least 1"),
     Case("train encoder --joint.steps 1", "--joint.steps 1: give at least 2"),
     Case("train encoder --joint.batch_size 100", "fewer than --joint.batch_size 100", ("--joint.batch_size 40",)),
     Case("train encoder --joint.length 0", "--joint.length 0: give at least 48"),

@@ -217,6 +217,8 @@ PRETRAINED = [
     ),
 ]
 NUMBERS = [
+    Case(f"{TRAIN} --adversarial.discriminator_weight 0", "leaves nothing to learn from: give 1"),
+    Case(f"{TRAIN} --likelihood.optimizer.history 1e300", "give at most", ("--likelihood.optimizer.history 1",)),
     Case(
         f"{TRAIN} --adversarial.batch_size 6 --adversarial.turns.repeats 4",
         "give a multiple",

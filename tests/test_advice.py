@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import configparser
+import importlib.util
 import re
 import shutil
 import sys
@@ -17,8 +19,9 @@ import advice_imitation
 import advice_text
 import messages
 import runs
-from seqgan_kit.cli import main
+from seqgan_kit.cli import COMMANDS, main
 from seqgan_kit.language.training import CONTROL, MLE
+from seqgan_kit.options import TASKS
 
 TABLES = {
     "cli": advice_cli,
@@ -43,6 +46,35 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             return self[use]
 
     return Runs(found)
+
+
+def test_commands_extras_and_parts_that_a_message_names_exist() -> None:
+    """`seqgan-kit COMMAND`, pip's seqgan_kit[EXTRA], and import paths of the kit; old ones are told with their new."""
+    setup = configparser.ConfigParser()
+    setup.read(messages.ROOT / "setup.cfg")
+    extras, named = set(setup["options.extras_require"]), 0
+    for text in messages.texts():
+        if text.file == "old_names.py":
+            continue
+        commands = re.findall(r"seqgan-kit (?:train )?([a-z]+)\b", text.text)
+        assert {*commands} <= {*COMMANDS, *TASKS}, text
+        assert {*re.findall(r"seqgan_kit\[(\w+)\]", text.text)} <= extras, text
+        for path in re.findall(r"\bseqgan_kit(?:\.\w+)+(?![\w.]*\0)", text.text):
+            assert found(path), text
+            named += 1
+    assert named > 10
+
+
+def found(path: str) -> bool:
+    """Whether an import path is a module, or what stands in one."""
+    if importlib.util.find_spec(path.split(".")[0]) is None:
+        return False
+    module, _, name = path.rpartition(".")
+    try:
+        importlib.import_module(path)
+    except ModuleNotFoundError:
+        return hasattr(importlib.import_module(module), name)
+    return True
 
 
 def run_of(use: str, case: advice.Case, finished: dict[str, Path]) -> Path | None:

@@ -69,7 +69,7 @@ def check_numbers(options: Namespace) -> None:
         elif name not in OTHERS and name not in SIGNED:
             at_least((option, value, int(name in ONE)))
         most = 1024 if name == "threads" else MOST
-        if isinstance(value, int) and abs(value) > most:
+        if abs(value) > most and name != "lr":  # whatever step it makes is told when it is made
             raise UserError(f"{option} {value}: give at most {most}")
 
 

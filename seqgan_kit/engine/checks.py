@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -47,6 +47,14 @@ def within(low: float, high: float, *values: tuple[str, float]) -> None:
     for option, value in values:
         if not low <= value <= high:
             raise UserError(f"{option} {value:g}: give a number from {low:g} to {high:g}")
+
+
+def rewarded(weight: float, rewards: Sequence[object]) -> None:
+    """Raises UserError where neither the discriminator nor a reward of the user's own is there to learn from."""
+    if not weight and not rewards:
+        raise UserError(
+            "--adversarial.discriminator_weight 0 without --adversarial.rewards leaves nothing to learn from: give 1"
+        )
 
 
 def batches(source: str, count: int, unit: str, *sizes: tuple[str, int]) -> None:

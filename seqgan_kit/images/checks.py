@@ -42,6 +42,7 @@ def check_numbers(config: ImagesConfig) -> None:
         *checks.run_bounds(config.run),
     )
     check_joint(config.joint, 0)
+    checks.rewarded(adversarial.discriminator_weight, adversarial.rewards)
     checks.within(
         0,
         1,

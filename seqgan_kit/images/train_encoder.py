@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from seqgan_kit.engine.checks import batches
+from seqgan_kit.engine.checks import at_least, batches
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Metrics
 from seqgan_kit.engine.run import run
@@ -72,6 +72,7 @@ class EncoderTask:
     def __init__(self, config: EncoderConfig) -> None:
         self.config = config
         check_joint(config.joint, 2)
+        at_least(("--evaluation.samples", config.evaluation.samples, 1))
         self.source = load(config.data, config.data.kept(config.data.side), config.run.seed)
         batches(
             self.source.name,

@@ -7,7 +7,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from seqgan_kit.engine.checks import at_least, objective, run_bounds
+from seqgan_kit.engine.checks import at_least, objective, rewarded, run_bounds
 from seqgan_kit.errors import UserError
 from seqgan_kit.imitation.config import ImitationConfig
 from seqgan_kit.imitation.demonstrations import Demonstrations
@@ -40,6 +40,10 @@ def check_numbers(config: ImitationConfig, expert: Demonstrations | None) -> Non
         ("--evaluation.longest", config.evaluation.longest, 1),
         *run_bounds(config.run),
     )
+    if config.reward != "environment":
+        rewarded(config.adversarial.discriminator_weight, config.adversarial.rewards)
+    if not critic.inputs:
+        raise UserError("--discriminator.inputs is empty: give some of state, action, next_state, ended")
     for option, number in [("--policy.discount", policy.discount), ("--policy.decay", policy.decay)]:
         if not 0 <= number <= 1 or (option == "--policy.discount" and number == 1 and critic.absorbing):
             raise UserError(f"{option} {number:g}: give a number between 0 and 1")

@@ -214,6 +214,7 @@ def check_phases(config: Any, further: Sequence[checks.Bound], source: str, coun
             f"{adversarial.turns.repeats}: give a multiple"
         )
     checks.shared("--adversarial.batch_size", adversarial.batch_size, adversarial.turns.repeats)
+    checks.rewarded(adversarial.discriminator_weight, adversarial.rewards)
     control = config.control
     if not likelihood.steps and not adversarial.rounds:
         raise UserError("--likelihood.steps 0 and --adversarial.rounds 0 leave nothing to train: give one of them more")
