@@ -20,6 +20,7 @@ import yaml
 
 import runs
 from seqgan_kit.cli import main
+from seqgan_kit.engine import checks
 from seqgan_kit.errors import UserError
 from seqgan_kit.language import remarks
 from seqgan_kit.language.data import read_sentences
@@ -272,6 +273,12 @@ def test_lists_of_ids_in_a_column_of_text(write: Write) -> None:
     path = write('{"pitch": [65, 67]}\n{"pitch": [60]}\n', "notes.jsonl")
     assert "give --data.tokens true if these are token ids" in mistake(lambda: read_sentences(path, "pitch"))
     assert source(path, column="pitch", tokens=True).vocabulary > 67
+
+
+def test_all_batches_that_are_too_large_are_named_at_once() -> None:
+    error = mistake(lambda: checks.batches("a.txt", 54, "sentences", ("--a", 64), ("--b", 54), ("--c", 55)))
+    assert error == "a.txt has 54 sentences, fewer than --a 64, --c 55: give more, or lower these"
+    checks.batches("a.txt", 54, "sentences", ("--a", 54), ("--b", 54), ("--c", 54))
 
 
 def test_verse_of_another_script_is_not_hard_wrapped() -> None:
