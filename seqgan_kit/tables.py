@@ -11,7 +11,7 @@ import shlex
 import sys
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ from seqgan_kit.errors import UserError, one_line
 from seqgan_kit.files import LINE_END, Record, library, listed, names_there, numbered_lines, read_text, short
 
 EXAMPLE = '{"text": "..."}'
+NO_NAMES = ", or take out what stands above the names of the columns"
 TABLES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 
 
@@ -99,7 +100,8 @@ def records(
     """
     intake = Intake(str(path), strict=True) if intake is None else intake
     if is_data_set(path):
-        return _numbered(path, data_set(path).with_format(None), intake, example)
+        found = data_set(path)
+        return _numbered(path, with_class_names(found.with_format(None), found.features.to_dict()), intake, example)
     kind = _kind(path)
     if kind == ".parquet":
         return _numbered(path, _parquet(path), intake, example)
@@ -184,13 +186,15 @@ def _json_list(path: Path, text: str) -> list[Any] | None:
     return None
 
 
-def _parquet(path: Path) -> list[Record]:
+def _parquet(path: Path) -> Iterable[Record]:
     if not path.exists():
         raise UserError(f"{path} does not exist: {names_there(path)}")
     reader = library("pyarrow.parquet", "datasets")  # `datasets` itself would copy the file into its cache
     with told_as_data_set(path):
-        rows: list[Record] = reader.read_table(str(path)).to_pylist()
-    return rows
+        table = reader.read_table(str(path))
+        rows: list[Record] = table.to_pylist()
+        written = json.loads((table.schema.metadata or {}).get(b"huggingface", "{}"))  # by `datasets`
+    return with_class_names(rows, written.get("info", {}).get("features") or {})
 
 
 def json_records(
@@ -245,7 +249,7 @@ def csv_records(
         elif len(row.fields) != len(names):
             intake.reject(
                 f"{path} line {row.start}: {len(row.fields)} fields under a header of {len(names)} ({listed(names)}): "
-                f"put fields that contain the separator in quotes"
+                f"put fields that contain the separator in quotes{NO_NAMES if len(names) == 1 else ''}"
             )
         else:
             over += [row] if row.stop > row.start else []
@@ -274,7 +278,8 @@ def _names(path: Path, fields: list[str], header: bool) -> list[str]:
         return [str(number) for number in range(1, len(fields) + 1)]
     names = [field.strip() for field in fields]
     if twice := [name for name, count in Counter(names).items() if count > 1]:
-        raise UserError(f"{path} has several columns of the name {listed(twice)}: give each its own")
+        above = "where the first row is no names but data, put one of names above it"
+        raise UserError(f"{path} has several columns of the name {listed(twice)}: give each its own, or, {above}")
     return names
 
 
@@ -362,6 +367,16 @@ def data_set(folder: Path) -> Any:
     if isinstance(found, datasets.DatasetDict):
         raise UserError(f"{folder} has several splits: give {' or '.join(str(folder / split) for split in found)}")
     return found
+
+
+def with_class_names(rows: Iterable[Record], features: Mapping[str, Any]) -> Iterator[Record]:
+    """The rows with the names of classes in place of their numbers, as the features of a data set have them; -1, which
+    stands for no class, is None."""
+    kinds = {name: kind for name, kind in features.items() if isinstance(kind, dict)}  # nested ones are lists
+    classes = {name: kind["names"] for name, kind in kinds.items() if kind.get("_type") == "ClassLabel"}
+    for row in rows:
+        numbers: dict[str, Any] = {name: row[name] for name in classes if row[name] is not None}
+        yield {**row, **{name: classes[name][i] if i >= 0 else None for name, i in numbers.items()}}
 
 
 @contextmanager

@@ -416,6 +416,7 @@ def test_fixed_horizon_cart_pole() -> None:
     [
         ("Cartpol-v1", {}, r"knows none of this name \(did you mean CartPole-v1"),
         ("CartPole-v77", {}, "give CartPole-v1, its newest version here"),
+        ("Taxi-v3", {}, "Please use `Taxi-v4` instead; give Taxi-v4, its newest version here"),
         ("Hopper-v2", {}, "moved to .*; give Hopper-v5, its newest version here"),
         ("Pusher-v4", {}, "only supported on .*; give Pusher-v5, its newest version here"),
         ("toys:toys/Walk-v7", {}, "give toys:toys/Walk-v0, its newest version here"),

@@ -62,10 +62,11 @@ def batches(source: str, count: int, unit: str, *sizes: tuple[str, int]) -> None
     processes can't share one evenly."""
     for option, size in sizes:
         shared(option, size)
-        if size > count:
-            raise UserError(f"{source} has {count} {unit}, fewer than {option} {size}: give more, or lower it")
         if size < 2:
             raise UserError(f"{option} {size}: give at least 2")
+    if large := [f"{option} {size}" for option, size in sizes if size > count]:
+        lower = "lower it" if len(large) == 1 else "lower these"
+        raise UserError(f"{source} has {count} {unit}, fewer than {', '.join(large)}: give more, or {lower}")
 
 
 def shared(option: str, size: int, each: int = 1) -> None:

@@ -29,7 +29,7 @@ from seqgan_kit.images.records import (
     text,
 )
 from seqgan_kit.images.reed import read_reed
-from seqgan_kit.tables import Intake, data_set, is_data_set, is_table, json_value, records, value_at
+from seqgan_kit.tables import Intake, data_set, is_data_set, is_table, json_value, records, value_at, with_class_names
 
 CaptionsFrom = Literal["auto", "metadata", "texts", "names", "classes"]
 
@@ -188,7 +188,8 @@ def _rows(path: Path, intake: Intake) -> Iterator[tuple[str, dict[str, Any]]]:
             if isinstance(feature, datasets.Image):  # as it is in the file
                 found = found.cast_column(name, datasets.Image(decode=False))
         intake.read += len(found)
-        yield from ((f"{path} row {number}", row) for number, row in enumerate(found, start=1))
+        named = with_class_names(found, found.features.to_dict())
+        yield from ((f"{path} row {number}", row) for number, row in enumerate(named, start=1))
     elif path.stat().st_size:
         yield from records(path, EXAMPLE, intake)
 

@@ -117,7 +117,8 @@ def _explain(config: EnvironmentConfig, error: Exception) -> str:
     if isinstance(error, gym.error.UnregisteredEnv) and bare.startswith("ALE/") and not module:
         return f"--environment.id {name}: give ale_py:{name}, which pip install '{BRINGS['ale_py']}' brings"
     if newest not in (None, bare) and isinstance(error, gym.error.Error | ImportError):
-        return f"--environment.id {name}: {words}; give {name.removesuffix(bare)}{newest}, its newest version here"
+        newest = name.removesuffix(bare) + newest
+        return f"--environment.id {name}: {words.rstrip('.')}; give {newest}, its newest version here"
     if bare in gym.registry or not isinstance(error, gym.error.Error):
         if config.arguments:
             made = f"{name} can't be made with {config.arguments} ({words})"

@@ -332,7 +332,9 @@ def _text(place: str, record: Record, column: str, intake: Intake) -> str | None
     except KeyError:
         # a table of one column may be one sentence a line, and its first row no name
         rows = (
-            "; if its first row is no names but data, --data.header false" if ".csv" in place or ".tsv" in place else ""
+            "; if its first row is no names but data, --data.header false"
+            if (".csv" in place or ".tsv" in place) and next(iter(record), "") != "1"  # that is what it is already
+            else ""
         )
         intake.reject(
             f"{place}: no column {column!r}, only {listed(record) or 'an empty record'}: "
@@ -343,6 +345,8 @@ def _text(place: str, record: Record, column: str, intake: Intake) -> str | None
         wrong = f"{column!r} is {short(value)}, not a string: put the text in quotes"
         if value is None:
             wrong = f"{column!r} holds no text: give one"
+        elif isinstance(value, list) and all(isinstance(one, int) for one in value):
+            wrong += ", or give --data.tokens true if these are token ids"
         elif isinstance(value, dict):
             one = f"--data.column {column}.{next(iter(value), '')}"
             wrong = f"{column!r} holds {listed(value)}: name one of these, as {one}"

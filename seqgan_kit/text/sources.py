@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -305,12 +306,14 @@ def _token_file(config: DataConfig, seed: int) -> Source:
     given_both = config.held_out_path is not None
     kept = [[tuple(row[: config.max_length]) for row in part] for part in (train, held_out)]
     told.append(remarks.trained_on(kept[0], kept[1], "sequences", given_both))
-    told += remarks.ids(train, held_out, size or len(occurring))
+    if config.dense:  # those that were dropped or cut away are not to be drawn
+        occurring = sorted(set(chain.from_iterable(chain(*kept))))
+    told += remarks.ids(kept[0], kept[1], size or len(occurring))
     ids = occurring if config.dense else range(size)
     if config.dense:
         number = {token: i for i, token in enumerate(occurring)}
         size = len(occurring)
-        train, held_out = ([[number[token] for token in row] for row in part] for part in (train, held_out))
+        train, held_out = ([[number.get(token, 0) for token in row] for row in part] for part in (train, held_out))
     names = read_names(config.names, ids) if config.names is not None else list(map(str, ids)) if config.dense else None
     same_length = len({len(row[: config.max_length]) for row in [*train, *held_out]}) == 1
     # sequences of one length need no end token; the start is then an input that is never emitted
