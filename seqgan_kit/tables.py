@@ -235,6 +235,7 @@ def csv_records(
     for row in _rows(text, kind, intake):
         if names is None and not row.blank and not row.wrong:
             names = _names(path, row.fields, header)
+            narrow = "" if len(names) > 1 else ", or take out line 1 if it doesn't name the columns"
             if header:
                 continue
         intake.read += 1
@@ -245,7 +246,7 @@ def csv_records(
         elif len(row.fields) != len(names):
             intake.reject(
                 f"{path} line {row.start}: {len(row.fields)} fields under a header of {len(names)} ({listed(names)}): "
-                f"put fields that contain the separator in quotes"
+                f"put fields that contain the separator in quotes{narrow}"
             )
         else:
             over += [row] if row.stop > row.start else []
@@ -274,7 +275,9 @@ def _names(path: Path, fields: list[str], header: bool) -> list[str]:
         return [str(number) for number in range(1, len(fields) + 1)]
     names = [field.strip() for field in fields]
     if twice := [name for name, count in Counter(names).items() if count > 1]:
-        raise UserError(f"{path} has several columns of the name {listed(twice)}: give each its own")
+        raise UserError(
+            f"{path} has several columns of the name {listed(twice)}: give each its own, in a first row of names"
+        )
     return names
 
 
