@@ -204,6 +204,8 @@ def test_hard_wrapped_prose_is_noticed(write: Write) -> None:
     lines = [(i, f"a man with a {'very ' * (i % 7)}long coat rides the horse number {i}") for i in range(60)]
     assert remarks.hard_wrapped(lines) is None
     assert remarks.hard_wrapped([(i, f"{'word ' * 12}.") for i in range(60)]) is None, "each line is a sentence"
+    poems = [(i, "\u79e6 \u5ddd " * 12 + "\u3002") for i in range(60)]  # of one width, and each ends
+    assert remarks.hard_wrapped(poems) is None
 
 
 def test_sentences_of_a_table_and_what_is_counted(write: Write) -> None:

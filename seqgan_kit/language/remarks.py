@@ -9,6 +9,7 @@ from itertools import pairwise
 from seqgan_kit.files import listed
 
 HANDFUL = 10  # texts of a class: fewer say little
+FULL_STOPS = "\u3002\uff01\uff1f\u061f\u0964"  # of Chinese, Japanese, Arabic, Hindi
 WIDTHS = range(40, 201)  # characters of hard-wrapped lines
 
 
@@ -51,7 +52,7 @@ def hard_wrapped(lines: Sequence[tuple[int, str]]) -> str | None:
     width = sorted(len(line) for _, line in lines)[int(0.98 * (len(lines) - 1))]
     full = sum(len(a) + 1 + len(b.split()[0]) > width for a, b in following)
     words = sum(len(line.split()) for _, line in lines) / len(lines)
-    ended = sum(a.endswith((".", "!", "?", '"', "\u201d")) for a, _ in following)
+    ended = sum(a.endswith((".", "!", "?", '"', "\u201d", *FULL_STOPS)) for a, _ in following)
     if width not in WIDTHS or words < 4 or full < 0.6 * len(following) or ended > 0.6 * len(following):
         return None
     return (
