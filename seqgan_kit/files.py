@@ -146,9 +146,11 @@ def checked(text: str, where: str) -> str:
     raise UserError(f"{where} is not UTF-8 ({what} after {text[: found.start()][-20:]!r}): write it in UTF-8")
 
 
-def listed(names: Iterable[str]) -> str:
-    """Quoted, for a message."""
-    return ", ".join(map(repr, names))
+def listed(names: Iterable[str], most: int = 24) -> str:
+    """Quoted, for a message: so many, and how many there are beside them."""
+    found = list(map(repr, names))
+    more = len(found) - most
+    return ", ".join(found[:most]) + (f" and {more} others" if more > 0 else "")
 
 
 def short(value: object) -> str:

@@ -21,7 +21,6 @@ from seqgan_kit.errors import UserError, one_line
 from seqgan_kit.files import LINE_END, Record, library, listed, names_there, numbered_lines, read_text, short
 
 EXAMPLE = '{"text": "..."}'
-NO_NAMES = ", or take out what stands above the names of the columns"
 TABLES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 
 
@@ -239,6 +238,7 @@ def csv_records(
     for row in _rows(text, kind, intake):
         if names is None and not row.blank and not row.wrong:
             names = _names(path, row.fields, header)
+            narrow = "" if len(names) > 1 else ", or take out line 1 if it doesn't name the columns"
             if header:
                 continue
         intake.read += 1
@@ -249,7 +249,7 @@ def csv_records(
         elif len(row.fields) != len(names):
             intake.reject(
                 f"{path} line {row.start}: {len(row.fields)} fields under a header of {len(names)} ({listed(names)}): "
-                f"put fields that contain the separator in quotes{NO_NAMES if len(names) == 1 else ''}"
+                f"put fields that contain the separator in quotes{narrow}"
             )
         else:
             over += [row] if row.stop > row.start else []
@@ -278,8 +278,9 @@ def _names(path: Path, fields: list[str], header: bool) -> list[str]:
         return [str(number) for number in range(1, len(fields) + 1)]
     names = [field.strip() for field in fields]
     if twice := [name for name, count in Counter(names).items() if count > 1]:
-        above = "where the first row is no names but data, put one of names above it"
-        raise UserError(f"{path} has several columns of the name {listed(twice)}: give each its own, or, {above}")
+        raise UserError(
+            f"{path} has several columns of the name {listed(twice)}: give each its own, in a first row of names"
+        )
     return names
 
 

@@ -23,8 +23,10 @@ from seqgan_kit.images.caption_encoders import Words, save_encoder
 from seqgan_kit.images.commands import COUNT, EXAMPLE, GRID, PRINTED, _slug, summarise
 from seqgan_kit.images.config import EvaluationConfig, ImagesConfig, SecondStageConfig
 from seqgan_kit.images.data import unit
+from seqgan_kit.images.encoder_commands import summarise as summarise_encoder
 from seqgan_kit.images.grids import GAP, SHOWN, save_grid
 from seqgan_kit.images.sources import DataConfig
+from seqgan_kit.images.train_encoder import EncoderConfig
 from seqgan_kit.networks.pictures.generator import PictureConfig, PictureGenerator, StackedGenerator
 from seqgan_kit.networks.pictures.style import StyleEncoder, StyleEncoderConfig
 
@@ -349,3 +351,14 @@ def test_the_table_at_the_end(run: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert table(after.splitlines()) == {"all": ["0.6000", "0.9500", "0.2500"]}
     assert f"samples {run / 'samples' / 'second_stage-10.png'}" in told
     assert f"""seqgan-kit sample {run} --text 'it'"'"'s 10'""" in told
+
+
+def test_what_to_do_with_an_encoder_reads_the_same_captions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The command that is told next has the options of the folder; those that nobody gave are left out."""
+    (tmp_path / "metrics.jsonl").touch()
+    for data in (DataConfig(path="p", captions_from="names", bad_rows="drop"), DataConfig(path="p")):
+        (tmp_path / "config.yaml").write_text(config_yaml(EncoderConfig(data=data)))
+        summarise_encoder(tmp_path)
+        told = capsys.readouterr().out
+        same = "--data.captions_from names --data.bad_rows drop " if data.bad_rows == "drop" else ""
+        assert f"train images --data.path p {same}--data.side 32 --text.encoder" in told

@@ -16,6 +16,10 @@ from torch.nn import functional as F
 from transformers import AutoModel
 
 from seqgan_kit.errors import UserError
+from seqgan_kit.images.data import Captioned
+from seqgan_kit.images.matching import one_caption
+from seqgan_kit.images.sources import Source
+from seqgan_kit.images.train_encoder import EncoderConfig, evaluate
 from seqgan_kit.networks.pictures.joint_embedding import (
     PAPER_ALPHABET,
     CharCNNRNN,
@@ -246,6 +250,22 @@ def test_a_saved_model_is_the_same(tmp_path: Path) -> None:
         assert isinstance(loaded, JointEmbedding)
         assert torch.equal(loaded.embed_text(captions), model.embed_text(captions))
         assert torch.equal(loaded.embed_pictures(pixels), model.embed_pictures(pixels))
+
+
+@pytest.mark.parametrize("held_out", [["alien"], ["alien", "chimp"]])
+def test_held_out_pictures_of_one_caption(held_out: list[str]) -> None:
+    """There is no other caption to choose, so R-precision of them is left out, which is told."""
+    train, other = (
+        Captioned(
+            torch.randint(256, (4, 3, 32, 32), dtype=torch.uint8), captions, np.arange(5), np.arange(4) % len(captions)
+        )
+        for captions in (["a", "b"], held_out)
+    )
+    found = evaluate(small(), Source("a", train, other), EncoderConfig(), 4, 0)
+    told = one_caption(other)
+    assert ("r_precision" in found) == (len(held_out) > 1) == (not told)
+    assert "train_r_precision" in found
+    assert told == [] or "all that are held out have one caption: 'alien'" in told[0]
 
 
 def test_embeddings_are_those_of_forward(tune: Callable[..., None]) -> None:

@@ -162,7 +162,7 @@ def test_mistakes_in_data_are_told_with_their_line(
 
 def test_mistakes_in_tables(tmp_path: Path) -> None:
     for line, told in (
-        ('{"text": "a"}', "line 1: no column 'label'"),
+        ('{"text": "a"}', "line 1: no column 'label', only 'text': name"),
         ('{"text": "a", "label": 1.5}', "line 1: the label is 1.5: give a word or a whole number"),
         ('{"text": "a", "label": true}', "line 1: the label is True"),
         ('{"text": "a", "label": " "}', "line 1: the label is ' '"),

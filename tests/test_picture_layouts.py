@@ -227,12 +227,14 @@ def test_texts_beside_pictures(tmp_path: Path) -> None:
         paint(tmp_path / f"{i}.png", i)
         (tmp_path / f"{i}.txt").write_text(f"picture {i}\r\n\n  another   one\n")
     (tmp_path / "3.txt").rename(tmp_path / "stray.txt")
-    (tmp_path / "notes.pdf").touch()
+    others = [".a", ".b", ".c", ".d", ".e", ".pdf"]
+    for suffix in others:
+        (tmp_path / f"notes{suffix}").touch()
     found, intake = read(tmp_path)
     assert [record.captions for record in found] == [(f"picture {i}", "another one") for i in range(3)]
     assert "4 pictures read, 3 used; 1 DROPPED (no text of that name beside them)" in intake.lines()[0]
     assert f"texts without a picture beside them: 1, the first is {tmp_path / 'stray.txt'}" in intake.notes
-    assert "files that were not read: 1 .pdf" in intake.notes
+    assert f"files that were not read: {', '.join(f'1 {suffix}' for suffix in others)}" in intake.notes
 
 
 NAMES = {

@@ -114,9 +114,41 @@ def test_a_table_without_a_header(write: Write) -> None:
 def test_two_columns_of_one_name(write: Write) -> None:
     """The second would overwrite the first."""
     path = write("text,text\na,b\n", "a.csv")
-    assert mistake(lambda: read_sentences(path)).startswith(
-        f"{path} has several columns of the name 'text': give each its own, or"
-    )
+    twice = f"{path} has several columns of the name 'text': give each its own, in a first row of names"
+    assert mistake(lambda: read_sentences(path)) == twice
+    path.write_text("a,b\n" + path.read_text())
+    assert read_sentences(path, "a").texts == ["text", "a"]
+
+
+def test_a_remark_above_the_names_of_columns(write: Write) -> None:
+    """As matplotlib's Stocks.csv has it: then quotes are not what lacks; without that line the table is read."""
+    path = write("# from: somewhere\nid,text\n1,a b\n", "a.csv")
+    error = mistake(lambda: read_sentences(path))
+    assert error.startswith(f"{path} line 2: 2 fields under a header of 1 ('# from: somewhere'): put fields")
+    assert "or take out line 1 if it doesn't name the columns" in error
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
+    assert read_sentences(path).texts == ["a b"]
+
+
+def test_a_wide_table_is_told_in_one_short_line(write: Write) -> None:
+    """So many columns by name, the others by their number; a row of ids is read as the error advises."""
+    path = write("\n".join(",".join(str(i + j) for i in range(60)) for j in range(3)) + "\n", "a.csv")
+    assert "'24' and 36 others: name the one" in mistake(lambda: read_sentences(path, header=False))
+    assert "beside '1', '3'" in told(path, column="2", header=False)
+    assert "'25' and 35 others" in told(path, column="2", header=False)
+    error = mistake(lambda: read_token_ids(path, header=False))
+    assert "'24' and 36 others: name the one with the ids" in error
+    assert "copy the file without names to one that ends in .txt" in error
+    assert read_token_ids(path.rename(path.with_suffix(".txt"))).ids == [list(range(j, j + 60)) for j in range(3)]
+
+
+def test_ids_of_one_length_are_told(write: Write) -> None:
+    """There is no end token then; and a series that stands in a column is a mistake."""
+    assert "every sequence is ONE ID" in told(write("1\n2\n3\n"), tokens=True)
+    path = write("1 2\n2 2\n3 1\n")
+    assert "every sequence has 2 ids, so no end is learnt, and samples have as many" in told(path, tokens=True)
+    assert source(path, tokens=True).end is None
+    assert "every sequence" not in told(write("1\n2 2\n3 1\n"), tokens=True)
 
 
 def test_a_long_text_in_a_table(write: Write) -> None:
@@ -143,6 +175,7 @@ def test_lines_that_are_one_word(write: Write) -> None:
     for kind in ("character", "sentencepiece"):
         assert "ONE WORD" not in told(path, tokenizer=kind)
     assert remarks.single_words(["a b", "c d", "e"]) is None
+    assert str(remarks.single_words(["a remark", "0.1,0.2", "0.3,0.1"])).startswith("2 of 3 texts are ONE WORD")
 
 
 PROSE = (
@@ -172,6 +205,8 @@ def test_hard_wrapped_prose_is_noticed(write: Write) -> None:
     lines = [(i, f"a man with a {'very ' * (i % 7)}long coat rides the horse number {i}") for i in range(60)]
     assert remarks.hard_wrapped(lines) is None
     assert remarks.hard_wrapped([(i, f"{'word ' * 12}.") for i in range(60)]) is None, "each line is a sentence"
+    poems = [(i, "\u79e6 \u5ddd " * 12 + "\u3002") for i in range(60)]  # of one width, and each ends
+    assert remarks.hard_wrapped(poems) is None
 
 
 def test_sentences_of_a_table_and_what_is_counted(write: Write) -> None:
@@ -255,7 +290,7 @@ def test_a_first_row_that_is_no_row_of_names(write: Write) -> None:
     path = write("# from a site\nname,text\na,one two\nb,three four\n", "stocks.csv")
     error = mistake(lambda: read_sentences(path))
     assert "2 fields under a header of 1" in error
-    assert "take out what stands above the names of the columns" in error
+    assert "take out line 1 if it doesn't name the columns" in error
     path = write("name,text\na,one two\nb,three four\n", "stocks.csv")
     assert read_sentences(path).texts == ["one two", "three four"]
     path = write("0,0,5\n1,0,6\n", "digits.csv")

@@ -207,7 +207,7 @@ def test_a_class_that_is_not_drawn_is_said(tmp_path: Path) -> None:
     files = written(tmp_path, lines, [line for line in lines if line.startswith("pos")])
     source = load(DataConfig(**files, labelled=True), 0)
     (note,) = TextEvaluation(source, judge=LabelClassifierConfig(steps=1, filters=2)).measured(30).notes
-    assert note == "samples by class: 0 of neg; class_accuracy says nothing of a class with 0"
+    assert note == "few samples of a class: 0 of 'neg'; class_accuracy says nothing of one without"
     labels = torch.tensor([0] * 95 + [1] * 4 + [2])
     assert of_each(labels, 10).tolist() == [0] * 8 + [1, 2]
     assert of_each(labels, 100).bincount().tolist() == [95, 4, 1]

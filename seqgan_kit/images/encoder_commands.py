@@ -51,5 +51,9 @@ def summarise(run: Path) -> None:
     data = yaml.safe_load((run / "config.yaml").read_text())["data"]
     path = f"--data.path {shlex.quote(data['path'])} " if data["path"] else ""
     model = shlex.quote(str(run / "model"))
+    told = {"captions_from": "auto", "column": None, "bad_rows": "error"}  # of the same folder
+    path += "".join(
+        f"--data.{name} {shlex.quote(data[name])} " for name, unset in told.items() if data.get(name, unset) != unset
+    )
     options = f"{path}--data.side {data['side']} --text.encoder {model} --evaluation.matcher {model}"
     print_places(run, f"train images {options}")

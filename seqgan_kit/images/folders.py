@@ -334,7 +334,7 @@ def _split_folder(root: Path, folder: Path) -> bool:
 def _note_others(intake: Intake, others: list[Path]) -> None:
     """Files that are neither pictures nor captions, by suffix."""
     if counts := Counter(path.suffix or "without a suffix" for path in others):
-        told = ", ".join(f"{count} {suffix}" for suffix, count in counts.most_common(5))
+        told = ", ".join(f"{count} {suffix}" for suffix, count in counts.most_common())
         intake.notes.append(f"files that were not read: {told}")
 
 

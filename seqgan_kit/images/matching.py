@@ -146,6 +146,16 @@ def matches(network: Matcher, pixels: Tensor, captions: list[str], data: Caption
     return metrics.r_precision(network.embed_pictures(pixels), network.embed_text(captions), of_data[index])
 
 
+def one_caption(held_out: Captioned) -> list[str]:
+    """That R-precision of what is held out is left out, where there is no other caption to choose."""
+    if len(held_out.captions) > 1:
+        return []
+    return [
+        "left out: r_precision of real pictures, for all that are held out have one caption: "
+        f"{held_out.captions[0]!r} (--data.held_out)"
+    ]
+
+
 def real_pictures(data: Captioned, side: int, count: int) -> tuple[Tensor, list[str]]:
     """The first `count` pictures, floats in [-1, 1], each with its first caption."""
     some = slice(0, min(count, len(data)))

@@ -39,7 +39,7 @@ from seqgan_kit.images.evaluation import PictureEvaluation, too_few
 from seqgan_kit.images.features import HuggingFaceFeatures
 from seqgan_kit.images.grids import save_grid
 from seqgan_kit.images.interpolations import draw_all
-from seqgan_kit.images.matching import matches, real_pictures
+from seqgan_kit.images.matching import matches, one_caption, real_pictures
 from seqgan_kit.images.players import Game
 from seqgan_kit.images.sources import Source, load
 from seqgan_kit.networks.pictures.generator import PictureConfig, PictureGenerator, StackedGenerator
@@ -108,6 +108,7 @@ class ImagesTask:
         counted = config.text.encoder == "words" and not config.joint.steps
         lines = [source.summary(), *source.told, *too_few(config.evaluation, source)]
         lines += order_told(config.text, counted, list(source.train.captions)) if config.text.conditional else []
+        lines += one_caption(source.held_out) if config.joint.steps else []
         return [*lines, self.warning] if self.warning else lines
 
     def build(self, engine: Engine) -> None:
@@ -198,17 +199,19 @@ class ImagesTask:
 
     def _learn_captions(self) -> None:
         joint, engine = self.config.joint, self.engine
-        hook = Hook(0, lambda phase, done: engine.on_main(lambda: {"eval/r_precision_real": self._matched()}))
+        hook = Hook(0, lambda phase, done: engine.on_main(self._matched))
         loss = partial(joint_loss, joint)
         fit(engine, TEXT, joint.steps, self.joint_learner, loss, self.joint_batches, joint.batch_size, [hook])
 
-    def _matched(self) -> float:
+    def _matched(self) -> Metrics:
         assert self.joint is not None
+        if one_caption(self.source.held_out):
+            return {}
         config = self.config
         held_out = shrunk(self.source.held_out, config.data.kept(config.data.side))
         pixels, captions = real_pictures(held_out, config.data.side, config.evaluation.samples)
         self.joint.eval()
-        return matches(self.joint, pixels, captions, held_out, config.evaluation.seed)
+        return {"eval/r_precision_real": matches(self.joint, pixels, captions, held_out, config.evaluation.seed)}
 
     def _embed(self) -> None:
         """Captions become vectors, once, when the encoder that makes them is there."""

@@ -23,7 +23,7 @@ from seqgan_kit.images.caption_embedding import (
     joint_network,
 )
 from seqgan_kit.images.checks import check_joint
-from seqgan_kit.images.matching import matches, real_pictures
+from seqgan_kit.images.matching import matches, one_caption, real_pictures
 from seqgan_kit.images.sources import DataConfig, Source, load
 from seqgan_kit.networks.pictures.joint_embedding import JointEmbedding
 
@@ -82,7 +82,7 @@ class EncoderTask:
         )
 
     def first_lines(self) -> list[str]:
-        return [self.source.summary(), *self.source.told]
+        return [self.source.summary(), *self.source.told, *one_caption(self.source.held_out)]
 
     def build(self, engine: Engine) -> None:
         config, source, self.engine = self.config, self.source, engine
@@ -109,7 +109,8 @@ def evaluate(network: JointEmbedding, source: Source, config: EncoderConfig, sam
     found: Metrics = {}
     for name, data in (("", source.held_out), ("train_", source.train)):
         pixels, captions = real_pictures(data, config.data.side, samples)
-        found[f"{name}r_precision"] = matches(network, pixels, captions, data, seed)
+        if len(data.captions) > 1:
+            found[f"{name}r_precision"] = matches(network, pixels, captions, data, seed)
         if not name:
             embedded = network.embed_pictures(pixels), network.embed_text(captions)
             found |= metrics.retrieval(*embedded, torch.arange(len(captions)), among=(1, 10))

@@ -362,7 +362,8 @@ def _has_label(place: str, record: Record, intake: Intake) -> bool:
     """Whether there is a word or a whole number as the label; else the row is rejected."""
     value = record.get(LABEL)
     if LABEL not in record:
-        intake.reject(f"{place}: no column {LABEL!r}: name that of the labels so, or leave out --data.labelled")
+        lacks = f"{place}: no column {LABEL!r}, only {listed(record)}"
+        intake.reject(f"{lacks}: name that of the labels so, or leave out --data.labelled")
     elif isinstance(value, bool) or not isinstance(value, str | int) or not str(value).strip():
         intake.reject(f"{place}: the {LABEL} is {short(value)}: give a word or a whole number")
     else:

@@ -33,9 +33,9 @@ def trained_on(train: Iterable[Hashable], held_out: Sequence[Hashable], what: st
 
 
 def single_words(texts: Sequence[str]) -> str | None:
-    """Whether white space, which separates words, stands in hardly any text."""
+    """Whether white space, which separates words, is in fewer than half of the texts."""
     alone = sum(len(text.split()) < 2 for text in texts)
-    if alone < 0.9 * len(texts):
+    if alone < 0.5 * len(texts):
         return None
     return (
         f"{alone} of {len(texts)} texts are ONE WORD to --data.tokenizer word, which separates at white space: "
@@ -118,6 +118,11 @@ def ids(train: Sequence[Sequence[int]], held_out: Sequence[Sequence[int]], vocab
         told[0] += (
             f"; {vocabulary - occur} of the vocabulary never do, but can be drawn: --data.dense true leaves them out"
         )
+    lengths = {len(row) for row in [*train, *held_out]}
+    if lengths == {1}:
+        told.append("every sequence is ONE ID, so there is no order to learn: a series goes into one row, not a column")
+    elif len(lengths) == 1:
+        told.append(f"every sequence has {lengths.pop()} ids, so no end is learnt, and samples have as many")
     if unseen:
         total = sum(map(len, held_out))
         told.append(

@@ -118,7 +118,13 @@ def _values(path: Path, column: str | None, header: bool, intake: Intake) -> Ite
             yield place, value_at(record, column)
         except KeyError:
             lacks = f"no column {column!r}, only" if column is not None else "it has the columns"
-            intake.reject(f"{place}: {lacks} {listed(record)}: name the one with the ids, --data.column NAME")
+            wide = ""
+            if ".csv" in place or ".tsv" in place:
+                wide = (
+                    "; if its first row is no names but data, --data.header false; if a row is a sequence, an id a "
+                    "column, copy the file without names to one that ends in .txt"
+                )
+            intake.reject(f"{place}: {lacks} {listed(record)}: name the one with the ids, --data.column NAME{wide}")
 
 
 def _integers(place: str, value: object, intake: Intake) -> list[int] | None:

@@ -88,8 +88,8 @@ class TextEvaluation:
         if not isinstance(self.source.held_out, LabelledTokens):
             return None
         counts = of_each(self.source.held_out.labels, samples).bincount(minlength=len(self.source.labels)).tolist()
-        few = [f"{count} of {label}" for label, count in zip(self.source.labels, counts, strict=True) if count < FEW]
-        return f"samples by class: {', '.join(few)}; class_accuracy says nothing of a class with 0" if few else None
+        few = [f"{count} of {label!r}" for label, count in zip(self.source.labels, counts, strict=True) if count < FEW]
+        return f"few samples of a class: {', '.join(few)}; class_accuracy says nothing of one without" if few else None
 
     def __call__(self, network: Generator, samples: int, temperature: float = 1.0) -> tuple[Metrics, list[str]]:
         """The metrics of `samples` sequences, and these sequences as strings.
