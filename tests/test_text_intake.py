@@ -296,7 +296,7 @@ def test_a_first_row_that_is_no_row_of_names(write: Write) -> None:
     path = write("0,0,5\n1,0,6\n", "digits.csv")
     error = mistake(lambda: read_sentences(path, "3"))
     assert "several columns of the name '0'" in error
-    assert "put one of names above it" in error
+    assert "give each its own, in a first row of names" in error
     assert read_sentences(path, "3", header=False).texts == ["5", "6"]
     error = mistake(lambda: read_sentences(path, header=False))
     assert "only '1', '2', '3': name the one" in error
