@@ -46,6 +46,14 @@ TRAIN = "train dialogue"
 FILE = f"{TRAIN} --data.path own.jsonl"
 FEW = "--likelihood.batch_size 4 --discriminator.batch_size 4 --adversarial.batch_size 4"
 DATA = [
+    Case(f"{FILE} --data.messages messages --data.prompt x", "is given beside", ("no --data.prompt",), talk()),
+    Case(f"{TRAIN} --data.messages x", "need a file, --data.path", ("no --data.messages",)),
+    Case(
+        f"{TRAIN} --data.path own.csv",
+        "what is said and the reply to it",
+        ("--data.prompt a --data.reply b",),
+        content("own.csv", "a,b\n" + "".join(f"how are you {i},fine {i}\n" for i in range(40))),
+    ),
     Case(f"{TRAIN} --data.held_out_path own.jsonl", "is given without --data.path", ("--data.path own.jsonl",), talk()),
     Case(f"{TRAIN} --data.held_out 0", "--data.held_out 0"),
     Case(f"{TRAIN} --data.dialogues 1", "--data.dialogues 1: give at least 2", ("--data.dialogues 40",)),

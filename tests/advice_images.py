@@ -43,6 +43,11 @@ DIRECT = f"{TRAIN} --joint.steps 0"
 FILE = f"{DIRECT} --data.path own --second.side 0"
 PAIRS = "seqgan_kit.algorithms.objectives.ls_gan"
 OPTIONS = [
+    Case(
+        f"{TRAIN} --data.captions_from names",
+        "it is about your own pictures",
+        ("no --data.captions_from",),
+    ),
     Case(f"{TRAIN} --adversarial.discriminator_weight 0", "leaves nothing to learn from: give 1"),
     Case(f"{TRAIN} --data.held_out 0", "--data.held_out 0: give a share between 0 and 1"),
     Case(f"{TRAIN} --data.scenes 1", "--data.scenes 1: give 2 to 1000000", ("--data.scenes 40",)),

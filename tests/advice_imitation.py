@@ -106,6 +106,12 @@ PARTS = [
     ),
 ]
 FILES = [
+    Case(
+        f"{TRAIN} --demonstrations.path own.npz",
+        "does not say which environment it was recorded in",
+        ("--environment.id CartPole-v1",),
+        saved(),
+    ),
     Case(FILE, "does not exist", mend=saved()),
     Case(FILE, "is no .npz file", files=content("own.npz", b"x"), mend=saved()),
     Case(FILE, "has no acts", files=saved(acts=None), mend=saved()),

@@ -68,6 +68,45 @@ def table(name: str = "label", **row: object) -> str:
 TRAIN = "train text"
 FILE = f"{TRAIN} --data.path own.txt"
 NUMBERED = "".join(f"1 {i}\n" for i in range(9))
+IDS = "".join(f"1 {i}\n" for i in range(40))
+TOKENS = f"{FILE} --data.tokens true"
+READ = [
+    Case(f"{TRAIN} --data.header false", "--data.header needs a file", ("no --data.header",)),
+    Case(f"{FILE} --data.padding 0", "is for integer tokens", ("no --data.padding",), lines()),
+    Case(f"{FILE} --data.reading 3", "--data.reading 3: ", ("--data.reading 2", "--data.reading 1"), lines()),
+    Case(
+        f"{FILE} --data.labelled true --data.unit sentence",
+        "give --data.unit line",
+        ("--data.unit line",),
+        labelled("x", "y"),
+    ),
+    Case(
+        FILE,
+        "so none can be held out that is not trained on",
+        ("--data.held_out_path other.txt",),
+        both(content("own.txt", "a b\n" * 40), lines(name="other.txt")),
+    ),
+    Case(
+        f"{FILE} --data.labelled true",
+        "labels stands at one text only",
+        ("no --data.labelled",),
+        content("own.txt", "".join(f"w{i} {line}\n" for i, line in enumerate(LINES))),
+    ),
+    Case(
+        f"{TOKENS} --data.dense true --data.vocabulary 50",
+        "numbers the tokens that occur",
+        ("no --data.vocabulary",),
+        content("own.txt", IDS),
+    ),
+    Case(f"{TOKENS} --data.column x", "one sequence of ids a line", ("no --data.column",), content("own.txt", IDS)),
+    Case(TOKENS, "would fill the memory", ("--data.dense true",), content("own.txt", f"{IDS}3000000000 1\n")),
+    Case(
+        f"{TOKENS} --evaluation.unit words",
+        "holds numbers, no text",
+        ("no --evaluation.unit", "--evaluation.unit tokens"),
+        content("own.txt", IDS),
+    ),
+]
 ROUTE = f"{TRAIN} --adversarial.route {SOFT}"
 ALONE = f"--likelihood.steps 0 --control.enabled false --adversarial.route {CONVOLUTIONS}"
 
@@ -432,7 +471,7 @@ COMMANDS = [
     ),
     Case("sweep RUN --samples 4 --temperatures 1", "give two or more --temperatures", ("--temperatures 0.5 1",)),
 ]
-CASES = [*DATA, *FILES, *PRETRAINED, *NUMBERS, *ROUTES, *PARTS, *COMMANDS]
+CASES = [*READ, *DATA, *FILES, *PRETRAINED, *NUMBERS, *ROUTES, *PARTS, *COMMANDS]
 
 
 def begin(run: Path) -> list[str]:

@@ -393,7 +393,7 @@ def test_help_of_a_command_needs_no_run(capsys: pytest.CaptureFixture[str]) -> N
         (b"a b c\n" * 40 + b"a b c d e f g\n" + b"a b\n" * 40, ["--data.max_length", "5"],
          ["bad.txt", "line 41", "--data.max_length"]),
         (b"a b c\na b\na c\nb c\nc b\n", [],
-         ["bad.txt has 4 sentences", "--likelihood.batch_size 8", "give more, or lower it"]),
+         ["bad.txt has 4 sentences", "--likelihood.batch_size 8", "give more, or lower these"]),
         (b"1 2 3\n4 5 9\n" * 30, ["--data.tokens", "true", "--data.vocabulary", "8"],
          ["bad.txt line 2", "9", "outside the vocabulary of 8", "--data.vocabulary 10"]),
         (b"1 2 3\n4 -5\n" * 30, ["--data.tokens", "true"], ["bad.txt line 2", "-5", "negative"]),

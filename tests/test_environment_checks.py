@@ -259,7 +259,7 @@ def test_the_first_ctrl_c_ends_an_evaluation(tmp_path: Path) -> None:
     assert "eval/return_greedy" in runs.lines(folder)[-1]
     for command in (["evaluate", str(folder)], ["record", str(folder)]):
         launched = runs.Launched(command, tmp_path / command[0])
-        time.sleep(2)
+        time.sleep(3)  # until it is forked, and at work
         launched.send(signal.SIGINT)
         assert launched.wait() == 130
         assert "Traceback" not in launched.log.read_text()

@@ -109,10 +109,9 @@ def _in_groups_of_now(
     order = parameters if len(groups) == 1 else [p for group in _by_decay(parameters) for p in group]
     found = {id(p): state["state"][place] for p, place in zip(order, saved, strict=True) if place in state["state"]}
     here = [p for group in optimizer.param_groups for p in group["params"]]
-    return {
-        "state": {place: found[id(p)] for place, p in enumerate(here) if id(p) in found},
-        "param_groups": optimizer.state_dict()["param_groups"],
-    }
+    # the rate is where its schedule was; all else is as it is configured now
+    now = [{**group, "lr": groups[0]["lr"]} for group in optimizer.state_dict()["param_groups"]]
+    return {"state": {place: found[id(p)] for place, p in enumerate(here) if id(p) in found}, "param_groups": now}
 
 
 def training(learner: Learner) -> None:
