@@ -28,7 +28,7 @@ HERE = Path(__file__).parent
 SWEPT = ("quality", "diversity", "samples", "models")
 PHASES = ("maximum_likelihood", "adversarial", "control")
 TITLES = ("maximum likelihood", "adversarial", "likelihood for as long")
-DROPPED = ("eval/self_bleu4", "eval/self_bleu5", "eval/distinct1")  # from the table, not from the record
+DROPPED = ("self_bleu4", "self_bleu5", "distinct1", "nll_word", "js", "novel")  # from the table, not from the record
 
 
 def record(runs: list[Path]) -> list[dict[str, Any]]:
@@ -169,12 +169,13 @@ def _footing(runs: list[dict[str, Any]]) -> str:
     seeds = ", ".join(str(seed) for seed in sorted({run["seed"] for run in runs}))
     first, said = runs[0], f"Seeds {seeds}."
     if first["task"] == "dialogue":
+        said += f" Metrics of {unit(first)}."
         human = [run["phases"]["maximum_likelihood"]["metrics"] for run in runs]
         about = {run["seed"]: one for run, one in zip(runs, human, strict=True)}.values()
         alike, random = (_spread([one[f"eval/human_versus_{other}"] for one in about]) for other in ("human", "random"))
         said += f" ERE's two scenarios without a machine: human / human {alike}, human / random {random}."
     else:
-        said += " Self-BLEU is leave-one-out."
+        said += f" Metrics of {unit(first)}; Self-BLEU is leave-one-out."
     return (
         f"{said} "
         f"Minutes of the phase, with its evaluations, on {first['threads']} thread(s) of {first['device']}; "
@@ -279,7 +280,7 @@ def table(runs: list[dict[str, Any]]) -> str:
     titles = [TITLES[PHASES.index(phase)] for phase in phases]
     lines = ["| held metric | " + " | ".join(titles) + " |", "|---" * (len(phases) + 1) + "|"]
     for name in runs[0]["phases"][phases[0]]["metrics"]:
-        if name not in DROPPED:
+        if not name.removeprefix("eval/").startswith(DROPPED):
             cells = [_spread([run["phases"][phase]["metrics"][name] for run in runs]) for phase in phases]
             lines.append(f"| {name.removeprefix('eval/')} | " + " | ".join(cells) + " |")
     steps = [" | ".join(str(runs[0]["phases"][phase]["steps"]) for phase in phases)]
@@ -288,11 +289,19 @@ def table(runs: list[dict[str, Any]]) -> str:
     seeds = ", ".join(str(run["seed"]) for run in runs)
     first = runs[0]
     lines.append("")
+    counted = f" Metrics of {unit(first)}." if first["task"] in ("text", "dialogue") else ""
     lines.append(
         f"Seeds {seeds}; {minutes:.0f} minutes a run on {first['threads']} thread(s) of {first['device']} in "
         f"{first['processes']} process(es); torch {first['versions']['torch']}, commit {str(first['commit'])[:9]}."
+        f"{counted}"
     )
     return "\n".join(lines)
+
+
+def unit(run: dict[str, Any]) -> str:
+    """What metrics of text count. Records of earlier versions do not say so: all were of words but the oracle's."""
+    ids = any("eval/nll_oracle" in phase["metrics"] for phase in run["phases"].values())
+    return str(run.get("measured", {}).get("unit", "tokens (numbers)" if ids else "words"))
 
 
 def _spread(values: list[float], digits: int = 3) -> str:
