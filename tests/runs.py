@@ -305,6 +305,7 @@ class Launched:
 
 
 def _main(words: list[str], log: str, environment: dict[str, str], moment: Moment | None, script: str) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # as in the foreground, also where the tests are not there
     if moment is not None:
         moment.arm()
     os.environ |= environment
