@@ -176,15 +176,8 @@ def _text(
             "AutoTokenizer.from_pretrained(FOLDER, eos_token=TOKEN).save_pretrained(FOLDER)"
         )
     whole = len(train.texts) + len(held_out.texts)
-    train, encoded = files.encode(train, tokenizer, config.max_length, config.too_long, config.bad_rows)
-    held_out, others = files.encode(held_out, tokenizer, config.max_length, _of_held_out(config), config.bad_rows)
-    rows, unseen_rows = (files.ended(part, boundary, config.max_length) for part in (encoded, others))
-    train, held_out = (
-        replace(part, texts=_as_kept(part.texts, ids, some, tokenizer))
-        for part, ids, some in ((train, encoded, rows), (held_out, others, unseen_rows))
-    )
-    if config.reading == 1:
-        rows = [[*ids[: config.max_length], boundary] for ids in encoded]
+    train, rows = _rows(train, tokenizer, boundary, config, config.too_long, config.reading)
+    held_out, unseen_rows = _rows(held_out, tokenizer, boundary, config, _of_held_out(config))
     tokens, unseen = files.to_tokens(rows, None, boundary), files.to_tokens(unseen_rows, None, boundary)
     classes: tuple[str, ...] = ()
     if config.labelled:
@@ -214,6 +207,22 @@ def _text(
         words=config.words,
         told=_told(intakes, told),
     )
+
+
+def _rows(
+    corpus: files.Corpus,
+    tokenizer: PreTrainedTokenizerBase,
+    end: int,
+    config: DataConfig,
+    too_long: files.TooLong,
+    reading: int = 2,
+) -> tuple[files.Corpus, list[list[int]]]:
+    """The texts that are left, as far as their rows go, and the rows: token ids with the end token, but for those that
+    were cut; in reading 1 these end with it, too."""
+    corpus, ids = files.encode(corpus, tokenizer, config.max_length, too_long, config.bad_rows)
+    rows = files.ended(ids, end, config.max_length)
+    corpus = replace(corpus, texts=_as_kept(corpus.texts, ids, rows, tokenizer))
+    return corpus, rows if reading != 1 else [[*some[: config.max_length], end] for some in ids]
 
 
 def _as_kept(
