@@ -100,6 +100,7 @@ FAMILIES = {
 BEFORE = "c8e2271"
 CHANGED = {
     "text maligan": "leave-one-out compares the continuations of a prefix, not of all prefixes",
+    "imitation squash": "actions are drawn in a unit of their bounds, which are 2",
     "images encoder decayed": "biases and gains of norms are not decayed",
 }
 
@@ -135,7 +136,9 @@ def trained(checkout: Path, options: str, data: Path) -> dict[str, str]:
     """What a short run leaves. Raises SystemExit where it fails."""
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
-        command(checkout, f"train {options.format(data=data)} --run.folder {run} --run.threads 1")
+        # the same texts: today's reading holds out by distinct text, and gives what was cut no end
+        as_then = " --data.reading 1" if checkout == ROOT and options.split()[0] in ("text", "dialogue") else ""
+        command(checkout, f"train {options.format(data=data)}{as_then} --run.folder {run} --run.threads 1")
         return weights(run)
 
 
