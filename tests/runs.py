@@ -399,7 +399,8 @@ def result(run: Path) -> dict[str, Any]:
     """Everything that a run leaves behind which may not depend on when it was interrupted: files by content."""
     newest = checkpoints.all_in(run / "checkpoints")[-1]
     shared = checkpoints.read(newest, "shared")
-    del shared["seconds"], shared["metrics_bytes"]
+    for clock in ("seconds", "updating", "metrics_bytes"):
+        del shared[clock]
     kept = [
         path for folder in ("samples", "model", MLE, CONTROL) for path in (run / folder).rglob("*") if path.is_file()
     ]

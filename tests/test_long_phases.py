@@ -15,6 +15,7 @@ from seqgan_kit.cli import main
 from seqgan_kit.cli.parsing import groups
 from seqgan_kit.engine import phases
 from seqgan_kit.engine.engine import Engine
+from seqgan_kit.language.training import ADVERSARIAL, MLE, steps_in_the_same_time
 from seqgan_kit.options import TASKS
 
 Told = Callable[[list[float]], list[str]]
@@ -90,3 +91,22 @@ def test_the_advice_is_good(
     assert all(option in " ".join(lines) for option in short if option.startswith("--"))
     assert main(runs.tiny(tmp_path / "short", *short)) == 0
     assert ": about" not in capsys.readouterr().err
+
+
+def test_the_control_is_as_long_as_the_updates_and_not_as_their_evaluations(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Likelihood: 4 steps of 1 s. The game: 3 rounds of 2 s, each evaluated for a minute: 6 steps of likelihood."""
+    clock = [0.0]
+    monkeypatch.setattr(phases, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    engine.restore()
+
+    def evaluate(_: int) -> None:
+        clock[0] += 60
+
+    for _ in engine.steps(MLE, 4, evaluate=evaluate):
+        clock[0] += 1
+    for _ in engine.steps(ADVERSARIAL, 3, evaluate=evaluate):
+        clock[0] += 2
+    assert steps_in_the_same_time(engine) == 6
+    assert engine.seconds == {MLE: 244.0, ADVERSARIAL: 186.0}, "all of it counts as time of the run"

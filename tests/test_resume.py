@@ -109,6 +109,20 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_leads_to_the_same_e
     runs.same(whole, run)
 
 
+def test_a_model_with_dropout_resumes_equal(tmp_path: Path) -> None:
+    """A Hugging Face model has its dropout from the first step on, evaluated or not: stopped and resumed, it ends as the
+    run that nobody stopped (reliability.md, F5)."""
+    model = ["--generator.config", '{"model_type":"gpt2","n_layer":1,"n_embd":16,"n_head":2,"n_positions":64}']
+    options = [*model, "--adversarial.rounds", "0", "--control.enabled", "false"]
+    straight = tmp_path / "straight" / "run"
+    runs.finish(runs.tiny(straight, *options), tmp_path / "log")
+    run = tmp_path / "stopped" / "run"
+    victim = Victim(run, runs.tiny(run, *options))
+    assert victim.start(InStep(MLE, 7, 0.5, signal.SIGTERM)).wait() == 130
+    victim.finish()
+    runs.same(straight, run)
+
+
 @pytest.mark.slow
 def test_bf16_learns_and_resumes_equal(tmp_path: Path) -> None:
     """In mixed precision too a killed run ends as the uninterrupted one, and maximum likelihood learns."""

@@ -61,6 +61,7 @@ class Engine:
         self.metrics = MetricsLog(self.accelerator, self.folder / "metrics.jsonl", bool(config.trackers))
         self.phases = Phases(config, group, self.run_folder, self.metrics, self.save, self._check_weights)
         self.counters, self.seconds, self.stopping = self.phases.counters, self.phases.seconds, self.phases.stopping
+        self.updating = self.phases.updating
         self.save_soon, self.log, self.finish = self.phases.save_soon, self.metrics.add, self.run_folder.finish
         self._saved_at = -1
 
@@ -156,6 +157,7 @@ class Engine:
             lay_out_as_weights(learner.optimizer)
         self.counters.update(shared["counters"])
         self.seconds.update(shared["seconds"])
+        self.updating.update(shared.get("updating", shared["seconds"]))  # earlier versions had one clock for both
         self.phases.owed = shared.get("owed", "")  # which earlier versions do not know
         self.metrics.open(shared["metrics_bytes"], own["pending"])
         checkpoints.set_random_state(own["random"])
@@ -171,8 +173,8 @@ class Engine:
             return
 
         def shared() -> dict[str, Any]:
-            state = {"counters": self.counters, "seconds": self.seconds, "owed": self.phases.owed}
-            return state | {"metrics_bytes": self.metrics.sync()}
+            times = {"seconds": self.seconds, "updating": self.updating}
+            return {"counters": self.counters, "owed": self.phases.owed, **times, "metrics_bytes": self.metrics.sync()}
 
         try:
             self.parts.save(made, shared, {"pending": self.metrics.pending, "random": checkpoints.random_state()})

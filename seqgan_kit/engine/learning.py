@@ -115,13 +115,14 @@ def _in_groups_of_now(
 
 
 def training(learner: Learner) -> None:
-    """Puts the network into training; who evaluated it may have done so behind the back of its prepared form."""
+    """Puts the network into training; who evaluated it, or a part of it, may have done so behind the back of its prepared
+    form."""
     if not learner.dropout:
         learner.network.eval()
         for part in learner.network.modules():
             if isinstance(part, nn.RNNBase):  # cuDNN differentiates no other; ours have no dropout of their own
                 part.train()
-    elif not (learner.module.training and learner.network.training):
+    elif not (learner.module.training and all(part.training for part in learner.network.modules())):
         learner.module.train()
 
 

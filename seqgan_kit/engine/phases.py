@@ -30,7 +30,8 @@ class Interrupted(Exception):
 class Phases:
     """Counts the steps of named phases, so that a task is a straight list of them and the same script resumes anywhere.
 
-    counters: steps done, by phase. seconds: the time they took. progress: of the phase at work, 0 to 1.
+    counters: steps done, by phase. seconds: the time they took, with evaluations and checkpoints. updating: the time of
+    their updates alone. progress: of the phase at work, 0 to 1.
     save: writes a checkpoint where there is something new. check: raises UserError where nothing must be saved.
     shorter: the options that make a phase shorter, by phase, for whoever finds it too long.
     """
@@ -47,6 +48,7 @@ class Phases:
         self.config, self.processes, self.folder, self.log = config, processes, folder, log
         self.counters: dict[str, int] = {}
         self.seconds: dict[str, float] = {}
+        self.updating: dict[str, float] = {}
         self.owed = ""  # the phase whose last step was made, but not evaluated
         self.progress = 0.0
         self.shorter: Mapping[str, str] = {}
@@ -92,7 +94,9 @@ class Phases:
             for step in range(done, total):
                 self.progress = step / total
                 if not owed:
+                    began = time.monotonic()
                     yield step
+                    self.updating[phase] = self.updating.get(phase, 0.0) + time.monotonic() - began
                 self.counters[phase] = step + 1
                 owed = False
                 self._evaluate(phase, step + 1, evaluate, exports)

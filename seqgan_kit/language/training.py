@@ -167,11 +167,12 @@ def by_context(baseline: Baseline, repeats: int, differ: Callable[[], bool]) -> 
 
 
 def steps_in_the_same_time(engine: Engine) -> int:
-    """How many likelihood steps take as long as the discriminator's warm-up and the adversarial phase took."""
+    """How many likelihood steps take as long as the discriminator's warm-up and the adversarial phase took, without
+    what their evaluations took."""
 
     def count() -> int:
-        per_step = engine.seconds[MLE] / engine.counters[MLE]
-        return max(1, round((engine.seconds.get(WARM_UP, 0.0) + engine.seconds[ADVERSARIAL]) / per_step))
+        per_step = engine.updating[MLE] / engine.counters[MLE]
+        return max(1, round((engine.updating.get(WARM_UP, 0.0) + engine.updating[ADVERSARIAL]) / per_step))
 
     steps: int = engine.on_main(count)  # every process has a clock of its own
     return steps
