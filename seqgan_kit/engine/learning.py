@@ -115,8 +115,8 @@ def _in_groups_of_now(
 
 
 def training(learner: Learner) -> None:
-    """Puts the network into training; who evaluated it, or a part of it, may have done so behind the back of its prepared
-    form."""
+    """Puts the network, each part of it, into training; who evaluated it may have done so behind the back of its
+    prepared form."""
     if not learner.dropout:
         learner.network.eval()
         for part in learner.network.modules():
