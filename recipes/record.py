@@ -116,7 +116,6 @@ def imitation_table(runs: list[dict[str, Any]]) -> str:
 
 REPLIES = {
     "perplexity": "perplexity",
-    "bleu2": "BLEU-2",
     "distinct1": "distinct-1",
     "distinct2": "distinct-2",
     "length": "length",
