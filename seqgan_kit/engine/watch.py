@@ -1,0 +1,65 @@
+"""Rings alarms while a run goes on: once on the screen, and in run.json for good."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from seqgan_kit.engine.run_folder import RunFolder
+from seqgan_kit.errors import UserError
+from seqgan_kit.files import read_json
+from seqgan_kit.report.alarms import ALARMS, Alarms, Seen, ringing
+from seqgan_kit.report.metrics import NOT_METRICS, PREFIX, Row, read_metrics
+
+KEPT = 500  # lines of a phase beside its evaluations: no alarm looks further back
+
+
+class Watch:
+    """Is called with each line of metrics.jsonl after that is written, by the main process.
+
+    An alarm is told once in each phase, and not again when the run is resumed.
+    """
+
+    def __init__(self, folder: RunFolder, alarms: Alarms, say: Callable[[str], None]) -> None:
+        self.folder, self.alarms, self.say = folder, alarms, say
+        self._seen: Seen | None = None
+
+    def __call__(self, line: Mapping[str, Any]) -> None:
+        phase = line["phase"]
+        if phase not in self.alarms:
+            self._seen = None
+            return
+        if self._seen is None or self._seen.phase != phase:
+            self._seen = self._read(phase)  # this line among them
+        else:
+            values = {name: value for name, value in line.items() if name not in ("phase", *NOT_METRICS)}
+            self._seen.phases[phase].append(Row(line["step"], line["total"], values))
+            self._forget(phase)
+        if not self._seen.rows:
+            return
+        rung = list(self.folder.record.get(ALARMS, []))
+        known = {(one["phase"], one["name"]) for one in rung}
+        for name, sentence in ringing(self.alarms, self._seen).items():
+            if (phase, name) not in known:
+                rung.append({"name": name, "phase": phase, "step": line["step"], "sentence": sentence})
+                self.folder.record[ALARMS] = rung
+                self.folder.write_record()
+                self.say(f"alarm ({phase}, step {line['step']}): {sentence}")
+
+    def _read(self, phase: str) -> Seen:
+        path = self.folder.path
+        try:
+            phases = read_metrics(path / "metrics.jsonl")
+            known = read_json(path / "baselines.json") if (path / "baselines.json").is_file() else {}
+        except UserError:  # the report says what is wrong with them
+            phases, known = {}, {}
+        phases.setdefault(phase, [])
+        baselines = {name: one for name, one in known.items() if isinstance(one, dict)}
+        return Seen(phases, phase, baselines)
+
+    def _forget(self, phase: str) -> None:
+        assert self._seen is not None
+        rows = self._seen.phases[phase]
+        if len(rows) > 2 * KEPT:
+            old = [row for row in rows[1:-KEPT] if any(name.startswith(PREFIX) for name in row.values)]
+            self._seen.phases[phase] = [rows[0], *old, *rows[-KEPT:]]
