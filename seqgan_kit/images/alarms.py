@@ -6,27 +6,25 @@ from functools import partial
 
 from seqgan_kit.images.config import ImagesConfig
 from seqgan_kit.report import alarms
-from seqgan_kit.report.alarms import Alarm
+from seqgan_kit.report.alarms import Alarm, try_
 
 
 def of_stage(config: ImagesConfig, optimizer: str) -> dict[str, Alarm]:
     """optimizer: the options of the discriminator's."""
     critic = config.discriminator
-    smoother = f"--discriminator.gradient_square {critic.gradient_square * 10 or 0.1:g}"
     shown = "--discriminator.augmentations '[colour, translation, cutout]'"
-    augmented = [] if critic.augmentations else [shown]
-    weaker = ", or ".join([smoother, *augmented, f"a lower {optimizer}.lr"])
-    stronger = (
-        f"a higher {optimizer}.lr, more --adversarial.turns.discriminator, or a smaller --discriminator.gradient_square"
-    )
+    weaker = [f"--discriminator.gradient_square {critic.gradient_square * 10 or 0.1:g}", f"a lower {optimizer}.lr"]
+    weaker += [] if critic.augmentations else [shown]
+    stronger = f"a higher {optimizer}.lr", "more --adversarial.turns.discriminator"
+    kinds: dict[str, Alarm] = {"few kinds of pictures": partial(alarms.few_kinds_of_pictures, advice=try_(*weaker))}
+    if not config.adversarial.discriminator_weight:
+        return kinds
     found: dict[str, Alarm] = {
-        "discriminator certain": partial(alarms.certain, advice=f"try {weaker}"),
-        "discriminator at chance": partial(alarms.at_chance, advice=f"try {stronger}"),
-        "few kinds of pictures": partial(alarms.few_kinds_of_pictures, advice=f"try {weaker}"),
+        "discriminator certain": partial(alarms.certain, advice=try_(*weaker)),
+        "discriminator at chance": partial(alarms.at_chance, advice=try_(*stronger)),
     }
     if config.text.conditional and critic.mismatched:
-        order = "--text.order pairs, or " if config.text.order != "pairs" else ""
-        found["captions unread"] = partial(
-            alarms.captions_unread, advice=f"try {order}more --discriminator.matching, or more --discriminator.wrong"
-        )
-    return found if config.adversarial.discriminator_weight else {}
+        order = [] if config.text.order == "pairs" else ["--text.order pairs"]
+        reading = [*order, "more --discriminator.matching", "more --discriminator.wrong"]
+        found["captions unread"] = partial(alarms.captions_unread, advice=try_(*reading))
+    return found | kinds

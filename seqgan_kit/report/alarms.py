@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from statistics import median
 from typing import Any, NamedTuple
 
 from seqgan_kit.report.metrics import PREFIX, Phases, Row
@@ -18,6 +19,7 @@ from seqgan_kit.report.metrics import PREFIX, Phases, Row
 ALARMS = "alarms"  # what rang, in run.json: a list of name, phase, step, sentence
 LINES, STEPS = 3, 20  # that a number must be beyond its bound, at least
 SHARE = 0.1  # of the phase, likewise, and at its begin that is not looked at
+MISMATCHED, FITTING = "discriminator_mismatched", 0.55  # of what does not fit its context, found out at least so much
 NEAR = 0.8  # of the way from random actions to the expert: a policy that came as far has learnt its task
 
 
@@ -93,6 +95,16 @@ def ringing(alarms: Alarms, seen: Seen) -> dict[str, str]:
     return {name: sentence for name, sentence in found.items() if sentence}
 
 
+def try_(*options: str) -> str:
+    """What to try, the first thing first."""
+    return f"try {', or '.join(options)}"
+
+
+def fills(slot: Any, part: Any) -> bool:
+    """Whether an option's class or function is this one, also where it was given parameters."""
+    return part in (slot, getattr(slot, "func", None), *getattr(slot, "args", ()))
+
+
 # Of the discriminator
 
 
@@ -113,14 +125,15 @@ def at_chance(seen: Seen, advice: str, bound: float = 0.51) -> str | None:
     """The discriminator cannot tell: samples are as good as data, or it learns nothing and its reward is noise.
 
     Goodfellow et al. (2014), theorem 1: .5 is where the game ends, so this is said as what it is. Threshold: on average
-    at most .51, over a fifth of the phase.
+    at most .51, over a fifth of the phase, after half of it: samples that begin as real ones do (MaliGAN's mixed
+    scheme) are not told from them at first. One that finds out what does not fit its context does learn.
     """
-    accuracy = _fresh(seen, 2 * SHARE, SHARE)
-    if not accuracy or not 1 - bound <= _mean(accuracy) <= bound:
+    accuracy, mismatched = _fresh(seen, 2 * SHARE, SHARE), seen.lately(MISMATCHED, 2 * SHARE)
+    if not accuracy or seen.done < 0.5 or _mean(accuracy) > bound or (mismatched and _mean(mismatched) > FITTING):
         return None
     return (
-        f"the discriminator is at chance ({_mean(accuracy):.0%} of new samples right): the samples are as "
-        f"good as the data, or, if they are not, it does not learn: {advice}"
+        f"the discriminator is at chance ({_mean(accuracy):.0%} of new samples right): the samples are as good as the "
+        f"data, or, if they are not, it does not learn: {advice}"
     )
 
 
@@ -141,8 +154,8 @@ def captions_unread(seen: Seen, advice: str) -> str | None:
     GAN-CLS (Reed et al. 2016, sec. 4.2) rests on that. Threshold: .55 of mismatched pairs on average, over a fifth of
     the phase; chance is .5.
     """
-    found = seen.lately("discriminator_mismatched", 2 * SHARE)
-    if not found or _mean(found) > 0.55:
+    found = seen.lately(MISMATCHED, 2 * SHARE)
+    if not found or _mean(found) > FITTING:
         return None
     return (
         f"the discriminator finds out {_mean(found):.0%} of the captions that do not fit, chance is 50 %, so "
@@ -300,13 +313,13 @@ def episodes_too_short(seen: Seen, advice: str) -> str | None:
 def value_knows_nothing(seen: Seen, advice: str) -> str | None:
     """The value predicts returns no better than their mean: advantages are noise.
 
-    Explained variance, 0 for a constant, below it for worse (as OpenAI baselines log it). Threshold: at most 0 on
-    average, over a fifth of the phase, the first tenth left out.
+    Explained variance, 0 for a constant, below it for worse (as OpenAI baselines log it). Threshold: a median of at
+    most 0, as single rollouts go far below, over a fifth of the phase, the first quarter left out.
     """
-    found = seen.lately("explained_variance", 2 * SHARE)
-    if not found or _mean(found) > 0:
+    found = seen.lately("explained_variance", 2 * SHARE, 0.25)
+    if not found or median(found) > 0:
         return None
-    return f"the value knows nothing of the returns (explained variance {_mean(found):.2g}): {advice}"
+    return f"the value knows nothing of the returns (explained variance {median(found):.2g}): {advice}"
 
 
 def steps_too_large(seen: Seen, advice: str, bound: float = 0.1) -> str | None:
