@@ -268,7 +268,8 @@ def below_cloning(seen: Seen, cloning: str, advice: str) -> str | None:
     """The game earns less than behaviour cloning, its simplest rival, did. cloning: the phase.
 
     Threshold: by more than the 95 % intervals of both, and a tenth of the way from random actions to cloning, in all of
-    the last two evaluations, after half of the phase.
+    the last two evaluations, after half of the phase, where it does not rise or the
+    phase is over.
     """
     name = "return_sampled"
     cloned, found = seen.evaluated(name, cloning)[-1:], seen.confirmed(name)
@@ -279,7 +280,7 @@ def below_cloning(seen: Seen, cloning: str, advice: str) -> str | None:
     random = seen.baseline("random", "mean")
     if random is not None:
         least = max(least, 0.1 * abs(cloned[0] - random))
-    if cloned[0] - max(found) <= least:
+    if cloned[0] - max(found) <= least or (seen.done < 1 and _rises(found, cloned[0])):
         return None
     return f"the policy earns less than behaviour cloning, {found[-1]:.4g} against {cloned[0]:.4g}: {advice}"
 
@@ -288,10 +289,11 @@ def episodes_too_long(seen: Seen, advice: str) -> str | None:
     """Episodes are longer than the expert's, and earn less: a reward above 0 pays for going on (Kostrikov et al. 2019,
     sec. 4.1).
 
-    Threshold: 1.3 times the expert's, over a tenth of the phase, after half of it: where an early end is a success,
-    policies begin with long episodes.
+    Threshold: 1.3 times the expert's, over a fifth of the phase, after half of it, where they come no nearer: where
+    an early end is a success, policies begin with long episodes.
     """
-    found, expert = _episodes(seen), seen.baseline("expert", "length")
+    expert = seen.baseline("expert", "length")
+    found = _episodes(seen, expert)
     if not found or not expert or min(found) <= 1.3 * expert or _far(seen) is False:
         return None
     return f"episodes are longer than the expert's, {found[-1]:.0f} steps against {expert:.0f}: {advice}"
@@ -301,10 +303,11 @@ def episodes_too_short(seen: Seen, advice: str) -> str | None:
     """Episodes are shorter than the expert's, and earn less: a reward below 0 pays for an end (Kostrikov et al. 2019,
     sec. 4.1).
 
-    Threshold: .7 times the expert's, over a tenth of the phase, after half of it: a policy that falls begins with short
-    episodes.
+    Threshold: .7 times the expert's, over a fifth of the phase, after half of it, where they come no nearer: a policy
+    that falls begins with short episodes.
     """
-    found, expert = _episodes(seen), seen.baseline("expert", "length")
+    expert = seen.baseline("expert", "length")
+    found = _episodes(seen, expert)
     if not found or not expert or max(found) >= 0.7 * expert or _far(seen) is False:
         return None
     return f"episodes are shorter than the expert's, {found[-1]:.0f} steps against {expert:.0f}: {advice}"
@@ -361,14 +364,21 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def _episodes(seen: Seen) -> list[float]:
-    return seen.lately("episode_length") if seen.done >= 0.5 else []
+def _episodes(seen: Seen, expert: float | None) -> list[float]:
+    """Lengths lately, after half of the phase, where they don't come nearer to the expert's."""
+    found = seen.lately("episode_length", 2 * SHARE) if seen.done >= 0.5 else []
+    return [] if not found or not expert or _rises(found, expert) else found
 
 
 def _far(seen: Seen) -> bool | None:
-    """Whether the policy earns far less than the expert; None where that is not known."""
+    """Whether the policy earns far less than the expert, and does not come nearer; None where that is not known."""
     random, expert = seen.baseline("random", "mean"), seen.baseline("expert", "mean")
     found = seen.confirmed("return_sampled")
     if random is None or expert is None or not found or expert <= random:
         return None
-    return max(found) < random + NEAR * (expert - random)
+    return max(found) < random + NEAR * (expert - random) and not _rises(found, expert)
+
+
+def _rises(found: Sequence[float], goal: float) -> bool:
+    """Whether the last value is nearer to a goal than the first by a tenth of what was missing."""
+    return abs(goal - found[0]) - abs(goal - found[-1]) > 0.1 * abs(goal - found[0])
