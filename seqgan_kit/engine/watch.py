@@ -8,7 +8,7 @@ from typing import Any
 from seqgan_kit.engine.run_folder import RunFolder
 from seqgan_kit.errors import UserError
 from seqgan_kit.files import read_json
-from seqgan_kit.report.alarms import ALARMS, Alarms, Seen, ringing
+from seqgan_kit.report.alarms import ALARM, ALARMS, Alarms, Seen, ringing
 from seqgan_kit.report.metrics import NOT_METRICS, PREFIX, Row, read_metrics
 
 KEPT = 500  # lines of a phase beside its evaluations: no alarm looks further back
@@ -41,7 +41,7 @@ class Watch:
         known = {(one["phase"], one["name"]) for one in rung}
         for name, sentence in ringing(self.alarms, self._seen).items():
             if (phase, name) not in known:
-                rung.append({"name": name, "phase": phase, "step": line["step"], "sentence": sentence})
+                rung.append(dict(zip(ALARM, (name, phase, line["step"], sentence), strict=True)))
                 self.folder.record[ALARMS] = rung
                 self.folder.write_record()
                 self.say(f"alarm ({phase}, step {line['step']}): {sentence}")

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from seqgan_kit.report.metrics import PREFIX, Phases, Row
 
-ALARMS = "alarms"  # what rang, in run.json: a list of name, phase, step, sentence
+ALARMS, ALARM = "alarms", ("name", "phase", "step", "sentence")  # what rang, in run.json: a list, and what each has
 LINES, STEPS = 3, 20  # that a number must be beyond its bound, at least
 SHARE = 0.1  # of the phase, likewise, and at its begin that is not looked at
 MISMATCHED, FITTING = "discriminator_mismatched", 0.55  # of what does not fit its context, found out at least so much
@@ -184,7 +184,8 @@ def length_drifts(seen: Seen, advice: str) -> str | None:
     if not found or not real or len({value > real for value in found}) > 1:
         return None
     away = min(abs(value - real) for value in found)
-    if away <= max(0.2 * real, 0.5) or (before is not None and abs(found[-1] - real) <= abs(before - real)):
+    was_further = before is not None and (before > real) == (found[-1] > real) and abs(before - real) >= away
+    if away <= max(0.2 * real, 0.5) or was_further:
         return None
     was = f", {before:.3g} before the game" if before is not None else ""
     way = "longer" if found[-1] > real else "shorter"
@@ -222,11 +223,12 @@ def few_kinds_of_pictures(seen: Seen, advice: str) -> str | None:
     """Pictures are good but cover few of the real ones: the generator has collapsed.
 
     Precision and recall (Kynkaanniemi et al. 2019). Threshold: recall below a tenth of real pictures', where precision
-    is above half of theirs, in two evaluations; a generator that has just begun has neither.
+    is above half of theirs, in two evaluations of 30 pictures or more; a generator that has just begun has neither.
     """
     precision, recall = seen.confirmed("precision"), seen.confirmed("recall")
     real = seen.of_data("precision"), seen.of_data("recall")
-    if not precision or not recall or None in real:
+    counts = *seen.evaluated("pictures")[-1:], *seen.evaluated("held_out_pictures")[-1:]
+    if not precision or not recall or None in real or min(counts, default=0) < 30:
         return None
     if min(precision) <= real[0] / 2 or max(recall) >= real[1] / 10:  # type: ignore[operator]
         return None

@@ -10,7 +10,7 @@ from typing import Any
 from seqgan_kit.errors import UserError
 from seqgan_kit.files import read_json, write_whole
 from seqgan_kit.report import pictures
-from seqgan_kit.report.alarms import ALARMS
+from seqgan_kit.report.alarms import ALARM, ALARMS
 from seqgan_kit.report.curves import ARROW, curves
 from seqgan_kit.report.measured import MEASURED, Measured, notes, read_measured
 from seqgan_kit.report.metrics import (
@@ -94,10 +94,9 @@ def alarms(rung: Any) -> str:
     """What run.json holds of them, as a list; nothing where it holds none."""
     items = ""
     for one in rung if isinstance(rung, list) else []:
-        place = f"{title(str(one['phase']))}, step {one['step']}"
-        items += (
-            f"<li><b>{escape(str(one['name']))}</b> <small>{escape(place)}</small>: {escape(str(one['sentence']))}</li>"
-        )
+        if isinstance(one, dict):
+            name, phase, step, sentence = (escape(str(one.get(key, "?"))) for key in ALARM)
+            items += f"<li><b>{name}</b> <small>{title(phase)}, step {step}</small>: {sentence}</li>"
     return f'<section class="alarms"><b>Alarms</b><ul>{items}</ul></section>' if items else ""
 
 
