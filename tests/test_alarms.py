@@ -17,15 +17,21 @@ import torch
 
 import messages
 import runs
+from seqgan_kit.algorithms import objectives
+from seqgan_kit.algorithms.objectives import Objective
 from seqgan_kit.cli import main
+from seqgan_kit.engine.engine import Engine
+from seqgan_kit.engine.learning import OptimizerConfig
 from seqgan_kit.engine.run_folder import RunFolder
 from seqgan_kit.engine.watch import KEPT, Watch
+from seqgan_kit.game.players import Discriminator, of_turn
 from seqgan_kit.images.sources import DataConfig, load
 from seqgan_kit.imitation.demonstrations import Demonstrations, Episode
 from seqgan_kit.imitation.formats import write_npz
 from seqgan_kit.report import alarms, write_report
 from seqgan_kit.report.alarms import Seen, ringing
 from seqgan_kit.report.metrics import Row, read_metrics
+from seqgan_kit.samples import Images
 
 GAME = "adversarial"
 TRY = "try this"
@@ -140,6 +146,51 @@ def test_a_phase_of_few_evaluations_is_judged_by_its_last() -> None:
     """One alone counts where the phase is over; before it is over, the next one is waited for."""
     for first, rings in ((90, False), (100, True)):
         assert (alarms.length_drifts(seen({"eval/length": 5.0}, first=first), TRY) is not None) == rings
+
+
+# What they look at
+
+
+class Sees(torch.nn.Module):
+    """A critic that learns from the last batch, quickly."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.line = torch.nn.Linear(1, 1)
+        torch.nn.init.zeros_(self.line.weight)
+        torch.nn.init.constant_(self.line.bias, 1.0)
+
+    def forward(self, seen: torch.Tensor) -> torch.Tensor:
+        return self.line(seen).squeeze(-1)
+
+
+def test_accuracy_of_fresh_samples_is_that_before_the_passes(engine: Engine) -> None:
+    """Of several passes the first one; of several turns on the same samples, the first one's."""
+    actions = (torch.ones(8, 1), -torch.ones(8, 1))
+    real, fake = (Images(values, values) for values in actions)
+    learner = engine.learner("discriminator", Sees(), OptimizerConfig(lr=1.0))
+    call = lambda module, sample: module(sample.pixels)  # noqa: E731
+    found = Discriminator(engine, learner, 8, objectives.minimax(), call, passes=3).update(real, fake)
+    assert (found["discriminator_fresh"], found["discriminator_accuracy"]) == (0.5, 1.0)
+    assert "discriminator_fresh" not in Discriminator(engine, learner, 8, objectives.minimax(), call).update(real, fake)
+    later = {"discriminator_accuracy": 0.9, "discriminator_fresh": 0.8}
+    assert of_turn(later, 0) == later
+    assert of_turn(later, 1) == {"discriminator_accuracy": 0.9}
+    assert of_turn({"discriminator_accuracy": 0.7}, 0)["discriminator_fresh"] == 0.7
+
+
+@pytest.mark.parametrize("build", [objectives.wasserstein, objectives.relativistic])
+def test_accuracy_where_only_differences_of_logits_count(engine: Engine, build: Callable[[], Objective]) -> None:
+    """A constant on all logits changes nothing; the bound lies between the means of real and fake."""
+    real, fake = (Images(values, values) for values in (torch.tensor([[9.0], [3.0]]), torch.tensor([[-9.0], [1.0]])))
+    for objective in (build(), objectives.with_entropy(build(), 0.0)):
+        learner = engine.learner(f"d{len(engine.learners)}", Sees(), OptimizerConfig(lr=0.0))
+        torch.nn.init.constant_(learner.network.line.weight, 1.0)
+        torch.nn.init.constant_(learner.network.line.bias, 100.0)
+        found = Discriminator(engine, learner, 2, objective, lambda module, sample: module(sample.pixels)).update(
+            real, fake
+        )
+        assert found["discriminator_accuracy"] == 0.75, "the bound is 101: one of the fake ones is above"
 
 
 # Runs that fail
