@@ -95,7 +95,7 @@ MUTANTS = [
         "test_alarms.py::test_what_was_so_before_the_game_is_not_the_games",
     ),
     Mutant(
-        "report/alarms.py",
+        "report/seen.py",
         "return found if len(found) == 2 or self.done >= 1 else []",
         "return found",
         "test_alarms.py::test_a_phase_of_few_evaluations_is_judged_by_its_last",

@@ -29,8 +29,9 @@ from seqgan_kit.images.sources import DataConfig, load
 from seqgan_kit.imitation.demonstrations import Demonstrations, Episode
 from seqgan_kit.imitation.formats import write_npz
 from seqgan_kit.report import alarms, write_report
-from seqgan_kit.report.alarms import Seen, ringing
+from seqgan_kit.report.alarms import ringing
 from seqgan_kit.report.metrics import Row, read_metrics
+from seqgan_kit.report.seen import Seen
 from seqgan_kit.samples import Images
 
 GAME = "adversarial"
@@ -430,7 +431,7 @@ def test_a_report_of_any_run_json(tmp_path: Path, kept: Any) -> None:
 
 def test_alarms_are_functions_of_the_metrics_alone(tmp_path: Path) -> None:
     """What a run tells is what the files of its folder give, line by line; rows that no alarm looks at are dropped."""
-    folder = RunFolder(tmp_path, {}, True)
+    folder = RunFolder(tmp_path, {"alarms": ["of somebody else"]}, True)
     lines = [{"phase": GAME, "step": step, "total": 3000, "discriminator_accuracy": 0.5} for step in range(1, 3001)]
     told: list[str] = []
     watch = Watch(folder, {GAME: {"chance": partial(alarms.at_chance, advice=TRY)}}, told.append)

@@ -8,10 +8,11 @@ from typing import Any
 from seqgan_kit.engine.run_folder import RunFolder
 from seqgan_kit.errors import UserError
 from seqgan_kit.files import read_json
-from seqgan_kit.report.alarms import ALARM, ALARMS, Alarms, Seen, ringing
+from seqgan_kit.report.alarms import ALARM, ALARMS, Alarms, ringing
 from seqgan_kit.report.metrics import NOT_METRICS, PREFIX, Row, read_metrics
+from seqgan_kit.report.seen import Seen
 
-KEPT = 500  # lines of a phase beside its evaluations: no alarm looks further back
+KEPT = 200  # lines of a phase beside its evaluations: as many are enough to judge by
 
 
 class Watch:
@@ -37,8 +38,9 @@ class Watch:
             self._forget(phase)
         if not self._seen.rows:
             return
-        rung = list(self.folder.record.get(ALARMS, []))
-        known = {(one["phase"], one["name"]) for one in rung}
+        kept = self.folder.record.get(ALARMS)
+        rung = [one for one in kept if isinstance(one, dict)] if isinstance(kept, list) else []
+        known = {(one.get("phase"), one.get("name")) for one in rung}
         for name, sentence in ringing(self.alarms, self._seen).items():
             if (phase, name) not in known:
                 rung.append(dict(zip(ALARM, (name, phase, line["step"], sentence), strict=True)))
@@ -53,13 +55,15 @@ class Watch:
             known = read_json(path / "baselines.json") if (path / "baselines.json").is_file() else {}
         except UserError:  # the report says what is wrong with them
             phases, known = {}, {}
-        phases.setdefault(phase, [])
-        baselines = {name: one for name, one in known.items() if isinstance(one, dict)}
-        return Seen(phases, phase, baselines)
+        before = {name: _evaluated(rows) for name, rows in phases.items()}
+        return Seen(before | {phase: phases.get(phase, [])}, phase, known)
 
     def _forget(self, phase: str) -> None:
         assert self._seen is not None
         rows = self._seen.phases[phase]
         if len(rows) > 2 * KEPT:
-            old = [row for row in rows[1:-KEPT] if any(name.startswith(PREFIX) for name in row.values)]
-            self._seen.phases[phase] = [rows[0], *old, *rows[-KEPT:]]
+            self._seen.phases[phase] = [rows[0], *_evaluated(rows[1:-KEPT]), *rows[-KEPT:]]
+
+
+def _evaluated(rows: list[Row]) -> list[Row]:
+    return [row for row in rows if any(name.startswith(PREFIX) for name in row.values)]
