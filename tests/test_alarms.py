@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 import json
 import math
+import re
+import shlex
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -20,14 +22,18 @@ import runs
 from seqgan_kit.algorithms import objectives
 from seqgan_kit.algorithms.objectives import Objective
 from seqgan_kit.cli import main
+from seqgan_kit.cli.parsing import parse
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import OptimizerConfig
 from seqgan_kit.engine.run_folder import RunFolder
 from seqgan_kit.engine.watch import KEPT, Watch
 from seqgan_kit.game.players import Discriminator, of_turn
+from seqgan_kit.images.alarms import of_stage
 from seqgan_kit.images.sources import DataConfig, load
+from seqgan_kit.imitation.alarms import of_game
 from seqgan_kit.imitation.demonstrations import Demonstrations, Episode
 from seqgan_kit.imitation.formats import write_npz
+from seqgan_kit.language.alarms import alarms_of
 from seqgan_kit.report import alarms, write_report
 from seqgan_kit.report.alarms import ringing
 from seqgan_kit.report.metrics import Row, read_metrics
@@ -461,6 +467,25 @@ def test_every_alarm_is_watched_for_and_has_its_threshold() -> None:
         assert "Threshold: " in (one.__doc__ or ""), name
     tried = {getattr(one, "func", one).__name__ for one, *_ in RINGS}
     assert {*functions} - tried == {"no_choice_left"}, "which has a test of its own"
+
+
+VALUE = r"--[\w.]+ (?:true|pairs|\d[\d.]*\d|\d|seqgan_kit[\w.]*\w|'[^']*')(?![\w.])"
+
+
+@pytest.mark.parametrize("task", ["text", "dialogue", "imitation", "images"])
+def test_what_is_advised_can_be_done(task: str) -> None:
+    """Options that are advised with a value are read, all together; those without one exist (tests/test_advice.py)."""
+    config, _ = parse(["--adversarial.kl", "0.01"] if task == "dialogue" else [], task)
+    if task in ("text", "dialogue"):
+        watched = list(alarms_of(config).values())
+    elif task == "images":
+        watched = [of_stage(config, "--discriminator.optimizer")]
+    else:
+        watched = [of_game(config, gym.spaces.Box(-1, 1, (2,)), "behaviour_cloning")]
+    advice = {one.keywords["advice"] for table in watched for one in table.values()}  # type: ignore[attr-defined]
+    valued = sorted({found for text in advice for found in re.findall(VALUE, text)})
+    assert (len(valued) > 0) == (task != "text")
+    parse([word for option in valued for word in shlex.split(option)], task)
 
 
 # Runs that do not fail
