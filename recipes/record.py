@@ -61,9 +61,10 @@ def record_sweeps(runs: list[Path]) -> list[dict[str, Any]]:
 
 def _beside(run: Path) -> dict[str, Any]:
     """What a run stands beside: real text or pictures and chance, or what uniform actions and the expert earn."""
-    if not (run / "baselines.json").is_file():
+    task = json.loads((run / "run.json").read_text())["task"]
+    if not (run / "baselines.json").is_file() or task == "dialogue":
         return {}
-    if json.loads((run / "run.json").read_text())["task"] == "text":
+    if task == "text":
         return {"real": json.loads((run / "baselines.json").read_text())["real data"]["metrics"]}
     config = yaml.safe_load((run / "config.yaml").read_text())
     baselines = json.loads((run / "baselines.json").read_text())

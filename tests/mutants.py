@@ -80,6 +80,38 @@ class Mutant(NamedTuple):
 
 
 MUTANTS = [
+    # alarms
+    Mutant(
+        "report/alarms.py",
+        "min(accuracy) < 0.98",
+        "max(accuracy) < 0.98",
+        "test_alarms.py::test_an_alarm_rings_beyond_its_bound_alone",
+        fast=True,
+    ),
+    Mutant(
+        "report/alarms.py",
+        "(before > real) == (found[-1] > real)",
+        "(before > real) != (found[-1] > real)",
+        "test_alarms.py::test_what_was_so_before_the_game_is_not_the_games",
+    ),
+    Mutant(
+        "report/seen.py",
+        "return found if len(found) == 2 or self.done >= 1 else []",
+        "return found",
+        "test_alarms.py::test_a_phase_of_few_evaluations_is_judged_by_its_last",
+    ),
+    Mutant(
+        "engine/watch.py",
+        "if (phase, name) not in known:",
+        "if True:",
+        "test_alarms.py::test_alarms_are_functions_of_the_metrics_alone",
+    ),
+    Mutant(
+        PLAYERS,
+        "(real.mean() + fake.mean()) / 2 if objective.relative else 0.0",
+        "0.0",
+        "test_alarms.py::test_accuracy_where_only_differences_of_logits_count",
+    ),
     # texts of classes
     Mutant(
         OBJECTIVES,
@@ -401,8 +433,8 @@ MUTANTS = [
     ),
     Mutant(
         OBJECTIVES,
-        "Objective(wasserstein_loss, lambda logits: logits)",
-        "Objective(wasserstein_loss, lambda logits: -logits)",
+        "Objective(wasserstein_loss, lambda logits: logits,",
+        "Objective(wasserstein_loss, lambda logits: -logits,",
         "test_objectives.py",
     ),
     Mutant(

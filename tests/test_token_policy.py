@@ -75,7 +75,7 @@ def policy_of(engine: Engine, network: nn.Module, optimizer: OptimizerConfig = A
         "baseline": credits.no_baseline,
         "decode": texts,
     }
-    learner = engine.learner("policy", network, optimizer, dropout=False)
+    learner = engine.learner(options.pop("learner", "policy"), network, optimizer, dropout=False)
     return token_policy(engine, learner, **{**usual, **options, "estimator": kept}), kept
 
 
@@ -111,6 +111,21 @@ def test_ppo_starts_from_the_policy_that_drew(accumulate: int, engine: Engine) -
     for log_probs, before, _, mask in passes[1:]:
         assert before.equal(old)
         assert (log_probs - before)[mask].abs().min() > 0
+
+
+def test_a_policy_tells_its_entropy_and_how_far_a_step_went(engine: Engine) -> None:
+    """Nats a token: -log p of what it drew, and E [p_new / p_old - 1 - log(p_new / p_old)] before the last pass."""
+    policy, kept = policy_of(engine, seq2seq(), OptimizerConfig(lr=0.05), estimator=estimators.ppo, passes=3)
+    torch.manual_seed(1)
+    fake = policy.sample(REPLIES)
+    found = policy.update(REPLIES, fake, total)
+    new, old = kept.calls[-1][:2]
+    assert found["entropy"] == pytest.approx(-old[fake.mask].mean().item(), rel=1e-5)
+    ratio = (new - old)[fake.mask].exp()
+    assert found["divergence"] == pytest.approx((ratio - 1 - ratio.log()).mean().item(), rel=1e-4)
+    assert found["divergence"] > 0
+    once, _ = policy_of(engine, seq2seq(), OptimizerConfig(lr=0.05), learner="once")
+    assert "divergence" not in once.update(REPLIES, fake, total)
 
 
 @pytest.mark.parametrize("make", [seq2seq, gpt2])

@@ -27,6 +27,7 @@ class Objective:
     pathwise: (real logits, fake logits) -> scalar that a generator minimises through its samples, where that is more
         than the mean of -reward: what it does to real logits counts, too (relativistic GAN).
     logit: what a network gives -> logits, where it gives more than these; `loss` and `reward` then take all of it.
+    relative: whether only differences of logits count, so that 0 is no bound between real and fake.
 
     Called, it gives itself: configurations hold functions that build one, or one that was built with `init_args`.
     """
@@ -36,6 +37,7 @@ class Objective:
     distance: Callable[[Any, Any], Tensor] | None = None
     pathwise: Callable[[Tensor, Tensor], Tensor] | None = None
     logit: Callable[[Tensor], Tensor] = lambda judged: judged
+    relative: bool = False
 
     def __call__(self) -> Objective:
         return self
@@ -88,7 +90,7 @@ def airl() -> Objective:
 
 def wasserstein() -> Objective:
     """WGAN: the critic's value is the reward (Arjovsky et al. 2017)."""
-    return Objective(wasserstein_loss, lambda logits: logits)
+    return Objective(wasserstein_loss, lambda logits: logits, relative=True)
 
 
 def hinge() -> Objective:
@@ -102,7 +104,10 @@ def relativistic() -> Objective:
     The reward is the logit, whose gradient has the direction of the paper's; a policy is not what it is meant for.
     """
     return Objective(
-        relativistic_loss, lambda logits: logits, pathwise=lambda real, fake: relativistic_loss(fake, real)
+        relativistic_loss,
+        lambda logits: logits,
+        pathwise=lambda real, fake: relativistic_loss(fake, real),
+        relative=True,
     )
 
 
@@ -227,7 +232,7 @@ def with_classes(objective: Objective, real: float = 1.0, fake: float = 0.0, rew
     def worth(judged: Tensor) -> Tensor:
         return objective.reward(judged[..., 0]) + reward * judged[..., 1]
 
-    return Objective(loss, worth, objective.distance, logit=lambda judged: judged[..., 0])
+    return Objective(loss, worth, objective.distance, logit=lambda judged: judged[..., 0], relative=objective.relative)
 
 
 def bernoulli_entropy(logits: Tensor) -> Tensor:

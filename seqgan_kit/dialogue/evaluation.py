@@ -15,8 +15,8 @@ from seqgan_kit.engine.learning import Metrics
 from seqgan_kit.errors import UserError
 from seqgan_kit.files import record_line
 from seqgan_kit.language import units
-from seqgan_kit.language.metrics import distinct
-from seqgan_kit.language.units import Unit
+from seqgan_kit.language.metrics import distinct, repetition
+from seqgan_kit.language.units import Sentence, Unit
 from seqgan_kit.networks.text.language_models import LanguageModel
 from seqgan_kit.networks.text.seq2seq import Seq2SeqGenerator
 from seqgan_kit.report.measured import Measured
@@ -86,14 +86,15 @@ class DialogueEvaluation:
         found: Metrics = {"unknown": units.unknown_rate(drawn, source.tokenizer)} if self._unknown else {}
         found |= self._perplexity(perplexity(network, source.held_out, chunk))
         found |= {f"bleu{n}": metrics.reply_bleu(ids, self.wanted[: len(ids)], n) for n in (2, 4)}
-        found |= {f"distinct{n}": distinct(ids, n) for n in (1, 2)}
-        found["length"] = metrics.mean_length(ids)
-        found["repetition"] = metrics.repetition(ids)
-        found["most_frequent"] = metrics.most_frequent(ids)
+        found |= _alone(ids)
         if source.kind == "shapes":
             histories = [exchange.history for exchange in source.held_out_exchanges[: len(texts)]]
             found["said"], found["right"] = answer_shares(histories, texts)
         return found, list(map(source.template.words.shown, texts))
+
+    def real(self, samples: int) -> Metrics:
+        """What the human replies to the same histories score by themselves."""
+        return _alone(self.wanted[:samples])
 
     def _perplexity(self, per_token: float) -> Metrics:
         """Of the human replies, by token and by what metrics count."""
@@ -121,6 +122,16 @@ class DialogueEvaluation:
         found = evaluators.evaluator_reliability_error(human, machine, config, seed, source.vocabulary)
         success = evaluators.adversarial_success(human, machine, config, seed, source.vocabulary)
         return {"adversarial_success": success, **found._asdict()}
+
+
+def _alone(replies: Sequence[Sentence]) -> Metrics:
+    """What needs no reference."""
+    return {
+        **{f"distinct{n}": distinct(replies, n) for n in (1, 2)},
+        "length": metrics.mean_length(replies),
+        "repetition": repetition(replies),
+        "most_frequent": metrics.most_frequent(replies),
+    }
 
 
 def human(source: Source) -> list[str]:

@@ -1,6 +1,7 @@
 """What replies look like beside their references, and beside each other: pure functions of tokenised replies.
 
-`distinct` of `language.metrics` belongs to them; its `bleu` does not, which takes all sentences as references of each.
+`distinct` and `repetition` of `language.metrics` belong to them; its `bleu` does not, which takes all sentences as
+references of each.
 """
 
 from __future__ import annotations
@@ -43,11 +44,6 @@ def reply_bleu(hypotheses: Sequence[Reply], references: Sequence[Reply], order: 
 def mean_length(replies: Sequence[Reply]) -> float:
     """In tokens. Raises ValueError where there is no reply."""
     return sum(map(len, replies)) / _number(replies)
-
-
-def repetition(replies: Sequence[Reply], n: int = 3) -> float:
-    """The share of replies that say some n-gram more than once. Raises ValueError where there is no reply."""
-    return sum(max(ngrams([reply], n).values(), default=0) > 1 for reply in replies) / _number(replies)
 
 
 def most_frequent(replies: Sequence[Reply]) -> float:

@@ -19,8 +19,10 @@ from seqgan_kit.dialogue.sources import load
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Metrics
 from seqgan_kit.engine.run import run
+from seqgan_kit.files import write_json
 from seqgan_kit.game.players import Discriminator
 from seqgan_kit.game.trainer import Hook, evaluated
+from seqgan_kit.language.alarms import alarms_of
 from seqgan_kit.language.checks import check_parts
 from seqgan_kit.language.config import rates_told, settled
 from seqgan_kit.language.pretrained import limits_of, tokenizer_of
@@ -32,6 +34,7 @@ from seqgan_kit.tokens.credit import Prefixes
 from seqgan_kit.tokens.discriminator import call
 from seqgan_kit.tokens.policy import Anchor, HalfDecoded, TokenPolicy, WithLikelihood
 
+HUMAN = "human replies"  # the baseline: those that were given to the same histories
 OWN = {MLE: f"{SHORTER[MLE]}, --data.max_history"}
 
 
@@ -48,6 +51,7 @@ class DialogueTask:
 
     def __init__(self, config: DialogueConfig) -> None:
         self.config = config
+        self.alarms = alarms_of(config)
         model = config.generator.model
         limits = limits_of(model, config.generator.config)
         self.source = load(config.data, config.run.seed, tokenizer_of(model), *limits)
@@ -76,7 +80,10 @@ class DialogueTask:
         self.discriminator = self._discriminator()
 
     def play(self) -> None:
-        training, warm_up = self.training, self.config.discriminator
+        training, warm_up, samples = self.training, self.config.discriminator, self.config.evaluation.samples
+        if self.engine.is_main:
+            known = {"metrics": self.evaluation.real(samples), "samples": len(self.evaluation.wanted[:samples])}
+            write_json(self.engine.folder / "baselines.json", {HUMAN: known})
         training.likelihood()
         if self.anchor is not None and not training.game_began:
             self.anchor.network.load_state_dict(self.network.state_dict())

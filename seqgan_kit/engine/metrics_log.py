@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,6 +20,7 @@ class MetricsLog:
 
     def __init__(self, accelerator: Accelerator, path: Path, tracking: bool) -> None:
         self.accelerator, self.path, self.tracking = accelerator, path, tracking
+        self.watch: Callable[[dict[str, Any]], object] = lambda line: None  # told each line, on the main process
         self.pending: dict[str, list[float]] = {}
         self.is_open = False
         self._file: BinaryIO | None = None
@@ -64,6 +66,7 @@ class MetricsLog:
             line = {**place, "samples_per_second": round(rate, 1), **metrics}
             self._file.write((json.dumps(line) + "\n").encode())
             self._file.flush()
+            self.watch(line)
         if self.tracking:
             self.accelerator.log({f"{place['phase']}/{k}": v for k, v in metrics.items()}, step=total_steps)
         shown = {k: v for k, v in metrics.items() if not k.startswith("eval/") and "gradient_norm" not in k}

@@ -55,6 +55,7 @@ def provenance(
         "seconds": before.get("seconds", 0.0),
         "resumed": before.get("resumed", -1) + 1 if resume else 0,
         "finished": False,
+        **({"alarms": before["alarms"]} if "alarms" in before else {}),
     }
 
 

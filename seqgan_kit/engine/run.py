@@ -10,14 +10,16 @@ import torch
 
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.provenance import config_yaml
+from seqgan_kit.engine.watch import Watch
 from seqgan_kit.report import write_report
+from seqgan_kit.report.alarms import Alarms
 
 
 class Task(Protocol):
     """What a use trains. Made before there is a run folder: it has read its data, and refused what is wrong.
 
     name: of the use. config: with nothing left open. data: fingerprint of what it learns from, if it has one. shorter:
-    the options that make a phase shorter, by phase.
+    the options that make a phase shorter, by phase. alarms: what is watched for, by phase.
     """
 
     name: str
@@ -28,6 +30,9 @@ class Task(Protocol):
 
     @property
     def shorter(self) -> Mapping[str, str]: ...
+
+    @property
+    def alarms(self) -> Alarms: ...
 
     def first_lines(self) -> list[str]:
         """What the user is told first: what was read, and what was chosen for them."""
@@ -50,6 +55,7 @@ def run(task: Task, config_text: str = "", resume: bool = False) -> Path:
         if engine.is_main and (lines := task.first_lines()):
             print("\n".join(lines), flush=True)
         engine.phases.shorter = task.shorter
+        engine.metrics.watch = Watch(engine.run_folder, task.alarms, engine.say)
         torch.manual_seed(config.run.seed)  # the same initial weights on every process
         task.build(engine)
         engine.restore()

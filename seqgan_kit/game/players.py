@@ -16,6 +16,7 @@ from seqgan_kit.game import rewards
 from seqgan_kit.samples import Images, Replies, S, SoftTokens, Tokens, Transitions, concatenate, rows, size
 
 Scored = TypeVar("Scored", Tokens, SoftTokens, Replies, Transitions, Images, contravariant=True)
+ACCURACY, FRESH = "accuracy", "fresh"  # of a discriminator: on a batch; on samples that it has not learnt from before
 Score = Callable[[S], Tensor]
 """sample -> logits, higher = more real: (batch,), or (batch, time) where every step is scored."""
 Baseline = Callable[[Tensor, Tensor], Tensor]
@@ -177,21 +178,33 @@ class Discriminator(Generic[S]):
             value = torch.stack([one.weight * self.objective.loss(one.real, one.fake, *extra) for one in found]).sum()
             if self.regulariser is not None:
                 value = value + self.regulariser(self.learner.module, some_real, some_fake)
-            return value, {one.name: _accuracy(one, self.objective.logit) for one in found}
+            return value, {one.name: _accuracy(one, self.objective) for one in found}
 
+        fresh: Metrics = {}
         for _ in range(self.passes):
             metrics = self.engine.update(self.learner, loss, size(real))
+            fresh = fresh or ({FRESH: metrics[ACCURACY]} if self.passes > 1 and ACCURACY in metrics else {})
             if self.clip_weights:
                 with torch.no_grad():
                     for parameter in self.learner.parameters:
                         parameter.clamp_(-self.clip_weights, self.clip_weights)
-        return {f"discriminator_{name}": value for name, value in metrics.items()}
+        return {f"discriminator_{name}": value for name, value in (metrics | fresh).items()}
 
     def _compare(self, module: nn.Module, real: S, fake: S) -> list[Comparison]:
         # one forward of the prepared module, which several processes need
         logits = self.call(module, concatenate([real, fake]))
-        return [Comparison("accuracy", 1.0, logits[: size(real)], logits[size(real) :])]
+        return [Comparison(ACCURACY, 1.0, logits[: size(real)], logits[size(real) :])]
 
 
-def _accuracy(found: Comparison, logit: Callable[[Tensor], Tensor]) -> Tensor:
-    return ((logit(found.real) > 0).float().mean() + (logit(found.fake) <= 0).float().mean()) / 2
+def _accuracy(found: Comparison, objective: Objective) -> Tensor:
+    real, fake = objective.logit(found.real), objective.logit(found.fake)
+    bound = (real.mean() + fake.mean()) / 2 if objective.relative else 0.0
+    return ((real > bound).float().mean() + (fake <= bound).float().mean()) / 2
+
+
+def of_turn(metrics: Metrics, turn: int) -> Metrics:
+    """Metrics of a discriminator's turn on samples that the other turns of the round learn from, too: they are fresh in
+    the first one alone."""
+    rest = {name: value for name, value in metrics.items() if name != f"discriminator_{FRESH}"}
+    accuracy = metrics.get(f"discriminator_{FRESH}", metrics.get(f"discriminator_{ACCURACY}"))
+    return rest if turn or accuracy is None else rest | {f"discriminator_{FRESH}": accuracy}

@@ -14,7 +14,7 @@ from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Learner, Metrics
 from seqgan_kit.engine.run_folder import Exports
 from seqgan_kit.engine.stream import Batches
-from seqgan_kit.game.players import DiscriminatorPlayer, GeneratorPlayer
+from seqgan_kit.game.players import DiscriminatorPlayer, GeneratorPlayer, of_turn
 from seqgan_kit.game.replay import Replay
 from seqgan_kit.samples import S, actions, repeated, rows, size
 
@@ -99,11 +99,14 @@ def play(
             engine.log(generator.update(batch, fake, discriminator.score), actions(fake))
             if replay is not None:
                 replay.add(fake)
-        for _ in range(turns.discriminator):
+        for turn in range(turns.discriminator):
             batch = real.take(discriminator.batch_size)
             with torch.no_grad():
                 fake = generator.sample(batch) if replay is None else replay.take()
-            engine.log(discriminator.update(batch, fake), size(batch) if replay is None else 0)
+            found = discriminator.update(batch, fake)
+            if replay is not None and turns.discriminator > 1:
+                found = of_turn(found, turn)
+            engine.log(found, size(batch) if replay is None else 0)
 
 
 def _run(engine: Engine, hooks: Sequence[Hook], phase: str, total: int, done: int) -> None:

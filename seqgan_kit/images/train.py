@@ -22,6 +22,7 @@ from seqgan_kit.errors import UserError
 from seqgan_kit.files import write_json
 from seqgan_kit.game.rewards import evaluate_pictures
 from seqgan_kit.game.trainer import Hook, evaluated, fit, play
+from seqgan_kit.images.alarms import of_stage
 from seqgan_kit.images.caption_embedding import (
     encoder_of,
     joint_batches,
@@ -85,6 +86,8 @@ class ImagesTask:
         if config.text.order == "auto":
             config = replace(config, text=replace(config.text, order=order_for(captions)))
         self.config = config
+        stages = {ADVERSARIAL: "--discriminator.optimizer", SECOND: "--second.discriminator_optimizer"}
+        self.alarms = {phase: of_stage(config, optimizer) for phase, optimizer in stages.items()}
         self.encoder: Any = None  # a `TextEncoder`, as soon as there is one
         self.warning: str | None = None
         if not config.joint.steps:

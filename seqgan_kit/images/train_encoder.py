@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 
@@ -26,6 +27,7 @@ from seqgan_kit.images.checks import check_joint
 from seqgan_kit.images.matching import matches, one_caption, real_pictures
 from seqgan_kit.images.sources import DataConfig, Source, load
 from seqgan_kit.networks.pictures.joint_embedding import JointEmbedding
+from seqgan_kit.report.alarms import Alarms
 
 TEXT = "text_encoder"
 SHORTER = {TEXT: "--joint.steps"}
@@ -67,6 +69,7 @@ class EncoderTask:
 
     name = "encoder"
     shorter = SHORTER
+    alarms: ClassVar[Alarms] = {}
     data = None
 
     def __init__(self, config: EncoderConfig) -> None:

@@ -23,6 +23,7 @@ from seqgan_kit.game.replay import Replay
 from seqgan_kit.game.trainer import Hook, Turns, evaluated, fit, play
 from seqgan_kit.imitation import demonstrations as demos
 from seqgan_kit.imitation import formats, recorded
+from seqgan_kit.imitation.alarms import of_game, of_policy
 from seqgan_kit.imitation.checks import check_environment, check_numbers, seen_in_demonstrations
 from seqgan_kit.imitation.config import ImitationConfig
 from seqgan_kit.imitation.demonstrations import Demonstrations
@@ -64,6 +65,8 @@ class ImitationTask:
         about = check_environment(config, self.example)
         self.expert = None if expert is None else fitted(expert, self.example, config.demonstrations)
         check_numbers(config, self.expert)
+        actions = self.example.action_space
+        self.alarms = {ADVERSARIAL: of_game(config, actions, CLONING), REINFORCEMENT: of_policy(config, actions)}
         # it checks what is chosen of them
         self._summary = _unread(config) if self.expert is None else summary(self.expert, config.demonstrations)
         self._summary += about + seen_in_demonstrations(config, self.example, self.expert)
@@ -198,7 +201,10 @@ def _baselines(engine: Engine, config: ImitationConfig, expert: Demonstrations |
     if expert is not None and (earned := expert.returns()) is not None:
         found["expert"] = Returns(earned, np.array([len(episode.actions) for episode in expert.episodes]))
     table = {
-        name: {"mean": r.mean, "interval": r.interval, "deviation": float(r.returns.std()), "episodes": len(r.returns)}
+        name: {
+            **{"mean": r.mean, "interval": r.interval, "deviation": float(r.returns.std())},
+            **{"episodes": len(r.returns), "length": float(r.lengths.mean())},
+        }
         for name, r in found.items()
     }
     write_json(path, table)

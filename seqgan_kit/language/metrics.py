@@ -217,6 +217,13 @@ def distinct(sentences: Sequence[Sequence[Hashable]], n: int) -> float:
     return kinds / max(total, 1)
 
 
+def repetition(sentences: Sequence[Sequence[Hashable]], n: int = 3) -> float:
+    """The share of sentences that say some n-gram more than once. Raises ValueError where there is no sentence."""
+    if not sentences:
+        raise ValueError("there are no sentences: at least one is needed")
+    return sum(max(ngrams([one], n).values(), default=0) > 1 for one in sentences) / len(sentences)
+
+
 def novelty(
     sentences: Sequence[Sequence[Hashable]], training: References, orders: Sequence[int] = (2, 3, 4)
 ) -> dict[int, float]:

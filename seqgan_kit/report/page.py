@@ -10,6 +10,7 @@ from typing import Any
 from seqgan_kit.errors import UserError
 from seqgan_kit.files import read_json, write_whole
 from seqgan_kit.report import pictures
+from seqgan_kit.report.alarms import ALARM, ALARMS
 from seqgan_kit.report.curves import ARROW, curves
 from seqgan_kit.report.measured import MEASURED, Measured, notes, read_measured
 from seqgan_kit.report.metrics import (
@@ -89,6 +90,16 @@ def summary(phases: Phases, baselines: Baselines, measured: Measured | None = No
     return f'<div class="wide">{table}</div><p><small>{note}</small></p>'
 
 
+def alarms(rung: Any) -> str:
+    """What run.json holds of them, as a list; nothing where it holds none."""
+    items = ""
+    for one in rung if isinstance(rung, list) else []:
+        if isinstance(one, dict):
+            name, phase, step, sentence = (escape(str(one.get(key, "?"))) for key in ALARM)
+            items += f"<li><b>{name}</b> <small>{title(phase)}, step {step}</small>: {sentence}</li>"
+    return f'<section class="alarms"><b>Alarms</b><ul>{items}</ul></section>' if items else ""
+
+
 def plus_minus(width: Sequence[float]) -> str:
     return f" <small>± {number(width[0])}</small>" if width and math.isfinite(width[0]) else ""
 
@@ -129,6 +140,8 @@ def facts(record: dict[str, Any]) -> str:
     """The facts of run.json as a table."""
     rows = ""
     for key, value in record.items():
+        if key == ALARMS:
+            continue
         text = str(value)
         if key == MEASURED:
             text = Measured(**value).head()
@@ -152,6 +165,8 @@ body{margin:0 auto;padding:1.5rem 1.25rem 4rem;max-width:1180px;font-size:15px;b
 body,svg text{font-family:system-ui,-apple-system,"Segoe UI",Roboto,sans-serif!important;line-height:1.5}
 h1{margin:0;font-size:1.7rem;overflow-wrap:anywhere}h2{margin:2.4rem 0 .7rem;font-size:1.25rem}
 h3{margin:1rem 0 .5rem;font-size:1rem}small,.way,.status{color:var(--soft)}small{line-height:1.35}
+.alarms{margin:0 0 .7rem;padding:.5rem .9rem;border-left:4px solid #c2410c;background:var(--card)}
+.alarms ul{margin:.2rem 0;padding-left:1.2rem}
 .status{margin:.2rem 0 .7rem}.way{font-size:.85em;font-weight:400;white-space:nowrap}
 nav a{margin-right:1rem;color:inherit}.wide{overflow-x:auto}table{border-collapse:collapse;background:var(--card)}
 th,td{padding:.35rem .9rem;border:1px solid var(--edge);text-align:left;vertical-align:top}tbody th{font-weight:600}
@@ -187,6 +202,7 @@ def page(run: Path) -> str:
     name = escape(run.resolve().name)
     settings = config.read_text(encoding="utf-8", errors="replace") if config.exists() else "There is no config.yaml."
     baselines = read_baselines(run / "baselines.json")
+    rang = alarms(record.get(ALARMS))
     sections = {"Summary": summary(phases, baselines, read_measured(run))}
     sections |= {"Trade-off": shown} if (shown := tradeoff(run)) else {}
     sections |= {"Curves": curves(phases, baselines, video(run))}
@@ -205,7 +221,7 @@ def page(run: Path) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{name}</title><style>{STYLE}</style></head><body><header><h1>{name}</h1>"
-        f'<p class="status">{escape(status)}</p><nav>{links}</nav></header><main>{body}</main></body></html>\n'
+        f'<p class="status">{escape(status)}</p>{rang}<nav>{links}</nav></header><main>{body}</main></body></html>\n'
     )
 
 

@@ -154,6 +154,7 @@ class TextEvaluation:
         found |= {f"distinct{n}": metrics.distinct(ids, n) for n in (1, 2)}
         if source.kind != "oracle":
             found["length"] = sum(map(len, ids)) / len(ids)
+            found["repetition"] = metrics.repetition(ids)
             found |= self._novelty(ids)
             counts = {n: metrics.ngrams(ids, n) for n in DIVERGENCES}
             found |= {f"js{n}": metrics.jensen_shannon(counts[n], self._counts[n]) for n in DIVERGENCES}

@@ -11,6 +11,7 @@ from seqgan_kit.engine.learning import Metrics
 from seqgan_kit.engine.run import run
 from seqgan_kit.files import write_json
 from seqgan_kit.game.trainer import Hook, evaluated
+from seqgan_kit.language.alarms import alarms_of
 from seqgan_kit.language.checks import check_parts
 from seqgan_kit.language.config import rates_told, settled
 from seqgan_kit.language.pretrained import CAUSAL, limits_of, tokenizer_of
@@ -40,6 +41,7 @@ class TextTask:
 
     def __init__(self, config: TextConfig) -> None:
         self.config = config
+        self.alarms = alarms_of(config)
         most, vocabulary = limits_of(config.generator.model, config.generator.config, CAUSAL)
         self.source = load(config.data, config.run.seed, tokenizer_of(config.generator.model), vocabulary)
         self.data = self.source.fingerprint()

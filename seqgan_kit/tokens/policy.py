@@ -136,7 +136,7 @@ class TokenPolicy:
             credit = self._less_baseline(credit * drawn, drawn)
             if self.likelihood.prefix is not None:
                 credit = credit + (fake.mask & ~drawn)
-        metrics |= self._improve(fake, credit)
+        metrics |= self._improve(fake, credit, drawn)
         if critic is not None:
             metrics |= critic.update(features, target, drawn)
         for _ in range(self.likelihood.teacher_forcing):
@@ -155,19 +155,29 @@ class TokenPolicy:
         drawn[:, : self.likelihood.prefix()] = False
         return drawn
 
-    def _improve(self, fake: Tokens, credit: Tensor) -> Metrics:
+    def _improve(self, fake: Tokens, credit: Tensor, drawn: Tensor) -> Metrics:
+        """Of the metrics, the entropy of the tokens drawn, and, of several passes, the KL divergence before the last
+        one, both in nats a token, as the samples estimate them."""
         old, first = torch.zeros_like(credit), True
+        metrics: Metrics = {}
 
         def loss(part: slice) -> tuple[Tensor, dict[str, Tensor]]:
             log_probs = self.learner.module(fake.ids[part], *rows(fake, part).context, mask=fake.mask[part])
             if first:  # so that the ratio is 1, whatever the precision
                 old[part] = log_probs.detach()
-            return self.gradient.estimator(log_probs, old[part], credit[part], fake.mask[part]), {}
+            value = self.gradient.estimator(log_probs, old[part], credit[part], fake.mask[part])
+            counted, now = drawn[part], log_probs.detach()
+            if first:
+                told = {"entropy": -(now * counted).sum()}
+            else:  # exp(-d) - 1 + d of d = log p_old - log p is never below 0 (Schulman 2020, Approximating KL)
+                moved = old[part] - now
+                told = {"divergence": (((-moved).exp() - 1 + moved) * counted).sum()}
+            return value, {name: total / counted.sum().clamp_min(1) for name, total in told.items()}
 
         for _ in range(self.gradient.passes):
-            metrics = self.engine.update(self.learner, loss, size(fake))
+            metrics |= self.engine.update(self.learner, loss, size(fake))
             first = False
-        return {"gradient_norm": metrics["gradient_norm"]}
+        return {name: value for name, value in metrics.items() if name != "loss"}
 
     def _teach(self, real: Tokens) -> float:
         def loss(part: slice) -> tuple[Tensor, dict[str, Tensor]]:
