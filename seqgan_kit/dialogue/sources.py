@@ -338,7 +338,7 @@ def _replied(
                 f"{one.place}: contains {name}, which ends a reply: remove it there, or name another, --data.end TOKEN"
             )
     kept = fitting(
-        [one.place for one in found], replies, limit, too_long, "replies", "tokens with the end token",
+        lambda i: found[i].place, replies, limit, too_long, "replies", "tokens with the end token",
         "--data.max_reply",
     )  # fmt: skip
     whole = [replies[i] for i in kept]

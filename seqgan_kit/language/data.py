@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import gc
 import random
-from collections.abc import Iterable, Iterator, Sequence
+import re
+import statistics
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 import torch
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from seqgan_kit import progress
 from seqgan_kit.errors import UserError
 from seqgan_kit.files import HALF_PAIR, LINE_END, Record, listed, numbered_lines, short
 from seqgan_kit.language.remarks import hard_wrapped
@@ -25,8 +33,25 @@ T = TypeVar("T")
 TooLong = Literal["error", "drop", "cut"]
 BadRows = Literal["error", "drop"]
 
+AT_ONCE = 10_000  # texts that are tokenised at once: what a library keeps of them fills the memory
+PLAIN = {
+    "add_special_tokens": False, "return_attention_mask": False, "return_token_type_ids": False, "verbose": False,
+}  # fmt: skip
+LONGEST, OUTLIER = 10_000, 20  # tokens of a sequence, and times the usual length, up to which nobody is asked
 FASTA = (".fasta", ".fa", ".fna", ".faa")
 LABEL = "label"  # the column of a table that holds a sentence's class
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """No search for garbage inside: there is none among millions of new lists, and it takes half of the time."""
+    paused = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if paused:
+            gc.enable()
 
 
 @dataclass(frozen=True)
@@ -41,16 +66,18 @@ class Corpus:
 
     path: Path
     texts: list[str]
-    lines: list[int]
+    lines: Sequence[int]
     columns: dict[str, list[object]]
     intake: Intake = field(default_factory=lambda: Intake(""), compare=False)
     unit: str = "line"
 
     def chosen(self, places: Sequence[int]) -> Corpus:
         """The texts at these places, from 0."""
+        if len(places) == len(self.texts):  # all of them, in order
+            return self
         columns = {name: [values[i] for i in places] for name, values in self.columns.items()}
-        texts, lines = ([values[i] for i in places] for values in (self.texts, self.lines))
-        return replace(self, texts=texts, lines=lines, columns=columns)  # type: ignore[arg-type]
+        lines = array("q", [self.lines[i] for i in places])
+        return replace(self, texts=[self.texts[i] for i in places], lines=lines, columns=columns)
 
     def place(self, i: int) -> str:
         """Where the text at a place stands, for a message."""
@@ -78,14 +105,13 @@ def read_sentences(
     table = is_table(path)
     intake = Intake(path.name, unit="rows" if table else "lines")
     if table:
-        found = records(path, intake=intake, header=header)
+        corpus = _corpus(path, records(path, intake=intake, header=header), column, labelled, header, intake)
     elif column is not None:
         raise UserError(f"--data.column {column} needs a .jsonl, .csv or .tsv file: {path} has one sentence a line")
     elif {suffix.lower() for suffix in path.suffixes[-2:]} & set(FASTA):
-        found = _fasta(path, text_of(path), intake)
+        corpus = _corpus(path, _fasta(path, text_of(path), intake), column, labelled, header, intake)
     else:
-        found = _plain(path, text_of(path), labelled, unit, intake)
-    corpus = _corpus(path, found, column, labelled, header, intake)
+        corpus = _plain(path, text_of(path), labelled, unit, intake)
     intake.settle(bad_rows == "drop")
     if not corpus.texts:
         raise UserError(f"{path} has no sentences (blank ones do not count): give at least one")
@@ -108,23 +134,59 @@ def encode(
     of those over `max_length`. What is to be cut is `ended` later. The corpus's intake counts what is dropped or cut.
     """
     intake = corpus.intake
-    ids: list[list[int]] = tokenizer(
-        corpus.texts, add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False, verbose=False
-    )["input_ids"]
+    ids = token_ids(tokenizer, corpus.texts, f"tokenising {corpus.path.name}")
     if max_length is not None and max_length < 1:
         raise UserError(f"--data.max_length {max_length} leaves no tokens: give {max(map(len, ids))} or leave it out")
-    whole = []
+    whole, end = [], tokenizer.eos_token_id
     for i, sequence in enumerate(ids):
-        if tokenizer.eos_token_id in sequence:
+        if end in sequence:
             intake.reject(f"{corpus.place(i)}: contains {tokenizer.eos_token}, which ends a sentence: remove it there")
             intake.used -= 1
         else:
             whole.append(i)
     intake.settle(bad_rows == "drop")
     corpus, ids = corpus.chosen(whole), [ids[i] for i in whole]
-    places = [corpus.place(i) for i in range(len(ids))]
-    kept = fitting(places, ids, max_length, too_long, "sentences", "tokens", "--data.max_length", intake)
+    kept = fitting(corpus.place, ids, max_length, too_long, "sentences", "tokens", "--data.max_length", intake)
     return corpus.chosen(kept), [ids[i] for i in kept]
+
+
+def token_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], what: str) -> list[list[int]]:
+    """The token ids of each text, no special token added. what: the work, for its bar.
+
+    A word-level tokenizer of the kit is a dictionary, and read as one: the library's way takes ten times as long.
+    """
+    words = _dictionary(tokenizer)
+    found: list[list[int]] = []
+    with progress.bar(None, what, len(texts), " texts", scale=True) as shown:
+        for start in range(0, len(texts), AT_ONCE):
+            some = list(texts[start : start + AT_ONCE])
+            if words is not None and not words.others.search("\n".join(some)):
+                known, unknown = words.known, words.unknown
+                found += [[known.get(word, unknown) for word in text.split()] for text in some]
+            else:
+                found += tokenizer(some, **PLAIN)["input_ids"]
+            shown.update(len(some))
+    return found
+
+
+class _Dictionary(NamedTuple):
+    """known: words -> ids. unknown: the id of all others. others: what stands in texts that need the library."""
+
+    known: dict[str, int]
+    unknown: int
+    others: re.Pattern[str]
+
+
+def _dictionary(tokenizer: PreTrainedTokenizerBase) -> _Dictionary | None:
+    """None where a tokenizer is more than a dictionary of what white space separates."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None or backend.normalizer is not None or not isinstance(tokenizer.unk_token_id, int):
+        return None
+    if not isinstance(backend.model, WordLevel) or not isinstance(backend.pre_tokenizer, WhitespaceSplit):
+        return None
+    special = [re.escape(str(token)) for token in tokenizer.added_tokens_decoder.values()]
+    # Python's white space that is none in Unicode
+    return _Dictionary(tokenizer.get_vocab(), tokenizer.unk_token_id, re.compile("|".join([*special, "[\x1c-\x1f]"])))
 
 
 def ended(sequences: Sequence[Sequence[int]], end: int, limit: int | None) -> list[list[int]]:
@@ -134,7 +196,7 @@ def ended(sequences: Sequence[Sequence[int]], end: int, limit: int | None) -> li
 
 
 def fitting(
-    places: Sequence[str],
+    place: Callable[[int], str],
     sequences: Sequence[Sequence[int]],
     limit: int | None,
     too_long: TooLong,
@@ -146,10 +208,12 @@ def fitting(
     """Which of the sequences are left, some of them perhaps to be cut. Raises UserError for one over the limit, unless
     `too_long` says otherwise, and where none is left.
 
-    places: where each stands. unit, counted, option: what they, their tokens and the limit are called in messages.
+    place: where each stands. unit, counted, option: what they, their tokens and the limit are called in messages.
     intake: counts them.
     """
-    lengths = [len(sequence) for sequence in sequences]
+    lengths = list(map(len, sequences))
+    if limit is None:
+        _refuse_outlier(place, lengths, unit, counted, option)
     longer = [i for i, length in enumerate(lengths) if limit is not None and length > limit]
     if not longer or too_long == "cut":
         if intake is not None:
@@ -158,18 +222,32 @@ def fitting(
     if too_long == "error":
         others = ", or --data.too_long drop or cut" if len(longer) < len(lengths) else ""
         raise UserError(
-            f"{places[longer[0]]}: {lengths[longer[0]]} {counted}, over the limit of {limit} ({len(longer)} of "
+            f"{place(longer[0])}: {lengths[longer[0]]} {counted}, over the limit of {limit} ({len(longer)} of "
             f"{len(lengths)} {unit} are): give {option} {max(lengths)}{others}"
         )
     if len(longer) == len(lengths):
         raise UserError(
-            f"{places[0]} and all others: none of {len(lengths)} {unit} has at most {limit} tokens: "
+            f"{place(0)} and all others: none of {len(lengths)} {unit} has at most {limit} tokens: "
             f"give {option} {min(lengths)} or more"
         )
     if intake is not None:
         intake.dropped[f"over {limit} {counted}"] += len(longer)
         intake.used -= len(longer)
     return sorted(set(range(len(lengths))) - set(longer))
+
+
+def _refuse_outlier(place: Callable[[int], str], lengths: Sequence[int], unit: str, counted: str, option: str) -> None:
+    """Raises UserError where a sequence is far longer than the others: all rows are filled up to it, and samples are
+    drawn as long, so that it would take all the memory, and the first step for ever."""
+    longest, usual = max(lengths, default=0), statistics.median_low(lengths or [0])
+    if longest <= max(LONGEST, OUTLIER * usual):
+        return
+    over = sum(length > OUTLIER * usual for length in lengths)
+    raise UserError(
+        f"{place(lengths.index(longest))}: {longest} {counted}, where half of {len(lengths)} {unit} have {usual} at "
+        f"most, and all would take as much time and memory as the longest: give {option} {OUTLIER * max(usual, 1)} "
+        f"with --data.too_long drop or cut ({over} are longer), or {option} {longest} if that is meant"
+    )
 
 
 def to_tokens(sequences: Sequence[Sequence[int]], end: int | None, pad: int) -> Tokens:
@@ -196,10 +274,10 @@ def plain_ids(tokens: Tokens, end: int | None) -> list[list[int]]:
 
 def unknown_words(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str]) -> list[str]:
     """The words, each once, that the tokenizer reads as its unknown token, or in part as it."""
-    words = list(dict.fromkeys(word for text in texts for word in text.split()))
+    words = list(dict.fromkeys(chain.from_iterable(map(str.split, texts))))
     if tokenizer.unk_token_id is None or not words:
         return []
-    ids = tokenizer(words, add_special_tokens=False, verbose=False)["input_ids"]
+    ids = token_ids(tokenizer, words, "looking for unknown words")
     return [word for word, found in zip(words, ids, strict=True) if tokenizer.unk_token_id in found]
 
 
@@ -242,27 +320,31 @@ def split(items: Sequence[T], held_out: float, seed: int) -> tuple[list[T], list
 Found = Iterator[tuple[str, Record]]
 
 
-def _plain(path: Path, text: str, labelled: bool, unit: Unit, intake: Intake) -> Found:
+def _plain(path: Path, text: str, labelled: bool, unit: Unit, intake: Intake) -> Corpus:
     if labelled and unit != "line":
         raise UserError(f"--data.unit {unit}: a label stands before each line of {path}: give --data.unit line")
-    lines = list(counted_lines(text, intake))
+    lines = list(progress.bar(counted_lines(text, intake), f"reading {path.name}", unit=" lines", scale=True))
     if headers := sum(line.startswith(">") for _, line in lines):
         intake.notes.append(f"{headers} lines begin with >: if these are headers, name the file {path.stem}.fasta")
     if unit == "line" and not labelled and (told := hard_wrapped(lines)):
         intake.notes.append(told)
+    if not labelled:
+        intake.used = len(lines)
+        return Corpus(path, [sentence for _, sentence in lines], array("q", [i for i, _ in lines]), {}, intake)
+    found, texts, labels = array("q"), list[str](), list[object]()
     for line, sentence in lines:
-        place = f"{path} line {line}"
-        if not labelled:
-            yield place, {"text": sentence}
-            continue
         label, *rest = sentence.split(None, 1)
         if rest:
-            yield place, {LABEL: label, "text": rest[0]}
+            found.append(line)
+            texts.append(rest[0])
+            labels.append(label)
         else:
             intake.reject(
-                f"{place}: {short(sentence)} is a label without a sentence, or the other way round: give both, as in "
+                f"{path} line {line}: {short(sentence)} is a label without a sentence, or the other way round: give both, as in "
                 "`1 a good film`"
             )
+    intake.used = len(texts)
+    return Corpus(path, texts, found, {LABEL: labels} if texts else {}, intake)
 
 
 def _fasta(path: Path, text: str, intake: Intake) -> Found:
@@ -282,7 +364,7 @@ def _fasta(path: Path, text: str, intake: Intake) -> Found:
 
 
 def _corpus(path: Path, found: Found, column: str | None, labelled: bool, header: bool, intake: Intake) -> Corpus:
-    lines: list[int] = []
+    lines = array("q")
     texts: list[str] = []
     kept: list[Record] = []
     unit, name = "line", column or "text"

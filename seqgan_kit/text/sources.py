@@ -123,7 +123,8 @@ def load(
         raise UserError("--generator.model brings its own tokenizer: leave out --data.tokenizer and --data.vocabulary")
     if config.path is None:
         return _oracle(config, seed) if config.world == "oracle" else _shapes(config, seed, tokenizer, vocabulary)
-    return _token_file(config, seed) if config.tokens else _text_file(config, seed, tokenizer, vocabulary)
+    with files.collector_paused():
+        return _token_file(config, seed) if config.tokens else _text_file(config, seed, tokenizer, vocabulary)
 
 
 def _text_file(
@@ -232,7 +233,7 @@ def _as_kept(
     tokenizer does not know stay as they stood."""
     found = list(texts)
     for i, (whole, row) in enumerate(zip(ids, rows, strict=True)):
-        if row[: len(whole)] != whole:
+        if len(row) <= len(whole):  # else it has all of it, and the end token
             words, left = texts[i].split(), str(tokenizer.decode(row)).split()
             last = words[len(left) - 1]
             found[i] = " ".join([*words[: len(left) - 1], left[-1] if last.startswith(left[-1]) else last])
@@ -349,7 +350,7 @@ def _limited(part: Sequences, config: DataConfig, held_out: bool) -> list[list[i
     """Those that are not too long; what is to be cut is so later."""
     too_long = _of_held_out(config) if held_out else config.too_long
     kept = files.fitting(
-        part.places, part.ids, config.max_length, too_long, "sequences", "ids", "--data.max_length", part.intake
+        part.places.__getitem__, part.ids, config.max_length, too_long, "sequences", "ids", "--data.max_length", part.intake
     )
     return [part.ids[i] for i in kept]
 
