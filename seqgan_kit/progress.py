@@ -1,0 +1,37 @@
+"""Bars of work that may take a while: none where it takes under a second, a line now and then where none is watching."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+from tqdm import tqdm
+
+T = TypeVar("T")
+
+
+def bar(items: Iterable[T] | None, what: str, total: int | None = None, unit: str = "it", scale: bool = False) -> Any:
+    """A tqdm bar that shows itself after a second and goes when it is done; of the main process alone.
+
+    items: what is gone through; None: the caller updates it. scale: whether numbers are written as 1.2M.
+    """
+    watched = sys.stderr.isatty()
+    return tqdm(
+        items, what, total, leave=False, delay=1.0, unit=unit, unit_scale=scale, dynamic_ncols=True,
+        mininterval=0.1 if watched else 10.0, disable=os.environ.get("RANK", "0") != "0",
+    )  # fmt: skip
+
+
+def fitting(shown: Any, text: str, least: int = 8) -> str:
+    """As many of the parts of a postfix, between commas, as leave a bar of `least` columns in its line."""
+    width = shown.dynamic_ncols(shown.fp) if shown.dynamic_ncols else shown.ncols
+    if shown.disable or not width:
+        return text
+    bare = tqdm.format_meter(**{**shown.format_dict, "ncols": 0, "postfix": None})
+    room = width - len(bare) - least - 4
+    parts = text.split(", ")
+    while parts and len(", ".join(parts)) > room:
+        parts.pop()
+    return ", ".join(parts)
