@@ -1,4 +1,4 @@
-"""Bars of work that may take a while: none where it takes under a second, a line now and then where none is watching."""
+"""Bars of work that may take a while: none in the first second, a line now and then in a file."""
 
 from __future__ import annotations
 

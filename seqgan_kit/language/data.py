@@ -6,7 +6,6 @@ import gc
 import random
 import re
 import statistics
-from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
+import psutil
 import torch
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
@@ -37,6 +37,7 @@ AT_ONCE = 10_000  # texts that are tokenised at once: what a library keeps of th
 PLAIN = {
     "add_special_tokens": False, "return_attention_mask": False, "return_token_type_ids": False, "verbose": False,
 }  # fmt: skip
+PLACE = 9  # bytes of a token in a row: its number and whether it counts
 LONGEST, OUTLIER = 10_000, 20  # tokens of a sequence, and times the usual length, up to which nobody is asked
 FASTA = (".fasta", ".fa", ".fna", ".faa")
 LABEL = "label"  # the column of a table that holds a sentence's class
@@ -66,7 +67,7 @@ class Corpus:
 
     path: Path
     texts: list[str]
-    lines: Sequence[int]
+    lines: list[int]
     columns: dict[str, list[object]]
     intake: Intake = field(default_factory=lambda: Intake(""), compare=False)
     unit: str = "line"
@@ -76,8 +77,8 @@ class Corpus:
         if len(places) == len(self.texts):  # all of them, in order
             return self
         columns = {name: [values[i] for i in places] for name, values in self.columns.items()}
-        lines = array("q", [self.lines[i] for i in places])
-        return replace(self, texts=[self.texts[i] for i in places], lines=lines, columns=columns)
+        texts, lines = [self.texts[i] for i in places], [self.lines[i] for i in places]
+        return replace(self, texts=texts, lines=lines, columns=columns)
 
     def place(self, i: int) -> str:
         """Where the text at a place stands, for a message."""
@@ -185,8 +186,8 @@ def _dictionary(tokenizer: PreTrainedTokenizerBase) -> _Dictionary | None:
     if not isinstance(backend.model, WordLevel) or not isinstance(backend.pre_tokenizer, WhitespaceSplit):
         return None
     special = [re.escape(str(token)) for token in tokenizer.added_tokens_decoder.values()]
-    # Python's white space that is none in Unicode
-    return _Dictionary(tokenizer.get_vocab(), tokenizer.unk_token_id, re.compile("|".join([*special, "[\x1c-\x1f]"])))
+    others = re.compile("|".join([*special, "[\x1c-\x1f]"]))  # Python's white space that is none in Unicode
+    return _Dictionary(tokenizer.get_vocab(), tokenizer.unk_token_id, others)
 
 
 def ended(sequences: Sequence[Sequence[int]], end: int, limit: int | None) -> list[list[int]]:
@@ -212,8 +213,7 @@ def fitting(
     intake: counts them.
     """
     lengths = list(map(len, sequences))
-    if limit is None:
-        _refuse_outlier(place, lengths, unit, counted, option)
+    _refuse_outlier(place, lengths, limit, unit, counted, option)
     longer = [i for i, length in enumerate(lengths) if limit is not None and length > limit]
     if not longer or too_long == "cut":
         if intake is not None:
@@ -236,11 +236,20 @@ def fitting(
     return sorted(set(range(len(lengths))) - set(longer))
 
 
-def _refuse_outlier(place: Callable[[int], str], lengths: Sequence[int], unit: str, counted: str, option: str) -> None:
+def _refuse_outlier(
+    place: Callable[[int], str], lengths: Sequence[int], limit: int | None, unit: str, counted: str, option: str
+) -> None:
     """Raises UserError where a sequence is far longer than the others: all rows are filled up to it, and samples are
     drawn as long, so that it would take all the memory, and the first step for ever."""
     longest, usual = max(lengths, default=0), statistics.median_low(lengths or [0])
-    if longest <= max(LONGEST, OUTLIER * usual):
+    needed = len(lengths) * min(longest, limit or longest) * PLACE / 2**30
+    if needed > (free := psutil.virtual_memory().available / 2**30):
+        raise UserError(
+            f"{len(lengths)} {unit}, each filled up to the longest ({longest} {counted}, {place(lengths.index(longest))}"
+            f"), take {needed:.0f} GB, and {free:.0f} GB are free: give {option} {max(1, usual)} with --data.too_long "
+            "drop or cut, or fewer of them"
+        )
+    if limit is not None or longest <= max(LONGEST, OUTLIER * usual):
         return
     over = sum(length > OUTLIER * usual for length in lengths)
     raise UserError(
@@ -268,8 +277,12 @@ def to_tokens(sequences: Sequence[Sequence[int]], end: int | None, pad: int) -> 
 
 def plain_ids(tokens: Tokens, end: int | None) -> list[list[int]]:
     """The rows as lists of ids, without end token and padding."""
-    lengths = (tokens.mask & (tokens.ids != (-1 if end is None else end))).sum(1).tolist()
-    return [row[:length] for row, length in zip(tokens.ids.tolist(), lengths, strict=True)]
+    return [row[:length] for row, length in zip(tokens.ids.tolist(), plain_lengths(tokens, end), strict=True)]
+
+
+def plain_lengths(tokens: Tokens, end: int | None) -> list[int]:
+    """How many ids each row has, without end token and padding."""
+    return (tokens.mask & (tokens.ids != (-1 if end is None else end))).sum(1).tolist()
 
 
 def unknown_words(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str]) -> list[str]:
@@ -330,8 +343,8 @@ def _plain(path: Path, text: str, labelled: bool, unit: Unit, intake: Intake) ->
         intake.notes.append(told)
     if not labelled:
         intake.used = len(lines)
-        return Corpus(path, [sentence for _, sentence in lines], array("q", [i for i, _ in lines]), {}, intake)
-    found, texts, labels = array("q"), list[str](), list[object]()
+        return Corpus(path, [sentence for _, sentence in lines], [i for i, _ in lines], {}, intake)
+    found, texts, labels = list[int](), list[str](), list[object]()
     for line, sentence in lines:
         label, *rest = sentence.split(None, 1)
         if rest:
@@ -364,7 +377,7 @@ def _fasta(path: Path, text: str, intake: Intake) -> Found:
 
 
 def _corpus(path: Path, found: Found, column: str | None, labelled: bool, header: bool, intake: Intake) -> Corpus:
-    lines = array("q")
+    lines: list[int] = []
     texts: list[str] = []
     kept: list[Record] = []
     unit, name = "line", column or "text"

@@ -350,7 +350,14 @@ def _limited(part: Sequences, config: DataConfig, held_out: bool) -> list[list[i
     """Those that are not too long; what is to be cut is so later."""
     too_long = _of_held_out(config) if held_out else config.too_long
     kept = files.fitting(
-        part.places.__getitem__, part.ids, config.max_length, too_long, "sequences", "ids", "--data.max_length", part.intake
+        part.places.__getitem__,
+        part.ids,
+        config.max_length,
+        too_long,
+        "sequences",
+        "ids",
+        "--data.max_length",
+        part.intake,
     )
     return [part.ids[i] for i in kept]
 
