@@ -24,7 +24,7 @@ def bar(items: Iterable[T] | None, what: str, total: int | None = None, unit: st
     )  # fmt: skip
 
 
-def fitting(shown: Any, text: str, least: int = 8) -> str:
+def as_fits(shown: Any, text: str, least: int = 8) -> str:
     """As many of the parts of a postfix, between commas, as leave a bar of `least` columns in its line."""
     width = shown.dynamic_ncols(shown.fp) if shown.dynamic_ncols else shown.ncols
     if shown.disable or not width:

@@ -2,57 +2,33 @@
 
 from __future__ import annotations
 
-import gc
 import random
-import re
-import statistics
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
-import psutil
 import torch
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import WhitespaceSplit
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from seqgan_kit import progress
 from seqgan_kit.errors import UserError
 from seqgan_kit.files import HALF_PAIR, LINE_END, Record, listed, numbered_lines, short
+from seqgan_kit.language.encoding import token_ids
+from seqgan_kit.language.lengths import TooLong, fitting
 from seqgan_kit.language.remarks import hard_wrapped
 from seqgan_kit.language.words import Unit, units
 from seqgan_kit.samples import Tokens
 from seqgan_kit.tables import Intake, counted_lines, is_table, records, text_of, value_at
 
 T = TypeVar("T")
-TooLong = Literal["error", "drop", "cut"]
 BadRows = Literal["error", "drop"]
 
-AT_ONCE = 10_000  # texts that are tokenised at once: what a library keeps of them fills the memory
-PLAIN = {
-    "add_special_tokens": False, "return_attention_mask": False, "return_token_type_ids": False, "verbose": False,
-}  # fmt: skip
-PLACE = 9  # bytes of a token in a row: its number and whether it counts
-LONGEST, OUTLIER = 10_000, 20  # tokens of a sequence, and times the usual length, up to which nobody is asked
 FASTA = (".fasta", ".fa", ".fna", ".faa")
 LABEL = "label"  # the column of a table that holds a sentence's class
-
-
-@contextmanager
-def collector_paused() -> Iterator[None]:
-    """No search for garbage inside: there is none among millions of new lists, and it takes half of the time."""
-    paused = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if paused:
-            gc.enable()
 
 
 @dataclass(frozen=True)
@@ -151,112 +127,10 @@ def encode(
     return corpus.chosen(kept), [ids[i] for i in kept]
 
 
-def token_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], what: str) -> list[list[int]]:
-    """The token ids of each text, no special token added. what: the work, for its bar.
-
-    A word-level tokenizer of the kit is a dictionary, and read as one: the library's way takes ten times as long.
-    """
-    words = _dictionary(tokenizer)
-    found: list[list[int]] = []
-    with progress.bar(None, what, len(texts), " texts", scale=True) as shown:
-        for start in range(0, len(texts), AT_ONCE):
-            some = list(texts[start : start + AT_ONCE])
-            if words is not None and not words.others.search("\n".join(some)):
-                known, unknown = words.known, words.unknown
-                found += [[known.get(word, unknown) for word in text.split()] for text in some]
-            else:
-                found += tokenizer(some, **PLAIN)["input_ids"]
-            shown.update(len(some))
-    return found
-
-
-class _Dictionary(NamedTuple):
-    """known: words -> ids. unknown: the id of all others. others: what stands in texts that need the library."""
-
-    known: dict[str, int]
-    unknown: int
-    others: re.Pattern[str]
-
-
-def _dictionary(tokenizer: PreTrainedTokenizerBase) -> _Dictionary | None:
-    """None where a tokenizer is more than a dictionary of what white space separates."""
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None or backend.normalizer is not None or not isinstance(tokenizer.unk_token_id, int):
-        return None
-    if not isinstance(backend.model, WordLevel) or not isinstance(backend.pre_tokenizer, WhitespaceSplit):
-        return None
-    special = [re.escape(str(token)) for token in tokenizer.added_tokens_decoder.values()]
-    others = re.compile("|".join([*special, "[\x1c-\x1f]"]))  # Python's white space that is none in Unicode
-    return _Dictionary(tokenizer.get_vocab(), tokenizer.unk_token_id, others)
-
-
 def ended(sequences: Sequence[Sequence[int]], end: int, limit: int | None) -> list[list[int]]:
     """Each with its end token; of one over the limit, the next token stands in the place of that: so nobody learns to
     stop in the middle, and what is drawn, up to the same number of tokens, looks alike."""
     return [[*sequence, end][: None if limit is None else limit + 1] for sequence in sequences]
-
-
-def fitting(
-    place: Callable[[int], str],
-    sequences: Sequence[Sequence[int]],
-    limit: int | None,
-    too_long: TooLong,
-    unit: str,
-    counted: str,
-    option: str,
-    intake: Intake | None = None,
-) -> list[int]:
-    """Which of the sequences are left, some of them perhaps to be cut. Raises UserError for one over the limit, unless
-    `too_long` says otherwise, and where none is left.
-
-    place: where each stands. unit, counted, option: what they, their tokens and the limit are called in messages.
-    intake: counts them.
-    """
-    lengths = list(map(len, sequences))
-    _refuse_outlier(place, lengths, limit, unit, counted, option)
-    longer = [i for i, length in enumerate(lengths) if limit is not None and length > limit]
-    if not longer or too_long == "cut":
-        if intake is not None:
-            intake.repaired[f"cut to {limit} {counted}"] += len(longer)
-        return list(range(len(lengths)))
-    if too_long == "error":
-        others = ", or --data.too_long drop or cut" if len(longer) < len(lengths) else ""
-        raise UserError(
-            f"{place(longer[0])}: {lengths[longer[0]]} {counted}, over the limit of {limit} ({len(longer)} of "
-            f"{len(lengths)} {unit} are): give {option} {max(lengths)}{others}"
-        )
-    if len(longer) == len(lengths):
-        raise UserError(
-            f"{place(0)} and all others: none of {len(lengths)} {unit} has at most {limit} tokens: "
-            f"give {option} {min(lengths)} or more"
-        )
-    if intake is not None:
-        intake.dropped[f"over {limit} {counted}"] += len(longer)
-        intake.used -= len(longer)
-    return sorted(set(range(len(lengths))) - set(longer))
-
-
-def _refuse_outlier(
-    place: Callable[[int], str], lengths: Sequence[int], limit: int | None, unit: str, counted: str, option: str
-) -> None:
-    """Raises UserError where a sequence is far longer than the others: all rows are filled up to it, and samples are
-    drawn as long, so that it would take all the memory, and the first step for ever."""
-    longest, usual = max(lengths, default=0), statistics.median_low(lengths or [0])
-    needed = len(lengths) * min(longest, limit or longest) * PLACE / 2**30
-    if needed > (free := psutil.virtual_memory().available / 2**30):
-        raise UserError(
-            f"{len(lengths)} {unit}, each filled up to the longest ({longest} {counted}, {place(lengths.index(longest))}"
-            f"), take {needed:.0f} GB, and {free:.0f} GB are free: give {option} {max(1, usual)} with --data.too_long "
-            "drop or cut, or fewer of them"
-        )
-    if limit is not None or longest <= max(LONGEST, OUTLIER * usual):
-        return
-    over = sum(length > OUTLIER * usual for length in lengths)
-    raise UserError(
-        f"{place(lengths.index(longest))}: {longest} {counted}, where half of {len(lengths)} {unit} have {usual} at "
-        f"most, and all would take as much time and memory as the longest: give {option} {OUTLIER * max(usual, 1)} "
-        f"with --data.too_long drop or cut ({over} are longer), or {option} {longest} if that is meant"
-    )
 
 
 def to_tokens(sequences: Sequence[Sequence[int]], end: int | None, pad: int) -> Tokens:

@@ -13,7 +13,8 @@ from transformers import PreTrainedTokenizerBase
 
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.errors import UserError
-from seqgan_kit.language.data import plain_lengths, token_ids, unknown_id
+from seqgan_kit.language.data import plain_lengths, unknown_id
+from seqgan_kit.language.encoding import token_ids
 from seqgan_kit.report.measured import NUMBERS, Measured, notes, tokens_named
 from seqgan_kit.samples import Tokens, rows
 

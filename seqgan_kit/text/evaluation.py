@@ -11,7 +11,7 @@ from torch import Tensor
 from seqgan_kit.algorithms.distances import Moments, frechet_distance
 from seqgan_kit.engine.learning import Metrics
 from seqgan_kit.language import metrics, units
-from seqgan_kit.language.data import collector_paused
+from seqgan_kit.language.encoding import collector_paused
 from seqgan_kit.language.mauve import mauve
 from seqgan_kit.language.units import Sentence, Unit
 from seqgan_kit.networks.text.residual_text import NoiseToText
