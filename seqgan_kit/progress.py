@@ -26,8 +26,8 @@ def bar(items: Iterable[T] | None, what: str, total: int | None = None, unit: st
 
 def as_fits(shown: Any, text: str, least: int = 8) -> str:
     """As many of the parts of a postfix, between commas, as leave a bar of `least` columns in its line."""
-    width = shown.dynamic_ncols(shown.fp) if shown.dynamic_ncols else shown.ncols
-    if shown.disable or not width:
+    width = None if shown.disable else shown.format_dict["ncols"]
+    if not width:
         return text
     bare = tqdm.format_meter(**{**shown.format_dict, "ncols": 0, "postfix": None})
     room = width - len(bare) - least - 4

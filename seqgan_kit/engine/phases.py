@@ -17,6 +17,7 @@ from seqgan_kit.engine.processes import Processes
 from seqgan_kit.engine.run_config import RunConfig
 from seqgan_kit.engine.run_folder import MODEL, Exports, RunFolder
 from seqgan_kit.errors import Stopped
+from seqgan_kit.progress import as_fits
 from seqgan_kit.report.page import duration
 
 WATCHED, LONG = 10.0, 300.0
@@ -62,6 +63,14 @@ class Phases:
     def made(self) -> int:
         """Steps of all phases."""
         return sum(self.counters.values())
+
+    def taken(self) -> dict[str, dict[str, float]]:
+        """Of each phase: its steps, its seconds, and those of its updates alone."""
+        clocks = {"seconds": self.seconds, "updating": self.updating}
+        return {
+            phase: {"steps": count, **{name: round(clock.get(phase, 0.0), 3) for name, clock in clocks.items()}}
+            for phase, count in self.counters.items()
+        }
 
     def save_soon(self) -> None:
         """Has a checkpoint written after this step: something went wrong that may come again, and worse."""
@@ -110,7 +119,7 @@ class Phases:
                 if log.pending and (last or (step + 1) % self.config.log_every == 0 or log.evaluated()):
                     seconds = round(sum(self.seconds.values()), 3)
                     place = {"phase": phase, "step": step + 1, "total": total, "seconds": seconds}
-                    bar.set_postfix_str(log.write(place, self.made), refresh=False)
+                    bar.set_postfix_str(as_fits(bar, log.write(place, self.made)), refresh=False)
                 bar.update()
                 self._save_or_stop(last, exports)
 

@@ -39,10 +39,11 @@ class Task(Protocol):
         """All phases, one after another."""
 
 
-def run(task: Task, config_text: str = "", resume: bool = False) -> Path:
+def run(task: Task, config_text: str = "", resume: bool = False, record: Mapping[str, Any] = {}) -> Path:
     """Runs all phases of a task in the run folder, and returns that.
 
     config_text: the YAML that its configuration was read from, if it was; it is kept in the folder, for `resume`.
+    record: what else run.json shall say.
     Raises UserError for a user's mistake, Stopped after Ctrl-C or SIGTERM.
     """
     config = task.config
@@ -50,6 +51,7 @@ def run(task: Task, config_text: str = "", resume: bool = False) -> Path:
         if engine.is_main and (lines := task.first_lines()):
             print("\n".join(lines), flush=True)
         engine.phases.shorter = task.shorter
+        engine.run_folder.record.update(record)
         torch.manual_seed(config.run.seed)  # the same initial weights on every process
         task.build(engine)
         engine.restore()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from seqgan_kit.engine.budget import Part, budgeted
 from seqgan_kit.engine.checks import at_least, batches
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Metrics
@@ -59,7 +60,9 @@ class EncoderConfig:
 
 def train(config: EncoderConfig, config_text: str = "", resume: bool = False) -> Path:
     """Trains it in the run folder, and returns that; see `engine.run.run`."""
-    return run(EncoderTask(config), config_text, resume)
+    parts = [Part(TEXT, "joint.steps", config.joint.steps, every=config.evaluation.every)]
+    config, config_text, record = budgeted(config, config_text, resume, parts, train)
+    return run(EncoderTask(config), config_text, resume, record)
 
 
 class EncoderTask:

@@ -227,8 +227,8 @@ def _plain(path: Path, text: str, labelled: bool, unit: Unit, intake: Intake) ->
             labels.append(label)
         else:
             intake.reject(
-                f"{path} line {line}: {short(sentence)} is a label without a sentence, or the other way round: give both, as in "
-                "`1 a good film`"
+                f"{path} line {line}: {short(sentence)} is a label without a sentence, or the other way round: give "
+                "both, as in `1 a good film`"
             )
     intake.used = len(texts)
     return Corpus(path, texts, found, {LABEL: labels} if texts else {}, intake)

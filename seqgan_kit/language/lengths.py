@@ -66,8 +66,9 @@ def _refuse_outlier(
     needed = len(lengths) * min(longest, limit or longest) * PLACE / 2**30
     if needed > (free := psutil.virtual_memory().available / 2**30):
         raise UserError(
-            f"{place(lengths.index(longest))}: {longest} {counted}; {len(lengths)} {unit}, each filled up to that, take "
-            f"{needed:.0f} GB, and {free:.0f} GB are free: give {option} {max(1, usual)} with --data.too_long drop or cut"
+            f"{place(lengths.index(longest))}: {longest} {counted}; {len(lengths)} {unit}, each filled up to that, "
+            f"take {needed:.0f} GB, and {free:.0f} GB are free: give {option} {max(1, usual)} with --data.too_long "
+            "drop or cut"
         )
     if limit is not None or longest <= max(LONGEST, OUTLIER * usual):
         return
