@@ -16,7 +16,7 @@ from seqgan_kit.dialogue.config import DialogueConfig
 from seqgan_kit.dialogue.evaluation import DialogueEvaluation, Generator, human, table_of_replies
 from seqgan_kit.dialogue.models import build_discriminator, build_generator, save_generator
 from seqgan_kit.dialogue.sources import load
-from seqgan_kit.engine.budget import budgeted
+from seqgan_kit.engine.budget import Part, budgeted
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Metrics
 from seqgan_kit.engine.run import run
@@ -60,6 +60,9 @@ class DialogueTask:
         self.network = build_generator(config.generator, self.source)
         self.judge = build_discriminator(config.discriminator, self.source, self.network)
         check_parts(config.adversarial, self.source, self.network, self.judge, self._columns)
+
+    def parts(self) -> list[Part]:
+        return parts(self.config)
 
     def first_lines(self) -> list[str]:
         return [line for line in (*self.source.lines(), rates_told(self.config)) if line]

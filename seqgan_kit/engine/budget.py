@@ -122,6 +122,26 @@ def predicted(parts: Sequence[Part], taken: Mapping[str, Taken], scale: float) -
     return found
 
 
+def afterwards(parts: Sequence[Part], phase: str, step: float, total: int, updating: Mapping[str, float]) -> str:
+    """What comes after a phase of `total` steps, each of so many seconds, and how long that takes where it is known.
+
+    updating: seconds that the updates of the phases before it took.
+    """
+    names = [part.phase for part in parts]
+    later = parts[names.index(phase) + 1 :] if phase in names else []
+    if not later:
+        return ""
+    known = {**updating, phase: step * total}
+    for part in later:
+        before = (part.same,) if part.same else part.as_long_as
+        if before and all(one in known or one not in names for one in before):
+            known[part.phase] = sum(known.get(one, 0.0) for one in before)
+    timed = [f"{part.phase} (about {duration(known[part.phase])})" for part in later if part.phase in known]
+    unknown = [part.phase for part in later if part.phase not in known]
+    open_ = [f"{', '.join(unknown)} (not timed yet: --run.budget sizes all phases to a time)"] if unknown else []
+    return f"; then {' and '.join([*timed, *open_])}"
+
+
 def _steps(part: Part, scale: float) -> int:
     return max(1, round(scale * part.value / part.unit))
 

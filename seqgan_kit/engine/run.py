@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
+from seqgan_kit.engine.budget import Part
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.provenance import config_yaml
 from seqgan_kit.report import write_report
@@ -28,6 +29,9 @@ class Task(Protocol):
 
     @property
     def shorter(self) -> Mapping[str, str]: ...
+
+    def parts(self) -> Sequence[Part]:
+        """Its phases, in order, and how long they are to be."""
 
     def first_lines(self) -> list[str]:
         """What the user is told first: what was read, and what was chosen for them."""
@@ -50,7 +54,7 @@ def run(task: Task, config_text: str = "", resume: bool = False, record: Mapping
     with Engine(config.run, task.name, config_text or config_yaml(config), resume, task.data) as engine:
         if engine.is_main and (lines := task.first_lines()):
             print("\n".join(lines), flush=True)
-        engine.phases.shorter = task.shorter
+        engine.phases.shorter, engine.phases.plan = task.shorter, task.parts()
         engine.run_folder.record.update(record)
         torch.manual_seed(config.run.seed)  # the same initial weights on every process
         task.build(engine)

@@ -121,6 +121,9 @@ class ImagesTask:
             ClipScores(settings.clip)
         check_batches(config, self.source)
 
+    def parts(self) -> list[Part]:
+        return parts(self.config)
+
     def first_lines(self) -> list[str]:
         config, source = self.config, self.source
         counted = config.text.encoder == "words" and not config.joint.steps

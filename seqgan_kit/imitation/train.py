@@ -88,6 +88,9 @@ class ImitationTask:
             fingerprint({}, demos.transitions(self.expert, config.demonstrations)) if self.expert and given else None
         )
 
+    def parts(self) -> list[Part]:
+        return parts(self.config)
+
     def first_lines(self) -> list[str]:
         if self.expert is None:
             return self._summary

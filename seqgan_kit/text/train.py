@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from seqgan_kit.engine.budget import budgeted
+from seqgan_kit.engine.budget import Part, budgeted
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Metrics
 from seqgan_kit.engine.run import run
@@ -59,6 +59,9 @@ class TextTask:
             route.check_judge(self.source, self.judge)
         else:
             check_parts(config.adversarial, self.source, self.network, self.judge, columns_of(self.source))
+
+    def parts(self) -> list[Part]:
+        return parts(self.config)
 
     def first_lines(self) -> list[str]:
         return [line for line in (*self.source.first_lines(), rates_told(self.config)) if line]
