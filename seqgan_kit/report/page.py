@@ -125,6 +125,11 @@ def samples(files: Mapping[str, Saved], fitting: Collection[Path]) -> str:
     return f'<div class="{"grids" if grids else "samples"}">{columns}</div>' if columns else "<p>No samples yet.</p>"
 
 
+NAMES = {
+    "seconds": "wall time", "dirty": "uncommitted changes", "resumed": "times resumed", "peak": "most memory"
+}  # fmt: skip
+
+
 def _spent(key: str, value: dict[str, Any]) -> str:
     """Time by phase, memory, or what --run.budget chose, in words."""
     if key == "phases":
@@ -151,12 +156,7 @@ def facts(record: dict[str, Any]) -> str:
             text = {None: "unknown", True: "yes", False: "no"}[value]
         elif key == "seconds":
             text = duration(float(value))
-        name = {
-            "seconds": "wall time",
-            "dirty": "uncommitted changes",
-            "resumed": "times resumed",
-            "peak": "most memory",
-        }.get(key, key)
+        name = NAMES.get(key, key)
         shown = f"<code>{escape(text)}</code>" if key in ("command", "commit") else escape(text)
         rows += f'<tr><th scope="row">{escape(name)}</th><td>{shown}</td></tr>'
     return f'<div class="wide"><table class="facts">{rows}</table></div>' if rows else "<p>There is no run.json.</p>"
