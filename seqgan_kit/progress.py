@@ -25,13 +25,17 @@ def bar(items: Iterable[T] | None, what: str, total: int | None = None, unit: st
 
 
 def as_fits(shown: Any, text: str, least: int = 8) -> str:
-    """As many of the parts of a postfix, between commas, as leave a bar of `least` columns in its line."""
+    """Those parts of a postfix, between commas, that leave a bar of `least` columns in its line; D is the discriminator
+    where not all of them do."""
     width = None if shown.disable else shown.format_dict["ncols"]
     if not width:
         return text
     bare = tqdm.format_meter(**{**shown.format_dict, "ncols": 0, "postfix": None})
     room = width - len(bare) - least - 4
-    parts = text.split(", ")
-    while parts and len(", ".join(parts)) > room:
-        parts.pop()
-    return ", ".join(parts)
+    if len(text) <= room:
+        return text
+    found = ""
+    for part in text.replace("discriminator_", "D ").split(", "):
+        longer = f"{found}, {part}" if found else part
+        found = longer if len(longer) <= room else found
+    return found

@@ -178,7 +178,8 @@ def _tried(
         found = json.loads((run / "run.json").read_text())["phases"]
     taken = {phase: _taken(one) for phase, one in found.items()}
     missing = {part.phase: Taken(0.0, 0.0) for part in parts}
-    return time.monotonic() - began - sum(one["seconds"] for one in found.values()), missing | taken
+    phases = sum(one["seconds"] for one in found.values())
+    return max(0.0, time.monotonic() - began - phases), missing | taken
 
 
 def _taken(one: Mapping[str, float]) -> Taken:
