@@ -131,7 +131,8 @@ def numbered_lines(text: str) -> Iterator[tuple[int, str]]:
 
     A line ends with \\n, \\r\\n or \\r. Unicode's other separators stay inside, as in an editor.
     """
-    for number, line in enumerate(LINE_END.split(text), start=1):
+    lines = LINE_END.split(text) if "\r" in text else text.split("\n")
+    for number, line in enumerate(lines, start=1):
         if stripped := line.strip():
             yield number, stripped
 

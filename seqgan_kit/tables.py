@@ -121,10 +121,10 @@ def text_of(path: Path) -> str:
 
 def counted_lines(text: str, intake: Intake) -> Iterator[tuple[int, str]]:
     """As `numbered_lines`; each line is a row that was read, and blank ones are dropped."""
-    ends = LINE_END.findall(text)
-    intake.read += len(ends) + (not text.endswith(("\n", "\r")) and bool(text))
+    alone = text.count("\r") - text.count("\r\n")
+    intake.read += text.count("\n") + alone + (not text.endswith(("\n", "\r")) and bool(text))
     intake.dropped["blank"] += intake.read
-    if alone := ends.count("\r"):
+    if alone:
         intake.notes.append(f"{alone} carriage returns, each read as the end of a line")
     for number, line in numbered_lines(text):
         intake.dropped["blank"] -= 1

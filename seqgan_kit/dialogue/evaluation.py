@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
+from seqgan_kit import progress
 from seqgan_kit.dialogue import evaluators, metrics
 from seqgan_kit.dialogue.evaluators import EvaluatorConfig, Split
 from seqgan_kit.engine.learning import Metrics
@@ -157,7 +158,9 @@ def draw(
     """A reply of the network to each history of `asked`, `chunk` at a time; on the CPU."""
     device = _ready(network)
     parts = []
-    for part in (to(part, device) for part in chunks(asked, chunk)):
+    total = -(-size(asked) // chunk)
+    for part in progress.bar(chunks(asked, chunk), "drawing replies", total, " batches"):
+        part = to(part, device)
         drawn = sampling.sample(sampling.with_context(network, part), size(part), length, end, *drawing)
         parts.append(map_tensors(replace(part, ids=drawn.ids, mask=drawn.mask), Tensor.cpu))
     return concatenate(parts)

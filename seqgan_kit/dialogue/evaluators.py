@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from seqgan_kit import progress
 from seqgan_kit.networks.text.hierarchical import HierarchicalDiscriminator
 from seqgan_kit.samples import Replies, chunks, concatenate, rows, size, trimmed
 from seqgan_kit.tokens.discriminator import call
@@ -141,7 +142,7 @@ def train(
     optimizer = torch.optim.Adam(network.parameters(), lr=config.lr, fused=True)
     best, least = network.state_dict(), float("inf")
     half = max(1, config.batch_size // 2)
-    for step in range(1, config.steps + 1):
+    for step in progress.bar(range(1, config.steps + 1), "training an evaluator", unit=" steps"):
         # one point for both kinds: where they are replies to the same histories, a history is in a batch with both
         where = torch.rand(half, generator=generator).to(device)
         chosen = [rows(kind, (where * size(kind)).long()) for kind in (positive, negative)]

@@ -19,7 +19,8 @@ from seqgan_kit.dialogue.template import EncodedHistory, Template, end_of, to_re
 from seqgan_kit.engine.provenance import fingerprint
 from seqgan_kit.errors import UserError
 from seqgan_kit.language.config import FileConfig
-from seqgan_kit.language.data import TooLong, fitting, plain_ids, split, unknown_share
+from seqgan_kit.language.data import plain_ids, split, unknown_share
+from seqgan_kit.language.lengths import TooLong, fitting
 from seqgan_kit.language.tokenizers import train_tokenizer
 from seqgan_kit.language.words import AS_IT_STANDS
 from seqgan_kit.samples import Replies, Tokens
@@ -338,7 +339,7 @@ def _replied(
                 f"{one.place}: contains {name}, which ends a reply: remove it there, or name another, --data.end TOKEN"
             )
     kept = fitting(
-        [one.place for one in found], replies, limit, too_long, "replies", "tokens with the end token",
+        lambda i: found[i].place, replies, limit, too_long, "replies", "tokens with the end token",
         "--data.max_reply",
     )  # fmt: skip
     whole = [replies[i] for i in kept]

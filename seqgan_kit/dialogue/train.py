@@ -16,6 +16,7 @@ from seqgan_kit.dialogue.config import DialogueConfig
 from seqgan_kit.dialogue.evaluation import DialogueEvaluation, Generator, human, table_of_replies
 from seqgan_kit.dialogue.models import build_discriminator, build_generator, save_generator
 from seqgan_kit.dialogue.sources import load
+from seqgan_kit.engine.budget import Part, budgeted
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Metrics
 from seqgan_kit.engine.run import run
@@ -26,7 +27,7 @@ from seqgan_kit.language.alarms import alarms_of
 from seqgan_kit.language.checks import check_parts
 from seqgan_kit.language.config import rates_told, settled
 from seqgan_kit.language.pretrained import limits_of, tokenizer_of
-from seqgan_kit.language.training import MLE, SHORTER, WARM_UP, LanguageTraining
+from seqgan_kit.language.training import MLE, SHORTER, WARM_UP, LanguageTraining, parts
 from seqgan_kit.language.units import record, unit_of
 from seqgan_kit.networks.text.generator_discriminator import GeneratorDiscriminator
 from seqgan_kit.samples import Replies, Tokens
@@ -40,7 +41,8 @@ OWN = {MLE: f"{SHORTER[MLE]}, --data.max_history"}
 
 def train(config: DialogueConfig, config_text: str = "", resume: bool = False) -> Path:
     """Runs all phases in the run folder, and returns it; see `engine.run.run`."""
-    return run(DialogueTask(settled(config)), config_text, resume)
+    config, config_text, record = budgeted(config, config_text, resume, parts(config), train)
+    return run(DialogueTask(settled(config)), config_text, resume, record)
 
 
 class DialogueTask:
@@ -62,6 +64,9 @@ class DialogueTask:
         self.network = build_generator(config.generator, self.source)
         self.judge = build_discriminator(config.discriminator, self.source, self.network)
         check_parts(config.adversarial, self.source, self.network, self.judge, self._columns)
+
+    def parts(self) -> list[Part]:
+        return parts(self.config)
 
     def first_lines(self) -> list[str]:
         return [line for line in (*self.source.lines(), rates_told(self.config)) if line]

@@ -181,6 +181,7 @@ class Engine:
         except NotSaved as error:
             raise self.run_folder.refused(self.parts.root, str(error)) from error
         self._saved_at, self.phases.saved_time = made, time.monotonic()
+        self.run_folder.took(self.phases.taken())
 
     def _check_weights(self) -> None:
         """A step of finite loss can leave weights that are not finite; they must not become the last good ones."""

@@ -7,16 +7,18 @@ import signal
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tqdm import tqdm
 
+from seqgan_kit.engine.budget import Part, afterwards
 from seqgan_kit.engine.metrics_log import MetricsLog
 from seqgan_kit.engine.processes import Processes
 from seqgan_kit.engine.run_config import RunConfig
 from seqgan_kit.engine.run_folder import MODEL, Exports, RunFolder
 from seqgan_kit.errors import Stopped
+from seqgan_kit.progress import as_fits
 from seqgan_kit.report.page import duration
 
 WATCHED, LONG = 10.0, 300.0
@@ -33,7 +35,7 @@ class Phases:
     counters: steps done, by phase. seconds: the time they took, with evaluations and checkpoints. updating: the time of
     their updates alone. progress: of the phase at work, 0 to 1.
     save: writes a checkpoint where there is something new. check: raises UserError where nothing must be saved.
-    shorter: the options that make a phase shorter, by phase, for whoever finds it too long.
+    shorter: the options that make a phase shorter, by phase, for whoever finds it too long. plan: all phases, in order.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Phases:
         self.owed = ""  # the phase whose last step was made, but not evaluated
         self.progress = 0.0
         self.shorter: Mapping[str, str] = {}
+        self.plan: Sequence[Part] = []
         self._save, self._check = save, check
         self._stop_signal = 0
         self._save_soon = False
@@ -62,6 +65,14 @@ class Phases:
     def made(self) -> int:
         """Steps of all phases."""
         return sum(self.counters.values())
+
+    def taken(self) -> dict[str, dict[str, float]]:
+        """Of each phase: its steps, its seconds, and those of its updates alone."""
+        clocks = {"seconds": self.seconds, "updating": self.updating}
+        return {
+            phase: {"steps": count, **{name: round(clock.get(phase, 0.0), 3) for name, clock in clocks.items()}}
+            for phase, count in self.counters.items()
+        }
 
     def save_soon(self) -> None:
         """Has a checkpoint written after this step: something went wrong that may come again, and worse."""
@@ -104,25 +115,28 @@ class Phases:
                 self.seconds[phase] = self.seconds.get(phase, 0.0) + now - self._step_time
                 if times is not None:
                     times.append(now - self._step_time)
-                    times = self._estimated(phase, times, total - step - 1)
+                    times = self._estimated(phase, times, total - step - 1, total)
                 self._step_time = now
                 last = step + 1 == total
                 if log.pending and (last or (step + 1) % self.config.log_every == 0 or log.evaluated()):
                     seconds = round(sum(self.seconds.values()), 3)
                     place = {"phase": phase, "step": step + 1, "total": total, "seconds": seconds}
-                    bar.set_postfix_str(log.write(place, self.made), refresh=False)
+                    bar.set_postfix_str(as_fits(bar, log.write(place, self.made)), refresh=False)
                 bar.update()
                 self._save_or_stop(last, exports)
 
-    def _estimated(self, phase: str, times: list[float], left: int) -> list[float] | None:
-        """Tells how long the rest of a phase takes, where that is long, before it is spent; None when that is done."""
+    def _estimated(self, phase: str, times: list[float], left: int, total: int) -> list[float] | None:
+        """Tells how long the rest of a phase takes, and what comes after it, where that is long, before it is spent;
+        None when that is done."""
         if sum(times) < WATCHED or len(times) < 3:
             return times
         each = statistics.median(times)  # evaluations, and the first step, are no measure
         if left * each > LONG:
             options = self.shorter.get(phase)
             shorter = f"; shorter: {options}" if options else ""
-            self.processes.say(f"{phase}: about {duration(left * each)} for {left:,} steps of {each:.2g} s{shorter}")
+            after = afterwards(self.plan, phase, each, total, self.updating)
+            this = f"{phase}: about {duration(left * each)} for {left:,} steps of {each:.2g} s"
+            self.processes.say(f"{this}{shorter}{after}")
         return None
 
     def _evaluate(self, phase: str, done: int, evaluate: Callable[[int], None], exports: Exports) -> None:

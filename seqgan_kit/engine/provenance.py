@@ -53,6 +53,7 @@ def provenance(
         "threads": torch.get_num_threads(),
         "started": before.get("started", datetime.now(timezone.utc).isoformat(timespec="seconds")),
         "seconds": before.get("seconds", 0.0),
+        **{name: before[name] for name in ("budget", "phases", "peak") if name in before},
         "resumed": before.get("resumed", -1) + 1 if resume else 0,
         "finished": False,
         **({"alarms": before["alarms"]} if "alarms" in before else {}),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
+from seqgan_kit.engine.budget import Part
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.provenance import config_yaml
 from seqgan_kit.engine.watch import Watch
@@ -34,6 +35,9 @@ class Task(Protocol):
     @property
     def alarms(self) -> Alarms: ...
 
+    def parts(self) -> Sequence[Part]:
+        """Its phases, in order, and how long they are to be."""
+
     def first_lines(self) -> list[str]:
         """What the user is told first: what was read, and what was chosen for them."""
 
@@ -44,17 +48,19 @@ class Task(Protocol):
         """All phases, one after another."""
 
 
-def run(task: Task, config_text: str = "", resume: bool = False) -> Path:
+def run(task: Task, config_text: str = "", resume: bool = False, record: Mapping[str, Any] = {}) -> Path:
     """Runs all phases of a task in the run folder, and returns that.
 
     config_text: the YAML that its configuration was read from, if it was; it is kept in the folder, for `resume`.
+    record: what else run.json shall say.
     Raises UserError for a user's mistake, Stopped after Ctrl-C or SIGTERM.
     """
     config = task.config
     with Engine(config.run, task.name, config_text or config_yaml(config), resume, task.data) as engine:
         if engine.is_main and (lines := task.first_lines()):
             print("\n".join(lines), flush=True)
-        engine.phases.shorter = task.shorter
+        engine.phases.shorter, engine.phases.plan = task.shorter, task.parts()
+        engine.run_folder.record.update(record)
         engine.metrics.watch = Watch(engine.run_folder, task.alarms, engine.say)
         torch.manual_seed(config.run.seed)  # the same initial weights on every process
         task.build(engine)

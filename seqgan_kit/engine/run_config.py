@@ -13,6 +13,9 @@ class RunConfig:
     Args:
         folder: The run folder, which must not exist yet; unset takes the next free one of runs/TASK-1, runs/TASK-2 and
             so on.
+        budget: Time that the whole run shall take on this machine, control and evaluations included, as 90s, 10m or 2h.
+            The phases are tried for a moment, and their steps chosen and told; steps that are given, or those of a
+            recipe, are then proportions only. Unset takes the steps as they are.
         seed: The seed of all random numbers: data, initial weights, samples; on a CPU the same seed gives the same run.
         device: Where networks are computed. `auto` takes a GPU where there is one.
         precision: Precision of the networks' forward passes: fp32, or bf16, which computes them in bfloat16
@@ -30,6 +33,7 @@ class RunConfig:
     """
 
     folder: str | None = None
+    budget: str | None = None
     seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["fp32", "bf16"] = "fp32"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import resource
 import shutil
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -50,8 +52,19 @@ class RunFolder:
             self.export(self.left)
             self.left = {}
         if self.is_main:
-            seconds = self.record["seconds"] + time.monotonic() - self._started
-            write_json(self.path / "run.json", {**self.record, "seconds": seconds, "finished": finished})
+            write_json(self.path / "run.json", {**self.record, **self._so_far(), "finished": finished})
+
+    def took(self, phases: Mapping[str, Mapping[str, float]]) -> None:
+        """Writes into run.json what the run took so far, all in all and by phase."""
+        if self.is_main:
+            self.record["phases"] = phases
+            write_json(self.path / "run.json", {**self.record, **self._so_far()})
+
+    def _so_far(self) -> dict[str, Any]:
+        """Seconds, those before a resume among them, and the greatest memory of any of its processes, in GB."""
+        before = self.record.get("peak", {})
+        peak = {name: max(value, before.get(name, 0.0)) for name, value in peak_memory().items()}
+        return {"seconds": self.record["seconds"] + time.monotonic() - self._started, "peak": {**before, **peak}}
 
     def resumed(self, seconds: float, config_text: str) -> None:
         """Where all fits: the run's configuration is this one now, and it took at least so many seconds before."""
@@ -98,6 +111,15 @@ class RunFolder:
     def last_good(self) -> str:
         kept = checkpoints.all_in(self.path / "checkpoints")
         return f"the last good checkpoint is {kept[-1]}" if kept else "there is no checkpoint yet"
+
+
+def peak_memory() -> dict[str, float]:
+    """GB that this process has had at most: `memory`, and `gpu_memory` where it has used a GPU."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    found = {"memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9}
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        found["gpu_memory"] = max(map(torch.cuda.max_memory_allocated, range(torch.cuda.device_count()))) / 1e9
+    return {name: round(value, 3) for name, value in found.items()}
 
 
 def opened(

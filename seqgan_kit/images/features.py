@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from seqgan_kit import progress
 from seqgan_kit.algorithms.distances import Moments
 from seqgan_kit.errors import UserError
 from seqgan_kit.images.vision_models import WHERE, is_classifier, load_model, read_preprocessing
@@ -77,7 +78,7 @@ def learn(
     network.to(pixels.device)
     optimiser = torch.optim.Adam(network.parameters(), lr=1e-3)
     generator = torch.Generator().manual_seed(seed)
-    for _ in range(steps):
+    for _ in progress.bar(range(steps), "learning features", unit=" steps"):
         rows = torch.randint(len(pixels), (BATCH,), generator=generator).to(pixels.device)
         _, logits = network(as_floats(pixels[rows]))
         right = targets[rows]

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seqgan_kit import progress
 from seqgan_kit.errors import UserError
 from seqgan_kit.files import replacing
 from seqgan_kit.images import metrics
@@ -74,7 +75,7 @@ def learn_matcher(data: Captioned, steps: int, seed: int) -> LearnedMatcher:
         network: Any = PictureMatcher(PictureMatcherConfig(words.dim, data.pixels.shape[-1])).train()
     optimiser = torch.optim.Adam(network.parameters(), lr=1e-3)
     rng = np.random.default_rng([seed, 4])
-    for _ in range(steps):
+    for _ in progress.bar(range(steps), "learning to match captions", unit=" steps"):
         pictures = rng.integers(0, len(data), BATCH)
         captions = data.draw(pictures, rng)
         same = torch.from_numpy((pictures[:, None] == pictures) | (captions[:, None] == captions))

@@ -14,6 +14,7 @@ import yaml
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from seqgan_kit.engine.budget import Part, budgeted
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Metrics
 from seqgan_kit.engine.run import run
@@ -64,12 +65,29 @@ SHOWN = 64  # pictures of a grid, in 8 columns
 
 def train(config: ImagesConfig, config_text: str = "", resume: bool = False) -> Path:
     """Runs all phases in the run folder, and returns it; see `engine.run.run`."""
+    config, config_text, record = budgeted(config, config_text, resume, parts(config), train)
     task = ImagesTask(config, resume)
     if config_text and task.config != config:  # with what was left open filled in
         content = yaml.safe_load(config_text)
         content["text"]["order"] = task.config.text.order
         config_text = yaml.safe_dump(content, sort_keys=False)
-    return run(task, config_text, resume)
+    return run(task, config_text, resume, record)
+
+
+def parts(config: ImagesConfig) -> list[Part]:
+    """What --run.budget sizes."""
+    matching = config.discriminator.matching if config.discriminator.mismatched else 0
+    every = config.evaluation.every
+    second = (config.second.rounds, matching) if config.second.side else (0, 0)
+    found = [
+        Part(TEXT, "joint.steps", config.joint.steps),
+        Part(MATCHING, "discriminator.matching", matching, every=None),
+        Part(ADVERSARIAL, "adversarial.rounds", config.adversarial.rounds, every=every),
+        Part(SECOND_MATCHING, "discriminator.matching", second[1], every=None),
+        Part(SECOND, "second.rounds", second[0], every=every),
+        Part(STYLE, "style.steps", config.style.steps, every=None),
+    ]
+    return [part for part in found if part.value]
 
 
 class ImagesTask:
@@ -105,6 +123,9 @@ class ImagesTask:
         if settings.clip:
             ClipScores(settings.clip)
         check_batches(config, self.source)
+
+    def parts(self) -> list[Part]:
+        return parts(self.config)
 
     def first_lines(self) -> list[str]:
         config, source = self.config, self.source

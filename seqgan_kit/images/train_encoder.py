@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import torch
 
+from seqgan_kit.engine.budget import Part, budgeted
 from seqgan_kit.engine.checks import at_least, batches
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Metrics
@@ -61,7 +62,13 @@ class EncoderConfig:
 
 def train(config: EncoderConfig, config_text: str = "", resume: bool = False) -> Path:
     """Trains it in the run folder, and returns that; see `engine.run.run`."""
-    return run(EncoderTask(config), config_text, resume)
+    config, config_text, record = budgeted(config, config_text, resume, parts(config), train)
+    return run(EncoderTask(config), config_text, resume, record)
+
+
+def parts(config: EncoderConfig) -> list[Part]:
+    """What --run.budget sizes."""
+    return [Part(TEXT, "joint.steps", config.joint.steps, every=config.evaluation.every)]
 
 
 class EncoderTask:
@@ -83,6 +90,9 @@ class EncoderTask:
             "pictures",
             ("--joint.batch_size", config.joint.batch_size),
         )
+
+    def parts(self) -> list[Part]:
+        return parts(self.config)
 
     def first_lines(self) -> list[str]:
         return [self.source.summary(), *self.source.told, *one_caption(self.source.held_out)]

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from accelerate.utils import set_seed
 
+from seqgan_kit import progress
 from seqgan_kit.engine.phases import Interrupted
 from seqgan_kit.errors import UserError
 from seqgan_kit.imitation.demonstrations import Demonstrations, Episode
@@ -103,6 +104,7 @@ def run(
     environments = [make(config) for _ in range(min(together, episodes))]
     most = time_limit(environments[0]) or longest
     broken = 0
+    shown = progress.bar(None, "playing episodes", episodes, " episodes")
     try:
         while len(found) < episodes:
             some = environments[: episodes - len(found)]
@@ -116,7 +118,9 @@ def run(
                     raise UserError(f"{episode}; {BROKEN} episodes in a row were lost to such errors: {MEND}")
                 say(f"{episode}. The episode is left out; another takes its place.")
             seed += len(some)
+            shown.update(len(found) - shown.n)
     finally:
+        shown.close()
         unlimited = time_limit(environments[0]) is None
         for environment in environments:
             environment.close()

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from seqgan_kit.engine.budget import Part, budgeted
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Metrics
 from seqgan_kit.engine.phases import Interrupted
@@ -48,7 +49,20 @@ BASELINES = "baselines.json"
 
 def train(config: ImitationConfig, config_text: str = "", resume: bool = False) -> Path:
     """Runs all phases in the run folder, and returns it; see `engine.run.run`."""
-    return run(ImitationTask(config), config_text, resume)
+    config, config_text, record = budgeted(config, config_text, resume, parts(config), train)
+    return run(ImitationTask(config), config_text, resume, record)
+
+
+def parts(config: ImitationConfig) -> list[Part]:
+    """What --run.budget sizes."""
+    settings, option, steps = config.evaluation, "adversarial.environment_steps", config.adversarial.environment_steps
+    per_round = config.policy.steps * config.environment.copies
+    often: dict[str, Any] = {"every": settings.every, "between": settings.episodes / max(1, settings.final)}
+    if config.reward == "environment":
+        return [Part(REINFORCEMENT, option, steps, per_round, **often)]
+    found = [Part(CLONING, "cloning.steps", config.cloning.steps)] if config.cloning.steps else []
+    found.append(Part(ADVERSARIAL, option, steps, per_round, **often))
+    return [*found, Part(FROZEN, same=ADVERSARIAL, **often)] if config.control.frozen else found
 
 
 class ImitationTask:
@@ -76,6 +90,9 @@ class ImitationTask:
         self.data = (
             fingerprint({}, demos.transitions(self.expert, config.demonstrations)) if self.expert and given else None
         )
+
+    def parts(self) -> list[Part]:
+        return parts(self.config)
 
     def first_lines(self) -> list[str]:
         if self.expert is None:

@@ -14,15 +14,17 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from seqgan_kit import progress
 from seqgan_kit.errors import UserError
 from seqgan_kit.files import HALF_PAIR, LINE_END, Record, listed, numbered_lines, short
+from seqgan_kit.language.encoding import token_ids
+from seqgan_kit.language.lengths import TooLong, fitting
 from seqgan_kit.language.remarks import hard_wrapped
 from seqgan_kit.language.words import Unit, units
 from seqgan_kit.samples import Tokens
 from seqgan_kit.tables import Intake, counted_lines, is_table, records, text_of, value_at
 
 T = TypeVar("T")
-TooLong = Literal["error", "drop", "cut"]
 BadRows = Literal["error", "drop"]
 
 FASTA = (".fasta", ".fa", ".fna", ".faa")
@@ -48,9 +50,11 @@ class Corpus:
 
     def chosen(self, places: Sequence[int]) -> Corpus:
         """The texts at these places, from 0."""
+        if len(places) == len(self.texts):  # all of them, in order
+            return self
         columns = {name: [values[i] for i in places] for name, values in self.columns.items()}
-        texts, lines = ([values[i] for i in places] for values in (self.texts, self.lines))
-        return replace(self, texts=texts, lines=lines, columns=columns)  # type: ignore[arg-type]
+        texts, lines = [self.texts[i] for i in places], [self.lines[i] for i in places]
+        return replace(self, texts=texts, lines=lines, columns=columns)
 
     def place(self, i: int) -> str:
         """Where the text at a place stands, for a message."""
@@ -78,14 +82,13 @@ def read_sentences(
     table = is_table(path)
     intake = Intake(path.name, unit="rows" if table else "lines")
     if table:
-        found = records(path, intake=intake, header=header)
+        corpus = _corpus(path, records(path, intake=intake, header=header), column, labelled, header, intake)
     elif column is not None:
         raise UserError(f"--data.column {column} needs a .jsonl, .csv or .tsv file: {path} has one sentence a line")
     elif {suffix.lower() for suffix in path.suffixes[-2:]} & set(FASTA):
-        found = _fasta(path, text_of(path), intake)
+        corpus = _corpus(path, _fasta(path, text_of(path), intake), column, labelled, header, intake)
     else:
-        found = _plain(path, text_of(path), labelled, unit, intake)
-    corpus = _corpus(path, found, column, labelled, header, intake)
+        corpus = _plain(path, text_of(path), labelled, unit, intake)
     intake.settle(bad_rows == "drop")
     if not corpus.texts:
         raise UserError(f"{path} has no sentences (blank ones do not count): give at least one")
@@ -108,22 +111,19 @@ def encode(
     of those over `max_length`. What is to be cut is `ended` later. The corpus's intake counts what is dropped or cut.
     """
     intake = corpus.intake
-    ids: list[list[int]] = tokenizer(
-        corpus.texts, add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False, verbose=False
-    )["input_ids"]
+    ids = token_ids(tokenizer, corpus.texts, f"tokenising {corpus.path.name}")
     if max_length is not None and max_length < 1:
         raise UserError(f"--data.max_length {max_length} leaves no tokens: give {max(map(len, ids))} or leave it out")
-    whole = []
+    whole, end = [], tokenizer.eos_token_id
     for i, sequence in enumerate(ids):
-        if tokenizer.eos_token_id in sequence:
+        if end in sequence:
             intake.reject(f"{corpus.place(i)}: contains {tokenizer.eos_token}, which ends a sentence: remove it there")
             intake.used -= 1
         else:
             whole.append(i)
     intake.settle(bad_rows == "drop")
     corpus, ids = corpus.chosen(whole), [ids[i] for i in whole]
-    places = [corpus.place(i) for i in range(len(ids))]
-    kept = fitting(places, ids, max_length, too_long, "sentences", "tokens", "--data.max_length", intake)
+    kept = fitting(corpus.place, ids, max_length, too_long, "sentences", "tokens", "--data.max_length", intake)
     return corpus.chosen(kept), [ids[i] for i in kept]
 
 
@@ -131,45 +131,6 @@ def ended(sequences: Sequence[Sequence[int]], end: int, limit: int | None) -> li
     """Each with its end token; of one over the limit, the next token stands in the place of that: so nobody learns to
     stop in the middle, and what is drawn, up to the same number of tokens, looks alike."""
     return [[*sequence, end][: None if limit is None else limit + 1] for sequence in sequences]
-
-
-def fitting(
-    places: Sequence[str],
-    sequences: Sequence[Sequence[int]],
-    limit: int | None,
-    too_long: TooLong,
-    unit: str,
-    counted: str,
-    option: str,
-    intake: Intake | None = None,
-) -> list[int]:
-    """Which of the sequences are left, some of them perhaps to be cut. Raises UserError for one over the limit, unless
-    `too_long` says otherwise, and where none is left.
-
-    places: where each stands. unit, counted, option: what they, their tokens and the limit are called in messages.
-    intake: counts them.
-    """
-    lengths = [len(sequence) for sequence in sequences]
-    longer = [i for i, length in enumerate(lengths) if limit is not None and length > limit]
-    if not longer or too_long == "cut":
-        if intake is not None:
-            intake.repaired[f"cut to {limit} {counted}"] += len(longer)
-        return list(range(len(lengths)))
-    if too_long == "error":
-        others = ", or --data.too_long drop or cut" if len(longer) < len(lengths) else ""
-        raise UserError(
-            f"{places[longer[0]]}: {lengths[longer[0]]} {counted}, over the limit of {limit} ({len(longer)} of "
-            f"{len(lengths)} {unit} are): give {option} {max(lengths)}{others}"
-        )
-    if len(longer) == len(lengths):
-        raise UserError(
-            f"{places[0]} and all others: none of {len(lengths)} {unit} has at most {limit} tokens: "
-            f"give {option} {min(lengths)} or more"
-        )
-    if intake is not None:
-        intake.dropped[f"over {limit} {counted}"] += len(longer)
-        intake.used -= len(longer)
-    return sorted(set(range(len(lengths))) - set(longer))
 
 
 def to_tokens(sequences: Sequence[Sequence[int]], end: int | None, pad: int) -> Tokens:
@@ -190,16 +151,20 @@ def to_tokens(sequences: Sequence[Sequence[int]], end: int | None, pad: int) -> 
 
 def plain_ids(tokens: Tokens, end: int | None) -> list[list[int]]:
     """The rows as lists of ids, without end token and padding."""
-    lengths = (tokens.mask & (tokens.ids != (-1 if end is None else end))).sum(1).tolist()
-    return [row[:length] for row, length in zip(tokens.ids.tolist(), lengths, strict=True)]
+    return [row[:length] for row, length in zip(tokens.ids.tolist(), plain_lengths(tokens, end), strict=True)]
+
+
+def plain_lengths(tokens: Tokens, end: int | None) -> list[int]:
+    """How many ids each row has, without end token and padding."""
+    return (tokens.mask & (tokens.ids != (-1 if end is None else end))).sum(1).tolist()
 
 
 def unknown_words(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str]) -> list[str]:
     """The words, each once, that the tokenizer reads as its unknown token, or in part as it."""
-    words = list(dict.fromkeys(word for text in texts for word in text.split()))
+    words = list(dict.fromkeys(chain.from_iterable(map(str.split, texts))))
     if tokenizer.unk_token_id is None or not words:
         return []
-    ids = tokenizer(words, add_special_tokens=False, verbose=False)["input_ids"]
+    ids = token_ids(tokenizer, words, "looking for unknown words")
     return [word for word, found in zip(words, ids, strict=True) if tokenizer.unk_token_id in found]
 
 
@@ -242,27 +207,31 @@ def split(items: Sequence[T], held_out: float, seed: int) -> tuple[list[T], list
 Found = Iterator[tuple[str, Record]]
 
 
-def _plain(path: Path, text: str, labelled: bool, unit: Unit, intake: Intake) -> Found:
+def _plain(path: Path, text: str, labelled: bool, unit: Unit, intake: Intake) -> Corpus:
     if labelled and unit != "line":
         raise UserError(f"--data.unit {unit}: a label stands before each line of {path}: give --data.unit line")
-    lines = list(counted_lines(text, intake))
+    lines = list(progress.bar(counted_lines(text, intake), f"reading {path.name}", unit=" lines", scale=True))
     if headers := sum(line.startswith(">") for _, line in lines):
         intake.notes.append(f"{headers} lines begin with >: if these are headers, name the file {path.stem}.fasta")
     if unit == "line" and not labelled and (told := hard_wrapped(lines)):
         intake.notes.append(told)
+    if not labelled:
+        intake.used = len(lines)
+        return Corpus(path, [sentence for _, sentence in lines], [i for i, _ in lines], {}, intake)
+    found, texts, labels = list[int](), list[str](), list[object]()
     for line, sentence in lines:
-        place = f"{path} line {line}"
-        if not labelled:
-            yield place, {"text": sentence}
-            continue
         label, *rest = sentence.split(None, 1)
         if rest:
-            yield place, {LABEL: label, "text": rest[0]}
+            found.append(line)
+            texts.append(rest[0])
+            labels.append(label)
         else:
             intake.reject(
-                f"{place}: {short(sentence)} is a label without a sentence, or the other way round: give both, as in "
-                "`1 a good film`"
+                f"{path} line {line}: {short(sentence)} is a label without a sentence, or the other way round: give "
+                "both, as in `1 a good film`"
             )
+    intake.used = len(texts)
+    return Corpus(path, texts, found, {LABEL: labels} if texts else {}, intake)
 
 
 def _fasta(path: Path, text: str, intake: Intake) -> Found:

@@ -24,6 +24,8 @@ def divide(
     name: of the data, for messages. labels: of each place, where there are some. None is held out as a whole; and a key
     of every label is held out, if two keys are only of it. Raises UserError where nothing can be held out.
     """
+    if not labels and len(set(keys)) == len(keys):  # the same division, without a list for each key
+        return split(range(len(keys)), held_out, seed)
     groups: dict[Hashable, list[int]] = {}
     for place, key in enumerate(keys):
         groups.setdefault(key, []).append(place)

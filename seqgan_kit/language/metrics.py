@@ -73,18 +73,19 @@ class References:
     """The n-gram counts of a corpus of references, computed once for any number of `bleu` calls.
 
     sentences: tokens in lists or tuples; a token is any hashable, a word or a number. A sentence may be empty.
-    max_n: the longest n-grams that are counted.
+    max_n: the longest n-grams that are counted. clipped: whether `bleu` is asked for, not `novelty` alone, which needs
+        no more than which n-grams there are.
 
     Raises ValueError when there is no sentence or max_n < 1, TypeError when a sentence is a string, an array or a
     tensor: the first would be taken letter by letter, and tokens of the last never equal one another.
     """
 
-    def __init__(self, sentences: Sequence[Sequence[Hashable]], max_n: int = 5) -> None:
+    def __init__(self, sentences: Sequence[Sequence[Hashable]], max_n: int = 5, clipped: bool = True) -> None:
         _check_sentences(sentences, "references")
         if max_n < 1:
             raise ValueError(f"max_n must be at least 1, not {max_n}")
         words = dict.fromkeys(chain.from_iterable(sentences))
-        self.max_n = max_n
+        self.max_n, self._clipped = max_n, clipped
         self._vocabulary = {word: number for number, word in enumerate(words)}
         text = self._read(sentences)
         self._lengths, self._of_length = np.unique(text.lengths, return_counts=True)
@@ -94,6 +95,10 @@ class References:
         for n in range(1, max_n + 1):
             at, codes = text.extend(at, grams, n)
             kinds, grams = np.unique(codes, return_inverse=True)
+            if not clipped:
+                none = np.zeros(len(kinds), np.int64)
+                self._tables.append(_Table(np.append(kinds, _NO_CODE), none, none))
+                continue
             _, gram, count = text.count(at, grams, len(kinds))
             gram, count = _sort_pairs(gram, count)
             owners = np.bincount(gram, minlength=len(kinds))
@@ -113,6 +118,8 @@ class References:
         _check_sentences(sentences, "hypotheses")
         if not orders or min(orders) < 1 or max(orders) > self.max_n:
             raise ValueError(f"orders must be numbers from 1 to max_n={self.max_n}, not {tuple(orders)}")
+        if not self._clipped:
+            raise ValueError("these references were counted for novelty alone: make them with clipped=True")
         text = self._read(sentences)
         matches = self._matches(text, max(orders), members)
         n = np.arange(1, max(orders) + 1)[:, None]

@@ -46,14 +46,18 @@ def single_words(texts: Sequence[str]) -> str | None:
 def hard_wrapped(lines: Sequence[tuple[int, str]]) -> str | None:
     """Whether lines, with their numbers, look like prose that was broken to a width: where the next line follows at
     once, its first word would not have fitted, and few lines end with a sentence."""
+    if len(lines) < 10:
+        return None
+    width = sorted(len(line) for _, line in lines)[int(0.98 * (len(lines) - 1))]
+    if width not in WIDTHS:
+        return None
     following = [(a, b) for (i, a), (j, b) in pairwise(lines) if j == i + 1]
     if len(following) < 10:
         return None
-    width = sorted(len(line) for _, line in lines)[int(0.98 * (len(lines) - 1))]
-    full = sum(len(a) + 1 + len(b.split()[0]) > width for a, b in following)
+    full = sum(len(a) + 1 + len(b.split(None, 1)[0]) > width for a, b in following)
     words = sum(len(line.split()) for _, line in lines) / len(lines)
     ended = sum(a.endswith(ENDS) for a, _ in following)
-    if width not in WIDTHS or words < 4 or full < 0.6 * len(following) or ended > 0.6 * len(following):
+    if words < 4 or full < 0.6 * len(following) or ended > 0.6 * len(following):
         return None
     return (
         f"{full} of {len(lines)} lines end where the next word would not fit into {width} characters, as HARD-WRAPPED "

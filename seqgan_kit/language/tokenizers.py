@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Literal
 
 import sentencepiece
@@ -37,10 +38,10 @@ def train_tokenizer(kind: Kind, sentences: Sequence[str], vocabulary: int | None
             f"--data.vocabulary {vocabulary} is too small: {BOUNDARY} and {UNKNOWN} take two entries, give 3 or more"
         )
     if kind == "word":
-        tokenizer = _most_frequent((word for sentence in sentences for word in sentence.split()), vocabulary)
+        tokenizer = _most_frequent(chain.from_iterable(map(str.split, sentences)), vocabulary)
         tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     elif kind == "character":
-        tokenizer = _most_frequent((character for sentence in sentences for character in sentence), vocabulary)
+        tokenizer = _most_frequent(chain.from_iterable(sentences), vocabulary)
         tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
         tokenizer.decoder = decoders.Fuse()
     else:

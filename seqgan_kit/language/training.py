@@ -14,6 +14,7 @@ from torch import nn
 from seqgan_kit.algorithms.credit import leave_one_out
 from seqgan_kit.algorithms.objectives import Objective
 from seqgan_kit.engine import checks
+from seqgan_kit.engine.budget import Part
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.run_folder import MODEL, Exports
 from seqgan_kit.errors import UserError
@@ -34,6 +35,23 @@ SHORTER = {
     CONTROL: "--control.steps, or --control.enabled false",
 }
 """The options that make a phase shorter, which a use adds its own to."""
+
+
+def parts(config: Any) -> list[Part]:
+    """What --run.budget sizes."""
+    steps, rounds, control = config.likelihood.steps, config.adversarial.rounds, config.control
+    evaluation, found = config.evaluation, list[Part]()
+    if steps:
+        found.append(Part(MLE, "likelihood.steps", steps, every=evaluation.every))
+    if rounds and config.discriminator.steps:
+        found.append(Part(WARM_UP, "discriminator.steps", config.discriminator.steps, every=None))
+    if rounds:
+        found.append(Part(ADVERSARIAL, "adversarial.rounds", rounds, every=evaluation.rounds))
+    if rounds and control.enabled and control.steps:
+        found.append(Part(CONTROL, "control.steps", control.steps, every=evaluation.every))
+    elif rounds and control.enabled:
+        found.append(Part(CONTROL, every=evaluation.every, as_long_as=(WARM_UP, ADVERSARIAL), like=MLE))
+    return found
 
 
 class LanguageTraining:

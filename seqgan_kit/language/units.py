@@ -13,7 +13,8 @@ from transformers import PreTrainedTokenizerBase
 
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.errors import UserError
-from seqgan_kit.language.data import unknown_id
+from seqgan_kit.language.data import plain_lengths, unknown_id
+from seqgan_kit.language.encoding import token_ids
 from seqgan_kit.report.measured import NUMBERS, Measured, notes, tokens_named
 from seqgan_kit.samples import Tokens, rows
 
@@ -43,8 +44,10 @@ class Units:
         return [self._split(text, UNKNOWN) for text in texts]
 
     def real(self, texts: Sequence[str]) -> list[Sentence]:
-        """Those of real texts, unknown to a tokenizer or not."""
-        return [self._split(text, UNREAD) for text in texts]
+        """Those of real texts, unknown to a tokenizer or not; equal words of all texts are one object."""
+        known: dict[Hashable, Hashable] = {}
+        same = known.setdefault
+        return [tuple([same(one, one) for one in self._split(text, UNREAD)]) for text in texts]
 
     def _split(self, text: str, unknown: Hashable) -> Sentence:
         if self.unknown is None or self.unknown not in text:
@@ -166,8 +169,8 @@ def _ids(source: Any, tokens: Tokens) -> list[Sentence]:
 
 def _cut(source: Any, tokens: Tokens, texts: Sequence[str]) -> list[int]:
     """The rows that hold a part of their text alone. It can only be the longest."""
-    lengths = [len(row) for row in source.ids(tokens)]
+    lengths = plain_lengths(tokens, source.end)
     most = max(lengths)
     longest = [row for row, length in enumerate(lengths) if length == most]
-    whole = source.tokenizer([texts[row] for row in longest], add_special_tokens=False, verbose=False)["input_ids"]
+    whole = token_ids(source.tokenizer, [texts[row] for row in longest], "preparing the evaluation")
     return [row for row, ids in zip(longest, whole, strict=True) if len(ids) > lengths[row]]

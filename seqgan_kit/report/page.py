@@ -136,6 +136,22 @@ def samples(files: Mapping[str, Saved], fitting: Collection[Path]) -> str:
     return f'<div class="{"grids" if grids else "samples"}">{columns}</div>' if columns else "<p>No samples yet.</p>"
 
 
+NAMES = {
+    "seconds": "wall time", "dirty": "uncommitted changes", "resumed": "times resumed", "peak": "most memory"
+}  # fmt: skip
+
+
+def _spent(key: str, value: dict[str, Any]) -> str:
+    """Time by phase, memory, or what --run.budget chose, in words."""
+    if key == "phases":
+        steps = ((phase, one["steps"], duration(float(one["seconds"]))) for phase, one in value.items())
+        return ", ".join(f"{title(phase)} {count:,} steps in {time}" for phase, count, time in steps)
+    if key == "peak":
+        return ", ".join(f"{name.replace('_', ' ')} {size} GB" for name, size in value.items())
+    options = " ".join(f"--{name} {number}" for name, number in value["options"].items())
+    return f"{value['asked']}: {options}, expected to take {duration(float(value['expected']))}"
+
+
 def facts(record: dict[str, Any]) -> str:
     """The facts of run.json as a table."""
     rows = ""
@@ -145,13 +161,15 @@ def facts(record: dict[str, Any]) -> str:
         text = str(value)
         if key == MEASURED:
             text = Measured(**value).head()
+        elif key in ("phases", "peak", "budget") and isinstance(value, dict):
+            text = _spent(key, value)
         elif isinstance(value, dict):
             text = ", ".join(f"{name} {version}" for name, version in value.items())
         elif value is None or isinstance(value, bool):
             text = {None: "unknown", True: "yes", False: "no"}[value]
         elif key == "seconds":
             text = duration(float(value))
-        name = {"seconds": "wall time", "dirty": "uncommitted changes", "resumed": "times resumed"}.get(key, key)
+        name = NAMES.get(key, key)
         shown = f"<code>{escape(text)}</code>" if key in ("command", "commit") else escape(text)
         rows += f'<tr><th scope="row">{escape(name)}</th><td>{shown}</td></tr>'
     return f'<div class="wide"><table class="facts">{rows}</table></div>' if rows else "<p>There is no run.json.</p>"

@@ -11,6 +11,7 @@ from torch import Tensor
 from seqgan_kit.algorithms.distances import Moments, frechet_distance
 from seqgan_kit.engine.learning import Metrics
 from seqgan_kit.language import metrics, units
+from seqgan_kit.language.encoding import collector_paused
 from seqgan_kit.language.mauve import mauve
 from seqgan_kit.language.units import Sentence, Unit
 from seqgan_kit.networks.text.residual_text import NoiseToText
@@ -55,14 +56,21 @@ class TextEvaluation:
             self.judge = LabelClassifier(
                 source.train, source.vocabulary, source.labels, judge or LabelClassifierConfig()
             )
+        with collector_paused():
+            self._count()
+        self._unknown = units.has_unknown(source)
+
+    def _count(self) -> None:
+        """What samples are compared with: the real sentences and their n-grams."""
+        source = self.source
         self._train = units.real_sentences(source, self.units, source.train, source.train_texts)
         self._held_out = units.real_sentences(source, self.units, source.held_out, source.held_out_texts)
         if source.kind in ("text", "tokens"):
             self.references = metrics.References(self._held_out, max(ORDERS))
         if source.kind != "oracle":
-            self._training, self._sentences = metrics.References(self._train, max(NOVEL)), set(self._train)
+            self._training = metrics.References(self._train, max(NOVEL), clipped=False)
+            self._sentences = set(self._train)
             self._counts = {n: metrics.ngrams(self._held_out, n) for n in DIVERGENCES}
-        self._unknown = units.has_unknown(source)
 
     def measured(self, samples: int, tokens: str | None = None) -> Measured:
         """What the metrics of so many samples are of, for run.json. tokens: the kind of the tokenizer."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from seqgan_kit import progress
 from seqgan_kit.engine.learning import Metrics
 from seqgan_kit.engine.stream import Stream
 from seqgan_kit.networks.text.cnn import TextCNN
@@ -83,7 +84,7 @@ def _classifier(vocabulary: int, classes: int, config: LabelClassifierConfig) ->
 def _learn(network: nn.Module, train: LabelledTokens, config: LabelClassifierConfig) -> None:
     optimizer = torch.optim.Adam(network.parameters(), config.lr)
     batches = Stream(train, SEED)
-    for _ in range(config.steps):
+    for _ in progress.bar(range(config.steps), "learning classes", unit=" steps"):
         some = batches.take(min(config.batch_size, size(train)))
         assert isinstance(some, LabelledTokens)
         F.cross_entropy(network(some.ids, some.mask), some.labels).backward()

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from seqgan_kit import progress
 from seqgan_kit.language.words import words_of
 from seqgan_kit.networks.text.plain_lstm import PlainLSTM
 from seqgan_kit.samples import LabelledTokens, Tokens, concatenate, map_tensors
@@ -83,7 +84,7 @@ def draw(
     """
     begun = torch.tensor([list(first)])
     parts: list[Tokens] = []
-    for start in range(0, count, BLOCK):
+    for start in progress.bar(range(0, count, BLOCK), "drawing samples", unit=" batches"):
         many, given = min(BLOCK, count - start), None if labels is None else labels[start : start + BLOCK]
         drawn_from: Any = network
         if given is not None:

@@ -17,7 +17,9 @@ from seqgan_kit.errors import UserError
 from seqgan_kit.files import listed
 from seqgan_kit.language import data as files
 from seqgan_kit.language import remarks
+from seqgan_kit.language.encoding import collector_paused
 from seqgan_kit.language.held_out import divide
+from seqgan_kit.language.lengths import TooLong, fitting
 from seqgan_kit.language.token_ids import Sequences, read_names, read_token_ids, vocabulary_of
 from seqgan_kit.language.tokenizers import token_id_tokenizer, train_tokenizer
 from seqgan_kit.language.words import AS_IT_STANDS, Words
@@ -123,7 +125,8 @@ def load(
         raise UserError("--generator.model brings its own tokenizer: leave out --data.tokenizer and --data.vocabulary")
     if config.path is None:
         return _oracle(config, seed) if config.world == "oracle" else _shapes(config, seed, tokenizer, vocabulary)
-    return _token_file(config, seed) if config.tokens else _text_file(config, seed, tokenizer, vocabulary)
+    with collector_paused():
+        return _token_file(config, seed) if config.tokens else _text_file(config, seed, tokenizer, vocabulary)
 
 
 def _text_file(
@@ -214,7 +217,7 @@ def _rows(
     tokenizer: PreTrainedTokenizerBase,
     end: int,
     config: DataConfig,
-    too_long: files.TooLong,
+    too_long: TooLong,
     reading: int = 2,
 ) -> tuple[files.Corpus, list[list[int]]]:
     """The texts that are left, as far as their rows go, and the rows: token ids with the end token, but for those that
@@ -232,14 +235,14 @@ def _as_kept(
     tokenizer does not know stay as they stood."""
     found = list(texts)
     for i, (whole, row) in enumerate(zip(ids, rows, strict=True)):
-        if row[: len(whole)] != whole:
+        if len(row) <= len(whole):  # else it has all of it, and the end token
             words, left = texts[i].split(), str(tokenizer.decode(row)).split()
             last = words[len(left) - 1]
             found[i] = " ".join([*words[: len(left) - 1], left[-1] if last.startswith(left[-1]) else last])
     return found
 
 
-def _of_held_out(config: DataConfig) -> files.TooLong:
+def _of_held_out(config: DataConfig) -> TooLong:
     """What becomes of held-out texts that are too long: the same, so that not only short ones are scored; runs of
     earlier versions drop them where others are cut."""
     return "drop" if config.too_long == "cut" and config.reading == 1 else config.too_long
@@ -348,8 +351,15 @@ def _token_file(config: DataConfig, seed: int) -> Source:
 def _limited(part: Sequences, config: DataConfig, held_out: bool) -> list[list[int]]:
     """Those that are not too long; what is to be cut is so later."""
     too_long = _of_held_out(config) if held_out else config.too_long
-    kept = files.fitting(
-        part.places, part.ids, config.max_length, too_long, "sequences", "ids", "--data.max_length", part.intake
+    kept = fitting(
+        part.places.__getitem__,
+        part.ids,
+        config.max_length,
+        too_long,
+        "sequences",
+        "ids",
+        "--data.max_length",
+        part.intake,
     )
     return [part.ids[i] for i in kept]
 

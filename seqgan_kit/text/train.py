@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from seqgan_kit.engine.budget import Part, budgeted
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Metrics
 from seqgan_kit.engine.run import run
@@ -15,7 +16,7 @@ from seqgan_kit.language.alarms import alarms_of
 from seqgan_kit.language.checks import check_parts
 from seqgan_kit.language.config import rates_told, settled
 from seqgan_kit.language.pretrained import CAUSAL, limits_of, tokenizer_of
-from seqgan_kit.language.training import MLE, SHORTER, LanguageTraining
+from seqgan_kit.language.training import MLE, SHORTER, LanguageTraining, parts
 from seqgan_kit.language.units import record, unit_of
 from seqgan_kit.text import checks
 from seqgan_kit.text.config import TextConfig
@@ -30,7 +31,8 @@ REAL = "real data"  # the baseline: what sentences of the training set score
 
 def train(config: TextConfig, config_text: str = "", resume: bool = False) -> Path:
     """Runs all phases in the run folder, and returns it; see `engine.run.run`."""
-    return run(TextTask(settled(config)), config_text, resume)
+    config, config_text, record = budgeted(config, config_text, resume, parts(config), train)
+    return run(TextTask(settled(config)), config_text, resume, record)
 
 
 class TextTask:
@@ -59,6 +61,9 @@ class TextTask:
             route.check_judge(self.source, self.judge)
         else:
             check_parts(config.adversarial, self.source, self.network, self.judge, columns_of(self.source))
+
+    def parts(self) -> list[Part]:
+        return parts(self.config)
 
     def first_lines(self) -> list[str]:
         return [line for line in (*self.source.first_lines(), rates_told(self.config)) if line]
