@@ -66,8 +66,6 @@ Metrics of other units, numbers of samples or held-out texts are not put side by
 def main(words: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status: 0, 1 for a user's mistake, 130 where it was stopped and has saved."""
     words = list(sys.argv[1:] if words is None else words)
-    # parts given by import path are looked for where the user is
-    sys.path.insert(0, os.getcwd())
     # transformers and datasets draw a bar of their own for every file that they write or read
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
@@ -301,6 +299,8 @@ def _parser(command: str, task: str) -> argparse.ArgumentParser:
     if command in READING:
         text = "Where the data are now, if they have moved (default: where they were)"
         parser.add_argument(TASKS[task].file, dest="moved", metavar="PATH", help=text)
+    text = "Module of your own that may be imported where the run names it (default: where the run was trained here)"
+    parser.add_argument("--trust", action="append", default=[], metavar="MODULE", help=text)
     return parser
 
 
@@ -332,10 +332,11 @@ def _prepared(command: str, run: Path, words: list[str]) -> Callable[[], None]:
         )
     options = arguments(_parser(command, task), words)
     moved = [TASKS[task].file, options.moved] if command in READING and options.moved is not None else []
+    trusted = [word for module in options.trust for word in ("--trust", module)]
 
     def read(*more: str) -> tuple[Any, str]:
         """The run's configuration with further options, and its YAML."""
-        return parse(["--config", str(run / "config.yaml"), *moved, *more, "--run.folder", str(run)], task)
+        return parse(["--config", str(run / "config.yaml"), *moved, *more, *trusted, "--run.folder", str(run)], task)
 
     return partial(known[command][1], run, options, read)
 
