@@ -9,6 +9,7 @@ import os
 import re
 import shlex
 import shutil
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,6 +56,40 @@ def record_line(*fields: str) -> str:
     `\\n`; where there are several fields, tabs, too. What must come back exactly is written as JSON."""
     lines = [LINE_BREAK.sub(lambda found: json.dumps(found[0])[1:-1], field) for field in fields]
     return "\t".join(lines if len(lines) == 1 else [line.replace("\t", "\\t") for line in lines])
+
+
+# Within a folder
+
+
+def check_real(folder: Path) -> None:
+    """Raises UserError where something in the folder is neither a file nor a folder: whoever made the folder would
+    choose where else is written, and what else is read. The folder may be a link itself."""
+    for place, folders, names in os.walk(folder):
+        for name in (*folders, *names):
+            path = Path(place, name)
+            mode = path.lstat().st_mode
+            if stat.S_ISLNK(mode):
+                raise UserError(
+                    f"{path} is a link (to {os.readlink(path)}), and a run folder holds only files and folders of its "
+                    "own: delete it, or put in its place a copy of what it leads to, if that is yours"
+                )
+            if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+                raise UserError(f"{path} is neither a file nor a folder: delete it")
+
+
+def check_inside(folder: Path) -> None:
+    """Raises UserError where a link in a folder leads out of it, as links in the hub's cache do not."""
+    home = folder.resolve()
+    if home.parent.name == "snapshots" and (home.parents[1] / "blobs").is_dir():
+        home = home.parents[1]
+    for place, folders, names in os.walk(folder):
+        for name in (*folders, *names):
+            path = Path(place, name)
+            if path.is_symlink() and not path.resolve().is_relative_to(home):
+                raise UserError(
+                    f"{path} is a link to {path.resolve()}, outside of {folder}, and nothing outside is read: put a "
+                    "copy of that file in its place, if it is yours"
+                )
 
 
 # Read

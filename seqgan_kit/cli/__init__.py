@@ -17,7 +17,7 @@ from typing import Any
 from seqgan_kit import __version__
 from seqgan_kit.commands import is_main_process
 from seqgan_kit.errors import Stopped, UserError, one_line
-from seqgan_kit.files import read_json
+from seqgan_kit.files import check_real, read_json
 from seqgan_kit.options import TASKS, arguments, nearest
 
 HELP = ("-h", "--help")
@@ -218,6 +218,7 @@ def _begun(task: str, run: Path, plan: list[str]) -> tuple[bool, bool]:
     """
     if not (run / "run.json").is_file():
         return False, False
+    check_real(run)
     if _task(run) != task:
         raise UserError(f"{run} is a run of {_task(run)}: choose another --run.folder")
     import yaml
@@ -364,6 +365,7 @@ def _run_folder(words: list[str], command: str) -> tuple[Path, list[str]]:
         there = sorted(path.parent.name for path in run.parent.glob("*/run.json"))
         found = f" (in {run.parent}: {', '.join(there[:8])})" if there else ""
         raise UserError(f"{run} is no run folder: it has no run.json{found}")
+    check_real(run)
     return run, words[1:]
 
 

@@ -17,7 +17,7 @@ from seqgan_kit.engine import checkpoints
 from seqgan_kit.engine.provenance import check_data, provenance
 from seqgan_kit.engine.run_config import RunConfig
 from seqgan_kit.errors import UserError
-from seqgan_kit.files import write_json, write_whole
+from seqgan_kit.files import check_real, write_json, write_whole
 from seqgan_kit.report.measured import MEASURED, Measured, check_resumed, read_measured
 from seqgan_kit.trust import remember
 
@@ -124,6 +124,8 @@ def opened(
         raise UserError(
             f"{folder} exists: choose another --run.folder, or continue it with `seqgan-kit resume {folder}`"
         )
+    if resume:
+        check_real(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if resume:
