@@ -21,6 +21,7 @@ Record = dict[str, object]
 
 LINE_END = re.compile("\r\n|\r|\n")
 LINE_BREAK = re.compile("[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")  # as `str.splitlines` has them
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")  # all but line feeds and tabs
 HALF_PAIR = re.compile("[\ud800-\udfff]")  # JSON can hold half a surrogate pair, which is no character
 
 
@@ -51,10 +52,15 @@ def write_json(path: Path, content: Any) -> None:
     write_whole(path, json.dumps(content, indent=1) + "\n")
 
 
+def printable(text: str) -> str:
+    """With control characters as escapes of JSON, as `\\u001b`: what a stranger wrote can't steer a terminal."""
+    return CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
 def record_line(*fields: str) -> str:
     """A record as one line, whatever stands in it: fields with tabs between them, line breaks escaped as in JSON, as
     `\\n`; where there are several fields, tabs, too. What must come back exactly is written as JSON."""
-    lines = [LINE_BREAK.sub(lambda found: json.dumps(found[0])[1:-1], field) for field in fields]
+    lines = [printable(LINE_BREAK.sub(lambda found: json.dumps(found[0])[1:-1], field)) for field in fields]
     return "\t".join(lines if len(lines) == 1 else [line.replace("\t", "\\t") for line in lines])
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from seqgan_kit import __version__
+from seqgan_kit.cli.terminal import plain_output
 from seqgan_kit.commands import is_main_process
 from seqgan_kit.errors import Stopped, UserError, one_line
 from seqgan_kit.files import check_real, read_json
@@ -71,6 +72,11 @@ def main(words: Sequence[str] | None = None) -> int:
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     if "transformers" in sys.modules:  # called from Python: it has read that already
         sys.modules["transformers"].utils.logging.disable_progress_bar()
+    with plain_output():
+        return _status(words)
+
+
+def _status(words: list[str]) -> int:
     try:
         status = _command(words)
         sys.stdout.flush()

@@ -44,8 +44,8 @@ jsonargparse._typehints.discard_init_args_on_class_path_change = _forget
 
 
 TRUST = (
-    "Module of your own that may be imported where a file names it. What a file names beside the kit's parts is refused "
-    "else. Give it once for each module."
+    "Module of your own that may be imported where a file names it; else only the kit's parts are. Give it once for "
+    "each module."
 )
 
 

@@ -43,14 +43,14 @@ class Parts:
 
     def imported(self, name: str, *others: Any, **options: Any) -> Any:
         """What an import path stands for. Raises ImportError where it may not be imported, or there is none."""
-        if not isinstance(name, str) or not self._own(name) and not _in_kit(name):
+        if not isinstance(name, str):
             return self._refuse(name)
         if self._own(name):
             found = _import(name, *others, **options)
             with contextlib.suppress(ValueError):  # which it is called by from here on
                 self.given.add(str(jsonargparse._typehints.get_import_path(found)))
             return found
-        found = _import(name, *others, **options)
+        found = _import(name, *others, **options) if _in_kit(name) else None
         return found if _is_part(found) else self._refuse(name)
 
     def check_environment(self, environment: str) -> None:

@@ -1,4 +1,4 @@
-"""A chat template came along with its tokenizer: it is a program, in a sandbox, and is given so much time and no more."""
+"""A chat template came along with its tokenizer: a program, in a sandbox, that is given so much time and no more."""
 
 from __future__ import annotations
 

@@ -233,7 +233,9 @@ def _check_numbers(folder: Path, shared: Any, own: Any) -> None:
     try:
         counts = [shared["processes"], shared["metrics_bytes"], *shared["counters"].values()]
         times = [*shared["seconds"].values(), *shared.get("updating", {}).values()]
-        sums = [len(pair) == 2 and all(isinstance(each, float | int) for each in pair) for pair in own["pending"].values()]
+        sums = [
+            len(pair) == 2 and all(isinstance(each, float | int) for each in pair) for pair in own["pending"].values()
+        ]
         good = are(int, *counts) and are((int, float), *times) and all(sums)
         named = [isinstance(shared[name], dict) for name in ("networks", "optimizers", "counters", "seconds")]
         good = good and all([*named, isinstance(own["kept"], dict), isinstance(own["random"], dict)])

@@ -140,7 +140,5 @@ def load_tokenizer(folder: Path) -> Any:
 
 
 def _weights(kind: Any, folder: Path, **options: Any) -> tuple[Any, list[str]]:
-    network, found = kind.from_pretrained(
-        folder, **LOCAL, use_safetensors=True, output_loading_info=True, **options
-    )
+    network, found = kind.from_pretrained(folder, **LOCAL, use_safetensors=True, output_loading_info=True, **options)
     return network.eval(), sorted(found["missing_keys"])
