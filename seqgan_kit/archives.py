@@ -59,7 +59,8 @@ def check_npz(name: str, archive: Any, keys: Iterable[str]) -> None:
 
 
 def check_hdf5(file: Any, names: Iterable[str] | None = None) -> None:
-    """Raises UserError where an HDF5 file leads to others, or some arrays in it (of these names) are larger than fits."""
+    """Raises UserError where an HDF5 file leads to others, or some arrays in it (of these names) are larger than
+    fits."""
     h5py = library("h5py", "minari")
     wanted, total = None if names is None else set(names), 0
 

@@ -38,8 +38,8 @@ def remembered(config_text: str) -> dict[str, str]:
 
 
 def import_own(module: str, folder: str) -> None:
-    """Imports a module of the user's from that folder, if it is there. What is imported later, and is installed nowhere,
-    is looked for in the folder, too. Whatever the module raises is raised again by who needs it."""
+    """Imports a module of the user's from that folder, if it is there. What is imported later, and is installed
+    nowhere, is looked for in the folder, too. Whatever the module raises is raised again by who needs it."""
     sys.path.insert(0, folder)
     try:
         importlib.import_module(module)

@@ -1,4 +1,4 @@
-"""What is printed: a token, a caption or a name of a stranger's can't move the cursor, or write over what stood there."""
+"""What is printed: a token, a caption or a name of a stranger's can't move the cursor or write over what is there."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Plain:
 def plain_output() -> Iterator[None]:
     """Inside, all that is printed is plain."""
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = Plain(before[0], bars=False), Plain(before[1], bars=True)  # type: ignore[assignment]
+    sys.stdout, sys.stderr = Plain(before[0], bars=False), Plain(before[1], bars=True)
     try:
         yield
     finally:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import random
 import re
@@ -226,23 +227,18 @@ def read(folder: Path, name: str) -> Any:
 
 def _check_numbers(folder: Path, shared: Any, own: Any) -> None:
     """Raises UserError where what a run goes on from is not what `Engine.save` writes."""
-
-    def are(kind: type | tuple[type, ...], *values: Any) -> bool:
-        return all(isinstance(value, kind) and not isinstance(value, bool) and 0 <= value < 2**63 for value in values)
-
     try:
+        sums = list(own["pending"].values())
         counts = [shared["processes"], shared["metrics_bytes"], *shared["counters"].values()]
         times = [*shared["seconds"].values(), *shared.get("updating", {}).values()]
-        sums = [
-            len(pair) == 2 and all(isinstance(each, float | int) for each in pair) for pair in own["pending"].values()
-        ]
-        good = are(int, *counts) and are((int, float), *times) and all(sums)
-        named = [isinstance(shared[name], dict) for name in ("networks", "optimizers", "counters", "seconds")]
-        good = good and all([*named, isinstance(own["kept"], dict), isinstance(own["random"], dict)])
-        good = good and isinstance(shared.get("owed", ""), str)
+        groups = [shared["networks"], shared["optimizers"], own["kept"], own["random"]]
+        good = [isinstance(group, dict) for group in groups] + [isinstance(shared.get("owed", ""), str)]
+        good += [type(count) is int and 0 <= count < 2**63 for count in counts]
+        good += [type(each) in (int, float) and 0 <= each < math.inf for each in times]
+        good += [type(each) in (int, float) for pair in sums for each in pair] + [len(pair) == 2 for pair in sums]
     except (LookupError, TypeError, AttributeError):
-        good = False
-    if not good:
+        good = [False]
+    if not all(good):
         raise UserError(
             f"checkpoint {folder} holds other numbers than the kit writes: delete it, and the one before it is used"
         )
