@@ -5,7 +5,11 @@ The payloads are harmless: a module that writes a marker as it is imported, link
 
 from __future__ import annotations
 
+import importlib
+import json
+import math
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,7 +22,13 @@ import yaml
 
 import runs
 from seqgan_kit.cli import main
+from seqgan_kit.cli.terminal import plain_output
+from seqgan_kit.engine import checkpoints
+from seqgan_kit.engine.engine import Engine
+from seqgan_kit.engine.run_config import RunConfig
 from seqgan_kit.errors import UserError
+from seqgan_kit.files import read_json, write_json
+from seqgan_kit.options import TASKS
 from test_cli import SHORT, refused
 from test_imitation_cli import SMALL
 
@@ -103,7 +113,11 @@ NAMED = {
     "an estimator": ("text", "adversarial.estimator", "evil.reward"),
     "a baseline": ("text", "adversarial.baseline", "evil.reward"),
     "a route": ("text", "adversarial.route", {"class_path": "evil.Route"}),
-    "Python's own": ("text", "discriminator.objective", {"class_path": "subprocess.Popen", "init_args": {"args": MARK}}),
+    "Python's own": (
+        "text",
+        "discriminator.objective",
+        {"class_path": "subprocess.Popen", "init_args": {"args": MARK}},
+    ),
     "a built-in": ("text", "discriminator.objective", "builtins.print"),
     "what a module of the kit imported": ("text", "adversarial.baseline", "seqgan_kit.tokens.credit.torch.load"),
     "the kit's own commands": ("text", "adversarial.rewards", [{"function": "seqgan_kit.cli.main"}]),
@@ -198,25 +212,180 @@ def test_the_current_folder_is_not_where_packages_are_looked_for(stranger: Calla
 # -- links ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("task", COMMANDS)
+@pytest.mark.parametrize("task", TASKS)
 def test_no_command_writes_or_reads_through_a_link(
     task: str, stranger: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Everything that a run folder has is in turn a link to something outside, which is as it was after any command."""
-    run = stranger(task)
+    run = stranger("imitation" if task == "imitation" else "text")
+    write_json(run / "run.json", {**read_json(run / "run.json"), "task": task})  # which is all that says so
     outside = tmp_path / "outside"
-    for path in sorted(run.rglob("*")):
-        if path.name in ("evil.py", "__pycache__"):
-            continue
+    commands = ["resume", "report", "compare", *importlib.import_module(TASKS[task].commands).COMMANDS]
+    for path in sorted(path for path in run.rglob("*") if path.suffix != ".py"):
         outside.mkdir()
         path.rename(outside / path.name)
         path.symlink_to(outside / path.name)
         before = contents(outside)
-        for command in COMMANDS[task]:
-            if main(words_of(command, run)) == 0:
-                pytest.fail(f"{command} took the link {path}")
-            assert f"{path} is a link" in capsys.readouterr().err
+        for command in commands:
+            assert f"{path} is a link (to {outside / path.name})" in refused(capsys, command, str(run)), command
         assert contents(outside) == before
         path.unlink()
         (outside / path.name).rename(path)
         outside.rmdir()
+
+
+def test_a_run_is_not_resumed_through_a_link_from_python(stranger: Callable[[str], Path], tmp_path: Path) -> None:
+    run = stranger("text")
+    (run / "metrics.jsonl").rename(tmp_path / "metrics.jsonl")
+    (run / "metrics.jsonl").symlink_to(tmp_path / "metrics.jsonl")
+    before = (tmp_path / "metrics.jsonl").read_bytes()
+    with pytest.raises(UserError, match=r"metrics\.jsonl is a link"):
+        Engine(RunConfig(folder=str(run), device="cpu", threads=1), "text", resume=True)
+    assert (tmp_path / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_pipe_in_a_run_folder_is_not_waited_for(
+    stranger: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = stranger("text")
+    (run / "config.yaml").unlink()
+    os.mkfifo(run / "config.yaml")
+    assert "config.yaml is neither a file nor a folder: delete it" in refused(capsys, "report", str(run))
+
+
+def test_a_run_folder_may_be_given_as_a_link(
+    stranger: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Itself, or the folder that it is in, which lies on another disk; what it holds is written there."""
+    run = stranger("text")
+    (tmp_path / "disk").mkdir()
+    run.rename(tmp_path / "disk" / "run")
+    (tmp_path / "runs").symlink_to(tmp_path / "disk")
+    (tmp_path / "here").symlink_to(tmp_path / "disk" / "run")
+    assert main(["resume", str(tmp_path / "runs" / "run"), "--adversarial.rounds", "3"]) == 0
+    assert main(["resume", str(tmp_path / "here"), "--adversarial.rounds", "4"]) == 0
+    assert main(["report", str(tmp_path / "here")]) == 0
+    assert '"step": 4' in (tmp_path / "disk" / "run" / "metrics.jsonl").read_text()
+
+
+def test_another_name_of_the_metrics_is_left_alone(stranger: Callable[[str], Path], tmp_path: Path) -> None:
+    """A hard link, which an archive can hold, too."""
+    run = stranger("text")
+    os.link(run / "metrics.jsonl", tmp_path / "outside")
+    before = (tmp_path / "outside").read_bytes()
+    assert main(["resume", str(run), "--adversarial.rounds", "3"]) == 0
+    assert (tmp_path / "outside").read_bytes() == before
+    assert len((run / "metrics.jsonl").read_bytes()) > len(before)
+
+
+# -- checkpoints ---------------------------------------------------------------------------------------------------
+
+
+def test_only_checkpoints_are_deleted(stranger: Callable[[str], Path]) -> None:
+    """Not what has another name, nor what has the name alone."""
+    run = stranger("text")
+    for name in ("2019", "2020", "00000001", "notes"):
+        (run / "checkpoints" / name).mkdir()
+        (run / "checkpoints" / name / "mine").touch()
+    options = ["--adversarial.rounds", "6", "--run.checkpoint_steps", "1", "--run.keep_checkpoints", "2"]
+    assert main(["resume", str(run), *options]) == 0
+    kept = {path.name for path in (run / "checkpoints").iterdir() if not (path / "mine").exists()}
+    assert len(kept) == 2
+    assert all((run / "checkpoints" / name / "mine").is_file() for name in ("2019", "2020", "00000001", "notes"))
+
+
+FORGED: dict[str, Any] = {
+    "metrics_bytes -1": {"metrics_bytes": -1},
+    "metrics_bytes 10**13": {"metrics_bytes": 10**13},
+    "metrics_bytes text": {"metrics_bytes": "1"},
+    "no counters": {"counters": None},
+    "counters below 0": {"counters": {"maximum_likelihood": -4}},
+    "counters without end": {"counters": {"maximum_likelihood": 10**30}},
+    "a time that is no number": {"seconds": {"maximum_likelihood": math.nan}},
+    "processes": {"processes": "1"},
+    "networks": {"networks": [1]},
+}
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_numbers_in_a_checkpoint_are_checked(
+    name: str, stranger: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whose sums are right: one line, and the metrics are as they were."""
+    run = stranger("text")
+    (newest,) = (run / "checkpoints").iterdir()
+    shared = {**checkpoints.read(newest, "shared"), **FORGED[name]}
+    checkpoints.write_part(newest, "shared", shared)
+    checkpoints.seal(newest, run / "checkpoints" / "00099999")
+    before = (run / "metrics.jsonl").read_bytes()
+    told = refused(capsys, "resume", str(run), "--adversarial.rounds", "3")
+    assert str(run / ("metrics.jsonl" if name == "metrics_bytes 10**13" else "checkpoints/00099999")) in told
+    assert (run / "metrics.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"value": 1}', '{"dict": 3}', "{}", '{"tensor": "x"}'])
+def test_a_forged_part_of_a_checkpoint_is_one_line(
+    text: str, stranger: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = stranger("text")
+    (newest,) = (run / "checkpoints").iterdir()
+    (newest / "shared.json").write_text(text)
+    checkpoints.seal(newest, run / "checkpoints" / "00099999")
+    assert f"checkpoint {run}/checkpoints/00099999" in refused(capsys, "resume", str(run))
+
+
+def test_a_manifest_names_only_what_is_beside_it(stranger: Callable[[str], Path]) -> None:
+    run = stranger("text")
+    (newest,) = (run / "checkpoints").iterdir()
+    manifest = read_json(newest / "manifest.json")
+    write_json(newest / "manifest.json", {**manifest, "files": {"../../run.json": "0"}})
+    with pytest.raises(checkpoints.Damaged, match="is no file of it"):
+        checkpoints.check(newest)
+
+
+# -- environment.json ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("given", ["evil:Evil-v0", "GymV26Environment-v0", 3, None])
+def test_the_environment_that_a_run_settled_on_is_registered(
+    given: Any, stranger: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = stranger("imitation")
+    edited(run, "environment.id", "recorded")
+    write_json(run / "environment.json", {"id": given, "arguments": {}, "other": []})
+    for command in ("evaluate", "watch", "record"):
+        assert f"{run / 'environment.json'} names no environment" in refused(capsys, *words_of(command, run))
+    assert not (tmp_path / "marker").exists()
+
+
+# -- what is printed -----------------------------------------------------------------------------------------------
+
+
+def test_what_is_printed_steers_no_terminal(
+    stranger: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Tokens, names and mistakes."""
+    run = stranger("text")
+    tokenizer = (run / "model" / "tokenizer.json").read_text()
+    word = next(word for word in json.loads(tokenizer)["model"]["vocab"] if word.isalpha())
+    steering = "\x1b]0;title\x07\x9b2J\u202e" + word
+    (run / "model" / "tokenizer.json").write_text(tokenizer.replace(f'"{word}"', json.dumps(steering)))
+    shown = {}
+    for options in ([], ["--json"]):
+        capsys.readouterr()
+        assert main(["sample", str(run), "--count", "200", *options]) == 0
+        shown[bool(options)] = capsys.readouterr().out
+        assert "\\u001b]0;title\\u0007\\u009b2J\\u202e" in shown[bool(options)]
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", shown[bool(options)])
+    assert any(steering in json.loads(line)["text"] for line in shown[True].splitlines()), "JSON gives it back"
+    assert "\\u001b[2J is no run folder" in refused(capsys, "report", "\x1b[2J")
+    edited(run, "adversarial.rewards", [{"function": "evil\x1b[2J.reward"}])
+    assert main(["resume", str(run)]) == 1
+    assert "\x1b" not in capsys.readouterr().err
+
+
+def test_progress_bars_still_draw(capsys: pytest.CaptureFixture[str]) -> None:
+    with plain_output():
+        print("\r 3 of 4\x1b[A", end="", file=sys.stderr)
+        print("\n\x1b[A\r", end="", file=sys.stderr)
+    assert capsys.readouterr().err == "\r 3 of 4\\u001b[A\n\x1b[A\r"
