@@ -104,7 +104,7 @@ def spoken(told: str) -> list[str]:
 
 # -- what config.yaml names ----------------------------------------------------------------------------------------
 
-MARK = ["touch marker"]
+MARK = {"args": ["touch", "marker"]}
 NAMED = {
     "a reward": ("text", "adversarial.rewards", [{"function": "evil.reward"}]),
     "a network": ("text", "discriminator.network", "evil.TextCNN"),
@@ -313,7 +313,7 @@ def test_numbers_in_a_checkpoint_are_checked(
 ) -> None:
     """Whose sums are right: one line, and the metrics are as they were."""
     run = stranger("text")
-    (newest,) = (run / "checkpoints").iterdir()
+    newest = checkpoints.all_in(run / "checkpoints")[-1]
     shared = {**checkpoints.read(newest, "shared"), **FORGED[name]}
     checkpoints.write_part(newest, "shared", shared)
     checkpoints.seal(newest, run / "checkpoints" / "00099999")
@@ -328,7 +328,7 @@ def test_a_forged_part_of_a_checkpoint_is_one_line(
     text: str, stranger: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = stranger("text")
-    (newest,) = (run / "checkpoints").iterdir()
+    newest = checkpoints.all_in(run / "checkpoints")[-1]
     (newest / "shared.json").write_text(text)
     checkpoints.seal(newest, run / "checkpoints" / "00099999")
     assert f"checkpoint {run}/checkpoints/00099999" in refused(capsys, "resume", str(run))
@@ -336,7 +336,7 @@ def test_a_forged_part_of_a_checkpoint_is_one_line(
 
 def test_a_manifest_names_only_what_is_beside_it(stranger: Callable[[str], Path]) -> None:
     run = stranger("text")
-    (newest,) = (run / "checkpoints").iterdir()
+    newest = checkpoints.all_in(run / "checkpoints")[-1]
     manifest = read_json(newest / "manifest.json")
     write_json(newest / "manifest.json", {**manifest, "files": {"../../run.json": "0"}})
     with pytest.raises(checkpoints.Damaged, match="is no file of it"):
