@@ -62,28 +62,26 @@ def check_hdf5(file: Any, names: Iterable[str] | None = None) -> None:
     """Raises UserError where an HDF5 file leads to others, or some arrays in it (of these names) are larger than
     fits."""
     h5py = library("h5py", "minari")
-    wanted, total = None if names is None else set(names), 0
+    wanted, sizes = None if names is None else set(names), {}
 
-    def outside(name: str, what: object) -> UserError:
-        return UserError(f"{file.filename}: {name} is kept in another file ({what}), and that is not read: copy it in")
+    def elsewhere(name: str, link: Any) -> tuple[str, str] | None:  # what is not None ends the visit
+        return (name, link.filename) if isinstance(link, h5py.ExternalLink) else None
 
-    def check_link(name: str, link: Any) -> None:
-        if isinstance(link, h5py.ExternalLink):
-            raise outside(name, link.filename)
+    def look(name: str, item: Any) -> tuple[str, str] | None:
+        if not isinstance(item, h5py.Dataset):
+            return None
+        if wanted is None or name in wanted:
+            sizes[name] = item.size * item.dtype.itemsize
+        sources = [source.file_name for source in item.virtual_sources()] if item.is_virtual else []
+        return next(((name, source) for source in [*(item.external or []), *sources]), None)
 
-    def check_item(name: str, item: Any) -> None:
-        nonlocal total
-        if isinstance(item, h5py.Dataset):
-            if item.external:
-                raise outside(name, item.external[0][0])
-            if item.is_virtual:
-                raise outside(name, item.virtual_sources()[0].file_name)
-            if wanted is None or name in wanted:
-                total += item.size * item.dtype.itemsize
-                check_room(f"{file.filename}: {name}", total)
-
-    file.visititems_links(check_link)
-    file.visititems(check_item)
+    # what raises in a visit is an error of h5py's own
+    found = file.visititems_links(elsewhere) or file.visititems(look)
+    if found is not None:
+        raise UserError(
+            f"{file.filename}: {found[0]} is kept in another file ({found[1]}), and that is not read: copy it in"
+        )
+    check_room(str(file.filename), sum(sizes.values()))
 
 
 def check_parquet(path: Path) -> None:

@@ -139,8 +139,8 @@ def of_run(run: Path, config: EnvironmentConfig) -> EnvironmentConfig:
     if _known(name) is None or not isinstance(arguments, dict):
         raise UserError(
             f"{run / NAME} names no environment that Gymnasium knows by itself, but {name!r}, and nothing that it "
-            f"names is imported: bring back the file, or put the id and the arguments into {run / 'config.yaml'}, under "
-            "`environment:`"
+            f"names is imported: bring back the file, or put the id and the arguments into {run / 'config.yaml'}, "
+            "under `environment:`"
         )
     return replace(config, id=str(name), arguments=arguments)
 
