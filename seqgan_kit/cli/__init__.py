@@ -339,7 +339,7 @@ def _prepared(command: str, run: Path, words: list[str]) -> Callable[[], None]:
         )
     options = arguments(_parser(command, task), words)
     moved = [TASKS[task].file, options.moved] if command in READING and options.moved is not None else []
-    trusted = [word for module in options.trust for word in ("--trust", module)]
+    trusted = [word for module in vars(options).pop("trust") for word in ("--trust", module)]
 
     def read(*more: str) -> tuple[Any, str]:
         """The run's configuration with further options, and its YAML."""
