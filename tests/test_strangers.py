@@ -386,6 +386,6 @@ def test_what_is_printed_steers_no_terminal(
 
 def test_progress_bars_still_draw(capsys: pytest.CaptureFixture[str]) -> None:
     with plain_output():
-        print("\r 3 of 4\x1b[A", end="", file=sys.stderr)
+        print("\r 3\x1b[33m of\x1b[0m 4\x1b[A", end="", file=sys.stderr)
         print("\n\x1b[A\r", end="", file=sys.stderr)
     assert capsys.readouterr().err == "\r 3 of 4\\u001b[A\n\x1b[A\r"

@@ -229,9 +229,12 @@ def _begun(task: str, run: Path, plan: list[str]) -> tuple[bool, bool]:
         raise UserError(f"{run} is a run of {_task(run)}: choose another --run.folder")
     import yaml
 
+    from seqgan_kit.cli.parts import trusted
     from seqgan_kit.report.spread import difference
 
-    before = yaml.safe_load(parse(["--config", str(run / "config.yaml"), "--run.folder", str(run)], task)[1])
+    given = trusted(plan)[1]  # for the run's own file, too
+    words = ["--config", str(run / "config.yaml"), *[f"--trust={module}" for module in given]]
+    before = yaml.safe_load(parse([*words, "--run.folder", str(run)], task)[1])
     other = difference(before, yaml.safe_load(parse(plan, task)[1]))
     if other is not None:
         raise UserError(

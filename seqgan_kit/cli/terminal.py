@@ -10,18 +10,23 @@ from typing import Any
 
 from seqgan_kit.files import printable
 
+_COLOUR = re.compile(r"\x1b\[[\d;]*m")
 _BAR = re.compile(r"(?:\r|\n|\x1b\[A)*")  # how a progress bar begins what it writes
 
 
 class Plain:
-    """A stream whose control characters are written as escapes, as \\u001b; bars: but those of a progress bar."""
+    """A stream whose control characters are written as escapes, as \\u001b; bars: but those of a progress bar, and
+    colours, which libraries give their warnings, are left out."""
 
     def __init__(self, stream: Any, bars: bool) -> None:
         self._stream, self._bars = stream, bars
 
     def write(self, text: str) -> int:
-        begins = _BAR.match(text)[0] if self._bars else ""  # type: ignore[index]
-        self._stream.write(begins + printable(text[len(begins) :]))
+        begins, rest = "", text
+        if self._bars:
+            begins = _BAR.match(text)[0]  # type: ignore[index]
+            rest = _COLOUR.sub("", text[len(begins) :])
+        self._stream.write(begins + printable(rest))
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
