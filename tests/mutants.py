@@ -1811,28 +1811,24 @@ MUTANTS = [
         "if stat.S_ISLNK(mode):",
         "if not path.exists():",
         "test_strangers.py::test_a_run_is_not_resumed_through_a_link_from_python",
-        True,
     ),
     Mutant(
         "cli/parts.py",
         "return found if _is_part(found) else self._refuse(name)",
         "return found",
         "test_strangers.py::test_what_a_run_folder_names_is_not_imported",
-        True,
     ),
     Mutant(
         "trust.py",
         "hashlib.sha256(config_text.encode())",
         "hashlib.sha256()",
         "test_strangers.py::test_the_users_own_parts_need_no_word_where_they_were_trained",
-        True,
     ),
     Mutant(
         "engine/checkpoints.py",
         "if (path / MANIFEST).is_file():  # else it is none of ours",
         "if path.is_dir():",
         "test_strangers.py::test_only_checkpoints_are_deleted",
-        True,
     ),
     Mutant(
         "files.py",

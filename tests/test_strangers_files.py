@@ -327,6 +327,12 @@ def test_a_model_asks_for_nothing_else(way: str, spoil: Callable[[Path], str], m
         WAYS[way](model)
 
 
+def test_a_configuration_asks_for_no_code_of_the_hub() -> None:
+    config = {"model_type": "gpt2", "n_embd": 8, "n_layer": 1, "n_head": 2, "_attn_implementation": "somebody/kernels"}
+    with pytest.raises(UserError, match="its attn_implementation is code to download: leave it out"):
+        pretrained.generator(None, config, 0, 5, 1, pretrained.CAUSAL)
+
+
 def test_the_advice_for_pickled_weights_is_good(model: Path) -> None:
     """What it says converts them, without running anything in them."""
     before = load_file(model / "model.safetensors")

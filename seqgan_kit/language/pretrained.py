@@ -342,6 +342,8 @@ def _configured(option: str, given: dict[str, Any], filled: dict[str, Any]) -> P
     kind = given.get("model_type")
     if not isinstance(kind, str):
         raise UserError(f"{option}.config {given}: name a model_type, such as gpt2, llama, t5, bart")
+    if any("attn_implementation" in key and "/" in str(value) for key, value in given.items()):
+        raise UserError(f"{option}.config {given}: its attn_implementation is code to download: leave it out")
     try:
         made = AutoConfig.for_model(**{**filled, **given})
     except Exception as error:
