@@ -9,6 +9,7 @@ import os
 import re
 import shlex
 import shutil
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ Record = dict[str, object]
 
 LINE_END = re.compile("\r\n|\r|\n")
 LINE_BREAK = re.compile("[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")  # as `str.splitlines` has them
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")  # all but line feeds and tabs
 HALF_PAIR = re.compile("[\ud800-\udfff]")  # JSON can hold half a surrogate pair, which is no character
 
 
@@ -50,11 +52,50 @@ def write_json(path: Path, content: Any) -> None:
     write_whole(path, json.dumps(content, indent=1) + "\n")
 
 
+def printable(text: str) -> str:
+    """With control characters as escapes of JSON, as `\\u001b`: what a stranger wrote can't steer a terminal."""
+    return CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
 def record_line(*fields: str) -> str:
     """A record as one line, whatever stands in it: fields with tabs between them, line breaks escaped as in JSON, as
     `\\n`; where there are several fields, tabs, too. What must come back exactly is written as JSON."""
-    lines = [LINE_BREAK.sub(lambda found: json.dumps(found[0])[1:-1], field) for field in fields]
+    lines = [printable(LINE_BREAK.sub(lambda found: json.dumps(found[0])[1:-1], field)) for field in fields]
     return "\t".join(lines if len(lines) == 1 else [line.replace("\t", "\\t") for line in lines])
+
+
+# Within a folder
+
+
+def check_real(folder: Path) -> None:
+    """Raises UserError where something in the folder is neither a file nor a folder: whoever made the folder would
+    choose where else is written, and what else is read. The folder may be a link itself."""
+    for place, folders, names in os.walk(folder):
+        for name in (*folders, *names):
+            path = Path(place, name)
+            mode = path.lstat().st_mode
+            if stat.S_ISLNK(mode):
+                raise UserError(
+                    f"{path} is a link (to {os.readlink(path)}), and a run folder holds only files and folders of its "
+                    "own: delete it, or put in its place a copy of what it leads to, if that is yours"
+                )
+            if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+                raise UserError(f"{path} is neither a file nor a folder: delete it")
+
+
+def check_inside(folder: Path) -> None:
+    """Raises UserError where a link in a folder leads out of it, as links in the hub's cache do not."""
+    home = folder.resolve()
+    if home.parent.name == "snapshots" and (home.parents[1] / "blobs").is_dir():
+        home = home.parents[1]
+    for place, folders, names in os.walk(folder):
+        for name in (*folders, *names):
+            path = Path(place, name)
+            if path.is_symlink() and not path.resolve().is_relative_to(home):
+                raise UserError(
+                    f"{path} is a link to {path.resolve()}, outside of {folder}, and nothing outside is read: put a "
+                    "copy of that file in its place, if it is yours"
+                )
 
 
 # Read

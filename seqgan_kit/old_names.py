@@ -28,7 +28,7 @@ OLD_NAMES = {
     f"seqgan_kit.{old}": f"seqgan_kit.{wing}.{new or old.rpartition('.')[2]}"
     for wing, names in _MOVED.items()
     for old, _, new in (name.partition(":") for name in names.split())
-}
+} | {"recipes.constant_reward.one": "seqgan_kit.game.rewards.constant"}
 """Where what stands in YAML files and run folders of earlier versions is today."""
 
 _OLD_NAME = re.compile(

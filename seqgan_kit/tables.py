@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import json
 import re
@@ -17,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from seqgan_kit.archives import check_data_set, check_parquet, unzipped
 from seqgan_kit.errors import UserError, one_line
 from seqgan_kit.files import LINE_END, Record, library, listed, names_there, numbered_lines, read_text, short
 
@@ -161,8 +161,7 @@ def _numbered(path: Path, rows: Iterable[Any], intake: Intake, example: str) -> 
 def _unzipped(path: Path) -> str:
     """The text of a gzipped file."""
     try:
-        with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
-            return file.read().removeprefix("\ufeff")
+        return unzipped(path).decode("utf-8").removeprefix("\ufeff")
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: {names_there(path)}") from None
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
@@ -190,6 +189,7 @@ def _parquet(path: Path) -> Iterable[Record]:
         raise UserError(f"{path} does not exist: {names_there(path)}")
     reader = library("pyarrow.parquet", "datasets")  # `datasets` itself would copy the file into its cache
     with told_as_data_set(path):
+        check_parquet(path)
         table = reader.read_table(str(path))
         rows: list[Record] = table.to_pylist()
         written = json.loads((table.schema.metadata or {}).get(b"huggingface", "{}"))  # by `datasets`
@@ -363,10 +363,16 @@ def is_data_set(path: Path) -> bool:
 def data_set(folder: Path) -> Any:
     """The data set of Hugging Face in a folder that `save_to_disk` wrote. Raises UserError where there is not one."""
     datasets = library("datasets")
+    check_data_set(folder)
     with told_as_data_set(folder):
         found = datasets.load_from_disk(str(folder))
     if isinstance(found, datasets.DatasetDict):
         raise UserError(f"{folder} has several splits: give {' or '.join(str(folder / split) for split in found)}")
+    for name, feature in found.features.items():
+        if getattr(feature, "decode", False):  # a picture or a sound: it would be read from wherever it says it is
+            found = found.cast_column(name, type(feature)(decode=False))
+        elif "decode=True" in str(feature):
+            raise UserError(f"{folder}: column {name!r} holds files inside lists, which are not read: remove it")
     return found
 
 

@@ -29,6 +29,11 @@ def without_model(folder: Path) -> None:
     shutil.rmtree(folder / "a-0" / "model")
 
 
+def own(folder: Path) -> None:
+    (folder / "own.py").write_text("def short(completions):\n    return [1.0] * len(completions)\n")
+    (folder / "own.yaml").write_text("adversarial: {rewards: [{function: own.short}]}\n")
+
+
 TRAIN = "train text --run.folder a"
 CASES = [
     Case("trian text", "did you mean 'train'?", ("= train text",)),
@@ -72,6 +77,8 @@ CASES = [
         ("= train text --data.path own.txt",),
         lambda folder: (folder / "own.txt").write_text("a b\nc d\n" * 9),
     ),
+    Case(f"{TRAIN} --config own.yaml", "then add --trust own", ("--trust own",), own),
+    Case(f"{TRAIN} --config own.yaml --trust own.py/", "as --trust my_rewards", ("--trust own",), own),
     Case("sample RUN --cuont 3", "did you mean 'count'?", ("no --cuont --count 3",)),
     Case("sample", "sample needs the run's folder", ("= sample a-0",), begun(0)),
     Case("sample a-1", "a-1 is no run folder: it has no run.json (in .: a-0)", ("= sample a-0",), begun(0)),

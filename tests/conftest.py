@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from seqgan_kit.networks import device_sizes
 from seqgan_kit.report import curves
 
 os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start, too: everything here is tiny
+os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="seqgan_kit_state_")  # nothing is remembered in the user's home
 torch.set_num_threads(1)
 FIGURE = curves.figure
 

@@ -1840,6 +1840,30 @@ MUTANTS = [
     Mutant("errors.py", "[:most]", "", "test_files.py::test_an_error_in_one_line", True),
     Mutant(
         "files.py",
+        "if stat.S_ISLNK(mode):",
+        "if not path.exists():",
+        "test_strangers.py::test_a_run_is_not_resumed_through_a_link_from_python",
+    ),
+    Mutant(
+        "cli/parts.py",
+        "return found if _is_part(found) else self._refuse(name)",
+        "return found",
+        "test_strangers.py::test_what_a_run_folder_names_is_not_imported",
+    ),
+    Mutant(
+        "trust.py",
+        "hashlib.sha256(config_text.encode())",
+        "hashlib.sha256()",
+        "test_strangers.py::test_the_users_own_parts_need_no_word_where_they_were_trained",
+    ),
+    Mutant(
+        "engine/checkpoints.py",
+        "if (path / MANIFEST).is_file():  # else it is none of ours",
+        "if path.is_dir():",
+        "test_strangers.py::test_only_checkpoints_are_deleted",
+    ),
+    Mutant(
+        "files.py",
         "        unfinished.unlink(missing_ok=True)",
         "        pass",
         "test_files.py::test_what_fails_leaves_what_was_there",

@@ -137,7 +137,6 @@ LEFT = {
     ("imitation/recorded.py", "does not know by itself"): "followed in tests/test_recorded.py",
     ("language/adapters.py", "peft"): "depends on a package",
     ("language/adapters.py", "can't be merged"): "depends on a package; tests/test_pretrained.py",
-    ("language/pretrained.py", "holds adapters"): "needs other models: tests/test_pretrained.py",
     ("language/pretrained.py", "can't read a text"): "needs other models: tests/test_pretrained.py",
     ("language/words.py", "has learned from text"): "tests/test_words.py",
     ("networks/pictures/joint_embedding.py", "has none of the"): "needs a trained encoder of another script",

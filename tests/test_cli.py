@@ -290,7 +290,7 @@ class Bag(torch.nn.Module):
             }
         )
     )
-    run = train(here, "--config", "own.yaml", "--discriminator.output_decay", "0.1")
+    run = train(here, "--config", "own.yaml", "--trust", "parts", "--discriminator.output_decay", "0.1")
     import parts  # type: ignore[import-not-found]
 
     assert parts.Half.calls == 1 + 2, "tried before there is a run, then once a round"

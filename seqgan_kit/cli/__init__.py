@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from seqgan_kit import __version__
+from seqgan_kit.cli.terminal import plain_output
 from seqgan_kit.commands import is_main_process
 from seqgan_kit.errors import Stopped, UserError, one_line
-from seqgan_kit.files import read_json
+from seqgan_kit.files import check_real, read_json
 from seqgan_kit.options import TASKS, arguments, nearest
 
 HELP = ("-h", "--help")
@@ -66,13 +67,16 @@ Metrics of other units, numbers of samples or held-out texts are not put side by
 def main(words: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status: 0, 1 for a user's mistake, 130 where it was stopped and has saved."""
     words = list(sys.argv[1:] if words is None else words)
-    # parts given by import path are looked for where the user is
-    sys.path.insert(0, os.getcwd())
     # transformers and datasets draw a bar of their own for every file that they write or read
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     if "transformers" in sys.modules:  # called from Python: it has read that already
         sys.modules["transformers"].utils.logging.disable_progress_bar()
+    with plain_output():
+        return _status(words)
+
+
+def _status(words: list[str]) -> int:
     try:
         status = _command(words)
         sys.stdout.flush()
@@ -220,13 +224,17 @@ def _begun(task: str, run: Path, plan: list[str]) -> tuple[bool, bool]:
     """
     if not (run / "run.json").is_file():
         return False, False
+    check_real(run)
     if _task(run) != task:
         raise UserError(f"{run} is a run of {_task(run)}: choose another --run.folder")
     import yaml
 
+    from seqgan_kit.cli.parts import trusted
     from seqgan_kit.report.spread import difference
 
-    before = yaml.safe_load(parse(["--config", str(run / "config.yaml"), "--run.folder", str(run)], task)[1])
+    given = trusted(plan)[1]  # for the run's own file, too
+    words = ["--config", str(run / "config.yaml"), *[f"--trust={module}" for module in given]]
+    before = yaml.safe_load(parse([*words, "--run.folder", str(run)], task)[1])
     other = difference(before, yaml.safe_load(parse(plan, task)[1]))
     if other is not None:
         raise UserError(
@@ -301,6 +309,8 @@ def _parser(command: str, task: str) -> argparse.ArgumentParser:
     if command in READING:
         text = "Where the data are now, if they have moved (default: where they were)"
         parser.add_argument(TASKS[task].file, dest="moved", metavar="PATH", help=text)
+    text = "Module of your own that may be imported where the run names it (default: where the run was trained here)"
+    parser.add_argument("--trust", action="append", default=[], metavar="MODULE", help=text)
     return parser
 
 
@@ -332,10 +342,11 @@ def _prepared(command: str, run: Path, words: list[str]) -> Callable[[], None]:
         )
     options = arguments(_parser(command, task), words)
     moved = [TASKS[task].file, options.moved] if command in READING and options.moved is not None else []
+    trusted = [word for module in vars(options).pop("trust") for word in ("--trust", module)]
 
     def read(*more: str) -> tuple[Any, str]:
         """The run's configuration with further options, and its YAML."""
-        return parse(["--config", str(run / "config.yaml"), *moved, *more, "--run.folder", str(run)], task)
+        return parse(["--config", str(run / "config.yaml"), *moved, *more, *trusted, "--run.folder", str(run)], task)
 
     return partial(known[command][1], run, options, read)
 
@@ -363,6 +374,7 @@ def _run_folder(words: list[str], command: str) -> tuple[Path, list[str]]:
         there = sorted(path.parent.name for path in run.parent.glob("*/run.json"))
         found = f" (in {run.parent}: {', '.join(there[:8])})" if there else ""
         raise UserError(f"{run} is no run folder: it has no run.json{found}")
+    check_real(run)
     return run, words[1:]
 
 

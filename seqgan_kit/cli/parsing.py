@@ -22,6 +22,7 @@ from jsonargparse._loaders_dumpers import yaml_load
 from jsonargparse._typehints import ActionTypeHint, type_to_str
 
 from seqgan_kit.cli.numbers import check_numbers, check_rates
+from seqgan_kit.cli.parts import Parts, only, read_files, trusted
 from seqgan_kit.cli.source import Option, kind, shown
 from seqgan_kit.errors import UserError
 from seqgan_kit.old_names import OLD_NAMES, moved, renamed
@@ -42,11 +43,18 @@ def _forget(_: Any, before: Any, now: Any) -> None:
 jsonargparse._typehints.discard_init_args_on_class_path_change = _forget
 
 
+TRUST = (
+    "Module of your own that may be imported where a file names it; else only the kit's parts are. Give it once for "
+    "each module."
+)
+
+
 def parser_of(task: str) -> tuple[ArgumentParser, Any]:
     """The parser of a task's options, and the class of its configuration."""
     configuration = getattr(importlib.import_module(TASKS[task].module), TASKS[task].configuration)
     parser = ArgumentParser(prog=f"seqgan-kit train {task}", exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--config", action=ActionConfigFile, help="YAML file of options. Later options win over it.")
+    parser.add_argument("--trust", metavar="MODULE", help=TRUST)
     # users' classes need no annotations
     parser.add_class_arguments(configuration, None, fail_untyped=False)
     return parser, configuration
@@ -69,22 +77,26 @@ def _tell_once(line: str) -> None:
 def parse(words: list[str], task: str = "text") -> tuple[Any, str]:
     """Options and YAML files -> (the task's configuration, its complete YAML).
 
-    Raises UserError, naming the nearest option.
+    Raises UserError, naming the nearest option, or a part that may not be imported.
     """
     _tell_moved(words)
-    words = [renamed(word) for word in words]
+    words, modules = trusted([renamed(word) for word in words])
     parser, configuration = parser_of(task)
     for file in _files(words):
-        _check_keys(file, list(_options(parser)), task)
+        _check_keys(file, [option for option in _options(parser) if option not in ("config", "trust")], task)
         words = [*_as_then(file, list(_options(parser))), *words]
+    parts = Parts(task, words, modules, read_files(_files(words)))
 
     def read(words: list[str]) -> tuple[Any, str]:
         try:
             namespace = parser.parse_args(words)
+            namespace.pop("trust")
             check_numbers(namespace)
             text = parser.dump(_from_anywhere(namespace), skip_unset=False)
             built = parser.instantiate(namespace)
         except argparse.ArgumentError as error:
+            if parts.refused:
+                raise parts.told() from error
             raise UserError(_explain(str(error), words, list(_options(parser)), task)) from error
         config = configuration(**{field.name: built[field.name] for field in dataclasses.fields(configuration)})
         # what the configuration was left to choose is an option like any other from here on
@@ -94,7 +106,11 @@ def parse(words: list[str], task: str = "text") -> tuple[Any, str]:
         check_rates(namespace)
         return config, text
 
-    return read(words)
+    with only(parts):
+        config, text = read(words)
+    if hasattr(config, "environment"):
+        parts.check_environment(config.environment.id)
+    return config, text
 
 
 FILES = {"path", "held_out_path", "oracle", "model", "encoder", "features", "matcher", "clip"}

@@ -16,7 +16,7 @@ from seqgan_kit.files import write_json
 from seqgan_kit.language import pretrained
 from seqgan_kit.language.training import features_width
 from seqgan_kit.language.words import check_words, words_of
-from seqgan_kit.networks.saved import unloadable
+from seqgan_kit.networks.saved import LOCAL, unloadable
 from seqgan_kit.networks.text.generator_discriminator import GeneratorDiscriminator
 from seqgan_kit.networks.text.language_models import LanguageModel
 from seqgan_kit.networks.text.seq2seq import Seq2SeqConfig, Seq2SeqGenerator
@@ -73,7 +73,7 @@ def load_template(run: Path) -> tuple[Template, int]:
     folder = run / "model"
     try:
         known = json.loads((folder / SETTINGS).read_text("utf-8"))
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder, **LOCAL)
         end, most = int(known["end"]), int(known["max_history"])
         return Template(tokenizer, end, most, words_of(known)), int(known["length"])
     except Exception as error:

@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 from seqgan_kit.dialogue.conversations import SYSTEM
+from seqgan_kit.dialogue.rendering import check_template, render
 from seqgan_kit.errors import UserError
 from seqgan_kit.language.data import plain_ids, to_tokens
 from seqgan_kit.language.words import AS_IT_STANDS, Words
@@ -137,10 +138,10 @@ class Template:
         self, many: Sequence[Sequence[Message]], contents: dict[str, list[int]], places: Sequence[str]
     ) -> list[EncodedHistory]:
         """contents: the tokens of each message without what the template adds."""
-        render = _Renderer(self.tokenizer)
+        renderer = _Renderer(self.tokenizer)
         for messages, place in zip(many, places, strict=True):
-            render(messages, asking=True, place=place)
-        waiting = {row: self._renderings(render, messages, contents) for row, messages in enumerate(many)}
+            renderer(messages, asking=True, place=place)
+        waiting = {row: self._renderings(renderer, messages, contents) for row, messages in enumerate(many)}
         found: dict[int, EncodedHistory] = {}
         while waiting:
             left = list(waiting)
@@ -155,7 +156,7 @@ class Template:
                     if kept is None:
                         found[row] = self._end_of(ids)
                     else:
-                        turns = _turns(encoded, i, render.starts(kept, text))
+                        turns = _turns(encoded, i, renderer.starts(kept, text))
                         found[row] = EncodedHistory(ids, turns, cut=len(kept) < len(many[row]))
                     del waiting[row]
         return [found[row] for row in range(len(many))]
@@ -199,6 +200,7 @@ class _Renderer:
     """A tokenizer's chat template, which is asked for nothing twice."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        check_template(tokenizer)
         self.tokenizer = tokenizer
         self.known: dict[tuple[object, ...], str | None] = {}
 
@@ -210,9 +212,7 @@ class _Renderer:
         key = asking, *((message["role"], message["content"]) for message in messages)
         if key not in self.known:
             try:
-                text = self.tokenizer.apply_chat_template(list(messages), add_generation_prompt=asking, tokenize=False)
-                assert isinstance(text, str)
-                self.known[key] = text
+                self.known[key] = render(self.tokenizer, list(messages), asking)
             except TemplateError as error:
                 if place is not None:
                     raise UserError(

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import random
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -85,6 +87,7 @@ class Checkpointer:
         if found is None:
             return None
         shared, own = read(found, "shared"), read(found, f"process-{self.processes.rank}")
+        _check_numbers(found, shared, own)
         if shared["processes"] != self.processes.count:
             raise UserError(
                 f"{found} was saved by {shared['processes']} processes, {self.processes.count} run: start as many as "
@@ -100,7 +103,7 @@ class Checkpointer:
             for name, part in parts.items():
                 try:
                     part.load_state_dict(states[name])
-                except (RuntimeError, ValueError, KeyError) as error:
+                except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
                     raise UserError(
                         f"{name} in {found} does not fit this run ({one_line(error)}): resume with "
                         f"the options that it was trained with, as {self.root.parent / 'config.yaml'} has them, and "
@@ -178,6 +181,8 @@ def check(folder: Path) -> None:
     if version != VERSION:
         raise Damaged(f"it has version {version}, this seqgan_kit reads version {VERSION}")
     for name, expected in files.items():
+        if Path(name).name != name:
+            raise Damaged(f"{MANIFEST} names {name}, which is no file of it")
         path = folder / name
         if not path.is_file():
             raise Damaged(f"{name} is missing")
@@ -186,8 +191,10 @@ def check(folder: Path) -> None:
 
 
 def all_in(folder: Path) -> list[Path]:
-    """The sealed checkpoints of a run, oldest first."""
-    return sorted(path for path in folder.glob("[0-9]*") if path.is_dir()) if folder.is_dir() else []
+    """The sealed checkpoints of a run, oldest first: folders, no links, of the names that they are given."""
+    there = folder.iterdir() if folder.is_dir() else []
+    named = (path for path in there if re.fullmatch(r"\d{8,}", path.name))
+    return sorted(path for path in named if path.is_dir() and not path.is_symlink())
 
 
 def newest_good(folder: Path, warn: Callable[[str], None]) -> Path | None:
@@ -214,14 +221,34 @@ def read(folder: Path, name: str) -> Any:
     try:
         tensors = load((folder / f"{name}.safetensors").read_bytes())
         return unpack(json.loads((folder / f"{name}.json").read_text()), tensors)
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, SafetensorError) as error:
         raise UserError(f"checkpoint {folder} has no readable part {name!r} ({error})") from error
+
+
+def _check_numbers(folder: Path, shared: Any, own: Any) -> None:
+    """Raises UserError where what a run goes on from is not what `Engine.save` writes."""
+    try:
+        sums = list(own["pending"].values())
+        counts = [shared["processes"], shared["metrics_bytes"], *shared["counters"].values()]
+        times = [*shared["seconds"].values(), *shared.get("updating", {}).values()]
+        groups = [shared["networks"], shared["optimizers"], own["kept"], own["random"]]
+        good = [isinstance(group, dict) for group in groups] + [isinstance(shared.get("owed", ""), str)]
+        good += [type(count) is int and 0 <= count < 2**63 for count in counts]
+        good += [type(each) in (int, float) and 0 <= each < math.inf for each in times]
+        good += [type(each) in (int, float) for pair in sums for each in pair] + [len(pair) == 2 for pair in sums]
+    except (LookupError, TypeError, AttributeError):
+        good = [False]
+    if not all(good):
+        raise UserError(
+            f"checkpoint {folder} holds other numbers than the kit writes: delete it, and the one before it is used"
+        )
 
 
 def keep_newest(folder: Path, count: int) -> None:
     """Deletes all but the newest `count` checkpoints, and what an interrupted save left behind."""
     for path in all_in(folder)[:-count]:
-        shutil.rmtree(path, ignore_errors=True)
+        if (path / MANIFEST).is_file():  # else it is none of ours
+            shutil.rmtree(path, ignore_errors=True)
     for path in folder.glob(".unfinished-*"):
         shutil.rmtree(path, ignore_errors=True)
 
@@ -240,6 +267,14 @@ def random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any]) -> None:
+    """Raises UserError where it is no such state."""
+    try:
+        _set_random_state(state)
+    except (RuntimeError, ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
+        raise UserError(f"the checkpoint's random numbers can't be read ({one_line(error)}): delete it") from error
+
+
+def _set_random_state(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["torch"])
     if state["cuda"]:
         torch.cuda.set_rng_state_all(state["cuda"])

@@ -13,6 +13,8 @@ import torch
 from accelerate import Accelerator
 
 from seqgan_kit.engine.learning import Metrics
+from seqgan_kit.errors import UserError
+from seqgan_kit.files import write_whole
 
 
 class MetricsLog:
@@ -28,12 +30,20 @@ class MetricsLog:
 
     def open(self, size: int = 0, pending: dict[str, list[float]] | None = None) -> None:
         """Continues the file at `size` bytes, with what waited to be written when these were all: what was measured
-        after a checkpoint will be measured again."""
-        self.is_open, self.pending = True, pending or {}
+        after a checkpoint will be measured again. Raises UserError where it has fewer bytes."""
         if self.accelerator.is_main_process:
+            there = self.path.stat().st_size if self.path.exists() else 0
+            if size > there:
+                raise UserError(
+                    f"{self.path} has {there} bytes, and had {size} at the last checkpoint: bring it back, or train in "
+                    "a new folder"
+                )
+            if there and self.path.stat().st_nlink > 1:  # a second name of a file of somebody else's
+                write_whole(self.path, self.path.read_bytes())
             self._file = open(self.path, "ab")  # noqa: SIM115
             self._file.truncate(size)
             self._file.seek(0, os.SEEK_END)
+        self.is_open, self.pending = True, pending or {}
 
     def restart_clock(self) -> None:
         self._since, self._samples = time.monotonic(), 0.0

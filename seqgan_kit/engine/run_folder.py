@@ -19,8 +19,9 @@ from seqgan_kit.engine import checkpoints
 from seqgan_kit.engine.provenance import check_data, provenance
 from seqgan_kit.engine.run_config import RunConfig
 from seqgan_kit.errors import UserError
-from seqgan_kit.files import write_json, write_whole
+from seqgan_kit.files import check_real, write_json, write_whole
 from seqgan_kit.report.measured import MEASURED, Measured, check_resumed, read_measured
+from seqgan_kit.trust import remember
 
 MODEL = "model"  # what users load
 Exports = Mapping[str, Callable[[Path], None]]
@@ -70,6 +71,7 @@ class RunFolder:
         """Where all fits: the run's configuration is this one now, and it took at least so many seconds before."""
         if self.is_main and config_text:
             write_whole(self.path / "config.yaml", config_text)
+            remember(config_text)
         # a killed process could not write how long it ran
         self.record["seconds"] = max(self.record["seconds"], seconds)
         self.write_record()
@@ -144,12 +146,15 @@ def opened(
         raise UserError(
             f"{folder} exists: choose another --run.folder, or continue it with `seqgan-kit resume {folder}`"
         )
+    if resume:
+        check_real(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if resume:
             check_data(folder, data)
         elif config_text:
             write_whole(folder / "config.yaml", config_text)
+            remember(config_text)
         record = provenance(folder, task, config, device, processes, resume, data)
         if not resume:  # a resumed run keeps its own, as config.yaml, until `restore` finds that all fits
             write_json(folder / "run.json", record)

@@ -48,6 +48,8 @@ class Order:
         return {"position": self.position}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
+        if type(state["position"]) is not int or state["position"] < 0:
+            raise ValueError(f"the position {state['position']!r} is none")
         self.position = state["position"]
 
     def _permutation(self, epoch: int) -> Tensor:

@@ -100,6 +100,11 @@ def evaluate_steps(reward: StepReward, sample: Transitions) -> Tensor:
     return torch.from_numpy(values).view(sample.mask.shape) * reward.weight
 
 
+def constant(completions: Sequence[str]) -> list[float]:
+    """1 for each completion: it says nothing about them, as a control (recipes/oracle_constant.yaml)."""
+    return [1.0] * len(completions)
+
+
 def evaluate(
     reward: Reward,
     completions: Sequence[str],

@@ -239,6 +239,8 @@ class Vectorised:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for name, value in state["kept"].items():
+            if np.shape(vars(self._core)[name]) != np.shape(value):
+                raise ValueError(f"{self.name} keeps no such {name}")
             setattr(self._core, name, value.numpy().copy() if isinstance(value, torch.Tensor) else value)
         self._core.np_random.bit_generator.state = {
             "bit_generator": state["kind"],

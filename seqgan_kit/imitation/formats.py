@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from seqgan_kit.archives import check_hdf5, check_npz
 from seqgan_kit.errors import UserError, one_line
 from seqgan_kit.files import library, listed, replacing
 from seqgan_kit.imitation import steps as tables_of_steps
@@ -81,8 +82,11 @@ def read_hdf5(path: Path, bad: BadEpisodes = "error") -> Demonstrations:
         with h5py.File(path) as file:
             if "episode_0" in file:
                 raise UserError(f"{path} is of a Minari data set: give the folder of it, {path.parent.parent}")
+            check_hdf5(file, ())
             there = {key: value for key, value in file.items() if isinstance(value, h5py.Dataset)}
-            arrays = {key: value[()] for key, value in there.items() if key in _wanted(str(path), there)}
+            wanted = _wanted(str(path), there)
+            check_hdf5(file, wanted)
+            arrays = {key: value[()] for key, value in there.items() if key in wanted}
             groups = [f"{key}/" for key in file if key not in there]
     except (OSError, RuntimeError, KeyError) as error:
         raise UserError(f"{path} cannot be read as HDF5 ({one_line(error)}): copy it again") from None
@@ -194,6 +198,7 @@ def _arrays(path: Path) -> dict[str, Any]:
             file.seek(0)
             with np.load(file, allow_pickle=False) as archive:
                 wanted = _wanted(str(path), archive)
+                check_npz(str(path), archive, [key for key in archive.files if key in wanted])
                 arrays = {key: np.asarray(archive[key]) for key in archive.files if key in wanted}
                 if not arrays:
                     _refuse_missing(str(path), {}, archive.files)

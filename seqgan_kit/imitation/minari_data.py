@@ -12,8 +12,9 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
+from seqgan_kit.archives import check_hdf5
 from seqgan_kit.errors import UserError, one_line
-from seqgan_kit.files import library
+from seqgan_kit.files import check_inside, library
 from seqgan_kit.imitation.demonstrations import BadEpisodes, Demonstrations, short
 from seqgan_kit.imitation.episodes import About, Row, checked
 from seqgan_kit.imitation.fitting import ARRAYS, NESTED, fitted, flatten_steps
@@ -33,8 +34,12 @@ def read_minari(source: str | Path, bad: BadEpisodes = "error") -> Demonstration
     """
     minari, name = library("minari"), str(source)
     try:
-        folder = isinstance(source, Path)
-        dataset = minari.MinariDataset(minari_folder(Path(source))) if folder else minari.load_dataset(source)
+        if isinstance(source, Path):
+            check_files(minari_folder(source))
+            dataset = minari.MinariDataset(minari_folder(source))
+        else:
+            dataset = minari.load_dataset(source)
+            check_files(Path(dataset.storage.data_path))
         seen = dataset.observation_space
         if not isinstance(dataset.action_space, ARRAYS):
             raise UserError(f"{name} has {short(dataset.action_space)} as actions, which cannot be learnt")
@@ -59,6 +64,14 @@ def read_minari(source: str | Path, bad: BadEpisodes = "error") -> Demonstration
     spec = dataset.env_spec
     about = About(spec.id if spec else None, spec, seen if isinstance(seen, NESTED) else None, ends_told=True)
     return checked(name, rows, about, bad, [JPEG] if jpeg else [])
+
+
+def check_files(folder: Path) -> None:
+    """Raises UserError where the files of a data set lead to others, or are larger than fits."""
+    check_inside(folder)
+    for path in folder.glob("*.hdf5"):
+        with library("h5py", "minari").File(path) as file:
+            check_hdf5(file)
 
 
 def _has_pictures(space: gym.Space[Any]) -> bool:

@@ -39,7 +39,7 @@ def settled(config: EnvironmentConfig, demonstrations: Demonstrations | None) ->
     name, found = demonstrations.name, demonstrations.environment
     if found is None:
         raise UserError(f"{name} does not say which environment it was recorded in: give --environment.id")
-    known, spec = gym.registry.get(found), demonstrations.recorded
+    known, spec = _known(found), demonstrations.recorded
     if known is None:
         entry = str(spec.entry_point) if spec is not None else ""
         module = entry.partition(":")[0].partition(".")[0] or "MODULE"
@@ -135,7 +135,19 @@ def of_run(run: Path, config: EnvironmentConfig) -> EnvironmentConfig:
     if config.id != RECORDED:
         return config
     found = read_json(run / NAME)
-    return replace(config, id=found["id"], arguments=found["arguments"])
+    name, arguments = found.get("id"), found.get("arguments")
+    if _known(name) is None or not isinstance(arguments, dict):
+        raise UserError(
+            f"{run / NAME} names no environment that Gymnasium knows by itself, but {name!r}, and nothing that it "
+            f"names is imported: bring back the file, or put the id and the arguments into {run / 'config.yaml'}, "
+            "under `environment:`"
+        )
+    return replace(config, id=str(name), arguments=arguments)
+
+
+def _known(name: Any) -> EnvSpec | None:
+    """What Gymnasium has registered; not what makes another environment that its arguments name."""
+    return None if str(name).startswith("GymV") else gym.registry.get(str(name))
 
 
 def other_in(run: Path) -> list[str]:

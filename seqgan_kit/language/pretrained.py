@@ -35,7 +35,7 @@ from transformers import (
 from seqgan_kit.errors import UserError, one_line
 from seqgan_kit.language.adapters import adapt
 from seqgan_kit.language.data import unknown_id
-from seqgan_kit.networks.saved import check_saved, unloadable
+from seqgan_kit.networks.saved import LOCAL, NO_CODE, check_folder, check_saved, unloadable, why
 from seqgan_kit.networks.text.language_models import LanguageModel, Unsuited
 from seqgan_kit.networks.text.lstm import LSTMGenerator
 from seqgan_kit.networks.text.reply_encoder import ReplyEncoder, RetokenisedEncoder
@@ -225,12 +225,12 @@ def load(folder: Path, *own: type[PreTrainedModel]) -> PreTrainedModel | Languag
     """What a run saved, one of our `own` models or another one, to draw from. Raises UserError where it can't be."""
     check_saved(folder, folder.parent)
     try:
-        found = AutoConfig.from_pretrained(folder, local_files_only=True)
+        found = AutoConfig.from_pretrained(folder, **LOCAL)
         for ours in own:
             if isinstance(found, ours.config_class):  # type: ignore[arg-type]
-                return ours.from_pretrained(folder, local_files_only=True).eval()
+                return ours.from_pretrained(folder, use_safetensors=True, local_files_only=True).eval()
         kind = AutoModelForSeq2SeqLM if found.is_encoder_decoder else AutoModelForCausalLM
-        return LanguageModel(kind.from_pretrained(folder, local_files_only=True)).eval()
+        return LanguageModel(kind.from_pretrained(folder, use_safetensors=True, **LOCAL)).eval()
     except Exception as error:
         raise unloadable(folder, folder.parent, error) from error
 
@@ -307,12 +307,14 @@ def _tokenizer(option: str, name: str) -> PreTrainedTokenizerBase:
 
 def _loaded(option: str, name: str, kind: Any, **options: Any) -> Any:
     folder = Path(name).is_dir()
-    if (Path(name) / "adapter_config.json").is_file():  # transformers would take the model that it was made for
-        raise UserError(f"{option} {name} holds adapters: give the folder of the model that they are merged into")
+    if folder:
+        check_folder(Path(name), f"{option} {name}")
+    if kind not in (AutoConfig, AutoTokenizer):
+        options["use_safetensors"] = True
     # the hub's own library would try for half a minute to reach it
     local = folder or not _hub_answers()
     try:
-        return kind.from_pretrained(name, local_files_only=local, **options)
+        return kind.from_pretrained(name, local_files_only=local, **NO_CODE, **options)
     except Exception as error:  # whatever the loaders make of a folder that is not as they expect
         if local and not folder and isinstance(error, OSError):
             raise UserError(
@@ -320,7 +322,7 @@ def _loaded(option: str, name: str, kind: Any, **options: Any) -> Any:
                 "be reached: give the path of a folder"
             ) from error
         here = "" if folder else ", which is no folder here"
-        raise UserError(f"{option} {name}{here}: {one_line(error, 300)}") from error
+        raise UserError(f"{option} {name}{here}: {why(error)}") from error
 
 
 @cache
@@ -340,6 +342,8 @@ def _configured(option: str, given: dict[str, Any], filled: dict[str, Any]) -> P
     kind = given.get("model_type")
     if not isinstance(kind, str):
         raise UserError(f"{option}.config {given}: name a model_type, such as gpt2, llama, t5, bart")
+    if any("attn_implementation" in key and "/" in str(value) for key, value in given.items()):
+        raise UserError(f"{option}.config {given}: its attn_implementation is code to download: leave it out")
     try:
         made = AutoConfig.for_model(**{**filled, **given})
     except Exception as error:
@@ -370,7 +374,7 @@ def _reads(made: PretrainedConfig, key: str) -> bool:
 
 def _built(option: str, kind: Any, config: PretrainedConfig) -> PreTrainedModel:
     try:
-        model: PreTrainedModel = kind.from_config(config)
+        model: PreTrainedModel = kind.from_config(config, **NO_CODE)
     except Exception as error:
         raise UserError(f"{option}.config of {config.model_type}: {one_line(error, 300)}") from error
     return model

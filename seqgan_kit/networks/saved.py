@@ -5,6 +5,8 @@ Every mistake is a UserError that names the folder.
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,54 @@ import torch
 from transformers import AutoConfig, AutoTokenizer
 
 from seqgan_kit.errors import UserError, one_line
+from seqgan_kit.files import check_inside
 
 VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model")
-LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+NO_CODE: dict[str, Any] = {"trust_remote_code": False}
+LOCAL: dict[str, Any] = {"local_files_only": True, **NO_CODE}
+PICKLED = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt")
+CONVERT = """python -c "import torch; from safetensors.torch import save_file; \
+save_file({k: v.clone() for k, v in torch.load('{}', weights_only=True).items()}, '{}', {'format': 'pt'})"\
+"""
+
+
+# Of anybody
+
+
+def check_folder(folder: Path, name: str | None = None) -> None:
+    """Raises UserError where the folder of a model or tokenizer asks for what lies elsewhere, or for code to be run.
+
+    name: of the folder, for the message, with its option.
+    """
+    name = name or str(folder)
+    check_inside(folder)
+    if (folder / "adapter_config.json").is_file():  # transformers would take the model that it was made for
+        raise UserError(f"{name} holds adapters: give the folder of the model that they are merged into")
+    for index in folder.glob("*.index.json"):
+        for part in _parts_of(index):
+            if not isinstance(part, str) or Path(part).name != part:
+                raise UserError(f"{index} names {part!r}, which is no file beside it: copy the model again")
+    config = folder / "config.json"
+    if config.is_file() and re.search(rb'attn_implementation\w*"\s*:\s*"[^"]*/', config.read_bytes()):
+        raise UserError(f"{config}: attn_implementation names code to download, and the kit runs none: delete that key")
+    pickled = sorted(path for pattern in PICKLED for path in folder.glob(pattern))
+    if pickled and not any(folder.glob("*.safetensors")):
+        command = CONVERT.replace("{}", str(pickled[0]), 1).replace("{}", str(folder / "model.safetensors"), 1)
+        raise UserError(f"{name} holds pickled weights, which are not read: convert them, `{command}`")
+
+
+def _parts_of(index: Path) -> list[Any]:
+    try:
+        return list(json.loads(index.read_bytes())["weight_map"].values())
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return []  # told by who reads it
+
+
+def why(error: BaseException) -> str:
+    """What a loader says, in one line."""
+    if "trust_remote_code" in str(error):
+        return "it needs code that came along with it, and the kit runs none: give a model that transformers has itself"
+    return one_line(error, 300)
 
 
 # Of a run
@@ -35,10 +82,11 @@ def load_network(kind: Any, folder: Path, run: Path) -> Any:
 def check_saved(folder: Path, run: Path) -> None:
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder} holds no model: it is written at the end of each phase; train on, or resume {run}")
+    check_folder(folder)
 
 
 def unloadable(folder: Path, run: Path, error: BaseException) -> UserError:
-    return UserError(f"{folder} can't be loaded ({one_line(error, 300)}); resume {run} to write it anew")
+    return UserError(f"{folder} can't be loaded ({why(error)}); resume {run} to write it anew")
 
 
 # Of a user
@@ -51,6 +99,7 @@ def model_folder(path: str | Path) -> Path:
         raise UserError(f"{path} is no folder: give a local one that save_pretrained wrote (nothing is downloaded)")
     if not (folder / "config.json").is_file():
         raise UserError(f"{path} has no config.json: give a folder that save_pretrained wrote")
+    check_folder(folder)
     return folder
 
 
@@ -58,7 +107,7 @@ def read_config(folder: Path) -> Any:
     try:
         return AutoConfig.from_pretrained(folder, **LOCAL)
     except Exception as error:  # as many kinds as there are models
-        raise UserError(f"{folder}: transformers can't read config.json ({one_line(error)}): copy it again") from None
+        raise UserError(f"{folder}: transformers can't read config.json ({why(error)}): copy it again") from None
 
 
 def load_frozen(kind: Any, folder: Path) -> tuple[Any, list[str]]:
@@ -67,7 +116,7 @@ def load_frozen(kind: Any, folder: Path) -> tuple[Any, list[str]]:
         network, missing = _weights(kind, folder, dtype=torch.float32)
     except Exception as error:  # as many kinds as there are models
         raise UserError(
-            f"{folder}: transformers can't load a model from it ({one_line(error)}): copy it again, with config.json "
+            f"{folder}: transformers can't load a model from it ({why(error)}): copy it again, with config.json "
             f"and model.safetensors"
         ) from None
     return network.requires_grad_(False), missing
@@ -81,7 +130,7 @@ def load_tokenizer(folder: Path) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, **LOCAL)
     except Exception as error:  # tokenizers raises bare ones
-        raise UserError(f"{folder}: transformers can't load a tokenizer ({one_line(error)}): copy it there") from None
+        raise UserError(f"{folder}: transformers can't load a tokenizer ({why(error)}): copy it there") from None
     if tokenizer.pad_token is None and tokenizer.eos_token is None:
         raise UserError(f"{folder}: the tokenizer has no padding token: copy the model's whole folder again")
     if tokenizer.pad_token is None:  # it is masked, so any will do
@@ -91,7 +140,5 @@ def load_tokenizer(folder: Path) -> Any:
 
 
 def _weights(kind: Any, folder: Path, **options: Any) -> tuple[Any, list[str]]:
-    network, found = kind.from_pretrained(
-        folder, local_files_only=True, use_safetensors=True, output_loading_info=True, **options
-    )
+    network, found = kind.from_pretrained(folder, **LOCAL, use_safetensors=True, output_loading_info=True, **options)
     return network.eval(), sorted(found["missing_keys"])

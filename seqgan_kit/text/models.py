@@ -13,7 +13,7 @@ from seqgan_kit.files import read_json, write_json
 from seqgan_kit.language import pretrained
 from seqgan_kit.language.data import unknown_id
 from seqgan_kit.language.words import check_words, words_of
-from seqgan_kit.networks.saved import unloadable
+from seqgan_kit.networks.saved import LOCAL, unloadable
 from seqgan_kit.networks.text.class_head import ClassHead
 from seqgan_kit.networks.text.language_models import LanguageModel, Unprompted
 from seqgan_kit.networks.text.lstm import LSTMConfig, LSTMGenerator
@@ -102,7 +102,7 @@ def load_generator(folder: Path) -> Sampler:
     """What a run saved. Raises UserError where it can't be loaded."""
     found: Any = pretrained.load(folder, LSTMGenerator, NoiseToText)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder, **LOCAL)
         known = _settings(folder)
         if isinstance(found, LanguageModel):
             found, ends = Unprompted(found, int(known["start"])).eval(), known
