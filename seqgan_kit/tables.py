@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from seqgan_kit.errors import UserError, one_line
 from seqgan_kit.files import LINE_END, Record, library, listed, names_there, numbered_lines, read_text, short
+from seqgan_kit.separators import NAMED, TOLD, separator, undivided
 
 EXAMPLE = '{"text": "..."}'
 TABLES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
@@ -235,10 +236,11 @@ def csv_records(
     intake = Intake(str(path), strict=True) if intake is None else intake
     names: list[str] | None = None
     over: list[_Row] = []  # those that go over several lines
-    for row in _rows(text, kind, intake):
+    for row in _rows(text, kind, intake, header):
         if names is None and not row.blank and not row.wrong:
             names = _names(path, row.fields, header)
             narrow = "" if len(names) > 1 else ", or take out line 1 if it doesn't name the columns"
+            narrow += undivided(names)
             if header:
                 continue
         intake.read += 1
@@ -284,10 +286,19 @@ def _names(path: Path, fields: list[str], header: bool) -> list[str]:
     return names
 
 
-def _rows(text: str, kind: str, intake: Intake) -> Iterator[_Row]:
+def _rows(text: str, kind: str, intake: Intake, header: bool) -> Iterator[_Row]:
     text = _one_line_end(text, intake)
     lines = list(io.StringIO(text, newline=""))  # a line ends with \n, \r\n or \r
-    if kind != ".tsv":
+    usual = "\t" if kind == ".tsv" else ","
+    between, told = separator(lines, usual), bool(lines) and TOLD.fullmatch(lines[0])
+    if between != usual or told:
+        named = NAMED.get(between, repr(between))
+        if header:
+            intake.notes.append(f"fields are separated by {named}, as line 1 shows")
+            yield from (row for row in _quoted(lines, between) if not (told and row.start == 1))
+            return
+        intake.notes.append(f"all rows hold as many {named}: if these separate columns, name them in a first row")
+    if usual == ",":
         yield from _quoted(lines, ",")
         return
     plain = [_Row(i, i, line.rstrip("\r\n").split("\t")) for i, line in enumerate(lines, start=1)]

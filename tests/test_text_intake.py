@@ -751,3 +751,41 @@ def test_a_run_of_an_earlier_version_goes_on_with_its_data(
     capsys.readouterr()
     assert main(["resume", str(run), "--data.reading", "2"]) == 1
     assert "have changed since this run began" in capsys.readouterr().err
+
+
+# Separators
+
+
+SPREADSHEETS = {
+    "decimal commas": ("a.csv", "\ufeffid;text;price\r\n1;a b;2,50\r\n2;c d;3,5\r\n", "semicolons"),
+    "no comma": ("a.csv", "id;text\n1;a b\n2;c d\n", "semicolons"),
+    "tabs": ("a.csv", "id\ttext\n1\ta b\n2\tc d\n", "tabs"),
+    "bars": ("a.csv", "id|text\n1|a b\n2|c d\n", "bars"),
+    "commas": ("a.tsv", "id,text\n1,a b\n2,c d\n", "commas"),
+    "told": ("a.csv", "sep=;\r\ntext;n\r\na b;1\r\nc d;2\r\n", "semicolons"),
+    "told, as usual": ("a.csv", "sep=,\r\ntext,n\r\na b,1\r\nc d,2\r\n", "commas"),
+    "quoted": ("a.csv", 'id;text\n1;"a b"\n2;c d\n', "semicolons"),
+}
+
+
+@pytest.mark.parametrize("name", SPREADSHEETS)
+def test_tables_that_a_spreadsheet_separates_otherwise(write: Write, name: str) -> None:
+    """The first row shows it, all others agree, and it is told."""
+    file, content, separated = SPREADSHEETS[name]
+    corpus = read_sentences(write(content, file))
+    assert corpus.texts == ["a b", "c d"]
+    assert corpus.intake.balanced
+    assert f"fields are separated by {separated}, as line 1 shows" in corpus.intake.notes
+
+
+def test_a_separator_that_rows_do_not_agree_on(write: Write) -> None:
+    """It is named, not guessed: a `;` may be a character of a text."""
+    told = mistake(lambda: read_sentences(write("id;text;n\n1;a b\n2;c, d;5\n", "a.csv")))
+    assert "line 1 looks divided by semicolons (';')" in told
+    one = read_sentences(write("text\na; b\nc; d\n", "b.csv"))
+    assert one.texts == ["a; b", "c; d"]
+    bare = read_sentences(write("a;b\nc;d\n", "c.csv"), header=False)
+    assert bare.texts == ["a;b", "c;d"]
+    assert bare.intake.notes[1] == (
+        "all rows hold as many semicolons: if these separate columns, name them in a first row"
+    )

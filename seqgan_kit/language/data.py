@@ -19,6 +19,7 @@ from seqgan_kit.files import HALF_PAIR, LINE_END, Record, listed, numbered_lines
 from seqgan_kit.language.remarks import hard_wrapped
 from seqgan_kit.language.words import Unit, units
 from seqgan_kit.samples import Tokens
+from seqgan_kit.separators import undivided
 from seqgan_kit.tables import Intake, counted_lines, is_table, records, text_of, value_at
 
 T = TypeVar("T")
@@ -338,7 +339,7 @@ def _text(place: str, record: Record, column: str, intake: Intake) -> str | None
         )
         intake.reject(
             f"{place}: no column {column!r}, only {listed(record) or 'an empty record'}: "
-            f"name the one with the sentences, --data.column NAME{rows}"
+            f"name the one with the sentences, --data.column NAME{rows}{undivided(list(record)) if rows else ''}"
         )
         return None
     if not isinstance(value, str):
