@@ -16,8 +16,8 @@ TOLD = re.compile(r"\ufeff?sep=(.)\r?\n?", re.IGNORECASE)  # Excel's first line
 
 
 def separator(lines: list[str], usual: str) -> str:
-    """What separates the fields: the usual, unless the first line is Excel's `sep=;`, or another one divides it, and that
-    one alone, into as many fields as every row after it.
+    """What separates the fields: the usual, unless the first line is Excel's `sep=;`, or another one divides it, and
+    that one alone, into as many fields as every row after it.
 
     lines: of the file. usual: of files with this suffix.
     """

@@ -106,7 +106,7 @@ def records(
     if kind == ".parquet":
         return _numbered(path, _parquet(path), intake, example)
     text = text_of(path)
-    if kind == ".json" and (rows := _json_list(path, text)) is not None:
+    if "json" in kind and (kind == ".json" or _is_list(text)) and (rows := _json_list(path, text)) is not None:
         return _numbered(path, rows, intake, example)
     if "json" in kind:
         numbered = json_records(path, text, example, intake)
@@ -168,6 +168,17 @@ def _unzipped(path: Path) -> str:
         raise UserError(f"{path} does not exist: {names_there(path)}") from None
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read as gzipped UTF-8 text ({one_line(error)}): copy it again") from None
+
+
+def _is_list(text: str) -> bool:
+    """Whether the whole of a file of JSON lines is one list of objects, laid out over lines."""
+    if not re.match(r"\s*\[\s*\{", text):
+        return False
+    try:
+        json.loads(text.split("\n", 1)[0])
+    except ValueError:
+        return True
+    return "\n" not in text.strip()
 
 
 def _json_list(path: Path, text: str) -> list[Any] | None:
@@ -236,6 +247,7 @@ def csv_records(
     intake = Intake(str(path), strict=True) if intake is None else intake
     names: list[str] | None = None
     over: list[_Row] = []  # those that go over several lines
+    again = 0
     for row in _rows(text, kind, intake, header):
         if names is None and not row.blank and not row.wrong:
             names = _names(path, row.fields, header)
@@ -255,7 +267,10 @@ def csv_records(
             )
         else:
             over += [row] if row.stop > row.start else []
+            again += header and len(names) > 1 and row.fields == names
             yield row.start, dict(zip(names, row.fields, strict=True))
+    if again:
+        intake.notes.append(f"{again} rows are the NAMES OF THE COLUMNS again, and read as data: take them out")
     if over:
         some = f"the first: lines {over[0].start} to {over[0].stop}"
         intake.notes.append(f"{len(over)} rows have a field in quotes that goes over several lines ({some})")

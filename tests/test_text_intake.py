@@ -789,3 +789,100 @@ def test_a_separator_that_rows_do_not_agree_on(write: Write) -> None:
     assert bare.intake.notes[1] == (
         "all rows hold as many semicolons: if these separate columns, name them in a first row"
     )
+
+
+# What looks like something else
+
+
+LINES = {
+    "subtitles": ("1\n00:00:01,000 --> 00:00:02,500\na b c\n\n2\n00:00:03,000 --> 00:00:04,000\nd e f\n", "SUBTITLES"),
+    "chat": ("[12/03/2024, 10:00:11] Anna: a\n[12/03/2024, 10:01:11] Bob: b\n12/03/2024, 10:02 - Bob: c\n", "a DATE"),
+    "tunes": ("X:1\nT:one\nM:4/4\nK:G\n|: G2 A2 :|\n\nX:2\nT:two\nM:4/4\nK:G\n|: A2 B2 :|\n", "an ABC TUNE"),
+    "html": ("<p>a b</p>\n<p>c d</p>\n<p>e f</p>\n", "TAGS"),
+    "table": ("1\ta b\n2\tc d\n3\te f\n", "a TAB"),
+    "invisible": ("a b\n\ufeffa c\nb\u200b c\n", "CAN'T BE SEEN (U+200B, U+FEFF)"),
+}
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_lines_that_are_no_texts_are_told(write: Write, name: str) -> None:
+    """Once, with how many; none of it is said of the others, nor of plain sentences."""
+    content, expected = LINES[name]
+    notes = read_sentences(write(content)).intake.notes
+    assert len(notes) == 1
+    assert expected in notes[0]
+    plain = "A: yes.\nX: no\nhe said so\n12 men -> 3\nsee a.b/c\na <unk> b\n" * 3
+    assert read_sentences(write(plain)).intake.notes == []
+
+
+@pytest.mark.parametrize("breaks", ["\f", "\u2028", "\x0b"])
+def test_a_file_whose_lines_end_otherwise(write: Write, breaks: str) -> None:
+    """It would be one sentence."""
+    told = mistake(lambda: read_sentences(write(breaks.join(["a b", "c d", "e f"]))))
+    assert f"is one line: only \\n, \\r\\n and \\r end lines, and it has 2 {breaks!r} in their place" in told
+
+
+def test_texts_that_look_alike_are_on_one_side(write: Write) -> None:
+    """Other blanks, and accents that are characters of their own: the words, or the looks, are the same."""
+    lines = [f"caf\u00e9 {i}  is open" for i in range(20)] + [f"cafe\u0301\u00a0{i} is open" for i in range(20)]
+    found = source(write("\n".join(lines)), held_out=0.2)
+    numbers = [{text.split()[1] for text in part} for part in (found.train_texts, found.held_out_texts)]
+    assert not numbers[0] & numbers[1]
+    assert "20 of 40 texts are different, the others equal one of these" in found.told
+    both = told(write("a  b\nc d\n"), held_out_path=str(write("a b\ne f\n", "other.txt")))
+    assert "1 of 2 held-out sentences are ALSO TRAINED ON" in both
+
+
+def test_tables_that_were_joined(write: Write) -> None:
+    """The names of the columns stand in them again: it is told, since they may be words of a text."""
+    corpus = read_sentences(write("id,text\n1,a b\nid,text\n2,c d\n", "a.csv"))
+    assert corpus.texts == ["a b", "text", "c d"]
+    assert "1 rows are the NAMES OF THE COLUMNS again, and read as data: take them out" in corpus.intake.notes
+
+
+def test_a_list_over_lines_by_another_name(write: Write) -> None:
+    rows = [{"text": "a b"}, {"text": "c d"}]
+    assert read_sentences(write(json.dumps(rows, indent=1), "a.jsonl")).texts == ["a b", "c d"]
+    assert read_sentences(write(json.dumps(rows), "b.ndjson")).texts == ["a b", "c d"]
+
+
+@pytest.mark.parametrize(
+    ("value", "advice"),
+    [
+        (["a b", "c d"], "not a string: give each of these texts a row of its own"),
+        ({"0": "a b", "1": "c d"}, "is a column by the numbers of its rows: write a row a line"),
+        ({"en": "a b"}, "name one of these, as --data.column text.en"),
+        (5, "not a string: put the text in quotes"),
+        ([1, 2], "give --data.tokens true"),
+    ],
+)
+def test_what_is_no_text_is_told_as_what_it_is(write: Write, value: Any, advice: str) -> None:
+    assert advice in mistake(lambda: read_sentences(write(json.dumps({"text": value}) + "\n", "a.jsonl")))
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [(gzip.compress(b"a b"), "a name that ends in .gz"), (b"PK\x03\x04\0", "as CSV"), (b"%PDF-1.4 \0", "a PDF")],
+)
+def test_files_that_are_packed_say_how(tmp_path: Path, content: bytes, told: str) -> None:
+    (tmp_path / "a.txt").write_bytes(content)
+    assert told in mistake(lambda: read_sentences(tmp_path / "a.txt"))
+
+
+def test_texts_that_all_hold_the_end_token(write: Write) -> None:
+    """No row could be left, so dropping is no advice."""
+    told = mistake(lambda: source(write("<s> a b </s>\n<s> c </s>\n<s> d </s>\n")))
+    assert "contains </s>, which ends a sentence: remove it there, and from all others" in told
+    assert "drop" not in told
+
+
+def test_padding_before_the_ids(write: Write) -> None:
+    """As Keras pads by default: it is noticed, and so is it at the end, but not ids that begin alike."""
+    path = write("0 0 7 3\n0 0 0 5\n0 7 3 8\n0 0 1 2\n")
+    assert "all 4 sequences have 4 ids, and 3 begin with runs of 0: if that is PADDING" in told(path, tokens=True)
+    assert "PADDING" not in told(write("0 1 7 3\n0 2 0 5\n0 7 3 8\n0 3 1 2\n"), tokens=True)
+
+
+def test_labels_that_differ_in_capitals() -> None:
+    told = remarks.classes(["pos", "Pos", "neg"] * 12, ["pos", "Pos", "neg"])
+    assert told == ["labels that differ in capital letters alone are classes of their own: 'Pos', 'pos'"]

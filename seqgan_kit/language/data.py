@@ -15,8 +15,8 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from seqgan_kit.errors import UserError
-from seqgan_kit.files import HALF_PAIR, LINE_END, Record, listed, numbered_lines, short
-from seqgan_kit.language.remarks import hard_wrapped
+from seqgan_kit.files import HALF_PAIR, LINE_BREAK, LINE_END, Record, listed, numbered_lines, short
+from seqgan_kit.language.remarks import hard_wrapped, marked
 from seqgan_kit.language.words import Unit, units
 from seqgan_kit.samples import Tokens
 from seqgan_kit.separators import undivided
@@ -121,6 +121,8 @@ def encode(
             intake.used -= 1
         else:
             whole.append(i)
+    if ids and not whole:
+        raise UserError(f"{intake.bad[-len(ids)]}, and from all others: none of {len(ids)} texts could be used")
     intake.settle(bad_rows == "drop")
     corpus, ids = corpus.chosen(whole), [ids[i] for i in whole]
     places = [corpus.place(i) for i in range(len(ids))]
@@ -249,8 +251,15 @@ def _plain(path: Path, text: str, labelled: bool, unit: Unit, intake: Intake) ->
     lines = list(counted_lines(text, intake))
     if headers := sum(line.startswith(">") for _, line in lines):
         intake.notes.append(f"{headers} lines begin with >: if these are headers, name the file {path.stem}.fasta")
-    if unit == "line" and not labelled and (told := hard_wrapped(lines)):
-        intake.notes.append(told)
+    if len(lines) == 1 and (others := LINE_BREAK.findall(lines[0][1])):
+        raise UserError(
+            f"{path} is one line: only \\n, \\r\\n and \\r end lines, and it has {len(others)} {others[0]!r} in their "
+            "place: put \\n there"
+        )
+    if unit == "line" and not labelled:
+        told = marked(lines)
+        wrapped = None if told else hard_wrapped(lines)
+        intake.notes += told + ([wrapped] if wrapped else [])
     for line, sentence in lines:
         place = f"{path} line {line}"
         if not labelled:
@@ -346,8 +355,14 @@ def _text(place: str, record: Record, column: str, intake: Intake) -> str | None
         wrong = f"{column!r} is {short(value)}, not a string: put the text in quotes"
         if value is None:
             wrong = f"{column!r} holds no text: give one"
+        elif isinstance(value, bytes):
+            wrong = f"{column!r} is bytes, {short(value)}: decode them to text"
+        elif isinstance(value, list) and value and all(isinstance(one, str) for one in value):
+            wrong = f"{column!r} is {short(value)}, not a string: give each of these texts a row of its own"
         elif isinstance(value, list) and all(isinstance(one, int) for one in value):
             wrong += ", or give --data.tokens true if these are token ids"
+        elif isinstance(value, dict) and set(value) == set(map(str, range(len(value)))):
+            wrong = f"{column!r} is a column by the numbers of its rows: write a row a line (pandas: orient='records')"
         elif isinstance(value, dict):
             one = f"--data.column {column}.{next(iter(value), '')}"
             wrong = f"{column!r} holds {listed(value)}: name one of these, as {one}"

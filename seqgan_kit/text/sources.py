@@ -17,7 +17,7 @@ from seqgan_kit.errors import UserError
 from seqgan_kit.files import listed
 from seqgan_kit.language import data as files
 from seqgan_kit.language import remarks
-from seqgan_kit.language.held_out import divide
+from seqgan_kit.language.held_out import alike, divide
 from seqgan_kit.language.token_ids import Sequences, read_names, read_token_ids, vocabulary_of
 from seqgan_kit.language.tokenizers import token_id_tokenizer, train_tokenizer
 from seqgan_kit.language.words import AS_IT_STANDS, Words
@@ -159,9 +159,10 @@ def _text(
 ) -> Source:
     """other: the corpus that is held out, where there is a file of its own."""
     labels = files.labels_of(corpus) if config.labelled else []
-    told = [remarks.repeats(corpus.texts, "texts")]
+    keys = list(map(alike, corpus.texts))
+    told = [remarks.repeats(keys, "texts")]
     if other is None:
-        first, second = _divide(corpus.texts, config, seed, labels)
+        first, second = _divide(keys, config, seed, labels)
         train, held_out = corpus.chosen(first), corpus.chosen(second)
     else:
         train, held_out = corpus, _known_labels(other, set(labels), config) if labels else other
@@ -184,7 +185,8 @@ def _text(
         classes = _classes(train)
         tokens, unseen = _labelled(train, tokens, classes), _labelled(held_out, unseen, classes)
         told += remarks.classes(files.labels_of(train), files.labels_of(held_out))
-    told.append(remarks.trained_on(train.texts, held_out.texts, "sentences", other is not None))
+    seen, new = map(alike, train.texts), list(map(alike, held_out.texts))
+    told.append(remarks.trained_on(seen, new, "sentences", other is not None))
     unknown = set(files.unknown_words(tokenizer, [*train.texts, *held_out.texts]))
     told.append(remarks.unknown(train.texts, held_out.texts, unknown))
     if not held_out.texts:
