@@ -389,3 +389,24 @@ def test_every_episode_is_used_or_told(tmp_path: Path, name: str) -> None:
             message = mistake(lambda: read(path))
             assert f"{path} episode " in message
             assert DROP in message, "the advice that was followed above"
+
+
+# What looks like something else
+
+
+def test_rows_that_are_episodes_are_told(tmp_path: Path) -> None:
+    """(episodes, steps, ...) is no table of steps: said so, with or without flags, and no traceback."""
+    obs, acts = np.zeros((4, 20, 3)), np.zeros((4, 20), int)
+    for more in ({}, {"dones": np.zeros((4, 20), bool)}, {"obs": np.zeros((4, 21, 3))}):
+        np.savez(tmp_path / "a.npz", **({"obs": obs, "acts": acts} | more))
+        told = mistake(lambda: read(tmp_path / "a.npz"))
+        assert "its 4 rows look like episodes of 20 steps: then give obs.reshape(-1, *obs.shape[2:])" in told
+    np.savez(tmp_path / "b.npz", obs=obs.reshape(-1, 3), acts=acts.reshape(-1), lens=np.full(4, 20))
+    assert len(read(tmp_path / "b.npz").episodes) == 4
+
+
+def test_numbers_that_do_not_vary_lose_nothing(tmp_path: Path) -> None:
+    """Their deviation is not 0 after rounding."""
+    obs = np.stack([np.arange(21.0), np.full(21, 0.3)], 1)
+    np.savez(tmp_path / "a.npz", obs=obs, acts=np.zeros(20, int))
+    assert read(tmp_path / "a.npz").intake.notes == []

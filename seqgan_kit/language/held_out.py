@@ -15,7 +15,7 @@ from seqgan_kit.language.data import split
 def alike(text: str) -> str:
     """What is the same of texts that look the same: blanks of another kind or number, and letters that are written with
     their accents in one character or two, make no difference."""
-    return " ".join(unicodedata.normalize("NFC", text).split())
+    return " ".join((text if text.isascii() else unicodedata.normalize("NFC", text)).split())
 
 
 def divide(

@@ -62,6 +62,7 @@ def hard_wrapped(lines: Sequence[tuple[int, str]]) -> str | None:
     )
 
 
+LOOKED_AT = 20_000  # lines: many files are larger
 MARKED = (  # what lines begin with, from which share of them on, and what is told
     (r"\d\d:\d\d:?.* --> ", 0.05, "are the times of SUBTITLES, which are learned like words: take them out"),
     (r"\[?\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4},? ", 0.5, "begin with a DATE, as those of chats do: take it off"),
@@ -74,17 +75,15 @@ INVISIBLE = re.compile("[\ufeff\u200b-\u200d\u2060\u00ad]")
 
 def marked(lines: Sequence[tuple[int, str]]) -> list[str]:
     """What lines look like that are no texts, each a sample here, and how many hold what can't be seen."""
-    told = []
+    told, first = [], [line for _, line in lines[:LOOKED_AT]]
     for pattern, share, what in MARKED:
-        found = sum(re.match(pattern, line) is not None for _, line in lines)
-        if found > 1 and found >= share * len(lines):
-            told.append(f"{found} of {len(lines)} lines {what}")
-    hidden = [line for _, line in lines if INVISIBLE.search(line)]
+        found = sum(re.match(pattern, line) is not None for line in first)
+        if found > 1 and found >= share * len(first):
+            told.append(f"{found} of {'the first ' * (len(lines) > len(first))}{len(first)} lines {what}")
+    hidden = [line for _, line in lines if not line.isascii() and INVISIBLE.search(line)]
     if hidden:
         which = ", ".join(sorted({f"U+{ord(one):04X}" for line in hidden for one in INVISIBLE.findall(line)}))
-        told.append(
-            f"{len(hidden)} lines hold characters that CAN'T BE SEEN ({which}) and make other words of like ones"
-        )
+        told.append(f"{len(hidden)} lines hold characters that CAN'T BE SEEN ({which}), which make other words of them")
     return told
 
 
