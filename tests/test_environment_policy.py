@@ -495,10 +495,10 @@ def test_a_long_update_looks_whether_to_stop(
     player = policy(engine, EnvironmentConfig("CartPole-v1", copies=2), improvement=improvement)
     engine.restore()
     monkeypatch.setattr(engine.phases, "_stop_signal", 2)
-    player.update(player.sample(transitions()), score)
+    player.update(NONE, player.sample(NONE), score)
     monkeypatch.setattr(improvements, "PATIENCE", -1.0)
     with pytest.raises(Stopped, match=r"within an update, which is made anew\. Resume with: seqgan-kit resume"):
-        player.update(player.sample(transitions()), score)
+        player.update(NONE, player.sample(NONE), score)
     assert not list((engine.folder / "checkpoints").glob("*")), "half an update is never saved"
 
 

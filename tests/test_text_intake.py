@@ -886,3 +886,51 @@ def test_padding_before_the_ids(write: Write) -> None:
 def test_labels_that_differ_in_capitals() -> None:
     told = remarks.classes(["pos", "Pos", "neg"] * 12, ["pos", "Pos", "neg"])
     assert told == ["labels that differ in capital letters alone are classes of their own: 'Pos', 'pos'"]
+
+
+# Models of ids
+
+
+NAMES = "zero\none\ntwo\nthree\n"
+
+
+@pytest.mark.parametrize("kind", ["plain", "dense", "names", "dense names", "one length"])
+def test_a_run_of_ids_is_trained_on(
+    tmp_path: Path, write: Write, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By a second run on other sequences of the same ids, whatever these are called inside; samples show them alike."""
+    rows = ["1 3 2 1", "3 3 1 2", "2 1 1 3"] if kind == "one length" else ["1 3 2", "3 3 1 2", "2 1 1", "1 2"]
+    first = write("\n".join(rows * 10 + ["2 2 1 1"]), "first.txt")
+    second = write("3 1 1 2\n1 1 3 3\n" * 10 + "2 1 2 1\n", "second.txt")
+    options = ["--data.tokens", "true"]
+    named = ["--data.names", str(write(NAMES, "names.txt"))] if "names" in kind else []
+    short = [
+        "--likelihood.steps",
+        "2",
+        "--control.steps",
+        "1",
+        "--discriminator.steps",
+        "1",
+        "--adversarial.rounds",
+        "1",
+    ]
+    sizes = "--likelihood.batch_size", "--discriminator.batch_size", "--adversarial.batch_size"
+    words = [*options, *named, *short, "--evaluation.samples", "4", *(word for size in sizes for word in (size, "4"))]
+    dense = ["--data.dense", "true"] if "dense" in kind else []
+    old, new = tmp_path / "old", tmp_path / "new"
+    assert main(["train", "text", "--run.folder", str(old), "--data.path", str(first), *dense, *words]) == 0
+    given = ["train", "text", "--run.folder", str(new), "--generator.model", str(old / "model"), "--data.path"]
+    assert main([*given, str(second), *words]) == 0
+    capsys.readouterr()
+    assert main(["sample", str(new), "--count", "8"]) == 0
+    wanted = {"one", "two", "three", "zero"} if named else {"0", "1", "2", "3"}
+    assert {word for line in capsys.readouterr().out.splitlines() for word in line.split()} <= wanted
+    unknown = write("1 2 77\n2 1 2\n1 1\n" * 5, "unknown.txt")
+    assert main([*given, str(unknown), "--run.folder", str(tmp_path / "no"), *options, *short]) == 1
+    told = capsys.readouterr().err
+    assert "77 (77)" in told
+    assert "ids are no tokens of --generator.model" in told
+    if kind == "one length":
+        uneven = write("1 2 3\n2 1\n1 1\n" * 5, "uneven.txt")
+        assert main([*given, str(uneven), "--run.folder", str(tmp_path / "no"), *words]) == 1
+        assert "--generator.model draws sequences of one length: give such" in capsys.readouterr().err
