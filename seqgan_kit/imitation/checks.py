@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import gymnasium as gym
@@ -12,7 +13,7 @@ from seqgan_kit.engine.checks import at_least, before_a_run, built, objective, o
 from seqgan_kit.errors import UserError
 from seqgan_kit.game.rewards import evaluate_steps
 from seqgan_kit.imitation.config import ImitationConfig
-from seqgan_kit.imitation.demonstrations import Demonstrations
+from seqgan_kit.imitation.demonstrations import Demonstrations, choose
 from seqgan_kit.imitation.discriminator_inputs import Features
 from seqgan_kit.imitation.environments import time_limit
 from seqgan_kit.imitation.evaluation import no_limit
@@ -166,6 +167,18 @@ def _hardly_varying(expert: Demonstrations) -> list[str]:
         which = ", ".join(map(str, np.flatnonzero(small)))
         told.append(f"observations {which} vary by less than 0.0001, which is scaled up 10,000 times at most")
     return told
+
+
+def check_shares(config: ImitationConfig, expert: Demonstrations, steps: int) -> None:
+    """Before anything is written: each process that was launched has a share of what is learnt from."""
+    processes, trajectories = (
+        int(os.environ.get("WORLD_SIZE", "1")),
+        len(choose(expert, config.demonstrations).episodes),
+    )
+    whole = config.policy.recurrent and config.cloning.steps
+    for count, unit in ((steps, "demonstrated steps"), *(((trajectories, "trajectories"),) if whole else ())):
+        if count < processes:
+            raise UserError(f"{expert.name} has {count} {unit} for {processes} processes: give more, or launch {count}")
 
 
 def check_parts(config: ImitationConfig, environment: Any, some: Transitions) -> None:

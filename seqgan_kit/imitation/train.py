@@ -24,7 +24,13 @@ from seqgan_kit.game.replay import Replay
 from seqgan_kit.game.trainer import Hook, Turns, evaluated, fit, play
 from seqgan_kit.imitation import demonstrations as demos
 from seqgan_kit.imitation import formats, recorded
-from seqgan_kit.imitation.checks import check_environment, check_numbers, check_parts, seen_in_demonstrations
+from seqgan_kit.imitation.checks import (
+    check_environment,
+    check_numbers,
+    check_parts,
+    check_shares,
+    seen_in_demonstrations,
+)
 from seqgan_kit.imitation.config import ImitationConfig
 from seqgan_kit.imitation.demonstrations import Demonstrations
 from seqgan_kit.imitation.environments import RECORDED, make
@@ -72,6 +78,8 @@ class ImitationTask:
         # the built-in expert is played anew, which another version of Gymnasium may do otherwise
         given = config.demonstrations.path or config.demonstrations.minari
         pairs = demos.transitions(self.expert, config.demonstrations) if self.expert else None
+        if self.expert is not None and pairs is not None:
+            check_shares(config, self.expert, size(pairs))
         check_parts(config, self.example, _nothing(self.example) if pairs is None else rows(pairs, slice(2)))
         self.data = fingerprint({}, pairs) if pairs and given else None
 
