@@ -26,6 +26,7 @@ from seqgan_kit.language import remarks
 from seqgan_kit.language.data import read_sentences
 from seqgan_kit.language.held_out import divide
 from seqgan_kit.language.token_ids import read_token_ids
+from seqgan_kit.language.tokenizers import token_id_tokenizer
 from seqgan_kit.tables import Intake, records
 from seqgan_kit.text.data_config import DataConfig
 from seqgan_kit.text.models import check_length
@@ -934,3 +935,18 @@ def test_a_run_of_ids_is_trained_on(
         uneven = write("1 2 3\n2 1\n1 1\n" * 5, "uneven.txt")
         assert main([*given, str(uneven), "--run.folder", str(tmp_path / "no"), *words]) == 1
         assert "--generator.model draws sequences of one length: give such" in capsys.readouterr().err
+
+
+def test_ids_of_a_model_are_its_own(write: Write) -> None:
+    """By number or by name: the row of the model's tokens that has it, not the place in this file."""
+    dense = token_id_tokenizer(3, ["2", "5", "9"])
+    found = load(DataConfig(str(write("9 5\n5 9 9\n" * 5)), tokens=True), 0, dense)
+    assert {tuple(row) for row in found.ids(found.train)} <= {(2, 1), (1, 2, 2)}
+    assert (found.end, found.vocabulary) == (3, 4)
+    named = token_id_tokenizer(2, ["low", "high"])
+    names = str(write("7\tlow\n8\thigh\n", "names.txt"))
+    found = load(DataConfig(str(write("8 7\n8 8 7\n" * 5)), tokens=True, names=names), 0, named)
+    assert {tuple(row) for row in found.ids(found.train)} <= {(1, 0), (1, 1, 0)}
+    assert "1 of 2 ids are no tokens" in mistake(
+        lambda: load(DataConfig(str(write("2 4\n2 2\n")), tokens=True), 0, dense)
+    )
