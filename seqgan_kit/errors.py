@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import traceback
 from typing import Any
 
@@ -26,8 +27,11 @@ def where_raised(error: BaseException) -> str:
 
 
 def name_of(part: Any) -> str:
-    """The import path of a function or class."""
-    return f"{getattr(part, '__module__', '')}.{getattr(part, '__qualname__', part)}".lstrip(".")
+    """The import path of a function, of a class, with its options filled in or not, or of what something is."""
+    if isinstance(part, functools.partial):  # jsonargparse has the class among the arguments
+        part = next((given for given in part.args if isinstance(given, type)), part.func)
+    part = part if hasattr(part, "__qualname__") else type(part)
+    return f"{getattr(part, '__module__', '')}.{part.__qualname__}".lstrip(".")
 
 
 def check_seed(seed: int, option: str = "--seed") -> None:

@@ -137,9 +137,25 @@ def read_text(path: Path) -> str:
         ) from None
 
 
+PACKED = {
+    b"\x1f\x8b": "gzipped: give it a name that ends in .gz",
+    b"PK\x03\x04": "a zip file or of a spreadsheet: unpack it, or save the spreadsheet as CSV",
+    b"\xfd7zXZ": "packed by xz: unpack it, `xz -d`",
+    b"(\xb5/\xfd": "packed by zstd: unpack it, `zstd -d`",
+    b"BZh": "packed by bzip2: unpack it, `bzip2 -d`",
+    b"%PDF": "a PDF: save its text",
+    b"\x93NUMPY": "an array of NumPy: write it as text, a sequence a line",
+    b"PAR1": "a parquet file: give it a name that ends in .parquet",
+}
+"""What files are that are no text, by how they begin, and what to do."""
+
+
 def _refuse_binary(path: Path, data: bytes) -> None:
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise UserError(f"{path} is UTF-16, not UTF-8: convert it, `{_convert(path, 'utf-16')}`")
+    for start, what in PACKED.items():
+        if data.startswith(start):
+            raise UserError(f"{path} is {what}")
     if (offset := data.find(b"\0")) >= 0:
         raise UserError(f"{path} is a binary file (NUL byte at offset {offset}): give a UTF-8 text file")
 

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from seqgan_kit.archives import check_data_set, check_parquet, unzipped
 from seqgan_kit.errors import UserError, one_line
 from seqgan_kit.files import LINE_END, Record, library, listed, names_there, numbered_lines, read_text, short
+from seqgan_kit.separators import NAMED, TOLD, separator, undivided
 
 EXAMPLE = '{"text": "..."}'
 TABLES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
@@ -105,7 +106,7 @@ def records(
     if kind == ".parquet":
         return _numbered(path, _parquet(path), intake, example)
     text = text_of(path)
-    if kind == ".json" and (rows := _json_list(path, text)) is not None:
+    if "json" in kind and (kind == ".json" or _is_list(text)) and (rows := _json_list(path, text)) is not None:
         return _numbered(path, rows, intake, example)
     if "json" in kind:
         numbered = json_records(path, text, example, intake)
@@ -166,6 +167,17 @@ def _unzipped(path: Path) -> str:
         raise UserError(f"{path} does not exist: {names_there(path)}") from None
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read as gzipped UTF-8 text ({one_line(error)}): copy it again") from None
+
+
+def _is_list(text: str) -> bool:
+    """Whether the whole of a file of JSON lines is one list of objects, laid out over lines."""
+    if not re.match(r"\s*\[\s*\{", text):
+        return False
+    try:
+        json.loads(text.split("\n", 1)[0])
+    except ValueError:
+        return True
+    return "\n" not in text.strip()
 
 
 def _json_list(path: Path, text: str) -> list[Any] | None:
@@ -235,10 +247,12 @@ def csv_records(
     intake = Intake(str(path), strict=True) if intake is None else intake
     names: list[str] | None = None
     over: list[_Row] = []  # those that go over several lines
-    for row in _rows(text, kind, intake):
+    again = 0
+    for row in _rows(text, kind, intake, header):
         if names is None and not row.blank and not row.wrong:
             names = _names(path, row.fields, header)
             narrow = "" if len(names) > 1 else ", or take out line 1 if it doesn't name the columns"
+            narrow += undivided(names)
             if header:
                 continue
         intake.read += 1
@@ -253,7 +267,10 @@ def csv_records(
             )
         else:
             over += [row] if row.stop > row.start else []
+            again += header and len(names) > 1 and row.fields == names
             yield row.start, dict(zip(names, row.fields, strict=True))
+    if again:
+        intake.notes.append(f"{again} rows are the NAMES OF THE COLUMNS again, and read as data: take them out")
     if over:
         some = f"the first: lines {over[0].start} to {over[0].stop}"
         intake.notes.append(f"{len(over)} rows have a field in quotes that goes over several lines ({some})")
@@ -284,10 +301,19 @@ def _names(path: Path, fields: list[str], header: bool) -> list[str]:
     return names
 
 
-def _rows(text: str, kind: str, intake: Intake) -> Iterator[_Row]:
+def _rows(text: str, kind: str, intake: Intake, header: bool) -> Iterator[_Row]:
     text = _one_line_end(text, intake)
     lines = list(io.StringIO(text, newline=""))  # a line ends with \n, \r\n or \r
-    if kind != ".tsv":
+    usual = "\t" if kind == ".tsv" else ","
+    between, told = separator(lines, usual), bool(lines) and TOLD.fullmatch(lines[0])
+    if between != usual or told:
+        named = NAMED.get(between, repr(between))
+        if header:
+            intake.notes.append(f"fields are separated by {named}, as line 1 shows")
+            yield from (row for row in _quoted(lines, between) if not (told and row.start == 1))
+            return
+        intake.notes.append(f"all rows hold as many {named}: if these separate columns, name them in a first row")
+    if usual == ",":
         yield from _quoted(lines, ",")
         return
     plain = [_Row(i, i, line.rstrip("\r\n").split("\t")) for i, line in enumerate(lines, start=1)]

@@ -1894,9 +1894,33 @@ MUTANTS = [
     ),
     Mutant(
         "images/sources.py",
-        "chosen.update(groups[names[i]])",
+        "chosen.update(groups[i])",
         "chosen.add(int(i))",
         "test_picture_data.py::test_pictures_of_one_caption_are_held_out_together",
+    ),
+    Mutant(
+        "images/sources.py",
+        "groups = _groups(names, copies)",
+        "groups = _groups(names, [None] * len(records))",
+        "test_picture_layouts.py::test_copies_are_on_one_side",
+    ),
+    Mutant(
+        "language/held_out.py",
+        'unicodedata.normalize("NFC", text)',
+        "text",
+        "test_text_intake.py::test_texts_that_look_alike_are_on_one_side",
+    ),
+    Mutant(
+        "separators.py",
+        "len(rows) > 1 and len({len(row) for row in rows}) == 1",
+        "len(rows) > 1",
+        "test_text_intake.py::test_a_separator_that_rows_do_not_agree_on",
+    ),
+    Mutant(
+        "language/token_ids.py",
+        "return {one: known[word] for one, word in zip(ids, words, strict=True)}",
+        "return {one: i for i, one in enumerate(ids)}",
+        "test_text_intake.py::test_ids_of_a_model_are_its_own",
     ),
     Mutant(
         "images/sources.py",
@@ -1924,8 +1948,8 @@ MUTANTS = [
     ),
     Mutant(
         "images/matching.py",
-        'Words(list(data.captions), "pairs")',
-        'Words(list(data.captions), "none")',
+        'Words(list(data.captions), "pairs", ',
+        'Words(list(data.captions), "none", ',
         "test_picture_fit.py::test_the_learned_matcher_sees_the_order_of_words",
     ),
     Mutant(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,8 +13,11 @@ import numpy as np
 import pytest
 
 from seqgan_kit.errors import UserError
+from seqgan_kit.imitation.config import ImitationConfig, PolicyConfig
 from seqgan_kit.imitation.demonstrations import DROP, DemonstrationConfig, Demonstrations
+from seqgan_kit.imitation.environments import EnvironmentConfig
 from seqgan_kit.imitation.formats import load
+from seqgan_kit.imitation.train import ImitationTask
 
 Arrays = dict[str, Any]
 
@@ -389,3 +393,37 @@ def test_every_episode_is_used_or_told(tmp_path: Path, name: str) -> None:
             message = mistake(lambda: read(path))
             assert f"{path} episode " in message
             assert DROP in message, "the advice that was followed above"
+
+
+# What looks like something else
+
+
+def test_rows_that_are_episodes_are_told(tmp_path: Path) -> None:
+    """(episodes, steps, ...) is no table of steps: said so, with or without flags, and no traceback."""
+    obs, acts = np.zeros((4, 20, 3)), np.zeros((4, 20), int)
+    for more in ({}, {"dones": np.zeros((4, 20), bool)}, {"obs": np.zeros((4, 21, 3))}):
+        np.savez(tmp_path / "a.npz", **({"obs": obs, "acts": acts} | more))
+        told = mistake(lambda: read(tmp_path / "a.npz"))
+        assert "its 4 rows look like episodes of 20 steps: then give obs.reshape(-1, *obs.shape[2:])" in told
+    np.savez(tmp_path / "b.npz", obs=obs.reshape(-1, 3), acts=acts.reshape(-1), lens=np.full(4, 20))
+    assert len(read(tmp_path / "b.npz").episodes) == 4
+
+
+def test_numbers_that_do_not_vary_lose_nothing(tmp_path: Path) -> None:
+    """Their deviation is not 0 after rounding."""
+    obs = np.stack([np.arange(21.0), np.full(21, 0.3)], 1)
+    np.savez(tmp_path / "a.npz", obs=obs, acts=np.zeros(20, int))
+    assert read(tmp_path / "a.npz").intake.notes == []
+
+
+def test_fewer_trajectories_than_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refused before there is a folder: a recurrent policy is cloned from whole ones."""
+    np.savez(tmp_path / "a.npz", obs=np.zeros((21, 4)), acts=np.zeros(20, int), lens=[20])
+    given = DemonstrationConfig(path=str(tmp_path / "a.npz"))
+    config = ImitationConfig(
+        environment=EnvironmentConfig("CartPole-v1"), demonstrations=given, policy=PolicyConfig(recurrent=4)
+    )
+    ImitationTask(config)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert "has 1 trajectories for 2 processes: give more, or launch 1" in mistake(lambda: ImitationTask(config))
+    ImitationTask(replace(config, policy=PolicyConfig()))

@@ -700,7 +700,7 @@ def acting(*actions: Any) -> Demonstrations:
             acting(0, 1, 5, 0, 7),
             FLOATS,
             spaces.Discrete(5),
-            "mine episode 1 step 2: the environment does not take the action 5, only Discrete(5): correct or clip it",
+            "mine episode 1 step 2: the environment does not take the action 5, only Discrete(5): correct it",
         ),
         (
             acting(0, -1),

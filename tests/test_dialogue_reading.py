@@ -401,7 +401,8 @@ def test_held_out_replies_that_are_trained_on_are_told(tmp_path: Path) -> None:
     assert found.notes == (
         "a.jsonl: 6 rows read, 6 used",
         "b.jsonl: 2 rows read, 2 used",
-        "1 of 3 HELD-OUT replies are TRAINED on, too, to the same messages",
+        "1 of 3 held-out replies, to the same messages, are ALSO TRAINED ON, so scores flatter what learns by heart: "
+        "take them out of one of the files",
     )
     held_out.write_text(lines(rows[1]))
     assert "TRAINED" not in str(source(train, held_out_path=str(held_out)).notes)
@@ -446,3 +447,17 @@ def test_histories_of_any_table(tmp_path: Path) -> None:
     assert texts(read_histories(path, Columns(messages="turns", role="by", user="Ann"))) == [["how ?"]]
     with pytest.raises(UserError, match="the last message is not a user's"):
         read_histories(write(tmp_path, "h.jsonl", lines(MANY)))
+
+
+def test_conversations_that_look_alike_are_on_one_side(tmp_path: Path) -> None:
+    """By what is learned of them: capital letters, with --data.lower, and blanks make no other conversation."""
+    pairs = [{"prompt": f"How are  you {i}", "reply": "fine"} for i in range(20)]
+    again = [{"prompt": f"how are you {i}", "reply": "Fine"} for i in range(20)]
+    path = write(tmp_path, "a.jsonl", lines(*pairs, *again))
+    found = source(path, lower=True, held_out=0.2)
+    said = [{one.history[0]["content"].split()[-1] for one in part} for part in (
+        found.train_exchanges, found.held_out_exchanges,
+    )]  # fmt: skip
+    assert not said[0] & said[1]
+    assert any("40 conversations are copies of 20" in note for note in found.notes)
+    assert not any("ALSO TRAINED ON" in note for note in found.notes)

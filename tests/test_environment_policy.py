@@ -17,7 +17,9 @@ import toys
 from seqgan_kit.engine.checkpoints import pack, unpack
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Learner, Metrics, OptimizerConfig
+from seqgan_kit.errors import Stopped
 from seqgan_kit.game.rewards import StepReward, evaluate_steps
+from seqgan_kit.imitation import improvement as improvements
 from seqgan_kit.imitation.copies import Environments, build
 from seqgan_kit.imitation.discriminator_inputs import Features
 from seqgan_kit.imitation.environments import EnvironmentConfig, make
@@ -483,6 +485,21 @@ def test_actor_and_valuer_as_one(shared: bool, recurrent: int) -> None:
     torch.testing.assert_close(together, alone)
     losses = (parameters.square().sum() + values.square().sum() for parameters, values in (together, alone))
     torch.testing.assert_close(*(torch.autograd.grad(loss, list(both.parameters())) for loss in losses))
+
+
+@pytest.mark.parametrize("improvement", [PPO(epochs=3, minibatch=8), TRPO(epochs=3, minibatch=8)], ids=["ppo", "trpo"])
+def test_a_long_update_looks_whether_to_stop(
+    improvement: Improvement, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A short one is made to its end, and saved; a long one is left, and made anew by the run that is resumed."""
+    player = policy(engine, EnvironmentConfig("CartPole-v1", copies=2), improvement=improvement)
+    engine.restore()
+    monkeypatch.setattr(engine.phases, "_stop_signal", 2)
+    player.update(NONE, player.sample(NONE), score)
+    monkeypatch.setattr(improvements, "PATIENCE", -1.0)
+    with pytest.raises(Stopped, match=r"within an update, which is made anew\. Resume with: seqgan-kit resume"):
+        player.update(NONE, player.sample(NONE), score)
+    assert not list((engine.folder / "checkpoints").glob("*")), "half an update is never saved"
 
 
 def transitions(batch: int = 2, time: int = 3) -> Transitions:

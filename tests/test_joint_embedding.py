@@ -18,8 +18,9 @@ from transformers import AutoModel
 from seqgan_kit.errors import UserError
 from seqgan_kit.images.data import Captioned
 from seqgan_kit.images.matching import one_caption
+from seqgan_kit.images.metrics import retrieval
 from seqgan_kit.images.sources import Source
-from seqgan_kit.images.train_encoder import EncoderConfig, evaluate
+from seqgan_kit.images.train_encoder import EncoderConfig, _recalls, evaluate
 from seqgan_kit.networks.pictures.joint_embedding import (
     PAPER_ALPHABET,
     CharCNNRNN,
@@ -323,3 +324,18 @@ def test_training_matches_pictures_and_captions() -> None:
         optimizer.step()
     assert before < 0.3
     assert accuracy() > 0.9
+
+
+def test_pictures_of_one_caption_are_all_right() -> None:
+    """Retrieval of classes: any picture of the caption will do; where captions differ, it is as in the metrics."""
+    vectors = torch.eye(3)[[0, 0, 1, 1, 2]] + 0.01 * torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
+    table = {"a": torch.eye(3)[0], "b": torch.eye(3)[1], "c": torch.eye(3)[2]}
+    embed = lambda captions: torch.stack([table[caption] for caption in captions])  # noqa: E731
+    assert set(_recalls(vectors, ["a", "a", "b", "b", "c"], embed).values()) == {1.0}
+    wrong = _recalls(vectors, ["a", "b", "b", "b", "c"], embed)  # the second is near to the first's caption
+    assert wrong["caption_of_picture_at_1"] == pytest.approx(0.8)
+    pictures = torch.randn(6, 3, generator=torch.Generator().manual_seed(1))
+    captions = torch.randn(6, 3, generator=torch.Generator().manual_seed(2))
+    found = _recalls(pictures, list("abcdef"), lambda some: captions[["abcdef".index(one) for one in some]])
+    assert found == retrieval(pictures, captions, torch.arange(6), among=(1, 10))
+    assert list(found) == list(retrieval(pictures, captions, torch.arange(6), among=(1, 10)))

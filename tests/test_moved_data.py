@@ -89,3 +89,12 @@ def test_every_option_of_a_file_is_kept_as_an_absolute_path(
     made = yaml.safe_load(parse([f"--{named[-1]}", "gpt2"], task)[1])
     group, last = named[-1].rsplit(".", 1)
     assert made[group][last] == "gpt2"
+
+
+def test_a_cache_is_where_it_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though it is not there yet: from another folder a run would make a second one."""
+    monkeypatch.chdir(tmp_path)
+    for task in ("images", "encoder"):
+        made = yaml.safe_load(parse(["--data.cache", "kept"], task)[1])
+        assert made["data"]["cache"] == str(tmp_path / "kept")
+        assert yaml.safe_load(parse(["--data.side", "16"], task)[1])["data"]["cache"] is None

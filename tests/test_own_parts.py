@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -142,6 +143,54 @@ def test_objectives_of_the_other_uses(objective: str, here: Path, capsys: pytest
         told = refused(capsys, *words, "--run.folder", str(here / "run"), OBJECTIVE, objective)
         assert told.startswith(OBJECTIVE)
         assert not (here / "run").exists()
+
+
+OF_OTHER_USES = """
+import torch
+
+def nothing(*_):
+    return None
+
+def broken(*_):
+    raise RuntimeError("it is broken")
+
+class Blind(torch.nn.Module):
+    def __init__(self, *sizes):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, *batches):
+        return self.weight
+
+class Unbuilt(torch.nn.Module):
+    def __init__(self, *sizes):
+        raise RuntimeError("it can't be built")
+"""
+IMAGES = [
+    *("train", "images", "--data.scenes", "20", "--data.unseen", "0", "--adversarial.batch_size", "4"),
+    *("--style.steps", "0", "--second.side", "0", "--joint.steps", "0", "--evaluation.features", "none"),
+]
+IMITATION = ["train", "imitation", "--environment.id", "CartPole-v1", "--evaluation.final", "2"]
+GIVEN = {
+    (NETWORK, "others.Unbuilt"): "others.Unbuilt raised RuntimeError: it can't be built (",
+    (NETWORK, "others.Blind"): "others.Blind ",
+    (REWARDS, "[{function: others.broken}]"): "reward others.broken raised RuntimeError: it is broken",
+    (REWARDS, "[{function: others.nothing}]"): "reward others.nothing returned ",
+}
+
+
+@pytest.mark.parametrize("given", GIVEN, ids="=".join)
+@pytest.mark.parametrize("words", [IMAGES, IMITATION], ids=["images", "imitation"])
+def test_parts_of_pictures_and_imitation_are_tried_first(
+    words: list[str], given: tuple[str, str], here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    """Before a folder is made, so nothing can be resumed."""
+    monkeypatch.delitem(sys.modules, "others", raising=False)
+    (here / "others.py").write_text(OF_OTHER_USES)
+    told = refused(capsys, *words, "--run.folder", str(here / "run"), *given)
+    assert GIVEN[given] in told
+    assert "resume" not in told
+    assert not (here / "run").exists()
 
 
 def test_the_advice_is_good(here: Path) -> None:

@@ -123,6 +123,32 @@ def test_captions_without_a_blank(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert main([*words, "--joint.steps", "2", "--joint.alphabet", "data"]) == 0
 
 
+def test_names_of_classes_are_words_without_another_step(tmp_path: Path) -> None:
+    """No word is in two captions, but each is that of many pictures."""
+    for i, name in enumerate(["cat", "dog", "bird"] * 6):
+        (tmp_path / "data" / name).mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (SIDE, SIDE), (i * 14, 0, 0)).save(tmp_path / "data" / name / f"{i}.png")
+    words = [
+        "--joint.steps",
+        "0",
+        "--adversarial.batch_size",
+        "4",
+        "--data.side",
+        "16",
+        "--evaluation.features",
+        "none",
+    ]
+    words += ["--data.path", str(tmp_path / "data"), "--data.captions_from", "classes"]
+    task = ImagesTask(parse(words, "images")[0])
+    words_of = task.encoder.encoder
+    assert sorted(words_of.entries) == sorted(f"1:{name}" for name in task.source.train.captions)
+    vectors = words_of.encode(list(task.source.train.captions))
+    assert (vectors.count_nonzero(1) == 1).all()
+    assert len(learn_matcher(task.source.train, 1, 0).words.entries) == 2
+    with pytest.raises(UserError, match="no word is in 2"):
+        Words(["cat", "dog"], given=[1, 1])
+
+
 # CLIP folders that do not see the end of a caption
 
 WORDS = ["<s>", "black", "</s>", "red", "yellow", "blue", "stripes", "<pad>", "<unk>", "white"]

@@ -16,6 +16,7 @@ from PIL import Image
 
 import runs
 from seqgan_kit.cli import main
+from seqgan_kit.cli.parsing import parse
 from seqgan_kit.errors import UserError
 from seqgan_kit.images import folders
 from seqgan_kit.images.records import Record
@@ -360,6 +361,37 @@ def test_copies_across_the_split_are_told(tmp_path: Path) -> None:
     lines = (root / "metadata.jsonl").read_text().replace("picture 7", "picture 1")
     (root / "metadata.jsonl").write_text(lines)
     assert "1 of 3 held-out captions are in training, too" in loaded(root).told
+
+
+@pytest.mark.parametrize("kind", ["files", "table"])
+def test_copies_are_on_one_side(tmp_path: Path, kind: str) -> None:
+    """Whatever their captions, and with them what has the caption of one. Old runs divide as they did."""
+    for i in range(24):
+        paint(tmp_path / f"{i}.png", i // 3)  # each three times
+    rows = [{"file_name": f"{i}.png", "text": f"a {i} b"} for i in range(24)]
+    rows[23]["text"] = rows[0]["text"]
+    root = tmp_path
+    if kind == "files":
+        (tmp_path / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    else:
+        root = tmp_path / "a.parquet"  # its rows are of files beside it
+        parquet(root, rows)
+    for share in (0.1, 0.4):
+        found = loaded(root, held_out=share)
+        assert "24 files are copies of 8: those of one are on one side" in found.told
+        assert not any("in training, too" in line for line in found.told)
+        sides = [{int(caption.split()[1]) // 3 for caption in part.captions} for part in (found.train, found.held_out)]
+        assert not sides[0] & sides[1]
+        assert (7 in sides[0]) == (0 in sides[0])
+    assert any("held-out pictures are in training, too" in line for line in loaded(root, reading=1).told)
+
+
+def test_an_old_run_of_pictures_goes_on_with_its_division(tmp_path: Path) -> None:
+    """The config.yaml of an earlier version does not say how it reads."""
+    (tmp_path / "run.json").write_text("{}")
+    (tmp_path / "config.yaml").write_text("data: {side: 16}\n")
+    assert parse(["--config", str(tmp_path / "config.yaml")], "images")[0].data.reading == 1
+    assert parse(["--data.side", "16"], "images")[0].data.reading == 2
 
 
 # Every row is used or told

@@ -109,6 +109,15 @@ def test_greyscale_of_16_bits(tmp_path: Path, name: str) -> None:
     assert decoded(path, 4).std() > 50
 
 
+@pytest.mark.parametrize(("greatest", "dark"), [(4095, True), (4096, False), (65535, False)])
+def test_12_of_16_bits_are_told_to_be_dark(tmp_path: Path, greatest: int, dark: bool) -> None:
+    """They are not scaled up: what is black in some pictures would not be in others."""
+    Image.fromarray(np.linspace(0, greatest, 64).round().astype(np.uint16).reshape(8, 8)).save(tmp_path / "a.png")
+    found = pixels.decoded([Record(tmp_path / "a.png", ("a",), None, None)], 8)
+    assert found.seen == {"grey": 1} | ({"of 16 bits without a number of 4096 or more: DARK": 1} if dark else {})
+    assert found.pixels.max() == round(greatest / 257)
+
+
 def test_transparency_of_16_bits(tmp_path: Path) -> None:
     """One grey can stand for nothing, and is white then."""
     values = np.arange(64, dtype=np.uint16).reshape(8, 8) * 1000

@@ -407,6 +407,36 @@ def test_actions_that_are_none_of_the_space(space: gym.Space[Any], given: Any, t
     fitted(acting(np.float32([[100_009]])), Seen(PLAIN, spaces.Box(-1e5, 1e5, (1,))))
 
 
+def test_choices_are_numbered_anew_not_clipped() -> None:
+    """Clipping would make one choice of two."""
+    told = mistake(lambda: fitted(acting([1, 2, 2]), Seen(PLAIN, spaces.Discrete(2))))
+    assert "does not take the action 2, only Discrete(2): number the choices from 0, as by adding -1 to all" in told
+    told = mistake(lambda: fitted(acting([0, 2, 1]), Seen(PLAIN, spaces.Discrete(2))))
+    assert "only Discrete(2): correct it, or leave" in told
+    fitted(acting([0, 1, 1]), Seen(PLAIN, spaces.Discrete(2)))
+
+
+def test_what_does_not_fit_names_the_recorded_environment() -> None:
+    """Where another id was given; following it, the data fit."""
+    swings = of_pendulum(1)
+    told = mistake(lambda: fitted(swings, gym.make("CartPole-v1")))
+    assert told.endswith("; without --environment.id, Pendulum-v1 is taken")
+    used = recorded.settled(EnvironmentConfig(), swings)
+    assert used.id == "Pendulum-v1"
+    fitted(swings, make(used))
+    own = mistake(lambda: fitted(replace(swings, environment="CartPole-v1"), gym.make("CartPole-v1")))
+    assert "--environment.id" not in own
+
+
+def test_a_time_limit_below_unknown_demonstrations_is_said() -> None:
+    """Also where the file does not say which environment they are of."""
+    unknown = replace(of_pendulum(1), environment=None, recorded=None)
+    short_limit = pendulum(max_episode_steps=20)
+    told, other = recorded.compared(unknown, short_limit, EnvironmentConfig("Pendulum-v1", {"max_episode_steps": 20}))
+    assert any(line.startswith("ANOTHER ENVIRONMENT") and "a time limit of 20 here" in line for line in told)
+    assert other
+
+
 def flat(space: gym.Space[Any]) -> gym.Env[Any, Any]:
     return gym.wrappers.FlattenObservation(Seen(space, spaces.Discrete(2)))
 

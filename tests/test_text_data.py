@@ -130,9 +130,9 @@ def test_token_ids_with_only_blank_lines(write: Write) -> None:
 
 def test_a_binary_file(write: Write) -> None:
     """A NUL byte gives a binary file away."""
-    path = write(b"PK\x03\x04\x00\xff")
+    path = write(b"MZ\x90\x00\xff")
     assert mistake(lambda: read_sentences(path)) == (
-        f"{path} is a binary file (NUL byte at offset 4): give a UTF-8 text file"
+        f"{path} is a binary file (NUL byte at offset 3): give a UTF-8 text file"
     )
 
 

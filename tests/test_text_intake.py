@@ -26,6 +26,7 @@ from seqgan_kit.language import remarks
 from seqgan_kit.language.data import read_sentences
 from seqgan_kit.language.held_out import divide
 from seqgan_kit.language.token_ids import read_token_ids
+from seqgan_kit.language.tokenizers import token_id_tokenizer
 from seqgan_kit.tables import Intake, records
 from seqgan_kit.text.data_config import DataConfig
 from seqgan_kit.text.models import check_length
@@ -751,3 +752,201 @@ def test_a_run_of_an_earlier_version_goes_on_with_its_data(
     capsys.readouterr()
     assert main(["resume", str(run), "--data.reading", "2"]) == 1
     assert "have changed since this run began" in capsys.readouterr().err
+
+
+# Separators
+
+
+SPREADSHEETS = {
+    "decimal commas": ("a.csv", "\ufeffid;text;price\r\n1;a b;2,50\r\n2;c d;3,5\r\n", "semicolons"),
+    "no comma": ("a.csv", "id;text\n1;a b\n2;c d\n", "semicolons"),
+    "tabs": ("a.csv", "id\ttext\n1\ta b\n2\tc d\n", "tabs"),
+    "bars": ("a.csv", "id|text\n1|a b\n2|c d\n", "bars"),
+    "commas": ("a.tsv", "id,text\n1,a b\n2,c d\n", "commas"),
+    "told": ("a.csv", "sep=;\r\ntext;n\r\na b;1\r\nc d;2\r\n", "semicolons"),
+    "told, as usual": ("a.csv", "sep=,\r\ntext,n\r\na b,1\r\nc d,2\r\n", "commas"),
+    "quoted": ("a.csv", 'id;text\n1;"a b"\n2;c d\n', "semicolons"),
+}
+
+
+@pytest.mark.parametrize("name", SPREADSHEETS)
+def test_tables_that_a_spreadsheet_separates_otherwise(write: Write, name: str) -> None:
+    """The first row shows it, all others agree, and it is told."""
+    file, content, separated = SPREADSHEETS[name]
+    corpus = read_sentences(write(content, file))
+    assert corpus.texts == ["a b", "c d"]
+    assert corpus.intake.balanced
+    assert f"fields are separated by {separated}, as line 1 shows" in corpus.intake.notes
+
+
+def test_a_separator_that_rows_do_not_agree_on(write: Write) -> None:
+    """It is named, not guessed: a `;` may be a character of a text."""
+    told = mistake(lambda: read_sentences(write("id;text;n\n1;a b\n2;c, d;5\n", "a.csv")))
+    assert "line 1 looks divided by semicolons (';')" in told
+    one = read_sentences(write("text\na; b\nc; d\n", "b.csv"))
+    assert one.texts == ["a; b", "c; d"]
+    bare = read_sentences(write("a;b\nc;d\n", "c.csv"), header=False)
+    assert bare.texts == ["a;b", "c;d"]
+    assert bare.intake.notes[1] == (
+        "all rows hold as many semicolons: if these separate columns, name them in a first row"
+    )
+
+
+# What looks like something else
+
+
+LINES = {
+    "subtitles": ("1\n00:00:01,000 --> 00:00:02,500\na b c\n\n2\n00:00:03,000 --> 00:00:04,000\nd e f\n", "SUBTITLES"),
+    "chat": ("[12/03/2024, 10:00:11] Anna: a\n[12/03/2024, 10:01:11] Bob: b\n12/03/2024, 10:02 - Bob: c\n", "a DATE"),
+    "tunes": ("X:1\nT:one\nM:4/4\nK:G\n|: G2 A2 :|\n\nX:2\nT:two\nM:4/4\nK:G\n|: A2 B2 :|\n", "an ABC TUNE"),
+    "html": ("<p>a b</p>\n<p>c d</p>\n<p>e f</p>\n", "TAGS"),
+    "table": ("1\ta b\n2\tc d\n3\te f\n", "a TAB"),
+    "invisible": ("a b\n\ufeffa c\nb\u200b c\n", "CAN'T BE SEEN (U+200B, U+FEFF)"),
+}
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_lines_that_are_no_texts_are_told(write: Write, name: str) -> None:
+    """Once, with how many; none of it is said of the others, nor of plain sentences."""
+    content, expected = LINES[name]
+    notes = read_sentences(write(content)).intake.notes
+    assert len(notes) == 1
+    assert expected in notes[0]
+    plain = "A: yes.\nX: no\nhe said so\n12 men -> 3\nsee a.b/c\na <unk> b\n" * 3
+    assert read_sentences(write(plain)).intake.notes == []
+
+
+@pytest.mark.parametrize("breaks", ["\f", "\u2028", "\x0b"])
+def test_a_file_whose_lines_end_otherwise(write: Write, breaks: str) -> None:
+    """It would be one sentence."""
+    told = mistake(lambda: read_sentences(write(breaks.join(["a b", "c d", "e f"]))))
+    assert f"is one line: only \\n, \\r\\n and \\r end lines, and it has 2 {breaks!r} in their place" in told
+
+
+def test_texts_that_look_alike_are_on_one_side(write: Write) -> None:
+    """Other blanks, and accents that are characters of their own: the words, or the looks, are the same."""
+    lines = [f"caf\u00e9 {i}  is open" for i in range(20)] + [f"cafe\u0301\u00a0{i} is open" for i in range(20)]
+    found = source(write("\n".join(lines)), held_out=0.2)
+    numbers = [{text.split()[1] for text in part} for part in (found.train_texts, found.held_out_texts)]
+    assert not numbers[0] & numbers[1]
+    assert "20 of 40 texts are different, the others equal one of these" in found.told
+    both = told(write("a  b\nc d\n"), held_out_path=str(write("a b\ne f\n", "other.txt")))
+    assert "1 of 2 held-out sentences are ALSO TRAINED ON" in both
+
+
+def test_tables_that_were_joined(write: Write) -> None:
+    """The names of the columns stand in them again: it is told, since they may be words of a text."""
+    corpus = read_sentences(write("id,text\n1,a b\nid,text\n2,c d\n", "a.csv"))
+    assert corpus.texts == ["a b", "text", "c d"]
+    assert "1 rows are the NAMES OF THE COLUMNS again, and read as data: take them out" in corpus.intake.notes
+
+
+def test_a_list_over_lines_by_another_name(write: Write) -> None:
+    rows = [{"text": "a b"}, {"text": "c d"}]
+    assert read_sentences(write(json.dumps(rows, indent=1), "a.jsonl")).texts == ["a b", "c d"]
+    assert read_sentences(write(json.dumps(rows), "b.ndjson")).texts == ["a b", "c d"]
+
+
+@pytest.mark.parametrize(
+    ("value", "advice"),
+    [
+        (["a b", "c d"], "not a string: give each of these texts a row of its own"),
+        ({"0": "a b", "1": "c d"}, "is a column by the numbers of its rows: write a row a line"),
+        ({"en": "a b"}, "name one of these, as --data.column text.en"),
+        (5, "not a string: put the text in quotes"),
+        ([1, 2], "give --data.tokens true"),
+    ],
+)
+def test_what_is_no_text_is_told_as_what_it_is(write: Write, value: Any, advice: str) -> None:
+    assert advice in mistake(lambda: read_sentences(write(json.dumps({"text": value}) + "\n", "a.jsonl")))
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [(gzip.compress(b"a b"), "a name that ends in .gz"), (b"PK\x03\x04\0", "as CSV"), (b"%PDF-1.4 \0", "a PDF")],
+)
+def test_files_that_are_packed_say_how(tmp_path: Path, content: bytes, told: str) -> None:
+    (tmp_path / "a.txt").write_bytes(content)
+    assert told in mistake(lambda: read_sentences(tmp_path / "a.txt"))
+
+
+def test_texts_that_all_hold_the_end_token(write: Write) -> None:
+    """No row could be left, so dropping is no advice."""
+    told = mistake(lambda: source(write("<s> a b </s>\n<s> c </s>\n<s> d </s>\n")))
+    assert "contains </s>, which ends a sentence: remove it there, and from all others" in told
+    assert "drop" not in told
+
+
+def test_padding_before_the_ids(write: Write) -> None:
+    """As Keras pads by default: it is noticed, and so is it at the end, but not ids that begin alike."""
+    path = write("0 0 7 3\n0 0 0 5\n0 7 3 8\n0 0 1 2\n")
+    assert "all 4 sequences have 4 ids, and 3 begin with runs of 0: if that is PADDING" in told(path, tokens=True)
+    assert "PADDING" not in told(write("0 1 7 3\n0 2 0 5\n0 7 3 8\n0 3 1 2\n"), tokens=True)
+
+
+def test_labels_that_differ_in_capitals() -> None:
+    told = remarks.classes(["pos", "Pos", "neg"] * 12, ["pos", "Pos", "neg"])
+    assert told == ["labels that differ in capital letters alone are classes of their own: 'Pos', 'pos'"]
+
+
+# Models of ids
+
+
+NAMES = "zero\none\ntwo\nthree\n"
+
+
+@pytest.mark.parametrize("kind", ["plain", "dense", "names", "dense names", "one length"])
+def test_a_run_of_ids_is_trained_on(
+    tmp_path: Path, write: Write, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By a second run on other sequences of the same ids, whatever these are called inside; samples show them alike."""
+    rows = ["1 3 2 1", "3 3 1 2", "2 1 1 3"] if kind == "one length" else ["1 3 2", "3 3 1 2", "2 1 1", "1 2"]
+    first = write("\n".join(rows * 10 + ["2 2 1 1"]), "first.txt")
+    second = write("3 1 1 2\n1 1 3 3\n" * 10 + "2 1 2 1\n", "second.txt")
+    options = ["--data.tokens", "true"]
+    named = ["--data.names", str(write(NAMES, "names.txt"))] if "names" in kind else []
+    short = [
+        "--likelihood.steps",
+        "2",
+        "--control.steps",
+        "1",
+        "--discriminator.steps",
+        "1",
+        "--adversarial.rounds",
+        "1",
+    ]
+    sizes = "--likelihood.batch_size", "--discriminator.batch_size", "--adversarial.batch_size"
+    words = [*options, *named, *short, "--evaluation.samples", "4", *(word for size in sizes for word in (size, "4"))]
+    dense = ["--data.dense", "true"] if "dense" in kind else []
+    old, new = tmp_path / "old", tmp_path / "new"
+    assert main(["train", "text", "--run.folder", str(old), "--data.path", str(first), *dense, *words]) == 0
+    given = ["train", "text", "--run.folder", str(new), "--generator.model", str(old / "model"), "--data.path"]
+    assert main([*given, str(second), *words]) == 0
+    capsys.readouterr()
+    assert main(["sample", str(new), "--count", "8"]) == 0
+    wanted = {"one", "two", "three", "zero"} if named else {"0", "1", "2", "3"}
+    assert {word for line in capsys.readouterr().out.splitlines() for word in line.split()} <= wanted
+    unknown = write("1 2 77\n2 1 2\n1 1\n" * 5, "unknown.txt")
+    assert main([*given, str(unknown), "--run.folder", str(tmp_path / "no"), *options, *short]) == 1
+    told = capsys.readouterr().err
+    assert "77 (77)" in told
+    assert "ids are no tokens of --generator.model" in told
+    if kind == "one length":
+        uneven = write("1 2 3\n2 1\n1 1\n" * 5, "uneven.txt")
+        assert main([*given, str(uneven), "--run.folder", str(tmp_path / "no"), *words]) == 1
+        assert "--generator.model draws sequences of one length: give such" in capsys.readouterr().err
+
+
+def test_ids_of_a_model_are_its_own(write: Write) -> None:
+    """By number or by name: the row of the model's tokens that has it, not the place in this file."""
+    dense = token_id_tokenizer(3, ["2", "5", "9"])
+    found = load(DataConfig(str(write("9 5\n5 9 9\n" * 5)), tokens=True), 0, dense)
+    assert {tuple(row) for row in found.ids(found.train)} <= {(2, 1), (1, 2, 2)}
+    assert (found.end, found.vocabulary) == (3, 4)
+    named = token_id_tokenizer(2, ["low", "high"])
+    names = str(write("7\tlow\n8\thigh\n", "names.txt"))
+    found = load(DataConfig(str(write("8 7\n8 8 7\n" * 5)), tokens=True, names=names), 0, named)
+    assert {tuple(row) for row in found.ids(found.train)} <= {(1, 0), (1, 1, 0)}
+    assert "1 of 2 ids are no tokens" in mistake(
+        lambda: load(DataConfig(str(write("2 4\n2 2\n")), tokens=True), 0, dense)
+    )

@@ -121,7 +121,11 @@ def _from_anywhere(namespace: Namespace) -> Namespace:
     """With the absolute paths of files and folders that are there, so that a run finds them from any folder."""
     found = namespace.clone()
     for name, value in namespace.items():
-        if name.rpartition(".")[2] in FILES and isinstance(value, str) and value != "learned" and Path(value).exists():
+        last = name.rpartition(".")[2]
+        there = last == "cache" or (
+            last in FILES and value != "learned" and isinstance(value, str) and Path(value).exists()
+        )
+        if there and isinstance(value, str):  # a cache is made where it is missing
             found[name] = str(Path(value).absolute())
     return found
 

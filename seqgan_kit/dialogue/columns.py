@@ -8,6 +8,7 @@ from pathlib import Path
 
 from seqgan_kit.errors import UserError
 from seqgan_kit.files import Record, listed
+from seqgan_kit.separators import undivided
 from seqgan_kit.tables import value_at
 from seqgan_kit.worlds.dialogues import ASSISTANT, USER
 
@@ -95,7 +96,8 @@ def _pair(path: Path, names: Sequence[str], there: str) -> tuple[str, str]:
     if len(pairs) == 1:
         return pairs[0]
     if len(names) == 1:
-        raise UserError(f"{path} has one column, {names[0]!r}: give two, {listed(PAIRS[0])}, or a list of {LISTS[0]!r}")
+        two = f"give two, {listed(PAIRS[0])}, or a list of {LISTS[0]!r}"
+        raise UserError(f"{path} has one column, {names[0]!r}: {two}{undivided(names)}")
     said, reply = pairs[0] if pairs else ("NAME", "NAME")
     which = " or ".join(f"{reply!r} answers {said!r}" for said, reply in pairs)
     told = f"{which}? Name" if which else "which of them? Name"

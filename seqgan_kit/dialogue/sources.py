@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from itertools import chain
@@ -18,13 +18,15 @@ from seqgan_kit.dialogue.conversations import BadRows, Conversation, Exchange, e
 from seqgan_kit.dialogue.template import EncodedHistory, Template, end_of, to_replies
 from seqgan_kit.engine.provenance import fingerprint
 from seqgan_kit.errors import UserError
+from seqgan_kit.language import remarks
 from seqgan_kit.language.config import FileConfig
 from seqgan_kit.language.data import plain_ids, split, unknown_share
+from seqgan_kit.language.held_out import alike
 from seqgan_kit.language.lengths import TooLong, fitting
 from seqgan_kit.language.tokenizers import train_tokenizer
 from seqgan_kit.language.words import AS_IT_STANDS
 from seqgan_kit.samples import Replies, Tokens
-from seqgan_kit.worlds.dialogues import ASSISTANT, USER, dialogue
+from seqgan_kit.worlds.dialogues import ASSISTANT, USER, Message, dialogue
 from seqgan_kit.worlds.shapes import MOST, Scene, draw_scene
 
 LONG = 64  # tokens of a history, on average, of which it is said that they take time
@@ -167,6 +169,8 @@ def load(
         template.histories([one.history for one in part.exchanges], [one.place for one in part.exchanges])
         for part in (train, other)
     ]
+    what, files = "replies, to the same messages,", config.held_out_path is not None
+    both = remarks.trained_on(_keys(train.exchanges), _keys(other.exchanges), what, files)
     return Source(
         name=Path(config.path).name if config.path is not None else "shapes world",
         kind="messages" if config.path is not None or config.backward else "shapes",
@@ -184,7 +188,7 @@ def load(
         shortened=train.shortened,
         cut=sum(told.cut for part in histories for told in part),
         cut_by=cut_by,
-        notes=(*notes, *([] if config.backward else _trained_on(train.exchanges, other.exchanges))),
+        notes=(*notes, *([both] if both and not config.backward else [])),
     )
 
 
@@ -217,15 +221,15 @@ def _files(config: DataConfig, seed: int, notes: list[str]) -> tuple[list[Conver
     if config.held_out_path is not None:
         return found, _read_file(config.held_out_path, config, notes)
     # the same words in two places are one conversation: both are held out, or none
-    alike: dict[tuple[tuple[str, str], ...], list[Conversation]] = {}
+    same: dict[tuple[str, ...], list[Conversation]] = {}
+    plain = (lambda text: text) if config.reading == 1 else cache(lambda text: alike(config.words.read(text)))
     for one in found:
-        key = tuple((message["role"], message["content"]) for message in one.messages)
-        alike.setdefault(key, []).append(one)
-    several = [len(copies) for copies in alike.values() if len(copies) > 1]
+        same.setdefault(_key(one.messages, plain), []).append(one)
+    several = [len(copies) for copies in same.values() if len(copies) > 1]
     if several:
         copies = f"{sum(several)} conversations are copies of {len(several)}"
         notes.append(f"{copies}: all copies of one are trained on, or all held out")
-    train, held_out = split(list(alike.values()), config.held_out, seed)
+    train, held_out = split(list(same.values()), config.held_out, seed)
     return list(chain.from_iterable(train)), list(chain.from_iterable(held_out))
 
 
@@ -252,15 +256,12 @@ def _read_file(path: str | None, config: DataConfig, notes: list[str]) -> list[C
     return kept
 
 
-def _trained_on(train: Sequence[Exchange], held_out: Sequence[Exchange]) -> list[str]:
-    """What must be said where replies to the same messages are trained on and held out."""
+def _key(messages: Sequence[Message], text: Callable[[str], str] = alike) -> tuple[str, ...]:
+    return tuple(f"{message['role']} {text(message['content'])}" for message in messages)
 
-    def key(one: Exchange) -> tuple[str, ...]:
-        return (*(f"{message['role']} {message['content']}" for message in one.history), one.reply)
 
-    known = set(map(key, train))
-    both = sum(key(one) in known for one in held_out)
-    return [f"{both} of {len(held_out)} HELD-OUT replies are TRAINED on, too, to the same messages"] if both else []
+def _keys(found: Sequence[Exchange]) -> list[tuple[str, ...]]:
+    return [(*_key(one.history), alike(one.reply)) for one in found]
 
 
 def _first(conversations: Sequence[Conversation], limit: int | None) -> list[Conversation]:

@@ -118,6 +118,24 @@ def tried(option: str, part: Callable[..., Any], *arguments: Any, wanted: str) -
         ) from error
 
 
+def built(option: str, make: Callable[..., Any], *arguments: Any, wanted: str) -> Any:
+    """A network of an option's class. Raises UserError; what ours say of their options is a ValueError."""
+    try:
+        return tried(option, make, *arguments, wanted=wanted)
+    except UserError as error:
+        if isinstance(error.__cause__, ValueError):
+            raise UserError(f"{option}: {error.__cause__}") from error
+        raise
+
+
+def before_a_run(part: Callable[..., Any], *arguments: Any) -> Any:
+    """What it gives. Raises UserError as it does, but where it says to resume: there is nothing to resume yet."""
+    try:
+        return part(*arguments)
+    except UserError as error:
+        raise UserError(str(error).replace("Mend it, then resume.", "Mend it.")) from error
+
+
 def kind(found: Any) -> str:
     """What something is, for a message: the shape of a tensor, else its type."""
     return f"the shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__

@@ -91,10 +91,11 @@ class CaptionEncoderConfig:
     cache: str | None = None
 
 
-def encoder_of(config: CaptionEncoderConfig, captions: list[str]) -> TextEncoder:
-    """As configured, for a training set with these captions. Raises UserError where there is no such encoder."""
+def encoder_of(config: CaptionEncoderConfig, captions: list[str], given: list[int] | None = None) -> TextEncoder:
+    """As configured, for a training set with these captions, each of so many pictures. Raises UserError where there is
+    no such encoder."""
     if config.encoder == "words":
-        return Words(captions, order_for(captions) if config.order == "auto" else config.order)
+        return Words(captions, order_for(captions) if config.order == "auto" else config.order, given=given)
     folder = Path(config.encoder)
     try:
         kind = json.loads((folder / "config.json").read_bytes()).get("model_type")

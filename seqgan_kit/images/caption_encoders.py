@@ -57,12 +57,27 @@ class Words(TextEncoder):
             one; punctuation parts them. `pairs`: neighbouring pairs are counted, too, which must be met to be known.
         least: entries are in this many captions or more.
         most: the number of entries, the most frequent ones.
+        given: how many pictures have each caption; where no entry is in `least` captions, as with names of classes,
+            it must be in those of so many pictures.
     """
 
-    def __init__(self, captions: Sequence[str], order: Order = "clauses", least: int = 2, most: int = 2048) -> None:
+    def __init__(
+        self,
+        captions: Sequence[str],
+        order: Order = "clauses",
+        least: int = 2,
+        most: int = 2048,
+        given: Sequence[int] | None = None,
+    ) -> None:
         self.order, self.least, self.most = order, least, most
-        seen = Counter(entry for caption in captions for entry in set(entries_of(caption, order)))
+        found = [(entry, i) for i, caption in enumerate(captions) for entry in set(entries_of(caption, order))]
+        seen = Counter(entry for entry, _ in found)
         often = [entry for entry, count in seen.items() if count >= least]
+        if not often and given is not None:
+            pictures: Counter[str] = Counter()
+            for entry, i in found:
+                pictures[entry] += given[i]
+            often = [entry for entry, count in pictures.items() if count >= least]
         # a pair is never more frequent than its words: of equal ones, the words come first
         often.sort(key=lambda entry: (-seen[entry], " " in entry, entry))
         if not often:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
 from seqgan_kit.engine import checks
-from seqgan_kit.errors import UserError
+from seqgan_kit.errors import UserError, name_of
+from seqgan_kit.game.rewards import evaluate_pictures
 from seqgan_kit.images.caption_embedding import JointConfig
 from seqgan_kit.images.config import ImagesConfig
 from seqgan_kit.images.players import objective_of
 from seqgan_kit.images.sources import Source
 from seqgan_kit.networks.pictures.generator import doublings
 from seqgan_kit.networks.pictures.joint_embedding import SHORTEST
+from seqgan_kit.samples import Images
 
 NEIGHBOURS = 3  # that precision and recall look at
 
@@ -118,3 +126,37 @@ def check_batches(config: ImagesConfig, source: Source) -> None:
     if config.style.steps:
         sizes.append(("--style.batch_size", max(2, config.style.batch_size)))
     checks.batches(source.name, len(source.train.pixels), "pictures", *sizes)
+
+
+def check_parts(config: ImagesConfig, dim: int) -> None:
+    """Raises UserError where a discriminator's network can't be built, or, of a user's own, a network or a reward gives
+    something else than it should. dim: of a caption's vector."""
+    critic, second = config.discriminator, config.second
+    networks = [("--discriminator.network", critic.network, config.data.side)]
+    if second.side:
+        networks.append(("--second.discriminator", second.discriminator, second.side))
+    alone = config.run.device == "cpu" or not torch.cuda.is_available()
+    device = torch.device("cpu") if alone else torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        for option, make, side in networks:
+            _check_network(option, make, side, dim, device)
+        pixels = (torch.rand(2, 3, config.data.side, config.data.side) * 2 - 1).to(device).requires_grad_()
+        some = Images(pixels, torch.zeros(2, dim, device=device))
+        for reward in config.adversarial.rewards:
+            checks.before_a_run(evaluate_pictures, reward, some)
+
+
+def _check_network(
+    option: str, make: Callable[[int, int], nn.Module], side: int, dim: int, device: torch.device
+) -> None:
+    wanted = "a class that is built with (side, width of a caption's vector)"
+    network = checks.built(option, make, side, dim, wanted=wanted)
+    if type(network).__module__.startswith("seqgan_kit."):  # ours cost time, and are known
+        return
+    pair = torch.zeros(2, 3, side, side, device=device), [torch.zeros(2, dim, device=device)]
+    wanted = "forward(*pairs) -> for each pair (pixels, captions' vectors) a list of logits (batch,), one a caption"
+    found = checks.tried(option, network.to(device), pair, wanted=wanted)
+    logits = found[0] if isinstance(found, list | tuple) and len(found) == 1 else None
+    if not isinstance(logits, list | tuple) or not logits or any(checks.kind(x) != "the shape (2,)" for x in logits):
+        raise UserError(f"{option}: {name_of(network)} gives {checks.kind(found)} for one pair: give {wanted}")

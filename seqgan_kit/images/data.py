@@ -50,6 +50,11 @@ class Captioned:
     def __len__(self) -> int:
         return len(self.pixels)
 
+    def given(self) -> list[int]:
+        """How many pictures have each caption."""
+        counts: list[int] = np.bincount(self.caption_ids, minlength=len(self.captions)).tolist()
+        return counts
+
     def draw(self, pictures: Ints, rng: np.random.Generator) -> Ints:
         """A caption of each picture: (n,) -> (n,)."""
         counts = self.first[pictures + 1] - self.first[pictures]

@@ -68,7 +68,7 @@ def learn_matcher(data: Captioned, steps: int, seed: int) -> LearnedMatcher:
     Adam, 64 pictures drawn for each step, each with a caption of its own. Deterministic in the seed; the global
     generators stay as they are. Raises UserError where no word is in two captions.
     """
-    words = Words(list(data.captions), "pairs")
+    words = Words(list(data.captions), "pairs", given=data.given())
     counts = words.encode(list(data.captions))
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)

@@ -39,6 +39,7 @@ VERSION = 2  # of the cache: raise it when the same files give other pixels
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")  # no parser of anything rarer is ever run
 LARGEST = 64_000_000  # pixels of a picture
 ORIENTATION = 0x0112  # EXIF's number of it
+DARK = 4096  # of 16 bits: cameras and scanners write 12 of them, which are nearly black then
 GREYS = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L")
 STRETCHED = {("L", "L;2"): (4, 85), ("L", "L;4"): (16, 17)}  # grey levels of few bits, and what makes 255 of the last
 CHUNK = 16  # pictures that a thread does in one go
@@ -268,7 +269,7 @@ def _rgb(image: Image.Image, seen: list[str]) -> Image.Image:
     if image.mode in GREYS:
         seen.append("grey")
     if image.mode.startswith("I"):
-        return _from_deep(image)
+        return _from_deep(image, seen)
     if image.has_transparency_data:
         clear = image.convert("RGBA")
         if np.asarray(clear)[..., 3].min() < 255:
@@ -281,11 +282,13 @@ def _rgb(image: Image.Image, seen: list[str]) -> Image.Image:
     return image.convert("RGB")
 
 
-def _from_deep(image: Image.Image) -> Image.Image:
+def _from_deep(image: Image.Image, seen: list[str]) -> Image.Image:
     """Greyscale of 16 bits, which Pillow would cut off at 255; "I" is what it reads some of it into."""
     values = np.asarray(image).astype(np.int64)
     if values.min() < 0 or values.max() > 65535:
         raise ValueError("numbers of 32 bits have no agreed range: save it with 8 bits")
+    if values.max() < DARK:
+        seen.append(f"of 16 bits without a number of {DARK} or more: DARK")
     transparent = values == image.info.get("transparency", -1)
     return Image.fromarray(np.where(transparent, 255, (values + 128) // 257).astype(np.uint8)).convert("RGB")
 

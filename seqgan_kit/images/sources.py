@@ -45,6 +45,8 @@ class DataConfig:
         mismatch: Where captions that do not fit are from: another picture (caption), or a picture of another class
             (class).
         held_out: Share of the pictures that is held out, where the folder does not say which ones are.
+        reading: How a folder is divided: 2, or 1 as versions until November 2026 did, whose runs keep it. With 1,
+            copies of a picture's file can be trained on and held out.
         cache: Folder that decoded pictures are kept in, for the next run. Unset keeps none.
         workers: Number of threads that decode pictures. Unset takes what the machine has.
         scenes: Number of scenes that are drawn where no folder is given.
@@ -62,6 +64,7 @@ class DataConfig:
     flip: bool = False
     mismatch: Literal["caption", "class"] = "caption"
     held_out: float = 0.1
+    reading: int = 2
     cache: str | None = None
     workers: int | None = None
     scenes: int = 4000
@@ -107,6 +110,8 @@ def load(config: DataConfig, side: int, seed: int) -> Source:
     """side: of the pictures that training needs, `margin` included. Raises UserError for what can't be read."""
     if not 0 < config.held_out < 1:
         raise UserError(f"--data.held_out {config.held_out:g}: give a share between 0 and 1")
+    if config.reading not in (1, 2):
+        raise UserError(f"--data.reading {config.reading}: give 2, or 1 for data as earlier versions read them")
     if config.path is not None:
         return _folder(config, side, seed)
     of_folders = {"captions_from": "auto", "column": None, "bad_rows": "error"}
@@ -122,7 +127,7 @@ def _folder(config: DataConfig, side: int, seed: int) -> Source:
     root, drop = Path(config.path or ""), config.bad_rows == "drop"
     intake = Intake(str(root))
     records = read(root, config.captions_from, config.column, drop, intake)
-    parts = _split(records, config.held_out, seed, intake)
+    parts = _split(records, config.held_out, seed, intake, config.reading > 1)
     by_class = config.mismatch == "class"
     if by_class and any(record.label is None for record in records):
         raise UserError(f"--data.mismatch class: {root} does not give every picture a class (`label`)")
@@ -147,8 +152,11 @@ def _folder(config: DataConfig, side: int, seed: int) -> Source:
     return Source(str(root), found[0], found[1], told=(*intake.lines(), *notes, *overlap(*found)))
 
 
-def _split(records: Sequence[Record], share: float, seed: int, intake: Intake) -> tuple[list[Record], list[Record]]:
-    """To train on, and held out: as the folder says; else a share, pictures with a caption in common together.
+def _split(
+    records: Sequence[Record], share: float, seed: int, intake: Intake, apart: bool = True
+) -> tuple[list[Record], list[Record]]:
+    """To train on, and held out: as the folder says; else a share, pictures with a caption in common together, and, if
+    no copy may be on the other side (`apart`), those whose files are the same.
 
     Where there is a test, a validation is left out, and counted. What has no split is trained on.
     """
@@ -168,21 +176,58 @@ def _split(records: Sequence[Record], share: float, seed: int, intake: Intake) -
         intake.notes.append("no picture is of the training: all are taken together")
     # further captions are often keywords that many share; the first one names the picture
     names = [record.captions[0].lower() for record in records]
-    groups: dict[str, list[int]] = {}
-    for i, name in enumerate(names):
-        groups.setdefault(name, []).append(i)
+    copies = _copies(records) if apart else [None] * len(records)
+    groups = _groups(names, copies)
     wanted = max(1, round(share * len(records)))
     chosen: set[int] = set()
     for i in np.random.default_rng([seed, 1]).permutation(len(records)):
         if len(chosen) < wanted:
-            chosen.update(groups[names[i]])
+            chosen.update(groups[i])
     if len(chosen) == len(records):
-        raise UserError("all pictures have the same caption: nothing can be held out; give different captions")
+        raise UserError(
+            "all pictures have the same caption, or are copies: nothing can be held out; give different captions"
+        )
+    if several := [count for copy, count in Counter(copies).items() if copy is not None]:
+        intake.notes.append(f"{sum(several)} files are copies of {len(several)}: those of one are on one side")
     intake.notes.append(
         f"held out: {len(chosen)} of {len(records)} pictures at random, those with the same first caption together "
         f"(--data.held_out {share:g})"
     )
     return [r for i, r in enumerate(records) if i not in chosen], [records[i] for i in sorted(chosen)]
+
+
+def _copies(records: Sequence[Record]) -> list[bytes | None]:
+    """What is the same of files that are: a digest where there is another one, None where there is none."""
+    sizes = [record.path.stat().st_size if record.content is None else len(record.content) for record in records]
+    many = Counter(sizes)
+    digests = [
+        hashlib.blake2b(record.path.read_bytes() if record.content is None else record.content).digest()
+        if many[size] > 1
+        else None
+        for record, size in zip(records, sizes, strict=True)
+    ]
+    again = Counter(digests)
+    return [digest if again[digest] > 1 else None for digest in digests]
+
+
+def _groups(names: Sequence[str], copies: Sequence[bytes | None]) -> list[list[int]]:
+    """Of each picture, all that have its name or are copies of it, or of one of these, and so on."""
+    above = list(range(len(names)))  # a tree of each group
+
+    def root(i: int) -> int:
+        while above[i] != i:
+            above[i] = i = above[above[i]]
+        return i
+
+    first: dict[object, int] = {}
+    for i, keys in enumerate(zip(names, copies, strict=True)):
+        for key in keys:
+            if key is not None:
+                above[root(i)] = root(first.setdefault(key, i))
+    groups: dict[int, list[int]] = {}
+    for i in range(len(names)):
+        groups.setdefault(root(i), []).append(i)
+    return [groups[root(i)] for i in range(len(names))]
 
 
 def overlap(train: Captioned, held_out: Captioned) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,7 +20,6 @@ from seqgan_kit.engine.run import run
 from seqgan_kit.engine.run_folder import MODEL
 from seqgan_kit.errors import UserError
 from seqgan_kit.files import write_json
-from seqgan_kit.game.rewards import evaluate_pictures
 from seqgan_kit.game.trainer import Hook, evaluated, fit, play
 from seqgan_kit.images.alarms import of_stage
 from seqgan_kit.images.caption_embedding import (
@@ -33,7 +31,7 @@ from seqgan_kit.images.caption_embedding import (
     unread_ends,
 )
 from seqgan_kit.images.caption_encoders import Joint, Standardised, TextEncoder, embed, order_for, save_encoder
-from seqgan_kit.images.checks import check_batches, check_numbers
+from seqgan_kit.images.checks import check_batches, check_numbers, check_parts
 from seqgan_kit.images.clip import ClipScores
 from seqgan_kit.images.config import ImagesConfig
 from seqgan_kit.images.data import Captioned, PictureBatches, shrunk
@@ -109,7 +107,7 @@ class ImagesTask:
         self.encoder: Any = None  # a `TextEncoder`, as soon as there is one
         self.warning: str | None = None
         if not config.joint.steps:
-            encoder = encoder_of(config.text, captions)
+            encoder = encoder_of(config.text, captions, self.source.train.given())
             self.warning = unread_ends(encoder, captions)
             if self.warning and not resume:
                 raise UserError(self.warning)
@@ -123,6 +121,7 @@ class ImagesTask:
         if settings.clip:
             ClipScores(settings.clip)
         check_batches(config, self.source)
+        check_parts(config, config.joint.dim if self.encoder is None else self.encoder.dim)
 
     def parts(self) -> list[Part]:
         return parts(self.config)
@@ -147,7 +146,7 @@ class ImagesTask:
         self.dim = config.joint.dim if self.encoder is None else self.encoder.dim
         self.picture = _picture_config(config, self.dim)
         network = PictureGenerator(self.picture)
-        critic = _built("--discriminator.network", config.discriminator.network, config.data.side, self.dim)
+        critic = config.discriminator.network(config.data.side, self.dim)
         optimizers = config.generator.optimizer, config.discriminator.optimizer
         self.first = Game(
             engine, "", network, critic, config.generator, config.discriminator, config.adversarial, optimizers
@@ -163,7 +162,6 @@ class ImagesTask:
     def play(self) -> None:
         if self.joint is not None:
             self._learn_captions()
-        _try_rewards(self.engine, self.config, self.dim)
         self._embed()
         side, rounds = self.config.data.side, self.config.adversarial.rounds
         self._stage(MATCHING, ADVERSARIAL, "", side, rounds, self.first, self.batches)
@@ -191,7 +189,7 @@ class ImagesTask:
         config, second = self.config, self.config.second
         network = StackedGenerator(self.picture)
         network.freeze(not second.train_first)
-        critic = _built("--second.discriminator", second.discriminator, second.side, self.dim)
+        critic = second.discriminator(second.side, self.dim)
         self.second_batches = self._batches("second_real", self.source.train, second.side, config.run.seed + 2)
         adversarial = replace(config.adversarial, batch_size=second.batch_size)
         optimizers = second.optimizer, second.discriminator_optimizer
@@ -305,28 +303,12 @@ class ImagesTask:
             draw_all(folder, self.shown, self.encoder, self.source, config.text.conditional, side)
 
 
-def _try_rewards(engine: Engine, config: ImagesConfig, dim: int) -> None:
-    """The user's rewards of two pictures of noise, so that a mistake is told before the warm-up."""
-    side = config.data.side
-    with engine.fixed_random(0):
-        pixels = (torch.rand(2, 3, side, side, device=engine.device) * 2 - 1).requires_grad_()
-        for reward in config.adversarial.rewards:
-            evaluate_pictures(reward, Images(pixels, torch.zeros(2, dim, device=engine.device)))
-
-
 def style_loss(generator: Any, module: nn.Module, batch: Images) -> tuple[Tensor, dict[str, Tensor]]:
     """E |z - S(G(z, t))|^2, the mean over the noise's width; 1 is chance (Reed et al. 2016, sec. 4.4)."""
     noise = torch.randn(len(batch.condition), generator.config.noise, device=batch.condition.device)
     with torch.no_grad():
         pixels, _ = generator(noise, batch.condition)
     return F.mse_loss(module(pixels), noise), {}
-
-
-def _built(option: str, network: Callable[[int, int], nn.Module], side: int, dim: int) -> nn.Module:
-    try:
-        return network(side, dim)
-    except ValueError as error:
-        raise UserError(f"{option}: {error}") from error
 
 
 def _picture_config(config: ImagesConfig, condition: int) -> PictureConfig:

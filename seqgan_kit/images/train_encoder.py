@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -125,6 +126,18 @@ def evaluate(network: JointEmbedding, source: Source, config: EncoderConfig, sam
         if len(data.captions) > 1:
             found[f"{name}r_precision"] = matches(network, pixels, captions, data, seed)
         if not name:
-            embedded = network.embed_pictures(pixels), network.embed_text(captions)
-            found |= metrics.retrieval(*embedded, torch.arange(len(captions)), among=(1, 10))
+            found |= _recalls(network.embed_pictures(pixels), captions, network.embed_text)
     return found
+
+
+def _recalls(pictures: torch.Tensor, captions: list[str], embed: Callable[[list[str]], torch.Tensor]) -> Metrics:
+    """`metrics.retrieval` where several pictures may have the same caption: any of them is right.
+
+    captions: of each picture. That function knows several captions of a picture, so the two change places.
+    """
+    different = {caption: i for i, caption in enumerate(dict.fromkeys(captions))}
+    owner = torch.tensor([different[caption] for caption in captions])
+    turned = metrics.retrieval(embed(list(different)), pictures, owner, among=(1, 10))
+    ways = ("picture_of_caption", "caption_of_picture")
+    pairs = zip(ways, ways[::-1], strict=True)
+    return {f"{way}_at_{k}": turned[f"{other}_at_{k}"] for way, other in pairs for k in (1, 10)}

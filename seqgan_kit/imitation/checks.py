@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import torch
 
-from seqgan_kit.engine.checks import at_least, objective, rewarded, run_bounds
+from seqgan_kit.engine.checks import at_least, before_a_run, built, objective, of_shape, rewarded, run_bounds, tried
 from seqgan_kit.errors import UserError
+from seqgan_kit.game.rewards import evaluate_steps
 from seqgan_kit.imitation.config import ImitationConfig
-from seqgan_kit.imitation.demonstrations import Demonstrations
+from seqgan_kit.imitation.demonstrations import Demonstrations, choose
+from seqgan_kit.imitation.discriminator_inputs import Features
 from seqgan_kit.imitation.environments import time_limit
 from seqgan_kit.imitation.evaluation import no_limit
 from seqgan_kit.imitation.returned import Returned, observed
 from seqgan_kit.imitation.returned import number as reward_of
 from seqgan_kit.networks.policies.actions import from_space, is_bounded
 from seqgan_kit.networks.policies.actor import is_picture, picture_scale
+from seqgan_kit.samples import Transitions, size
 
 ABSORBING = 1000  # steps of an episode and what follows it, where there is no time limit
 EXACT = 2**24  # float32 holds every integer up to it
@@ -64,7 +69,7 @@ def check_numbers(config: ImitationConfig, expert: Demonstrations | None) -> Non
         )
 
 
-def check_environment(config: ImitationConfig, environment: Any) -> list[str]:
+def check_environment(config: ImitationConfig, environment: Any, expert: Demonstrations | None = None) -> list[str]:
     """Before anything is written: its actions can be learnt, and what it returns is what it declares.
 
     Returns what the user is told of it first.
@@ -85,12 +90,17 @@ def check_environment(config: ImitationConfig, environment: Any) -> list[str]:
     if time_limit(environment) is None:
         longest = config.evaluation.longest
         told.append(
-            f"{no_limit(config.environment)}; episodes of an evaluation are cut after {longest} steps "
-            "(--evaluation.longest)"
+            f"{no_limit(config.environment, _longest(expert))}; episodes of an evaluation are cut after {longest} "
+            "steps (--evaluation.longest)"
         )
     if np.issubdtype(space.dtype, np.integer) and max(abs(int(space.low.min())), int(space.high.max())) > EXACT:
         told.append(f"{name} observes {space.dtype} numbers, which are ROUNDED to float32 above {EXACT:,}")
     return told + _first_steps(name, environment)
+
+
+def _longest(expert: Demonstrations | None) -> int:
+    """Steps of an episode: of the longest that was demonstrated."""
+    return ABSORBING if expert is None else max(len(episode.actions) for episode in expert.episodes)
 
 
 def _first_steps(name: str, environment: Any) -> list[str]:
@@ -157,3 +167,36 @@ def _hardly_varying(expert: Demonstrations) -> list[str]:
         which = ", ".join(map(str, np.flatnonzero(small)))
         told.append(f"observations {which} vary by less than 0.0001, which is scaled up 10,000 times at most")
     return told
+
+
+def check_shares(config: ImitationConfig, expert: Demonstrations, steps: int) -> None:
+    """Before anything is written: each process that was launched has a share of what is learnt from."""
+    processes, trajectories = (
+        int(os.environ.get("WORLD_SIZE", "1")),
+        len(choose(expert, config.demonstrations).episodes),
+    )
+    whole = config.policy.recurrent and config.cloning.steps
+    for count, unit in ((steps, "demonstrated steps"), *(((trajectories, "trajectories"),) if whole else ())):
+        if count < processes:
+            raise UserError(f"{expert.name} has {count} {unit} for {processes} processes: give more, or launch {count}")
+
+
+def check_parts(config: ImitationConfig, environment: Any, some: Transitions) -> None:
+    """Before anything is written: the discriminator's network can be built; a user's own, and rewards, give each step a
+    number. some: a few steps."""
+    critic, option = config.discriminator, "--discriminator.network"
+    space, actions = environment.observation_space, from_space(environment.action_space, config.policy.squash)
+    features = Features(space, actions, None, critic.inputs, critic.absorbing, config.policy.discount)
+    with torch.random.fork_rng(devices=[]):
+        wanted = "a class that is built with the `Layout` of its inputs"
+        try:
+            network = built(option, critic.network, features.layout, wanted=wanted)
+        except UserError as error:
+            given = ", which are --discriminator.inputs" if isinstance(error.__cause__, UserError) else ""
+            raise UserError(f"{error}{given}") from error
+        if not type(network).__module__.startswith("seqgan_kit."):  # ours are known
+            wanted = "features (batch, time, size) -> logits (batch, time)"
+            found = tried(option, network, features(some), wanted=wanted)
+            of_shape(option, type(network), found, (size(some), 1), wanted)
+        for reward in config.adversarial.rewards:
+            before_a_run(evaluate_steps, reward, some)

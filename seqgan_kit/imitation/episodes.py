@@ -159,7 +159,8 @@ def rounded(observations: Sequence[np.ndarray]) -> list[str]:
         return []
     flat = np.concatenate([array.reshape(len(array), -1) for array in observations]).astype(np.float64)
     lost, spread = np.abs(flat - flat.astype(np.float32)).max(0), flat.std(0)
-    if not (coarse := np.flatnonzero((lost > 0.01 * spread) & (spread > 0))).size:
+    varies = flat.max(0) > flat.min(0)  # the deviation of equal numbers need not be 0
+    if not (coarse := np.flatnonzero((lost > 0.01 * spread) & varies)).size:
         return []
     k = int(coarse[0])
     return [

@@ -25,6 +25,8 @@ from seqgan_kit.worlds.cartpole import balance
 
 LONGEST = 30_000  # steps of an episode where there is no time limit: one of Atari has 27,000
 
+CUT = "were CUT after"
+
 Act = Callable[[np.ndarray, Any], tuple[np.ndarray, Any]]
 """observations (rows, ...) and what was remembered -> actions (rows, ...) and what is remembered."""
 
@@ -125,14 +127,28 @@ def run(
         for environment in environments:
             environment.close()
     if unlimited and (cut := sum(len(episode.actions) == most for episode in found)):
-        say(f"{cut} of {episodes} episodes were CUT after {most} steps: {no_limit(config)}")
+        say(f"{cut} of {episodes} episodes {CUT} {most} steps: {no_limit(config)}")
     return found
 
 
-def no_limit(config: EnvironmentConfig) -> str:
-    """That an environment has no time limit, and what to do."""
-    more = json.dumps({**config.arguments, "max_episode_steps": 1000})
+def no_limit(config: EnvironmentConfig, steps: int = 1000) -> str:
+    """That an environment has no time limit, and what to do. steps: of the limit that is named."""
+    more = json.dumps({**config.arguments, "max_episode_steps": steps})
     return f"{config.id} has no time limit; give one, as --environment.arguments '{more}'"
+
+
+def cuts_told_once(say: Callable[[str], None]) -> Callable[[str], None]:
+    """Tells that episodes were cut once, not at each evaluation."""
+    told: list[str] = []
+
+    def tell(message: str) -> None:
+        if CUT not in message:
+            say(message)
+        elif not told:
+            told.append(message)
+            say(f"{message} (said once)")
+
+    return tell
 
 
 def _side_by_side(

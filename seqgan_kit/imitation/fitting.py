@@ -55,6 +55,18 @@ def fitted(
     """
     config = config or DemonstrationConfig()
     recorded = f" (recorded in {demonstrations.environment})" if demonstrations.environment else ""
+    try:
+        return _fitted(demonstrations, environment, config, recorded)
+    except UserError as error:
+        used, there = environment.spec, demonstrations.environment
+        if used is None or there not in gym.registry or there == used.id:
+            raise
+        raise UserError(f"{error}; without --environment.id, {there} is taken") from None
+
+
+def _fitted(
+    demonstrations: Demonstrations, environment: gym.Env[Any, Any], config: DemonstrationConfig, recorded: str
+) -> Demonstrations:
     name, intake = f"{demonstrations.name}{recorded}", copy.deepcopy(demonstrations.intake)
     order = _order(name, demonstrations.observation_space, unflattened(environment))
     episodes = []
@@ -65,7 +77,7 @@ def fitted(
             actions = _actions(name, episode.actions, environment.action_space)
             if (step := _outside(actions, environment.action_space)) is not None:
                 takes = f"the environment does not take the action {actions[step].tolist()}, only "
-                takes += f"{short(environment.action_space)}: correct or clip it"
+                takes += f"{short(environment.action_space)}: {_mend(demonstrations, environment.action_space)}"
                 raise BadEpisode(f"{where} step {step}{recorded}: {takes}", "an action that is not taken")
             if config.bad_episodes == "drop" and len(actions) < config.subsample:
                 raise BadEpisode(where, f"fewer steps than --demonstrations.subsample {config.subsample}")
@@ -218,6 +230,16 @@ def _outside(values: np.ndarray, space: Any) -> int | None:
         low, high = _loosely(space)
     outside = np.nonzero((values < low) | (values > high))[0]
     return int(outside[0]) if outside.size else None
+
+
+def _mend(demonstrations: Demonstrations, space: Any) -> str:
+    """What to do with actions outside of a space. A choice is never clipped: that makes another one of it."""
+    if not isinstance(space, CHOICES):
+        return "correct or clip it"
+    every = np.concatenate([np.ravel(episode.actions) for episode in demonstrations.episodes])
+    if isinstance(space, spaces.Discrete) and every.max() - every.min() < space.n:
+        return f"number the choices from {space.start}, as by adding {int(space.start - every.min())} to all"
+    return "correct it"
 
 
 def _loosely(space: spaces.Box) -> tuple[np.ndarray, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,7 +14,10 @@ from seqgan_kit.algorithms import credit as credits
 from seqgan_kit.algorithms import estimators, trust_region
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Learner, Metrics, OptimizerConfig, slices
+from seqgan_kit.errors import Stopped
 from seqgan_kit.networks.policies.actor import Actor, ActorCritic, Valuer
+
+PATIENCE = 10.0  # seconds that an update goes on after Ctrl-C; of large pictures it may take minutes
 
 
 @dataclass(frozen=True)
@@ -233,14 +237,21 @@ def _weights(engine: Engine, mask: Tensor) -> tuple[Tensor, Tensor]:
 def _minibatches(engine: Engine, experience: Experience, steps: int, epochs: int) -> Iterator[Experience]:
     """The rows of each optimiser step: in each epoch every row once, in a new order.
 
+    Where the run shall stop, the update is finished, and saved, unless that takes long: then Stopped is raised.
     Some steps may not count, so processes may have different numbers of rows, but all make as many optimiser steps.
     """
     rows = len(experience.mask)
     everyone = engine.gather(torch.tensor([[experience.mask.numel(), rows]], device=engine.device))
     parts = min(max(1, round(everyone[:, 0].sum().item() / steps)), int(everyone[:, 1].min()))
+    asked: float | None = None  # when it was first seen that the run shall stop
     for _ in range(epochs):
         shuffled = experience.rows(torch.randperm(rows))  # once, so that the parts are views
         for part in slices(rows, parts):
+            if engine.stopping():
+                asked = time.monotonic() if asked is None else asked
+                if time.monotonic() - asked > PATIENCE:
+                    again = "stopped within an update, which is made anew"
+                    raise Stopped(f"{again}. Resume with: seqgan-kit resume {engine.folder}")
             yield shuffled.rows(part)
 
 

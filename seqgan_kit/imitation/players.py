@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from seqgan_kit.algorithms import objectives
 from seqgan_kit.engine.engine import Engine
-from seqgan_kit.errors import UserError
 from seqgan_kit.game.players import Discriminator
 from seqgan_kit.game.replay import Replay
 from seqgan_kit.imitation.checks import ABSORBING
@@ -42,10 +41,7 @@ class Game:
         valuer = Valuer(tuple(space.shape), *sizes, self.normaliser, policy.activation, scale)
         self.features = Features(space, actions, self.normaliser, critic.inputs, critic.absorbing, policy.discount)
         self.log_prob = critic.log_prob
-        try:
-            scorer = critic.network(self.features.layout)
-        except ValueError as error:
-            raise UserError(f"--discriminator.network: {error}, which are --discriminator.inputs") from error
+        scorer = critic.network(self.features.layout)
         if self.normaliser is not None and pairs is not None:
             self.normaliser.update(self.normaliser.moments(pairs.observations.flatten(0, 1)))
         limit = time_limit(example) or ABSORBING

@@ -114,6 +114,7 @@ def compared(
     other = differences(demonstrations, environment)
     if demonstrations.environment is None:
         told = [f"{demonstrations.name} does not say which environment it was recorded in"]
+        told += [f"ANOTHER ENVIRONMENT than the demonstrations are of: {'; '.join(other)}"] if other else []
     elif other:
         told = [f"ANOTHER ENVIRONMENT than the demonstrations are of: {'; '.join(other)}"]
     else:

@@ -90,6 +90,9 @@ def _whole(name: str, columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray
         if len(values) != len(columns["acts"]):
             rows = f"{len(values)} rows, actions {len(columns['acts'])}"
             raise UserError(f"{name}: {key} has {rows}: they must be as many, correct one of them")
+        if key in (*FLAGS, "episode", "step") and values.size != len(values):
+            told = f"{key} of shape {values.shape}: give one number a step"
+            raise UserError(f"{name} has {told}{_as_episodes(columns)}")
     if len(columns["acts"]) == 0:
         raise UserError(f"{name} has no steps: give at least one")
     if "episode" not in columns:
@@ -97,6 +100,18 @@ def _whole(name: str, columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray
     _, first, group = np.unique(columns["episode"], return_index=True, return_inverse=True)
     order = np.lexsort((*([columns["step"].reshape(-1)] if "step" in columns else []), first[group.reshape(-1)]))
     return {key: values[order] for key, values in columns.items()}
+
+
+def _as_episodes(columns: Mapping[str, np.ndarray]) -> str:
+    """For the end of a message, that rows look like whole episodes, not steps."""
+    obs, acts = columns["obs"], columns["acts"]
+    if obs.ndim < 3 or acts.ndim < 2 or obs.shape[1] - acts.shape[1] not in (0, 1):
+        return ""
+    count, steps = acts.shape[:2]
+    return (
+        f"; its {count} rows look like episodes of {steps} steps: then give obs.reshape(-1, *obs.shape[2:]), acts and "
+        f"others alike, and lens of {count} times {steps}"
+    )
 
 
 def _ends(name: str, columns: Mapping[str, np.ndarray], lens: np.ndarray | None, notes: list[str]) -> np.ndarray:
@@ -127,7 +142,8 @@ def _ends(name: str, columns: Mapping[str, np.ndarray], lens: np.ndarray | None,
     told = {"timeouts", "dones", "starts", "episode", "next_obs"} & columns.keys()
     if lens is None and not told:
         there = "terminals alone, which do not tell" if "terminals" in columns else "nothing that tells"
-        raise UserError(f"{name} has {there} where a time limit cut an episode: give {ENDS}, or lens (episodes,)")
+        advice = f"give {ENDS}, or lens (episodes,){_as_episodes(columns)}"
+        raise UserError(f"{name} has {there} where a time limit cut an episode: {advice}")
     if not ends[-1]:
         if lens is None and not {"starts", "episode"} & columns.keys():
             notes.append("the last episode does not come to its end in the file, and counts as cut there")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,11 +26,17 @@ from seqgan_kit.game.trainer import Hook, Turns, evaluated, fit, play
 from seqgan_kit.imitation import demonstrations as demos
 from seqgan_kit.imitation import formats, recorded
 from seqgan_kit.imitation.alarms import of_game, of_policy
-from seqgan_kit.imitation.checks import check_environment, check_numbers, seen_in_demonstrations
+from seqgan_kit.imitation.checks import (
+    check_environment,
+    check_numbers,
+    check_parts,
+    check_shares,
+    seen_in_demonstrations,
+)
 from seqgan_kit.imitation.config import ImitationConfig
 from seqgan_kit.imitation.demonstrations import Demonstrations
 from seqgan_kit.imitation.environments import RECORDED, make
-from seqgan_kit.imitation.evaluation import Returns, at_random, balancing, evaluate, returns, scores
+from seqgan_kit.imitation.evaluation import Returns, at_random, balancing, cuts_told_once, evaluate, returns, scores
 from seqgan_kit.imitation.evaluation import run as run_episodes
 from seqgan_kit.imitation.fitting import fitted, summary
 from seqgan_kit.imitation.players import Game, shared_batch
@@ -76,7 +83,7 @@ class ImitationTask:
         expert = _expert(config)
         self.config = config = replace(config, environment=recorded.settled(config.environment, expert))
         self.example = example or make(config.environment)
-        about = check_environment(config, self.example)
+        about = check_environment(config, self.example, expert)
         self.expert = None if expert is None else fitted(expert, self.example, config.demonstrations)
         check_numbers(config, self.expert)
         actions = self.example.action_space
@@ -87,9 +94,11 @@ class ImitationTask:
         self._other: list[str] = []
         # the built-in expert is played anew, which another version of Gymnasium may do otherwise
         given = config.demonstrations.path or config.demonstrations.minari
-        self.data = (
-            fingerprint({}, demos.transitions(self.expert, config.demonstrations)) if self.expert and given else None
-        )
+        pairs = demos.transitions(self.expert, config.demonstrations) if self.expert else None
+        if self.expert is not None and pairs is not None:
+            check_shares(config, self.expert, size(pairs))
+        check_parts(config, self.example, _nothing(self.example) if pairs is None else rows(pairs, slice(2)))
+        self.data = fingerprint({}, pairs) if pairs and given else None
 
     def parts(self) -> list[Part]:
         return parts(self.config)
@@ -122,7 +131,8 @@ class ImitationTask:
         engine, config, game, cloning = self.engine, self.config, self.game, self.config.cloning
         if engine.is_main:
             recorded.write(engine.folder, config.environment, self._other)
-        _baselines(engine, config, self.expert)
+        self._say = cuts_told_once(engine.say)
+        _baselines(engine, config, self.expert, self._say)
         per_round = config.policy.steps * config.environment.copies * engine.processes
         rounds = -(-config.adversarial.environment_steps // per_round)
         if config.reward == "environment":
@@ -161,7 +171,7 @@ class ImitationTask:
         def measure(phase: str, done: int) -> Metrics:
             episodes = config.final if done == total else config.episodes
             limits = config.longest, engine.stopping
-            measured = evaluate(environment, game.actor, episodes, config.seed, engine.say, *limits)
+            measured = evaluate(environment, game.actor, episodes, config.seed, self._say, *limits)
             lines = [f"{kind}: {r:g} in {n} steps" for kind, of in measured.items() for r, n in zip(*of, strict=True)]
             engine.save_text(f"{phase}-{done:06d}", lines)
             return scores(measured)
@@ -204,7 +214,9 @@ def cloning_loss(actor: Actor, steps: float, module: nn.Module, batch: Transitio
     return loss, {"nll": loss.detach()}
 
 
-def _baselines(engine: Engine, config: ImitationConfig, expert: Demonstrations | None) -> None:
+def _baselines(
+    engine: Engine, config: ImitationConfig, expert: Demonstrations | None, say: Callable[[str], None]
+) -> None:
     """What uniform actions and the expert earn, in a file of its own: every result stands between them."""
     path = engine.folder / BASELINES
     if not engine.is_main or path.exists():
@@ -212,7 +224,7 @@ def _baselines(engine: Engine, config: ImitationConfig, expert: Demonstrations |
     count, seed = config.evaluation.final, config.evaluation.seed
     act, limits = at_random(config.environment, seed), (config.evaluation.longest, engine.stopping)
     try:
-        found = {"random": returns(run_episodes(config.environment, act, count, seed, 10, engine.say, *limits))}
+        found = {"random": returns(run_episodes(config.environment, act, count, seed, 10, say, *limits))}
     except Interrupted:
         raise Stopped(f"stopped. Resume with: seqgan-kit resume {engine.folder}") from None
     if expert is not None and (earned := expert.returns()) is not None:

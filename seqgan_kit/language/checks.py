@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seqgan_kit.engine.checks import kind, of_shape, tried
+from seqgan_kit.engine.checks import before_a_run, kind, of_shape, tried
 from seqgan_kit.errors import UserError, name_of
 from seqgan_kit.samples import Tokens, rows, size
 from seqgan_kit.tokens.credit import Credit, LikelihoodRatio, MonteCarlo, Prefixes
@@ -39,10 +39,7 @@ def check_parts(
     if not type(credit).__module__.startswith("seqgan_kit."):  # ours cost time, and are known
         _try_credit(credit, some)
     _try_gradient(config, 2 * max(2, config.turns.repeats))
-    try:
-        Rewards(torch.sigmoid, users=config.rewards, decode=source.decode, columns=columns).of_users(some)
-    except UserError as error:  # there is no run yet
-        raise UserError(str(error).replace("Mend it, then resume.", "Mend it.")) from error
+    before_a_run(Rewards(torch.sigmoid, users=config.rewards, decode=source.decode, columns=columns).of_users, some)
 
 
 def _check_credit(credit: Credit, judge: nn.Module, repeats: int) -> None:

@@ -30,7 +30,8 @@ class FileConfig:
     Args:
         path: File to learn from.
         held_out_path: File to evaluate on, of the same kind as the first one. Unset holds out a share of that.
-        held_out: Share of the data that is held out for evaluation, where there is no second file.
+        held_out: Share of the different texts or conversations that is held out for evaluation, where there is no
+            second file. Of equal ones all are, or none, so that the share of the rows can be another.
         too_long: What to do with what is longer than the limit: stop with an error, drop it, or cut it.
         tokenizer: How text becomes tokens: by words (what spaces separate), by characters, or by pieces of words
             (sentencepiece). A pretrained model keeps its own.

@@ -16,12 +16,13 @@ from transformers import PreTrainedTokenizerBase
 
 from seqgan_kit import progress
 from seqgan_kit.errors import UserError
-from seqgan_kit.files import HALF_PAIR, LINE_END, Record, listed, numbered_lines, short
+from seqgan_kit.files import HALF_PAIR, LINE_BREAK, LINE_END, Record, listed, numbered_lines, short
 from seqgan_kit.language.encoding import token_ids
 from seqgan_kit.language.lengths import TooLong, fitting
-from seqgan_kit.language.remarks import hard_wrapped
+from seqgan_kit.language.remarks import hard_wrapped, marked
 from seqgan_kit.language.words import Unit, units
 from seqgan_kit.samples import Tokens
+from seqgan_kit.separators import undivided
 from seqgan_kit.tables import Intake, counted_lines, is_table, records, text_of, value_at
 
 T = TypeVar("T")
@@ -121,6 +122,8 @@ def encode(
             intake.used -= 1
         else:
             whole.append(i)
+    if ids and not whole:
+        raise UserError(f"{intake.bad[-len(ids)]}, and from all others: none of {len(ids)} texts could be used")
     intake.settle(bad_rows == "drop")
     corpus, ids = corpus.chosen(whole), [ids[i] for i in whole]
     kept = fitting(corpus.place, ids, max_length, too_long, "sentences", "tokens", "--data.max_length", intake)
@@ -213,8 +216,15 @@ def _plain(path: Path, text: str, labelled: bool, unit: Unit, intake: Intake) ->
     lines = list(progress.bar(counted_lines(text, intake), f"reading {path.name}", unit=" lines", scale=True))
     if headers := sum(line.startswith(">") for _, line in lines):
         intake.notes.append(f"{headers} lines begin with >: if these are headers, name the file {path.stem}.fasta")
-    if unit == "line" and not labelled and (told := hard_wrapped(lines)):
-        intake.notes.append(told)
+    if len(lines) == 1 and (others := LINE_BREAK.findall(lines[0][1])):
+        raise UserError(
+            f"{path} is one line: only \\n, \\r\\n and \\r end lines, and it has {len(others)} {others[0]!r} in their "
+            "place: put \\n there"
+        )
+    if unit == "line" and not labelled:
+        told = marked(lines)
+        wrapped = None if told else hard_wrapped(lines)
+        intake.notes += told + ([wrapped] if wrapped else [])
     if not labelled:
         intake.used = len(lines)
         return Corpus(path, [sentence for _, sentence in lines], [i for i, _ in lines], {}, intake)
@@ -307,15 +317,21 @@ def _text(place: str, record: Record, column: str, intake: Intake) -> str | None
         )
         intake.reject(
             f"{place}: no column {column!r}, only {listed(record) or 'an empty record'}: "
-            f"name the one with the sentences, --data.column NAME{rows}"
+            f"name the one with the sentences, --data.column NAME{rows}{undivided(list(record)) if rows else ''}"
         )
         return None
     if not isinstance(value, str):
         wrong = f"{column!r} is {short(value)}, not a string: put the text in quotes"
         if value is None:
             wrong = f"{column!r} holds no text: give one"
+        elif isinstance(value, bytes):
+            wrong = f"{column!r} is bytes, {short(value)}: decode them to text"
+        elif isinstance(value, list) and value and all(isinstance(one, str) for one in value):
+            wrong = f"{column!r} is {short(value)}, not a string: give each of these texts a row of its own"
         elif isinstance(value, list) and all(isinstance(one, int) for one in value):
             wrong += ", or give --data.tokens true if these are token ids"
+        elif isinstance(value, dict) and set(value) == set(map(str, range(len(value)))):
+            wrong = f"{column!r} is a column by the numbers of its rows: write a row a line (pandas: orient='records')"
         elif isinstance(value, dict):
             one = f"--data.column {column}.{next(iter(value), '')}"
             wrong = f"{column!r} holds {listed(value)}: name one of these, as {one}"

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import random
+import unicodedata
 from collections.abc import Hashable, Sequence
 from itertools import chain
 
 from seqgan_kit.errors import UserError
 from seqgan_kit.files import short
 from seqgan_kit.language.data import split
+
+
+def alike(text: str) -> str:
+    """What is the same of texts that look the same: blanks of another kind or number, and letters that are written with
+    their accents in one character or two, make no difference."""
+    return " ".join((text if text.isascii() else unicodedata.normalize("NFC", text)).split())
 
 
 def divide(

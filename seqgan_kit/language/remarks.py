@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from itertools import pairwise
@@ -65,6 +66,31 @@ def hard_wrapped(lines: Sequence[tuple[int, str]]) -> str | None:
     )
 
 
+LOOKED_AT = 20_000  # lines: many files are larger
+MARKED = (  # what lines begin with, from which share of them on, and what is told
+    (r"\d\d:\d\d:?.* --> ", 0.05, "are the times of SUBTITLES, which are learned like words: take them out"),
+    (r"\[?\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4},? ", 0.5, "begin with a DATE, as those of chats do: take it off"),
+    (r"X:\s*\d+$", 0.02, "begin an ABC TUNE, each of whose lines is a sample: --data.unit paragraph joins a tune"),
+    (r"</?[a-zA-Z][^<>]*>.*</[a-zA-Z]+>$", 0.2, "have TAGS, as HTML, which are learned like words: take them off"),
+    (r"[^\t]+\t", 0.9, "hold a TAB, which is a blank here: if it separates columns, name the file .tsv"),
+)
+INVISIBLE = re.compile("[\ufeff\u200b-\u200d\u2060\u00ad]")
+
+
+def marked(lines: Sequence[tuple[int, str]]) -> list[str]:
+    """What lines look like that are no texts, each a sample here, and how many hold what can't be seen."""
+    told, first = [], [line for _, line in lines[:LOOKED_AT]]
+    for pattern, share, what in MARKED:
+        found = sum(re.match(pattern, line) is not None for line in first)
+        if found > 1 and found >= share * len(first):
+            told.append(f"{found} of {'the first ' * (len(lines) > len(first))}{len(first)} lines {what}")
+    hidden = [line for _, line in lines if not line.isascii() and INVISIBLE.search(line)]
+    if hidden:
+        which = ", ".join(sorted({f"U+{ord(one):04X}" for line in hidden for one in INVISIBLE.findall(line)}))
+        told.append(f"{len(hidden)} lines hold characters that CAN'T BE SEEN ({which}), which make other words of them")
+    return told
+
+
 def unknown(train: Sequence[str], held_out: Sequence[str], words: set[str]) -> str | None:
     """How many of the words in both parts are these, which the tokenizer does not know."""
     if not words:
@@ -84,6 +110,9 @@ def classes(train: Sequence[str], held_out: Sequence[str]) -> list[str]:
     counts, scored = Counter(train), set(held_out)
     told = []
     once = sum(count == 1 for count in counts.values())
+    forms = Counter(label.lower() for label in counts)
+    if like := [label for label in sorted(counts) if forms[label.lower()] > 1]:
+        told.append(f"labels that differ in capital letters alone are classes of their own: {listed(like, 8)}")
     if len(counts) > 4 and once > len(counts) / 2:
         told.append(
             f"{once} of {len(counts)} labels stand at one text only: they look like WORDS. Does each line begin with "
@@ -102,12 +131,20 @@ def padding(sequences: Sequence[Sequence[int]]) -> str | None:
     lengths = {len(ids) for ids in sequences}
     if len(lengths) > 1 or min(lengths) < 3:
         return None
+    length = lengths.pop()
     ends = Counter(ids[-1] for ids in sequences if ids[-1] == ids[-2])
+    begins = Counter(ids[0] for ids in sequences if ids[0] == ids[1])
     for token, count in ends.most_common(1):
         if count >= 0.5 * len(sequences):
             return (
-                f"all {len(sequences)} sequences have {lengths.pop()} ids, and {count} end in runs of {token}: if that "
-                f"is PADDING, --data.padding {token} takes it off"
+                f"all {len(sequences)} sequences have {length} ids, and {count} end in runs of {token}: if that is "
+                f"PADDING, --data.padding {token} takes it off"
+            )
+    for token, count in begins.most_common(1):
+        if count >= 0.5 * len(sequences):
+            return (
+                f"all {len(sequences)} sequences have {length} ids, and {count} begin with runs of {token}: if that is "
+                "PADDING, as of Keras, take it off, or put it at the end"
             )
     return None
 

@@ -8,10 +8,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from transformers import PreTrainedTokenizerBase
+
 from seqgan_kit.errors import UserError
 from seqgan_kit.files import LINE_END, listed, short
 from seqgan_kit.language.data import BadRows
-from seqgan_kit.language.tokenizers import BOUNDARY
+from seqgan_kit.language.tokenizers import BOUNDARY, token_id_tokenizer
 from seqgan_kit.tables import Intake, counted_lines, is_table, records, text_of, value_at
 
 INTEGER = re.compile(r"-?[0-9]{1,18}")  # that fits int64
@@ -103,6 +105,39 @@ def read_names(path: str | Path, ids: Sequence[int]) -> list[str]:
         if len(name.split()) != 1 or name == BOUNDARY or counts[name] > 1:
             raise UserError(f"{path}: the id {number} can't be called {short(name)}: give each one word of its own")
     return found
+
+
+def is_of_ids(tokenizer: PreTrainedTokenizerBase | None) -> bool:
+    """Whether a tokenizer is one of integer tokens, as `token_id_tokenizer` makes it."""
+    if tokenizer is None or tokenizer.unk_token is not None:
+        return False
+    return bool(tokenizer.get_vocab().get(BOUNDARY) == len(tokenizer) - 1)
+
+
+def numbered(
+    occurring: Sequence[int], size: int, dense: bool, names: str | None, own: PreTrainedTokenizerBase | None
+) -> tuple[PreTrainedTokenizerBase, dict[int, int] | None]:
+    """A tokenizer of integer tokens, and the id of each that occurs, where that is another one.
+
+    size: of the vocabulary. dense: only those that occur. names: file of what they are called. own: of a model that is
+    trained on, which knows them by number or name. Raises UserError where it knows one of them not.
+    """
+    if own is not None:
+        return own, _known(own, occurring, names)
+    ids = occurring if dense else range(size)
+    words = read_names(names, ids) if names is not None else list(map(str, ids)) if dense else None
+    return token_id_tokenizer(len(ids), words), {token: i for i, token in enumerate(occurring)} if dense else None
+
+
+def _known(own: PreTrainedTokenizerBase, ids: Sequence[int], names: str | None) -> dict[int, int]:
+    words = list(map(str, ids)) if names is None else read_names(names, ids)
+    known = {word: i for word, i in own.get_vocab().items() if word != BOUNDARY}
+    if missing := [f"{one} ({word})" for one, word in zip(ids, words, strict=True) if word not in known]:
+        raise UserError(
+            f"{len(missing)} of {len(ids)} ids are no tokens of --generator.model, such as {', '.join(missing[:3])}: "
+            "give those that it was trained on, with the same --data.names, or begin anew, without --generator.model"
+        )
+    return {one: known[word] for one, word in zip(ids, words, strict=True)}
 
 
 def _values(path: Path, column: str | None, header: bool, intake: Intake) -> Iterator[tuple[str, object]]:

@@ -73,6 +73,11 @@ def _settings(folder: Path) -> dict[str, Any]:
     return read_json(folder / SETTINGS) if (folder / SETTINGS).is_file() else {}
 
 
+def is_ended(model: str | None) -> bool:
+    """Whether a run's model that is trained on emits an end token; sequences of one length need none."""
+    return model is None or _settings(Path(model)).get("end", 0) is not None
+
+
 def check_length(option: str, most: int | None, source: Source) -> None:
     """Raises UserError where the generator can't read the longest text, held out or not, and its start token."""
     before, longest = 2 if source.labels else 1, max(source.length, source.held_out.ids.shape[1])

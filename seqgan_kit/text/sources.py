@@ -18,9 +18,9 @@ from seqgan_kit.files import listed
 from seqgan_kit.language import data as files
 from seqgan_kit.language import remarks
 from seqgan_kit.language.encoding import collector_paused
-from seqgan_kit.language.held_out import divide
+from seqgan_kit.language.held_out import alike, divide
 from seqgan_kit.language.lengths import TooLong, fitting
-from seqgan_kit.language.token_ids import Sequences, read_names, read_token_ids, vocabulary_of
+from seqgan_kit.language.token_ids import Sequences, is_of_ids, numbered, read_token_ids, vocabulary_of
 from seqgan_kit.language.tokenizers import token_id_tokenizer, train_tokenizer
 from seqgan_kit.language.words import AS_IT_STANDS, Words
 from seqgan_kit.networks.text.lstm import LSTMGenerator
@@ -106,12 +106,17 @@ class Source:
 
 
 def load(
-    config: DataConfig, seed: int, tokenizer: PreTrainedTokenizerBase | None = None, vocabulary: int | None = None
+    config: DataConfig,
+    seed: int,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    vocabulary: int | None = None,
+    ended: bool = True,
 ) -> Source:
     """Reads or generates the data. Raises UserError for anything wrong with a file or an option.
 
     tokenizer: of a pretrained model; without one, it is made from the sentences to train on.
     vocabulary: how many tokens the model can emit, where these are more than the tokenizer has.
+    ended: whether it emits an end token, where it is one of integer tokens.
     """
     config.check()
     if config.labelled and (config.path is None or config.tokens):
@@ -119,14 +124,18 @@ def load(
     if config.path is None and config.sentences < 2:
         raise UserError(f"--data.sentences {config.sentences}: give at least 2")
     numbers = "--data.tokens true" if config.tokens else "--data.world oracle"
-    if tokenizer is not None and (config.tokens or (config.path is None and config.world == "oracle")):
+    without = config.tokens and not is_of_ids(tokenizer)
+    if tokenizer is not None and (without or (config.path is None and config.world == "oracle")):
         raise UserError(f"{numbers} has no text for the tokenizer of --generator.model: give --generator.config")
-    if tokenizer is not None and (config.vocabulary is not None or config.tokenizer != "word"):
-        raise UserError("--generator.model brings its own tokenizer: leave out --data.tokenizer and --data.vocabulary")
+    if tokenizer is not None and (config.vocabulary is not None or config.tokenizer != "word" or config.dense):
+        others = "--data.dense" if config.dense else "--data.tokenizer and --data.vocabulary"
+        raise UserError(f"--generator.model brings its own tokenizer: leave out {others}")
     if config.path is None:
         return _oracle(config, seed) if config.world == "oracle" else _shapes(config, seed, tokenizer, vocabulary)
     with collector_paused():
-        return _token_file(config, seed) if config.tokens else _text_file(config, seed, tokenizer, vocabulary)
+        if config.tokens:
+            return _token_file(config, seed, tokenizer, ended)
+        return _text_file(config, seed, tokenizer, vocabulary)
 
 
 def _text_file(
@@ -162,9 +171,10 @@ def _text(
 ) -> Source:
     """other: the corpus that is held out, where there is a file of its own."""
     labels = files.labels_of(corpus) if config.labelled else []
-    told = [remarks.repeats(corpus.texts, "texts")]
+    keys = list(map(alike, corpus.texts))
+    told = [remarks.repeats(keys, "texts")]
     if other is None:
-        first, second = _divide(corpus.texts, config, seed, labels)
+        first, second = _divide(keys, config, seed, labels)
         train, held_out = corpus.chosen(first), corpus.chosen(second)
     else:
         train, held_out = corpus, _known_labels(other, set(labels), config) if labels else other
@@ -187,7 +197,8 @@ def _text(
         classes = _classes(train)
         tokens, unseen = _labelled(train, tokens, classes), _labelled(held_out, unseen, classes)
         told += remarks.classes(files.labels_of(train), files.labels_of(held_out))
-    told.append(remarks.trained_on(train.texts, held_out.texts, "sentences", other is not None))
+    seen, new = map(alike, train.texts), list(map(alike, held_out.texts))
+    told.append(remarks.trained_on(seen, new, "sentences", other is not None))
     unknown = set(files.unknown_words(tokenizer, [*train.texts, *held_out.texts]))
     told.append(remarks.unknown(train.texts, held_out.texts, unknown))
     if not held_out.texts:
@@ -295,12 +306,12 @@ def _labelled(corpus: files.Corpus, tokens: Tokens, labels: tuple[str, ...]) -> 
     return LabelledTokens(tokens.ids, tokens.mask, torch.tensor(found))
 
 
-def _token_file(config: DataConfig, seed: int) -> Source:
+def _token_file(config: DataConfig, seed: int, own: PreTrainedTokenizerBase | None, ended: bool) -> Source:
     assert config.path is not None
     path = Path(config.path)
     given = config.column, config.header, config.padding, config.bad_rows
     first = read_token_ids(path, config.vocabulary, *given)
-    size = 0 if config.dense else vocabulary_of(path, first.occurring, config.vocabulary)
+    size = 0 if config.dense or own is not None else vocabulary_of(path, first.occurring, config.vocabulary)
     parts, told, intakes = [first], [remarks.repeats(list(map(tuple, first.ids)), "sequences")], [first.intake]
     if config.held_out_path is not None:
         parts.append(read_token_ids(config.held_out_path, size or None, *given))
@@ -321,15 +332,15 @@ def _token_file(config: DataConfig, seed: int) -> Source:
     if config.dense:  # those that were dropped or cut away are not to be drawn
         occurring = sorted(set(chain.from_iterable(chain(*kept))))
     told += remarks.ids(kept[0], kept[1], size or len(occurring))
-    ids = occurring if config.dense else range(size)
-    if config.dense:
-        number = {token: i for i, token in enumerate(occurring)}
-        size = len(occurring)
+    tokenizer, number = numbered(occurring, size, config.dense, config.names, own)
+    size = len(tokenizer) - 1
+    if number is not None:
         train, held_out = ([[number.get(token, 0) for token in row] for row in part] for part in (train, held_out))
-    names = read_names(config.names, ids) if config.names is not None else list(map(str, ids)) if config.dense else None
     same_length = len({len(row[: config.max_length]) for row in [*train, *held_out]}) == 1
     # sequences of one length need no end token; the start is then an input that is never emitted
-    end = None if same_length else size
+    end = None if (same_length if own is None else not ended) else size
+    if end is None and not same_length:
+        raise UserError(f"{path}: --generator.model draws sequences of one length: give such, or begin anew")
     rows, unseen = (
         [row[: config.max_length] for row in part] if end is None else files.ended(part, end, config.max_length)
         for part in (train, held_out)
@@ -339,7 +350,7 @@ def _token_file(config: DataConfig, seed: int) -> Source:
         kind="tokens",
         train=files.to_tokens(rows, None, size),
         held_out=files.to_tokens(unseen, None, size),
-        tokenizer=token_id_tokenizer(size, names),
+        tokenizer=tokenizer,
         vocabulary=size + (end is not None),
         start=size,
         end=end,

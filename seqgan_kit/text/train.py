@@ -21,7 +21,14 @@ from seqgan_kit.language.units import record, unit_of
 from seqgan_kit.text import checks
 from seqgan_kit.text.config import TextConfig
 from seqgan_kit.text.evaluation import TextEvaluation
-from seqgan_kit.text.models import Generator, build_discriminator, build_generator, check_length, save_generator
+from seqgan_kit.text.models import (
+    Generator,
+    build_discriminator,
+    build_generator,
+    check_length,
+    is_ended,
+    save_generator,
+)
 from seqgan_kit.text.players import columns_of, players
 from seqgan_kit.text.sources import load
 
@@ -45,7 +52,8 @@ class TextTask:
         self.config = config
         self.alarms = alarms_of(config)
         most, vocabulary = limits_of(config.generator.model, config.generator.config, CAUSAL)
-        self.source = load(config.data, config.run.seed, tokenizer_of(config.generator.model), vocabulary)
+        tokenizer, ended = tokenizer_of(config.generator.model), is_ended(config.generator.model)
+        self.source = load(config.data, config.run.seed, tokenizer, vocabulary, ended)
         self.data = self.source.fingerprint()
         check_length("--generator.model" if config.generator.model else "--generator.config", most, self.source)
         checks.check_numbers(config, self.source)
