@@ -62,8 +62,8 @@ RECIPES = {
     ),
     "images stackgan": (
         f"images --config recipes/images/stackgan.yaml {IMAGES} --data.scenes 600 --second.side 32 --generator.width 8 "
-        "--discriminator.matching 300 --adversarial.rounds 200 --second.rounds 100 --evaluation.samples 100 "
-        "--evaluation.every 50"
+        "--discriminator.matching 300 --adversarial.rounds 300 --second.rounds 300 --evaluation.samples 100 "
+        "--evaluation.every 100"
     ),
 }
 

@@ -313,8 +313,15 @@ PLAIN = ("--joint.steps", "0", "--second.side", "0", "--style.steps", "0", "--di
 
 def test_pictures_that_the_discriminator_knows_at_once(tmp_path: Path) -> None:
     """A generator that stands still, and captions that nobody reads."""
-    frozen = ("--generator.optimizer.lr", "1e-9", "--discriminator.optimizer.lr", "0.005", "--adversarial.rounds", "40")
-    free = ("--discriminator.gradient_square", "0", "--adversarial.batch_size", "16")
+    frozen = (
+        "--generator.optimizer.lr",
+        "1e-9",
+        "--discriminator.optimizer.lr",
+        "0.005",
+        "--adversarial.rounds",
+        "130",
+    )
+    free = ("--discriminator.gradient_square", "0", "--discriminator.mismatched", "0.1", "--evaluation.every", "0")
     found = rung(runs.tiny_images(tmp_path / "run", *PLAIN, *frozen, *free))
     assert {"discriminator certain", "captions unread"} == set(found)
     assert "--text.order pairs" in found["captions unread"]["sentence"]

@@ -8,6 +8,8 @@ from seqgan_kit.images.config import ImagesConfig
 from seqgan_kit.report import alarms
 from seqgan_kit.report.alarms import Alarm, try_
 
+ROUNDS = 100  # in which no generator makes a picture yet
+
 
 def of_stage(config: ImagesConfig, optimizer: str) -> dict[str, Alarm]:
     """optimizer: the options of the discriminator's."""
@@ -20,7 +22,7 @@ def of_stage(config: ImagesConfig, optimizer: str) -> dict[str, Alarm]:
     if not config.adversarial.discriminator_weight:
         return kinds
     found: dict[str, Alarm] = {
-        "discriminator certain": partial(alarms.certain, advice=try_(*weaker)),
+        "discriminator certain": partial(alarms.certain, advice=try_(*weaker), after=0.25, rounds=ROUNDS),
         "discriminator at chance": partial(alarms.at_chance, advice=try_(*stronger)),
     }
     if config.text.conditional and critic.mismatched:

@@ -46,15 +46,15 @@ def fills(slot: Any, part: Any) -> bool:
 # Of the discriminator
 
 
-def certain(seen: Seen, advice: str, after: float = SHARE) -> str | None:
+def certain(seen: Seen, advice: str, after: float = SHARE, rounds: int = 0) -> str | None:
     """The discriminator is always right, so that its reward says nothing any more of what is better.
 
     Arjovsky and Bottou (2017), theorems 2.4 and 2.6: the gradient through a perfect discriminator vanishes, or is
     noise. Threshold: .98 on samples that it has not learnt from, in all lines; replications of GAD (Ye et al. 2025)
-    report 96 to 99 % where it went wrong.
+    report 96 to 99 % where it went wrong. rounds: at the begin, that a generator from nothing is given in any case.
     """
     accuracy = _fresh(seen, SHARE, after)
-    if not accuracy or min(accuracy) < 0.98:
+    if not accuracy or seen.rows[-1].step <= rounds or min(accuracy) < 0.98:
         return None
     return f"the discriminator is right about {min(accuracy):.0%} of new samples, so its reward says little: {advice}"
 
