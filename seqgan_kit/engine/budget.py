@@ -147,7 +147,7 @@ def _steps(part: Part, scale: float) -> int:
 
 
 def _largest(parts: Sequence[Part], taken: Mapping[str, Taken], seconds: float) -> float:
-    """The scale at which all phases take so many seconds; 0 where there is none."""
+    """The scale at which all phases take so many seconds, or as nearly as their steps let it; 0 where there is none."""
     if sum(predicted(parts, taken, 0.0).values()) > seconds:
         return 0.0
     low, high = 0.0, 1.0
@@ -156,7 +156,8 @@ def _largest(parts: Sequence[Part], taken: Mapping[str, Taken], seconds: float) 
     for _ in range(40):
         middle = (low + high) / 2
         low, high = (middle, high) if sum(predicted(parts, taken, middle).values()) <= seconds else (low, middle)
-    return low
+    above, below = (abs(sum(predicted(parts, taken, scale).values()) - seconds) for scale in (high, low))
+    return high if above < below else low
 
 
 def _tried(
