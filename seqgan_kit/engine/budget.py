@@ -48,10 +48,11 @@ class Part:
 
 @dataclass(frozen=True)
 class Taken:
-    """Seconds that a step and the evaluation at the end took."""
+    """Seconds that a step and the evaluation at the end took, and the first step more than others."""
 
     step: float
     evaluation: float
+    once: float = 0.0
 
 
 def parsed(budget: str) -> float:
@@ -118,7 +119,7 @@ def predicted(parts: Sequence[Part], taken: Mapping[str, Taken], scale: float) -
             seconds = count * own.step
         steps[part.phase], updates[part.phase] = count, seconds
         between = (count - 1) // part.every if part.every else 0
-        found[part.phase] = seconds + own.evaluation * (1 + part.between * between)
+        found[part.phase] = seconds + own.once + own.evaluation * (1 + part.between * between)
     return found
 
 
@@ -184,7 +185,9 @@ def _tried(
 
 
 def _taken(one: Mapping[str, float]) -> Taken:
-    return Taken(one["updating"] / max(1, one["steps"]), max(0.0, one["seconds"] - one["updating"]))
+    steps, first = one["steps"], one.get("first", 0.0)
+    step = (one["updating"] - first) / (steps - 1) if first and steps > 1 else one["updating"] / max(1, steps)
+    return Taken(step, max(0.0, one["seconds"] - one["updating"]), max(0.0, first - step) if first else 0.0)
 
 
 def _with(config: Any, values: Mapping[str, Any]) -> Any:
