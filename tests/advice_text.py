@@ -111,6 +111,13 @@ ROUTE = f"{TRAIN} --adversarial.route {SOFT}"
 ALONE = f"--likelihood.steps 0 --control.enabled false --adversarial.route {CONVOLUTIONS}"
 
 DATA = [
+    Case(
+        FILE,
+        "all would take as much time and memory as the longest",
+        ("--data.max_length 60 --data.too_long drop", "--data.max_length 60 --data.too_long cut"),
+        lines("z " * 10_001),
+    ),
+    Case(f"{TRAIN} --run.budget 10", "--run.budget 10 is no time", ("--run.budget 90s", "--run.budget 10m")),
     Case(f"{TRAIN} --data.held_out_path own.txt", "is given without --data.path", ("--data.path own.txt",), lines()),
     Case(f"{TRAIN} --data.held_out 0", "--data.held_out 0"),
     Case(f"{TRAIN} --data.held_out 1", "--data.held_out 1"),
@@ -459,6 +466,7 @@ PARTS = [
     ),
 ]
 COMMANDS = [
+    Case("resume RUN --run.budget 10m", "were chosen when it began", ("no --run.budget",)),
     Case("sample RUN --count 0", "sample --count 0: give at least 1"),
     Case("sample RUN --seed -1", "--seed -1: give a number from 0 to 4294967295"),
     Case("sample RUN --seed 99999999999999999999", "--seed 99999999999999999999"),

@@ -1139,8 +1139,8 @@ MUTANTS = [
     ),
     Mutant(
         "engine/phases.py",
-        "                if not owed:\n                    yield step",
-        "                yield step",
+        "                if not owed:\n                    began",
+        "                if True:\n                    began",
         "test_environment_checks.py::test_the_first_ctrl_c_ends_an_evaluation",
     ),
     # the normaliser

@@ -48,10 +48,11 @@ class Part:
 
 @dataclass(frozen=True)
 class Taken:
-    """Seconds that a step and the evaluation at the end took."""
+    """Seconds that a step and the evaluation at the end took, and the first step more than others."""
 
     step: float
     evaluation: float
+    once: float = 0.0
 
 
 def parsed(budget: str) -> float:
@@ -118,7 +119,7 @@ def predicted(parts: Sequence[Part], taken: Mapping[str, Taken], scale: float) -
             seconds = count * own.step
         steps[part.phase], updates[part.phase] = count, seconds
         between = (count - 1) // part.every if part.every else 0
-        found[part.phase] = seconds + own.evaluation * (1 + part.between * between)
+        found[part.phase] = seconds + own.once + own.evaluation * (1 + part.between * between)
     return found
 
 
@@ -147,7 +148,7 @@ def _steps(part: Part, scale: float) -> int:
 
 
 def _largest(parts: Sequence[Part], taken: Mapping[str, Taken], seconds: float) -> float:
-    """The scale at which all phases take so many seconds; 0 where there is none."""
+    """The scale at which all phases take so many seconds, or as nearly as their steps let it; 0 where there is none."""
     if sum(predicted(parts, taken, 0.0).values()) > seconds:
         return 0.0
     low, high = 0.0, 1.0
@@ -156,7 +157,8 @@ def _largest(parts: Sequence[Part], taken: Mapping[str, Taken], seconds: float) 
     for _ in range(40):
         middle = (low + high) / 2
         low, high = (middle, high) if sum(predicted(parts, taken, middle).values()) <= seconds else (low, middle)
-    return low
+    above, below = (abs(sum(predicted(parts, taken, scale).values()) - seconds) for scale in (high, low))
+    return high if above < below else low
 
 
 def _tried(
@@ -183,7 +185,9 @@ def _tried(
 
 
 def _taken(one: Mapping[str, float]) -> Taken:
-    return Taken(one["updating"] / max(1, one["steps"]), max(0.0, one["seconds"] - one["updating"]))
+    steps, first = one["steps"], one.get("first", 0.0)
+    step = (one["updating"] - first) / (steps - 1) if first and steps > 1 else one["updating"] / max(1, steps)
+    return Taken(step, max(0.0, one["seconds"] - one["updating"]), max(0.0, first - step) if first else 0.0)
 
 
 def _with(config: Any, values: Mapping[str, Any]) -> Any:

@@ -51,6 +51,7 @@ class Phases:
         self.counters: dict[str, int] = {}
         self.seconds: dict[str, float] = {}
         self.updating: dict[str, float] = {}
+        self.first: dict[str, float] = {}
         self.owed = ""  # the phase whose last step was made, but not evaluated
         self.progress = 0.0
         self.shorter: Mapping[str, str] = {}
@@ -67,8 +68,8 @@ class Phases:
         return sum(self.counters.values())
 
     def taken(self) -> dict[str, dict[str, float]]:
-        """Of each phase: its steps, its seconds, and those of its updates alone."""
-        clocks = {"seconds": self.seconds, "updating": self.updating}
+        """Of each phase: its steps, its seconds, those of its updates alone, and of the first one in this process."""
+        clocks = {"seconds": self.seconds, "updating": self.updating, "first": self.first}
         return {
             phase: {"steps": count, **{name: round(clock.get(phase, 0.0), 3) for name, clock in clocks.items()}}
             for phase, count in self.counters.items()
@@ -107,7 +108,9 @@ class Phases:
                 if not owed:
                     began = time.monotonic()
                     yield step
-                    self.updating[phase] = self.updating.get(phase, 0.0) + time.monotonic() - began
+                    took = time.monotonic() - began
+                    self.first |= {} if self.counters.get(phase) else {phase: took}
+                    self.updating[phase] = self.updating.get(phase, 0.0) + took
                 self.counters[phase] = step + 1
                 owed = False
                 self._evaluate(phase, step + 1, evaluate, exports)
