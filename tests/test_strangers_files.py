@@ -63,7 +63,7 @@ def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 # -- demonstrations ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["evil:Evil-v0", "GymV26Environment-v0", "Evil-v0"])
+@pytest.mark.parametrize("name", ["evil:Evil-v0", "GymV26Environment-v0", "Nobody-v0"])
 def test_the_environment_of_demonstrations_is_not_imported(name: str, marker: Path) -> None:
     """Whatever its specification says makes it, and with which arguments."""
     kwargs = {"env_id": "evil:Evil-v0"}
