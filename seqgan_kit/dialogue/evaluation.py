@@ -12,9 +12,11 @@ from torch import Tensor
 from seqgan_kit.dialogue import evaluators, metrics
 from seqgan_kit.dialogue.evaluators import EvaluatorConfig, Split
 from seqgan_kit.engine.learning import Metrics
+from seqgan_kit.engine.verdict import Score, score_of
 from seqgan_kit.errors import UserError
 from seqgan_kit.files import record_line
 from seqgan_kit.language import units
+from seqgan_kit.language.likelihood import perplexity_score
 from seqgan_kit.language.metrics import distinct
 from seqgan_kit.language.units import Unit
 from seqgan_kit.networks.text.language_models import LanguageModel
@@ -99,9 +101,20 @@ class DialogueEvaluation:
         """Of the human replies, by token and by what metrics count."""
         found, other = {"perplexity": per_token}, units.per(self.units.unit)
         if other is not None:
-            tokens = int(self.source.held_out.mask.sum()) / units.ended(self.wanted)
-            found[f"perplexity{other}"] = float(torch.tensor(per_token, dtype=torch.float64) ** tokens)
+            found[f"perplexity{other}"] = float(torch.tensor(per_token, dtype=torch.float64) ** self._tokens())
         return found
+
+    def _tokens(self) -> float:
+        """In a word (a character) of the human replies."""
+        return int(self.source.held_out.mask.sum()) / units.ended(self.wanted)
+
+    def score(self, network: Generator, samples: int, name: str, found: Metrics | None = None) -> Score:
+        """One of the metrics, with its error. found: what a call has just found, else as many replies are drawn."""
+        if name.startswith("perplexity"):
+            held_out = self.source.held_out
+            each = 1.0 if name == "perplexity" else self._tokens()
+            return perplexity_score(log_likelihoods(network, held_out), held_out, each)
+        return score_of(self(network, samples)[0] if found is None else found, name)
 
     def thorough(
         self,
@@ -121,6 +134,13 @@ class DialogueEvaluation:
         found = evaluators.evaluator_reliability_error(human, machine, config, seed, source.vocabulary)
         success = evaluators.adversarial_success(human, machine, config, seed, source.vocabulary)
         return {"adversarial_success": success, **found._asdict()}
+
+
+def names(source: Source, unit: Unit) -> tuple[str, ...]:
+    """The metrics that `DialogueEvaluation.score` knows; first the one that `--evaluation.best auto` is."""
+    other = units.per(unit)
+    found = ("perplexity", *([f"perplexity{other}"] if other else []), "bleu2", "bleu4")
+    return (*found, "right", "said") if source.kind == "shapes" else found
 
 
 def human(source: Source) -> list[str]:
@@ -161,6 +181,15 @@ def perplexity(network: Generator, replies: Replies, chunk: int = CHUNK) -> floa
         log_probs = network(part.ids, *part.context, mask=part.mask)
         total -= log_probs[part.mask].double().sum().cpu()
     return float((total / replies.mask.sum()).exp())
+
+
+@torch.no_grad()
+def log_likelihoods(network: Generator, replies: Replies, chunk: int = CHUNK) -> Tensor:
+    """log p of each reply in nats, (replies,) float64 on the CPU."""
+    device = _ready(network)
+    parts = (to(part, device) for part in chunks(replies, chunk))
+    found = [(network(part.ids, *part.context, mask=part.mask) * part.mask).double().sum(1).cpu() for part in parts]
+    return torch.cat(found)
 
 
 def table_of_replies(histories: Sequence[Sequence[Message]], replies: Sequence[str]) -> list[str]:

@@ -13,8 +13,7 @@ import numpy as np
 import torch
 from accelerate.utils import set_seed
 
-from seqgan_kit.engine.phases import Interrupted
-from seqgan_kit.errors import UserError
+from seqgan_kit.errors import Interrupted, UserError
 from seqgan_kit.imitation.demonstrations import Demonstrations, Episode
 from seqgan_kit.imitation.environments import BROKEN, MEND, EnvironmentConfig, make, time_limit
 from seqgan_kit.imitation.returned import array_kind, given, number, observed, problem

@@ -13,11 +13,10 @@ from torch import Tensor, nn
 
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Metrics
-from seqgan_kit.engine.phases import Interrupted
 from seqgan_kit.engine.provenance import fingerprint
 from seqgan_kit.engine.run import run
 from seqgan_kit.engine.run_folder import MODEL
-from seqgan_kit.errors import Stopped
+from seqgan_kit.errors import Interrupted, Stopped
 from seqgan_kit.files import write_json
 from seqgan_kit.game.replay import Replay
 from seqgan_kit.game.trainer import Hook, Turns, evaluated, fit, play

@@ -38,6 +38,7 @@ KNOWN = (
     ("distinct", +1, "share of different n-grams: high is diverse"),
     ("novel", 0, "share of n-grams that the training set lacks"),
     ("novel_sentences", 0, "share of sentences that the training set lacks"),
+    ("ngram_distance", -1, "from held-out text, of n-grams, without bias; 0: none, below 0: chance; ± 95 %"),
     ("js", -1, "Jensen-Shannon divergence of n-grams from held-out text, nats"),
     ("frechet_embedding", -1, "from held-out text, of Gaussians in an embedder's vectors"),
     ("mauve", +1, "likeness to held-out text in an embedder's vectors, 0 to 1"),

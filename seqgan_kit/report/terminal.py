@@ -72,7 +72,7 @@ def scored_baselines(run: Path) -> dict[str, dict[str, float]]:
 
 def print_phases(run: Path) -> None:
     """What maximum likelihood, the game and its control ended with, beside real data where that was measured."""
-    last = last_scores(run)
+    last = last_scores(run, intervals=True)
     columns: dict[str, Scores] = {
         phase_title(phase): last[phase] for phase in ("maximum_likelihood", ADVERSARIAL, "control") if phase in last
     }

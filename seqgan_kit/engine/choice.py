@@ -1,0 +1,228 @@
+"""The best model of a run so far, by a held-out score: it is RUN/model at any time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from torch import Tensor, nn
+
+from seqgan_kit.engine.run_folder import MODEL
+from seqgan_kit.engine.verdict import BETTER, Ended, Score, compared, sentence
+from seqgan_kit.errors import Interrupted, Stopped, UserError
+from seqgan_kit.report.metrics import PREFIX, about
+
+if TYPE_CHECKING:
+    from seqgan_kit.engine.engine import Engine
+
+Weights = Mapping[str, Tensor]
+FRESH = 7_368_787  # added to the seed of the evaluations: of the samples that nothing is chosen by
+
+
+class Roles(NamedTuple):
+    """The phases, by what they are for: before the game, the game, and what it is compared with."""
+
+    warm_up: str
+    game: str
+    control: str
+
+
+class Choice:
+    """Keeps the best model, writes it, and says at the end which it is.
+
+    name: of the score, a metric of the evaluation. patience: evaluations of a phase without a better score after which
+    it ends; 0 never. seed: of the evaluations. roles: see there. measure: the score of a network on samples by the
+    random numbers that are set. write: a phase's model with these weights, into an empty folder. load: such a model,
+    for `measure`.
+
+    A model takes the place of the best so far only where its score is better by more than chance; so RUN/model stays
+    with the earlier one of two that are not told apart.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        name: str,
+        patience: int,
+        seed: int,
+        roles: Roles,
+        measure: Callable[[Any, int], Score],
+        load: Callable[[str, Weights], Any],
+        write: Callable[[str, Any, Path], None],
+    ) -> None:
+        self.engine, self.name, self.patience, self.seed, self.roles = engine, name, patience, seed, roles
+        self.direction = about(PREFIX + name)[1]
+        self.measure, self._load, self._write = measure, load, write
+        self.on = True
+        self.stage = ""
+        self._begin()
+
+    def _begin(self) -> None:
+        self.count = 0
+        self.best: Ended | None = None
+        self.weights: Weights = {}
+        self.ends: dict[str, Ended] = {}
+        self._own: dict[str, tuple[float, int]] = {}  # of each phase: its best score, evaluations since
+
+    def begin(self, stage: str) -> None:
+        """Forgets what was chosen in another stage, whose models can't be compared with those of this one."""
+        if stage != self.stage:
+            self.stage = stage
+            self._begin()
+            self.engine.run_folder.chosen = False
+
+    def lacks(self, phase: str) -> bool:
+        """Whether the end of a phase was not scored yet."""
+        return self.on and phase not in self.ends
+
+    def promising(self, value: float) -> bool:
+        """Whether a score is better than the best so far, be it by chance."""
+        return self.on and (self.best is None or self.direction * (value - self.best.score.value) > 0)
+
+    def offer(self, phase: str, done: int, score: Score, network: nn.Module) -> None:
+        """An evaluation of the network, after so many steps of the phase; the last one is measured afresh, too."""
+        if not self.on:
+            return
+        engine = self.engine
+        last = engine.phases.ends_at(phase, done)
+        fresh = self._measured(lambda: network) if last else None
+        score = engine.on_main(lambda: score)
+        self.count += 1
+        if last and fresh is not None:
+            self.ends[phase] = Ended(phase, done, fresh)
+        if score.value == score.value and (
+            self.best is None or compared(score, self.best.score, self.direction) == BETTER
+        ):
+            self.best = Ended(phase, done, score)
+            if engine.is_main:  # which alone writes it, and checkpoints
+                self.weights = {key: value.detach().cpu().clone() for key, value in network.state_dict().items()}
+            self.export()
+        self._wait(phase, done, score, last)
+
+    def _wait(self, phase: str, done: int, score: Score, last: bool) -> None:
+        """Ends a phase whose score has not become better for `patience` evaluations."""
+        value, since = self._own.get(phase, (float("nan"), 0))
+        better = value != value or self.direction * (score.value - value) > 0
+        self._own[phase] = (score.value, 0) if better else (value, since + 1)
+        if self.patience and self._own[phase][1] >= self.patience and not last:
+            told = f"{self.name} has not become better for {self.patience} evaluations (--evaluation.patience)"
+            self.engine.phases.end(phase, done + 1, told)
+
+    def _measured(self, network: Callable[[], Any]) -> Score:
+        """On samples that nothing is chosen by; by the main process."""
+
+        def measure() -> Score:
+            seed = (self.seed + FRESH) % 2**32
+            with self.engine.fixed_random(seed):
+                return self.measure(network(), seed)
+
+        found: Score = self.engine.on_main(measure)
+        return found
+
+    def export(self) -> None:
+        """RUN/model, and which it is in run.json."""
+        best, folder = self.best, self.engine.run_folder
+        if best is None:
+            return
+        folder.chosen = True
+        folder.record["best"] = {"score": self.name, **self.told(best), "evaluations": self.count}
+        if self.engine.is_main:
+            write = partial(self._write, best.phase, self._load(best.phase, self.weights))
+            folder.write({MODEL: write})
+        folder.write_record()
+
+    def told(self, ended: Ended) -> dict[str, Any]:
+        """For run.json."""
+        error = ended.score.error
+        return {
+            "phase": ended.phase,
+            "step": ended.step,
+            "value": ended.score.value,
+            "error": None if error != error else error,
+        }
+
+    def conclude(self) -> str | None:
+        """The sentence about the run, which is written into run.json; None where nothing was chosen."""
+        best = self.best
+        if not self.on or best is None:
+            return None
+        end = self.ends.get(best.phase)
+        if end is None or end.step != best.step:
+            try:
+                fresh = self._measured(lambda: self._load(best.phase, self.weights))
+            except Interrupted:
+                raise Stopped(f"stopped and saved. Resume with: seqgan-kit resume {self.engine.folder}") from None
+            end = Ended(best.phase, best.step, fresh)
+        warm_up, game, control = (self.ends.get(phase) for phase in self.roles)
+        told = sentence(self.name, self.direction, end, self.count, warm_up, game, control)
+        record = self.engine.run_folder.record
+        record["best"] |= {"evaluations": self.count, "fresh": self.told(end)}
+        record["ends"] = {phase: self.told(one) for phase, one in self.ends.items()}
+        record["verdict"] = told
+        return told
+
+    # -- as a part of a checkpoint -------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any] | None:
+        """None where nothing is chosen, as in runs of versions that did not choose."""
+        if not self.on:
+            return None
+        return {
+            "name": self.name,
+            "stage": self.stage,
+            "count": self.count,
+            "best": _packed(self.best),
+            "weights": dict(self.weights),
+            "ends": {phase: _packed(one) for phase, one in self.ends.items()},
+            "own": dict(self._own),
+        }
+
+    def load_state_dict(self, state: dict[str, Any] | None) -> None:
+        """Raises UserError where the run chose by another score until now."""
+        if state is None:
+            self.on = False
+            self.engine.say("the model is the last one of the run, which began without --evaluation.best")
+            return
+        if state["name"] != self.name:
+            raise UserError(
+                f"--evaluation.best {self.name}: until now the run chose by {state['name']}: give that, or none"
+            )
+        self.stage, self.count, self.weights = state["stage"], state["count"], state["weights"]
+        self.best = _unpacked(state["best"])
+        self.ends = {phase: one for phase, packed in state["ends"].items() if (one := _unpacked(packed)) is not None}
+        self._own = state["own"]
+        self.export()  # what stands there may be of steps that are made anew, or damaged
+
+
+def _packed(ended: Ended | None) -> list[Any] | None:
+    return None if ended is None else [ended.phase, ended.step, *ended.score]
+
+
+def _unpacked(packed: list[Any] | None) -> Ended | None:
+    return None if packed is None else Ended(packed[0], packed[1], Score(*packed[2:]))
+
+
+def with_weights(network: nn.Module, weights: Weights) -> Any:
+    """A copy of the network with these weights."""
+    found = deepcopy(network)
+    found.load_state_dict(weights)
+    return found.eval()
+
+
+AUTO, NONE = "auto", "none"
+
+
+def check_best(best: str, names: Sequence[str], auto: bool = True) -> str:
+    """The name of the score that the best model is chosen by, or "none".
+
+    names: of the scores that there are. auto: whether the first of them is what `auto` stands for, else "none" is.
+    Raises UserError for a name that is none of them.
+    """
+    if best == AUTO:
+        return names[0] if names and auto else NONE
+    if best not in (NONE, *names):
+        raise UserError(f"--evaluation.best {best}: give one of {', '.join((AUTO, *names, NONE))}")
+    return best
