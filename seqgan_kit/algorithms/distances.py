@@ -115,11 +115,12 @@ def kernel_sums(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def mmd_influences(within: Tensor, others: Tensor, across: Tensor, back: Tensor) -> tuple[float, Tensor, Tensor]:
-    """The unbiased squared MMD of two sets, and what each of their rows adds to its error, (n,) and (m,): the jackknife's
-    pseudo-values less their mean, so that the variance is the sum of both sets' var / rows.
+    """The unbiased squared MMD of two sets (Gretton et al. 2012, "A Kernel Two-Sample Test", lemma 6), and what each of
+    their rows adds to its error, (n,) and (m,): the jackknife's pseudo-values less their mean, so that the variance is
+    the sum of both sets' var / rows.
 
-    Arguments: the kernel of each row summed over the others of its own set, (n,) and (m,), and over the other set's rows,
-    (n,) and (m,) (Gretton et al. 2012, "A Kernel Two-Sample Test", lemma 6).
+    Arguments: the kernel of each row summed over the others of its own set, (n,) and (m,), and over the other set's
+    rows, (n,) and (m,).
     """
     between = across.sum()
     value = _mmd(within, others, between)

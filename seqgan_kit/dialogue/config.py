@@ -103,8 +103,8 @@ class EvaluationConfig:
         best: Held-out score by which the best model of the run is chosen, which RUN/model is: `perplexity` of human
             replies to their histories, or another metric of the evaluation (a wrong name lists them). `auto` takes
             that; `none` has RUN/model the last one.
-        patience: Evaluations of a phase without a better score (`best`) after which the phase ends early. 0 never ends it
-            so.
+        patience: Evaluations of a phase without a better score (`best`) after which the phase ends early. 0 never ends
+            it so.
         shown: Number of replies to the same histories that are kept at each evaluation, for the report.
         evaluators: Number of replies on which new discriminators, the evaluators, are trained at the end of each phase,
             for adversarial success and its relatives. 0 leaves them out.

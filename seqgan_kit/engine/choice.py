@@ -56,7 +56,7 @@ class Choice:
         self.engine, self.name, self.patience, self.seed, self.roles = engine, name, patience, seed, roles
         self.direction = about(PREFIX + name)[1]
         self.measure, self._load, self._write = measure, load, write
-        self.on = True
+        self.on, self._stale = True, False
         self.stage = ""
         self._begin()
 
@@ -82,6 +82,10 @@ class Choice:
         """Whether a score is better than the best so far, be it by chance."""
         return self.on and (self.best is None or self.direction * (value - self.best.score.value) > 0)
 
+    def model(self, last: nn.Module) -> Any:
+        """The best model so far; the last one where nothing was chosen."""
+        return last if self.best is None or not self.on else self._load(self.best.phase, self.weights)
+
     def offer(self, phase: str, done: int, score: Score, network: nn.Module) -> None:
         """An evaluation of the network, after so many steps of the phase; the last one is measured afresh, too."""
         if not self.on:
@@ -97,8 +101,7 @@ class Choice:
             self.best is None or compared(score, self.best.score, self.direction) == BETTER
         ):
             self.best = Ended(phase, done, score)
-            if engine.is_main:  # which alone writes it, and checkpoints
-                self.weights = {key: value.detach().cpu().clone() for key, value in network.state_dict().items()}
+            self.weights = {key: value.detach().cpu().clone() for key, value in network.state_dict().items()}
             self.export()
         self._wait(phase, done, score, last)
 
@@ -124,8 +127,8 @@ class Choice:
 
     def export(self) -> None:
         """RUN/model, and which it is in run.json."""
-        best, folder = self.best, self.engine.run_folder
-        if best is None:
+        best, folder, self._stale = self.best, self.engine.run_folder, False
+        if best is None or not self.on:
             return
         folder.chosen = True
         folder.record["best"] = {"score": self.name, **self.told(best), "evaluations": self.count}
@@ -133,6 +136,11 @@ class Choice:
             write = partial(self._write, best.phase, self._load(best.phase, self.weights))
             folder.write({MODEL: write})
         folder.write_record()
+
+    def refresh(self) -> None:
+        """Of a resumed run: what stands in RUN/model may be of steps that are made anew, or damaged."""
+        if self._stale:
+            self.export()
 
     def told(self, ended: Ended) -> dict[str, Any]:
         """For run.json."""
@@ -194,7 +202,8 @@ class Choice:
         self.best = _unpacked(state["best"])
         self.ends = {phase: one for phase, packed in state["ends"].items() if (one := _unpacked(packed)) is not None}
         self._own = state["own"]
-        self.export()  # what stands there may be of steps that are made anew, or damaged
+        self.engine.run_folder.chosen = self.best is not None
+        self._stale = True
 
 
 def _packed(ended: Ended | None) -> list[Any] | None:

@@ -124,6 +124,8 @@ class Engine:
         exports: the models that are written as the phase leaves them. evaluate: is given the steps done; it may raise
         Interrupted where `stopping()`. Raises Stopped after Ctrl-C, when all is saved.
         """
+        if exports and self.choice is not None:
+            self.choice.refresh()
         return self.phases.steps(phase, total, exports or {}, evaluate)
 
     def save_text(self, name: str, lines: list[str]) -> None:

@@ -9,9 +9,14 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from seqgan_kit.report.metrics import INTERVAL, TITLES, phase_title, title
+from seqgan_kit.report.metrics import INTERVAL, phase_title
 
 SURE = 1.96  # standard errors: what is farther apart is told apart, at 95 %
+NAMED = {
+    "adversarial": "the game",
+    "frozen_control": "the control, whose discriminator never learns,",
+    "second_stage": "the second stage",
+}
 BETTER, WORSE, EQUAL = "better", "worse", "not told apart"
 
 
@@ -103,7 +108,7 @@ def sentence(
         f"{best.score.shown}."
     ]
     if warm_up is not None and (warm_up.phase, warm_up.step) != (best.phase, best.step):
-        told.append(f"{_phase(warm_up.phase).capitalize()} ended at {warm_up.score.shown}.")
+        told.append(f"{_started(warm_up.phase)} ended at {warm_up.score.shown}.")
     if game is not None:
         told.append(f"{_of_game(game, best)}{_helped(direction, best, warm_up, game)}.")
     if control is not None and (control.phase, control.step) != (best.phase, best.step):
@@ -111,7 +116,7 @@ def sentence(
         against = "" if game is None else " than the game's" if beside is game else ""
         how = compared(control.score, beside.score, direction)
         told.append(
-            f"{_phase(control.phase).capitalize()} ended at {control.score.shown}: "
+            f"{_started(control.phase)} ended at {control.score.shown}: "
             + (f"{how} from the game's" if how == EQUAL else f"{how}{against}")
             + "."
         )
@@ -120,8 +125,8 @@ def sentence(
 
 def _of_game(game: Ended, best: Ended) -> str:
     if (game.phase, game.step) == (best.phase, best.step):
-        return "That is where the game ended"
-    return f"The game ended at {game.score.shown}"
+        return f"That is where {_phase(game.phase)} ended"
+    return f"{_started(game.phase)} ended at {game.score.shown}"
 
 
 def _helped(direction: int, best: Ended, warm_up: Ended | None, game: Ended) -> str:
@@ -137,6 +142,9 @@ def _helped(direction: int, best: Ended, warm_up: Ended | None, game: Ended) -> 
 
 def _phase(phase: str) -> str:
     """As within a sentence."""
-    return {"frozen_control": "a discriminator that never learns", "adversarial": "the game"}.get(phase) or (
-        title(phase) if phase in TITLES and phase != "control" else phase_title(phase)
-    )
+    return NAMED.get(phase) or phase_title(phase)
+
+
+def _started(phase: str) -> str:
+    """At the beginning of a sentence."""
+    return _phase(phase)[:1].upper() + _phase(phase)[1:]

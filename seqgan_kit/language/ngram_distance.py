@@ -2,8 +2,8 @@
 
 A divergence of finite counts falls as samples become more alike, since rare n-grams are what two finite sets do not
 share: the n-gram Jensen-Shannon divergence of an LSTM's samples from other samples of the same LSTM, 1,000 and 2,000
-captions of COCO, is lowest at temperature 0.8. The estimate here has no bias, whatever the number of samples, and is lowest at
-temperature 1.
+captions of COCO, is lowest at temperature 0.8. The estimate here has no bias, whatever the number of samples, and is
+lowest at temperature 1.
 """
 
 from __future__ import annotations

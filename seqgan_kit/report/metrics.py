@@ -66,6 +66,7 @@ KNOWN = (
     ("clip_score", +1, "CLIP's likeness of picture and caption, 0 to 100"),
     ("pictures", 0, "how many are compared by their features"),
     ("held_out_pictures", 0, "how many they are compared with"),
+    ("joint_distance", -1, "of pictures and captions together from held-out ones; 0: none, below 0: chance; ± 95 %"),
     ("frechet_distance", -1, "from held-out pictures, of Gaussians in features"),
     ("kernel_distance", -1, "from held-out pictures, of features; 0: none, below 0: chance; ± 95 %"),
     ("inception_score", +1, "pictures are clear and differ; not compared with real ones"),

@@ -54,8 +54,8 @@ class EvaluationConfig:
         best: Held-out score by which the best model of the run is chosen, which RUN/model is: `ngram_distance`, which
             neither quality nor diversity alone makes low, or another metric of the evaluation (a wrong name lists
             them). `auto` takes that, and nll_gen for the oracle; `none` has RUN/model the last one.
-        patience: Evaluations of a phase without a better score (`best`) after which the phase ends early. 0 never ends it
-            so.
+        patience: Evaluations of a phase without a better score (`best`) after which the phase ends early. 0 never ends
+            it so.
         judge: The judge of labelled texts: a classifier that says whether samples are of their class.
     """
 

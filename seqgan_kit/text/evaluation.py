@@ -12,10 +12,10 @@ from seqgan_kit.algorithms.distances import Moments, frechet_distance
 from seqgan_kit.engine.learning import Metrics
 from seqgan_kit.engine.verdict import Score, score_of
 from seqgan_kit.language import metrics, units
-from seqgan_kit.language.mauve import mauve
-from seqgan_kit.language.ngram_distance import NAME as NGRAMS
-from seqgan_kit.language.ngram_distance import LEAST, Profile, ngram_distance
 from seqgan_kit.language.likelihood import likelihood_score
+from seqgan_kit.language.mauve import mauve
+from seqgan_kit.language.ngram_distance import LEAST, Profile, ngram_distance
+from seqgan_kit.language.ngram_distance import NAME as NGRAMS
 from seqgan_kit.language.units import Sentence, Unit
 from seqgan_kit.networks.text.residual_text import NoiseToText
 from seqgan_kit.report.measured import Measured
