@@ -105,6 +105,8 @@ class EvaluationConfig:
             that; `none` has RUN/model the last one.
         patience: Evaluations of a phase without a better score (`best`) after which the phase ends early. 0 never ends
             it so.
+        keep_models: Whether the model of each evaluation is kept, as RUN/models/PHASE-STEP, for `--model STEP` of
+            commands; each takes as much of the disk as RUN/model.
         shown: Number of replies to the same histories that are kept at each evaluation, for the report.
         evaluators: Number of replies on which new discriminators, the evaluators, are trained at the end of each phase,
             for adversarial success and its relatives. 0 leaves them out.
@@ -118,6 +120,7 @@ class EvaluationConfig:
     unit: Unit | None = None
     best: str = "auto"
     patience: int = 0
+    keep_models: bool = False
     shown: int = 12
     evaluators: int = 0
     evaluator: EvaluatorConfig = field(default_factory=EvaluatorConfig)

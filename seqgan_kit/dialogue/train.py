@@ -56,7 +56,7 @@ class DialogueTask:
         self.data = self.source.fingerprint()
         check_numbers(config, self.source)
         self.unit = unit_of(config.evaluation.unit, self.source.name, human(self.source))
-        self.best = check_best(config.evaluation.best, names(self.source, self.unit))
+        self.best = check_best(config.evaluation, names(self.source, self.unit))
         torch.manual_seed(config.run.seed)  # the same initial weights on every process
         self.network = build_generator(config.generator, self.source)
         self.judge = build_discriminator(config.discriminator, self.source, self.network)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
@@ -14,12 +14,27 @@ from seqgan_kit.engine.run_folder import MODEL
 from seqgan_kit.engine.verdict import BETTER, Ended, Score, compared, sentence
 from seqgan_kit.errors import Interrupted, Stopped, UserError
 from seqgan_kit.report.metrics import PREFIX, about
+from seqgan_kit.report.models import STEPS
 
 if TYPE_CHECKING:
     from seqgan_kit.engine.engine import Engine
 
 Weights = Mapping[str, Tensor]
 FRESH = 7_368_787  # added to the seed of the evaluations: of the samples that nothing is chosen by
+
+
+class Settings(Protocol):
+    """How a run is evaluated. seed: of the samples. patience: evaluations of a phase without a better score after which
+    it ends; 0 never. keep_models: whether the model of each evaluation is kept."""
+
+    @property
+    def best(self) -> str: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def patience(self) -> int: ...
+    @property
+    def keep_models(self) -> bool: ...
 
 
 class Roles(NamedTuple):
@@ -33,8 +48,7 @@ class Roles(NamedTuple):
 class Choice:
     """Keeps the best model, writes it, and says at the end which it is.
 
-    name: of the score, a metric of the evaluation. patience: evaluations of a phase without a better score after which
-    it ends; 0 never. seed: of the evaluations. roles: see there. measure: the score of a network on samples by the
+    name: of the score, a metric of the evaluation. settings: of the evaluation. roles: see there. measure: the score of a network on samples by the
     random numbers that are set. write: a phase's model with these weights, into an empty folder. load: such a model,
     for `measure`.
 
@@ -46,14 +60,13 @@ class Choice:
         self,
         engine: Engine,
         name: str,
-        patience: int,
-        seed: int,
+        settings: Settings,
         roles: Roles,
         measure: Callable[[Any, int], Score],
         load: Callable[[str, Weights], Any],
         write: Callable[[str, Any, Path], None],
     ) -> None:
-        self.engine, self.name, self.patience, self.seed, self.roles = engine, name, patience, seed, roles
+        self.engine, self.name, self.settings, self.roles = engine, name, settings, roles
         self.direction = about(PREFIX + name)[1]
         self.measure, self._load, self._write = measure, load, write
         self.on, self._stale = True, False
@@ -91,6 +104,8 @@ class Choice:
         if not self.on:
             return
         engine = self.engine
+        if self.settings.keep_models:
+            engine.run_folder.write({f"{STEPS}/{phase}-{done:06d}": partial(self._write, phase, network)})
         last = engine.phases.ends_at(phase, done)
         fresh = self._measured(lambda: network) if last else None
         score = engine.on_main(lambda: score)
@@ -110,15 +125,16 @@ class Choice:
         value, since = self._own.get(phase, (float("nan"), 0))
         better = value != value or self.direction * (score.value - value) > 0
         self._own[phase] = (score.value, 0) if better else (value, since + 1)
-        if self.patience and self._own[phase][1] >= self.patience and not last:
-            told = f"{self.name} has not become better for {self.patience} evaluations (--evaluation.patience)"
+        patience = self.settings.patience
+        if patience and self._own[phase][1] >= patience and not last:
+            told = f"{self.name} has not become better for {patience} evaluations (--evaluation.patience)"
             self.engine.phases.end(phase, done + 1, told)
 
     def _measured(self, network: Callable[[], Any]) -> Score:
         """On samples that nothing is chosen by; by the main process."""
 
         def measure() -> Score:
-            seed = (self.seed + FRESH) % 2**32
+            seed = (self.settings.seed + FRESH) % 2**32
             with self.engine.fixed_random(seed):
                 return self.measure(network(), seed)
 
@@ -224,14 +240,18 @@ def with_weights(network: nn.Module, weights: Weights) -> Any:
 AUTO, NONE = "auto", "none"
 
 
-def check_best(best: str, names: Sequence[str], auto: bool = True) -> str:
+def check_best(settings: Settings, names: Sequence[str]) -> str:
     """The name of the score that the best model is chosen by, or "none".
 
-    names: of the scores that there are. auto: whether the first of them is what `auto` stands for, else "none" is.
-    Raises UserError for a name that is none of them.
+    names: of the scores that there are, of which `auto` takes the first, or "none" where there are none. Raises
+    UserError for a name that is none of them, and for what can't be done without a score.
     """
-    if best == AUTO:
-        return names[0] if names and auto else NONE
-    if best not in (NONE, *names):
+    best = settings.best
+    if best not in (AUTO, NONE, *names):
         raise UserError(f"--evaluation.best {best}: give one of {', '.join((AUTO, *names, NONE))}")
-    return best
+    found = best if best != AUTO else names[0] if names else NONE
+    for option, value in [("patience", settings.patience), ("keep_models", settings.keep_models)]:
+        if value and found == NONE:
+            why, what = ("", ", or give auto") if best == NONE else (", and there is no score here", "")
+            raise UserError(f"--evaluation.{option} goes by --evaluation.best{why}: leave it out{what}")
+    return found

@@ -86,7 +86,8 @@ class RunFolder:
         if not self.is_main:
             return
         for name, write in exports.items():
-            unfinished, final = self.path / f".{name}", self.path / name
+            final = self.path / name
+            unfinished = final.with_name(f".{final.name}")
             shutil.rmtree(unfinished, ignore_errors=True)
             try:
                 write(unfinished)

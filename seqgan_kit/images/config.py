@@ -206,6 +206,8 @@ class EvaluationConfig:
             name lists them). `auto` takes that where there are features; `none` has RUN/model the last one.
         patience: Evaluations of a phase without a better score (`best`) after which the phase ends early. 0 never ends
             it so.
+        keep_models: Whether the model of each evaluation is kept, as RUN/models/PHASE-STEP, for `--model STEP` of
+            commands; each takes as much of the disk as RUN/model.
     """
 
     samples: int = 500
@@ -218,6 +220,7 @@ class EvaluationConfig:
     seed: int = 1234
     best: str = "auto"
     patience: int = 0
+    keep_models: bool = False
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ def joint_distance(vectors: Tensor, told: Tensor, held_out: Tensor, of_held_out:
     scale = float(torch.pdist(real[:MOST]).square().median().clamp_min(1e-12))
     one, other = (made, matrix(told, "captions")), (real, matrix(of_held_out, "captions"))
     within = [_sums(pairs, pairs, scale) - (1 + pairs[1].square().sum(1)) / 2 for pairs in (one, other)]
-    value, own, rows = mmd_influences(*within, _sums(one, other, scale), _sums(other, one, scale))
+    value, own, rows = mmd_influences(within[0], within[1], _sums(one, other, scale), _sums(other, one, scale))
     return Score(value, float(own.std() / len(own) ** 0.5), rows)
 
 

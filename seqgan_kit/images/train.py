@@ -104,7 +104,7 @@ class ImagesTask:
         if settings.clip:
             ClipScores(settings.clip)
         check_batches(config, self.source)
-        self.best = check_best(settings.best, names(settings, self.source))
+        self.best = check_best(settings, names(settings, self.source))
 
     def first_lines(self) -> list[str]:
         config, source = self.config, self.source
@@ -142,7 +142,7 @@ class ImagesTask:
         if self.best != "none":
             settings, roles = config.evaluation, Roles("", SECOND if self.second else ADVERSARIAL, "")
             engine.choice = Choice(
-                engine, self.best, settings.patience, settings.seed, roles,
+                engine, self.best, settings, roles,
                 lambda model, _: self._measured(model),
                 lambda phase, weights: with_weights(self._game_of(phase).shown, weights),
                 lambda _, model, folder: self._save(model, folder),

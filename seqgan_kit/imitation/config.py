@@ -160,6 +160,8 @@ class EvaluationConfig:
             first; `none` has RUN/model the last policy, as where the environment has no reward that means anything.
         patience: Evaluations of a phase without a better score (`best`) after which the phase ends early. 0 never ends
             it so.
+        keep_models: Whether the model of each evaluation is kept, as RUN/models/PHASE-STEP, for `--model STEP` of
+            commands; each takes as much of the disk as RUN/model.
         longest: Steps after which an episode is cut where the environment has no time limit.
         video: Greatest number of steps of the episode that the report shows. 0 leaves it out.
     """
@@ -170,6 +172,7 @@ class EvaluationConfig:
     seed: int = 1_000_003
     best: str = "auto"
     patience: int = 0
+    keep_models: bool = False
     longest: int = 30_000  # as evaluation.LONGEST
     video: int = 200
 

@@ -65,7 +65,7 @@ class ImitationTask:
         about = check_environment(config, self.example)
         self.expert = None if expert is None else fitted(expert, self.example, config.demonstrations)
         check_numbers(config, self.expert)
-        self.best = check_best(config.evaluation.best, NAMES)
+        self.best = check_best(config.evaluation, NAMES)
         # it checks what is chosen of them
         self._summary = _unread(config) if self.expert is None else summary(self.expert, config.demonstrations)
         self._summary += about + seen_in_demonstrations(config, self.example, self.expert)
@@ -103,7 +103,7 @@ class ImitationTask:
             game = REINFORCEMENT if config.reward == "environment" else ADVERSARIAL
             settings, actor = config.evaluation, self.game.actor
             engine.choice = Choice(
-                engine, self.best, settings.patience, settings.seed, Roles(CLONING, game, FROZEN), self._measured,
+                engine, self.best, settings, Roles(CLONING, game, FROZEN), self._measured,
                 lambda _, weights: with_weights(actor, weights), lambda _, model, folder: model.save_pretrained(folder),
             )  # fmt: skip
 

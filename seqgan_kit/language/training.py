@@ -68,7 +68,7 @@ class LanguageTraining:
         self.control_real = engine.stream("control_real", source.train, config.run.seed + 1, source.name, unit)
         self.model: Exports = {MODEL: partial(save, network, source)}
         if best != "none":
-            chosen = config.evaluation.patience, config.evaluation.seed, Roles(MLE, ADVERSARIAL, CONTROL)
+            chosen = config.evaluation, Roles(MLE, ADVERSARIAL, CONTROL)
             load = lambda phase, weights: with_weights(network, weights)  # noqa: E731
             write = lambda phase, model, folder: save(model, source, folder)  # noqa: E731
             engine.choice = Choice(engine, best, *chosen, lambda model, seed: measure(model), load, write)

@@ -56,6 +56,8 @@ class EvaluationConfig:
             them). `auto` takes that, and nll_gen for the oracle; `none` has RUN/model the last one.
         patience: Evaluations of a phase without a better score (`best`) after which the phase ends early. 0 never ends
             it so.
+        keep_models: Whether the model of each evaluation is kept, as RUN/models/PHASE-STEP, for `--model STEP` of
+            commands; each takes as much of the disk as RUN/model.
         judge: The judge of labelled texts: a classifier that says whether samples are of their class.
     """
 
@@ -66,6 +68,7 @@ class EvaluationConfig:
     unit: Unit | None = None
     best: str = "auto"
     patience: int = 0
+    keep_models: bool = False
     judge: LabelClassifierConfig = field(default_factory=LabelClassifierConfig)
 
 

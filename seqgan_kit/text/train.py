@@ -54,7 +54,7 @@ class TextTask:
         own = None if route is None else route.network(self.source)
         self.network = own or build_generator(config.generator, self.source)
         self.judge = build_discriminator(config.discriminator, self.source)
-        self.best = check_best(config.evaluation.best, names(self.source, self.unit, self.network))
+        self.best = check_best(config.evaluation, names(self.source, self.unit, self.network))
         checks.check_judge(config, self.judge)
         if route is not None:
             route.check_judge(self.source, self.judge)
