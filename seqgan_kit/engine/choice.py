@@ -48,9 +48,9 @@ class Roles(NamedTuple):
 class Choice:
     """Keeps the best model, writes it, and says at the end which it is.
 
-    name: of the score, a metric of the evaluation. settings: of the evaluation. roles: see there. measure: the score of a network on samples by the
-    random numbers that are set. write: a phase's model with these weights, into an empty folder. load: such a model,
-    for `measure`.
+    name: of the score, a metric of the evaluation. settings: of the evaluation. roles: see there. measure: the score of
+    a network on samples by the random numbers that are set, and on episodes by the seed. load: a phase's model with
+    these weights. write: a phase's model, into an empty folder.
 
     A model takes the place of the best so far only where its score is better by more than chance; so RUN/model stays
     with the earlier one of two that are not told apart.

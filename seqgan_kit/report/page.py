@@ -38,6 +38,7 @@ from seqgan_kit.report.tradeoff import tradeoff
 VIDEO = "video.gif"
 # No scripts and no request, whatever a sample contains.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+CHOICE = ("best", "ends", "verdict")  # of run.json; the last one stands at the page's head
 SAMPLES, SAMPLE_FILES = 8, 12  # At most so many per file, files per phase.
 
 
@@ -129,6 +130,8 @@ def facts(record: dict[str, Any]) -> str:
     """The facts of run.json as a table."""
     rows = ""
     for key, value in record.items():
+        if key in CHOICE:
+            continue
         text = str(value)
         if key == MEASURED:
             text = Measured(**value).head()
@@ -152,7 +155,7 @@ body{margin:0 auto;padding:1.5rem 1.25rem 4rem;max-width:1180px;font-size:15px;b
 body,svg text{font-family:system-ui,-apple-system,"Segoe UI",Roboto,sans-serif!important;line-height:1.5}
 h1{margin:0;font-size:1.7rem;overflow-wrap:anywhere}h2{margin:2.4rem 0 .7rem;font-size:1.25rem}
 h3{margin:1rem 0 .5rem;font-size:1rem}small,.way,.status{color:var(--soft)}small{line-height:1.35}
-.status{margin:.2rem 0 .7rem}.way{font-size:.85em;font-weight:400;white-space:nowrap}
+.status{margin:.2rem 0 .7rem}.verdict{margin:0 0 .9rem;font-weight:600;max-width:60rem}.way{font-size:.85em;font-weight:400;white-space:nowrap}
 nav a{margin-right:1rem;color:inherit}.wide{overflow-x:auto}table{border-collapse:collapse;background:var(--card)}
 th,td{padding:.35rem .9rem;border:1px solid var(--edge);text-align:left;vertical-align:top}tbody th{font-weight:600}
 .summary small{white-space:nowrap}.summary td:last-child{min-width:13rem}
@@ -184,6 +187,7 @@ def page(run: Path) -> str:
         status += f" at {title(phase)}, step {rows[-1].step:.0f} of {length(rows):.0f}"
     if record.get("seconds") is not None:
         status += f" · {duration(float(record['seconds']))}"
+    verdict = f'<p class="verdict">{escape(str(record["verdict"]))}</p>' if record.get("verdict") else ""
     name = escape(run.resolve().name)
     settings = config.read_text(encoding="utf-8", errors="replace") if config.exists() else "There is no config.yaml."
     baselines = read_baselines(run / "baselines.json")
@@ -205,7 +209,7 @@ def page(run: Path) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{name}</title><style>{STYLE}</style></head><body><header><h1>{name}</h1>"
-        f'<p class="status">{escape(status)}</p><nav>{links}</nav></header><main>{body}</main></body></html>\n'
+        f'<p class="status">{escape(status)}</p>{verdict}<nav>{links}</nav></header><main>{body}</main></body></html>\n'
     )
 
 
