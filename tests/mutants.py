@@ -1107,8 +1107,8 @@ MUTANTS = [
     ),
     Mutant(
         "engine/phases.py",
-        "                if not owed:\n                    yield step",
-        "                yield step",
+        "                if not owed:\n                    began",
+        "                if True:\n                    began",
         "test_environment_checks.py::test_the_first_ctrl_c_ends_an_evaluation",
     ),
     # the normaliser
@@ -1880,8 +1880,8 @@ MUTANTS = [
     ),
     Mutant(
         "algorithms/distances.py",
-        "2 * (between - across) / ((n - 1) * m)",
-        "2 * (between - across) / (n * m)",
+        "2 * (between - across) / ((n - 1) * others)",
+        "2 * (between - across) / (n * others)",
         "test_picture_fit.py::test_the_interval_is_the_jackknife_of_plain_loops",
     ),
     Mutant(

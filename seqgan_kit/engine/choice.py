@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
@@ -15,9 +15,6 @@ from seqgan_kit.engine.verdict import BETTER, Ended, Score, compared, sentence
 from seqgan_kit.errors import Interrupted, Stopped, UserError
 from seqgan_kit.report.metrics import PREFIX, about
 from seqgan_kit.report.models import STEPS
-
-if TYPE_CHECKING:
-    from seqgan_kit.engine.engine import Engine
 
 Weights = Mapping[str, Tensor]
 FRESH = 7_368_787  # added to the seed of the evaluations: of the samples that nothing is chosen by
@@ -48,7 +45,7 @@ class Roles(NamedTuple):
 class Choice:
     """Keeps the best model, writes it, and says at the end which it is.
 
-    name: of the score, a metric of the evaluation. settings: of the evaluation. roles: see there. measure: the score of
+    engine: the run's `Engine`. name: of the score, a metric of the evaluation. settings: of the evaluation. roles: see there. measure: the score of
     a network on samples by the random numbers that are set, and on episodes by the seed. load: a phase's model with
     these weights. write: a phase's model, into an empty folder.
 
@@ -58,7 +55,7 @@ class Choice:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: Any,
         name: str,
         settings: Settings,
         roles: Roles,

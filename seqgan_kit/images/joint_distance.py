@@ -10,16 +10,18 @@ from seqgan_kit.engine.verdict import Score
 
 JOINT = "joint_distance"
 LEAST = 3  # pictures on a side
+SCALES = (1, 4, 16)
 MOST = 1000  # real pictures that the median is of
 
 
 def joint_distance(vectors: Tensor, told: Tensor, held_out: Tensor, of_held_out: Tensor) -> Score:
     """Unbiased squared MMD of pairs of picture and caption: 0 is none, below 0 is chance, 2 the most.
 
-    The kernel of two pairs is the rational quadratic one of the pictures' features, (1 + d^2 / m)^-1/2 (Binkowski et
-    al. 2018), m the median of d^2 of real pictures, times half of 1 + the cosine of the captions: pictures that are
-    good and various, but of other captions, are far away, as are pictures that are alike. The joint space is that of
-    DeVries et al. 2019, "On the Evaluation of Conditional GANs", whose Gaussians need more pictures than dimensions.
+    The kernel of two pairs is the mean of rational quadratic ones of the pictures' features, (1 + d^2 / s)^-1/2
+    (Binkowski et al. 2018), s the median of d^2 of real pictures, a quarter and a 16th of it, times half of 1 + the
+    cosine of the captions: pictures that are good and various, but of other captions, are far away, as are pictures
+    that are alike. The joint space is that of DeVries et al. 2019, "On the Evaluation of Conditional GANs", whose
+    Gaussians need more pictures than dimensions.
 
     vectors: (n, d) features of pictures. told: (n, w) unit vectors of their captions. held_out, of_held_out: the same,
     (m, d) and (m, w), of the real pairs, which the rows of the score are. Raises ValueError for fewer than 3 rows or
@@ -40,5 +42,9 @@ Pairs = tuple[Tensor, Tensor]
 def _sums(a: Pairs, b: Pairs, scale: float) -> Tensor:
     """The kernel of each pair of a, summed over those of b."""
     parts = zip(a[0].split(CHUNK), a[1].split(CHUNK), strict=True)
-    found = [((1 + torch.cdist(x, b[0]).square() / scale) ** -0.5 * (1 + c @ b[1].mT)).sum(1) / 2 for x, c in parts]
-    return torch.cat(found)
+    return torch.cat([(_seen(torch.cdist(x, b[0]).square() / scale) * (1 + c @ b[1].mT)).sum(1) / 2 for x, c in parts])
+
+
+def _seen(squared: Tensor) -> Tensor:
+    """The kernel of pictures, of their squared distances over the median."""
+    return sum(((1 + squared * finer) ** -0.5 for finer in SCALES), torch.zeros(())) / len(SCALES)
