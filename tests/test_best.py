@@ -137,7 +137,7 @@ def test_the_distance_of_ngrams_is_lowest_where_nothing_was_sharpened() -> None:
 
 
 def test_the_distance_of_ngrams_is_that_of_plain_loops() -> None:
-    """Unbiased: no text is compared with itself; begin and end count; labels part n-grams; the error is the jackknife's."""
+    """No text is compared with itself; begin and end count; labels part n-grams; the error is the jackknife's."""
     a, b = chain(7, 1.0, 3), chain(5, 1.0, 4)
 
     def kernel(x: tuple[int, ...], y: tuple[int, ...]) -> float:
@@ -301,7 +301,7 @@ def test_what_is_no_better_any_more_ends_early_and_stays_ended(tmp_path: Path) -
 
 
 def test_a_file_in_the_run_folder_ends_the_phase_at_work(tmp_path: Path) -> None:
-    """`touch RUN/end-phase`: the next phase follows, the file is gone, the end is evaluated, and a resumed run knows."""
+    """`touch RUN/end-phase`: the next phase follows, the file is gone, and the end is evaluated."""
     run, gate = tmp_path / "run", tmp_path / "go"
     victim = Victim(run, runs.tiny(run, "--control.enabled", "false", "--run.log_every", "1"))
     process = victim.start(runs.Held(MLE, 5, gate))

@@ -51,7 +51,9 @@ def test_a_long_phase_is_estimated_once(told: Told, engine: Engine) -> None:
 
 def test_what_no_option_makes_shorter_is_estimated_all_the_same(told: Told, engine: Engine) -> None:
     (line,) = told([0.25], "other")
-    assert line == f"other: about 8 min 10 s for 1,960 steps of 0.25 s; to end it early: touch {engine.folder}/end-phase"
+    assert (
+        line == f"other: about 8 min 10 s for 1,960 steps of 0.25 s; to end it early: touch {engine.folder}/end-phase"
+    )
 
 
 @pytest.mark.parametrize("seconds", [[0.01], [0.14], [40.0, 0.1]])

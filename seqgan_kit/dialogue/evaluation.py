@@ -53,6 +53,7 @@ class DialogueEvaluation:
         self.units = units.counted(units.unit_of(unit, source.name, human(source)), source.tokenizer)
         self.wanted = units.real_sentences(source, self.units, source.held_out, self._replies)
         self._unknown = units.has_unknown(source)
+        self._rows = torch.zeros(0)  # log p of each human reply, as of the last call
 
     def measured(self, samples: int, tokens: str | None = None) -> Measured:
         """What the metrics of so many replies are of, for run.json. tokens: the kind of the tokenizer."""
@@ -86,7 +87,8 @@ class DialogueEvaluation:
         texts = source.decode(drawn)
         ids = units.drawn_sentences(source, self.units, drawn, texts)
         found: Metrics = {"unknown": units.unknown_rate(drawn, source.tokenizer)} if self._unknown else {}
-        found |= self._perplexity(perplexity(network, source.held_out, chunk))
+        per_token, self._rows = likelihoods(network, source.held_out, chunk)
+        found |= self._perplexity(per_token)
         found |= {f"bleu{n}": metrics.reply_bleu(ids, self.wanted[: len(ids)], n) for n in (2, 4)}
         found |= {f"distinct{n}": distinct(ids, n) for n in (1, 2)}
         found["length"] = metrics.mean_length(ids)
@@ -111,9 +113,8 @@ class DialogueEvaluation:
     def score(self, network: Generator, samples: int, name: str, found: Metrics | None = None) -> Score:
         """One of the metrics, with its error. found: what a call has just found, else as many replies are drawn."""
         if name.startswith("perplexity"):
-            held_out = self.source.held_out
-            each = 1.0 if name == "perplexity" else self._tokens()
-            return perplexity_score(log_likelihoods(network, held_out), held_out, each)
+            held_out, each = self.source.held_out, 1.0 if name == "perplexity" else self._tokens()
+            return perplexity_score(self._rows if found else likelihoods(network, held_out)[1], held_out, each)
         return score_of(self(network, samples)[0] if found is None else found, name)
 
     def thorough(
@@ -172,24 +173,21 @@ def draw(
     return concatenate(parts)
 
 
-@torch.no_grad()
 def perplexity(network: Generator, replies: Replies, chunk: int = CHUNK) -> float:
     """exp of the mean negative log-likelihood of a token of these replies, their end tokens among them."""
+    return likelihoods(network, replies, chunk)[0]
+
+
+@torch.no_grad()
+def likelihoods(network: Generator, replies: Replies, chunk: int = CHUNK) -> tuple[float, Tensor]:
+    """The perplexity of these replies, and log p of each in nats, (replies,) float64 on the CPU."""
     device = _ready(network)
-    total = torch.zeros((), dtype=torch.float64)
+    total, found = torch.zeros((), dtype=torch.float64), []
     for part in (to(part, device) for part in chunks(replies, chunk)):
         log_probs = network(part.ids, *part.context, mask=part.mask)
         total -= log_probs[part.mask].double().sum().cpu()
-    return float((total / replies.mask.sum()).exp())
-
-
-@torch.no_grad()
-def log_likelihoods(network: Generator, replies: Replies, chunk: int = CHUNK) -> Tensor:
-    """log p of each reply in nats, (replies,) float64 on the CPU."""
-    device = _ready(network)
-    parts = (to(part, device) for part in chunks(replies, chunk))
-    found = [(network(part.ids, *part.context, mask=part.mask) * part.mask).double().sum(1).cpu() for part in parts]
-    return torch.cat(found)
+        found.append((log_probs * part.mask).double().sum(1).cpu())
+    return float((total / replies.mask.sum()).exp()), torch.cat(found)
 
 
 def table_of_replies(histories: Sequence[Sequence[Message]], replies: Sequence[str]) -> list[str]:

@@ -45,9 +45,9 @@ class Roles(NamedTuple):
 class Choice:
     """Keeps the best model, writes it, and says at the end which it is.
 
-    engine: the run's `Engine`. name: of the score, a metric of the evaluation. settings: of the evaluation. roles: see there. measure: the score of
-    a network on samples by the random numbers that are set, and on episodes by the seed. load: a phase's model with
-    these weights. write: a phase's model, into an empty folder.
+    engine: the run's `Engine`. name: of the score, a metric of the evaluation. settings: of the evaluation. roles: see
+    there. measure: the score of a network on samples by the random numbers that are set, and on episodes by the seed.
+    load: a phase's model with these weights. write: a phase's model, into an empty folder.
 
     A model takes the place of the best so far only where its score is better by more than chance; so RUN/model stays
     with the earlier one of two that are not told apart.
@@ -235,18 +235,20 @@ def with_weights(network: nn.Module, weights: Weights) -> Any:
 
 
 AUTO, NONE = "auto", "none"
+SOUND = ("ngram_distance", "nll_gen", "perplexity", "return_greedy", "joint_distance")
+"""What `auto` may stand for: scores in which neither quality nor diversity is had for the other."""
 
 
 def check_best(settings: Settings, names: Sequence[str]) -> str:
     """The name of the score that the best model is chosen by, or "none".
 
-    names: of the scores that there are, of which `auto` takes the first, or "none" where there are none. Raises
+    names: of the scores that there are, of which `auto` takes the first, if it is sound, else "none". Raises
     UserError for a name that is none of them, and for what can't be done without a score.
     """
     best = settings.best
     if best not in (AUTO, NONE, *names):
         raise UserError(f"--evaluation.best {best}: give one of {', '.join((AUTO, *names, NONE))}")
-    found = best if best != AUTO else names[0] if names else NONE
+    found = best if best != AUTO else names[0] if names and names[0] in SOUND else NONE
     for option, value in [("patience", settings.patience), ("keep_models", settings.keep_models)]:
         if value and found == NONE:
             why, what = ("", ", or give auto") if best == NONE else (", and there is no score here", "")

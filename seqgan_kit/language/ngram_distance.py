@@ -20,7 +20,7 @@ from seqgan_kit.engine.verdict import Score
 
 ORDERS = (1, 2, 3)
 NAME = "ngram_distance"
-LEAST = 3  # texts on a side
+LEAST, MOST = 3, 5000  # texts on a side; held-out ones that are looked at
 _ENDS = (("begin",), ("end",))  # no token is a tuple
 
 Vector = dict[Hashable, float]
@@ -53,7 +53,7 @@ def vector(text: Sequence[Hashable], label: Hashable = None) -> Vector:
     for n in ORDERS:
         counts = Counter(padded[i : i + n] for i in range(len(padded) - n + 1))
         size = sqrt(len(ORDERS) * sum(count * count for count in counts.values()))
-        found |= {(label, gram): count / size for gram, count in counts.items()}
+        found |= {gram if label is None else (label, gram): count / size for gram, count in counts.items()}
     return found
 
 

@@ -155,7 +155,8 @@ body{margin:0 auto;padding:1.5rem 1.25rem 4rem;max-width:1180px;font-size:15px;b
 body,svg text{font-family:system-ui,-apple-system,"Segoe UI",Roboto,sans-serif!important;line-height:1.5}
 h1{margin:0;font-size:1.7rem;overflow-wrap:anywhere}h2{margin:2.4rem 0 .7rem;font-size:1.25rem}
 h3{margin:1rem 0 .5rem;font-size:1rem}small,.way,.status{color:var(--soft)}small{line-height:1.35}
-.status{margin:.2rem 0 .7rem}.verdict{margin:0 0 .9rem;font-weight:600;max-width:60rem}.way{font-size:.85em;font-weight:400;white-space:nowrap}
+.status{margin:.2rem 0 .7rem}.way{font-size:.85em;font-weight:400;white-space:nowrap}
+.verdict{margin:0 0 .9rem;font-weight:600;max-width:60rem}
 nav a{margin-right:1rem;color:inherit}.wide{overflow-x:auto}table{border-collapse:collapse;background:var(--card)}
 th,td{padding:.35rem .9rem;border:1px solid var(--edge);text-align:left;vertical-align:top}tbody th{font-weight:600}
 .summary small{white-space:nowrap}.summary td:last-child{min-width:13rem}

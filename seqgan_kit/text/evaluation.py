@@ -14,7 +14,7 @@ from seqgan_kit.engine.verdict import Score, score_of
 from seqgan_kit.language import metrics, units
 from seqgan_kit.language.likelihood import likelihood_score
 from seqgan_kit.language.mauve import mauve
-from seqgan_kit.language.ngram_distance import LEAST, Profile, ngram_distance
+from seqgan_kit.language.ngram_distance import LEAST, MOST, Profile, ngram_distance
 from seqgan_kit.language.ngram_distance import NAME as NGRAMS
 from seqgan_kit.language.units import Sentence, Unit
 from seqgan_kit.networks.text.residual_text import NoiseToText
@@ -71,7 +71,10 @@ class TextEvaluation:
             self._training, self._sentences = metrics.References(self._train, max(NOVEL)), set(self._train)
             self._counts = {n: metrics.ngrams(self._held_out, n) for n in DIVERGENCES}
             if len(self._held_out) >= LEAST:
-                self._profile = Profile(self._held_out, _labels(source.held_out))
+                some = evenly(torch.arange(len(self._held_out)), min(len(self._held_out), MOST)).tolist()
+                labels = _labels(source.held_out)
+                chosen = None if labels is None else [labels[row] for row in some]
+                self._profile = Profile([self._held_out[row] for row in some], chosen)
         self._unknown = units.has_unknown(source)
 
     def measured(self, samples: int, tokens: str | None = None) -> Measured:
@@ -227,10 +230,10 @@ class TextEvaluation:
         return {"frechet_embedding": frechet_distance(*moments), "mauve": mauve(real, fake)}
 
 
-def names(source: Source, unit: Unit, network: Generator) -> tuple[str, ...]:
+def names(source: Source, unit: Unit, network: Generator, samples: int) -> tuple[str, ...]:
     """The metrics that `TextEvaluation.score` knows of a network; first the one that `--evaluation.best auto` is."""
     other, likelihood = units.per(unit), not isinstance(network, NoiseToText)
-    found = [NGRAMS] if source.kind != "oracle" and len(source.held_out.ids) >= LEAST else []
+    found = [NGRAMS] if source.kind != "oracle" and min(samples, len(source.held_out.ids)) >= LEAST else []
     found += ["nll_gen", *([f"nll{other}"] if other else [])] if likelihood else []
     found += ["nll_oracle"] if source.oracle is not None else []
     found += ["grammatical", "consistent"] if source.kind == "shapes" else []

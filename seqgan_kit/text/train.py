@@ -54,7 +54,8 @@ class TextTask:
         own = None if route is None else route.network(self.source)
         self.network = own or build_generator(config.generator, self.source)
         self.judge = build_discriminator(config.discriminator, self.source)
-        self.best = check_best(config.evaluation, names(self.source, self.unit, self.network))
+        known = names(self.source, self.unit, self.network, config.evaluation.samples)
+        self.best = check_best(config.evaluation, known)
         checks.check_judge(config, self.judge)
         if route is not None:
             route.check_judge(self.source, self.judge)
