@@ -6,9 +6,9 @@ some seeds. After each, RUN/model, the warm-up's model, the game's and the contr
 
 - whether RUN/model is worse than the warm-up's by more than chance (for pictures, which have none: than the game's);
 - whether the sentence's claim about the game (helped, did not help) stands on these samples;
-- what the choice cost: seconds of a run with it less those of one without, of the first seed.
+- with --cost, the CPU seconds and bytes of a run with the choice, and of one without.
 
-Needs SEQGAN_KIT_DATA. A whole run writes results/best_model.json.
+Needs SEQGAN_KIT_DATA. Rows are added to results/best_model.json.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from typing import Any
 from measuring import machine
 
 from seqgan_kit.cli import main as seqgan_kit
-from seqgan_kit.engine.verdict import BETTER, WORSE, Score, compared, score_of
+from seqgan_kit.engine.verdict import BETTER, SURE, WORSE, Score, compared, score_of
 from seqgan_kit.report.metrics import PREFIX, about
 from seqgan_kit.report.models import kept
 
@@ -40,7 +40,10 @@ TEXT = (
     "--adversarial.credit.rollouts 2 --adversarial.turns.discriminator 1 --control.steps 100 "
     "--evaluation.every 100 --evaluation.rounds 4 --evaluation.samples 300"
 )
-GAIL = "--evaluation.video 0 --evaluation.every 8 --evaluation.final 30 --policy.hidden [32,32] --environment.copies 8 --policy.steps 250"
+GAIL = (
+    "--evaluation.video 0 --evaluation.every 8 --evaluation.final 30 --policy.hidden [32,32] --environment.copies 8 "
+    "--policy.steps 250"
+)
 DEMOS = "--demonstrations.path {data}/demos/"
 JOBS = {
     "captions": f"text --data.path {{folder}}/captions.txt --data.max_length 20 --data.too_long drop {TEXT}",
@@ -94,9 +97,11 @@ def called(words: str) -> float:
     return time.process_time() - start
 
 
-def scored(run: Path, model: str, name: str) -> Score:
+def scored(run: Path, model: str, name: str, error: float) -> Score:
+    """error: where the command tells none, as of a likelihood."""
     called(f"evaluate {run} --model {model} --seed {FRESH}")
-    return score_of(json.loads((run / "evaluation.json").read_text())["metrics"], name)
+    found = score_of(json.loads((run / "evaluation.json").read_text())["metrics"], name)
+    return found if found.error == found.error else Score(found.value, error)
 
 
 def measured(run: Path) -> dict[str, Any]:
@@ -105,7 +110,8 @@ def measured(run: Path) -> dict[str, Any]:
     best, verdict = record["best"], record["verdict"]
     name, direction = best["score"], about(PREFIX + best["score"])[1]
     there = [model for model in kept(run) if model != "best"]
-    found = {model: scored(run, model, name) for model in ("best", *there)}
+    error = max(end["interval"] or 0.0 for end in record["ends"].values()) / SURE
+    found = {model: scored(run, model, name, error) for model in ("best", *there)}
     before = next((model for model in WARM_UPS if model in found), None)
     against = compared(found["best"], found[before or "game"], direction)
     game = found["best"] if best["phase"] == "adversarial" else found["game"]
@@ -140,17 +146,22 @@ def cost(words: str, folder: Path) -> dict[str, float]:
     return found
 
 
+def added(path: Path, job: str, seed: str, row: dict[str, Any]) -> None:
+    """Puts a row into the record, which other processes may write to, too."""
+    record = json.loads(path.read_text()) if path.is_file() else {"machine": machine(1), "jobs": {}}
+    record["jobs"].setdefault(job, {})[seed] = row
+    path.write_text(json.dumps(record, indent=1) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--jobs", nargs="+", default=list(JOBS), choices=list(JOBS), metavar="JOB")
-    parser.add_argument("--keep", type=Path, help="folder for the runs, which are else removed")
-    parser.add_argument("--cost", default="captions", choices=list(JOBS), help="job whose cost is measured")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "best_model.json")
+    parser.add_argument("--cost", action="store_true", help="also measure what the choice costs")
     options = parser.parse_args()
-    rows: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as temporary:
-        folder = options.keep or Path(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = Path(temporary)
         write_data(folder)
         words = {name: job.format(folder=folder, data=DATA) for name, job in JOBS.items()}
         for seed in options.seeds:
@@ -158,13 +169,10 @@ def main() -> None:
                 run = folder / f"{list(JOBS).index(name)}-{seed}"
                 cpu = called(f"train {words[name]} --run.seed {seed} --run.folder {run}")
                 row = {"cpu": round(cpu, 1), **measured(run)}
-                rows.setdefault(name, {})[str(seed)] = row
+                added(options.out, name, str(seed), row)
                 print(name, seed, json.dumps(row), flush=True)
-        record = {"machine": machine(1), "jobs": rows, "cost": {options.cost: cost(words[options.cost], folder)}}
-    print(json.dumps(record["cost"]))
-    if set(options.jobs) == set(JOBS):
-        path = Path(__file__).parent / "results" / "best_model.json"
-        path.write_text(json.dumps(record, indent=1) + "\n")
+        for name in options.jobs if options.cost else []:
+            added(options.out, name, "cost", cost(words[name], folder))
 
 
 if __name__ == "__main__":

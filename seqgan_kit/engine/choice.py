@@ -157,13 +157,9 @@ class Choice:
 
     def told(self, ended: Ended) -> dict[str, Any]:
         """For run.json."""
-        error = ended.score.error
-        return {
-            "phase": ended.phase,
-            "step": ended.step,
-            "value": ended.score.value,
-            "error": None if error != error else error,
-        }
+        score, width = ended.score, ended.score.interval
+        told = {"phase": ended.phase, "step": ended.step, "value": score.value}
+        return told | {"interval": None if width != width else width}
 
     def conclude(self) -> str | None:
         """The sentence about the run, which is written into run.json; None where nothing was chosen."""
