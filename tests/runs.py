@@ -458,6 +458,7 @@ def errors(told: str) -> list[str]:
         "unknown to the tokenizer: ",
         "texts are different, ",
         r"^metrics of \w+, ",
+        r"^model: ",
     )
     read = re.compile("|".join(words))
     lines = [line.rpartition("\r")[2] for line in told.splitlines() if not read.search(line)]

@@ -332,7 +332,7 @@ def test_a_run_of_an_earlier_version_goes_on_without_a_choice(tmp_path: Path) ->
     assert equal(run / "model", run / "game")
     assert "verdict" not in runs.told(run)
     (run / "game").rename(tmp_path / "game")  # which earlier versions did not keep
-    assert model_folder(run, "game", tell=False) == run / "model"
+    assert model_folder(run, "game") == run / "model"
 
 
 def test_another_score_can_not_go_on_with_the_choice(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from seqgan_kit.commands import add_samples, add_seed, asked, check_least
 from seqgan_kit.errors import UserError, check_seed
 from seqgan_kit.files import write_json
 from seqgan_kit.report.metrics import phase_title, saved_samples
-from seqgan_kit.report.models import add_model, model_folder
+from seqgan_kit.report.models import add_model, model_folder, tell_model
 from seqgan_kit.report.terminal import last_scores, print_places, scored_baselines, scores_table
 
 if TYPE_CHECKING:
@@ -95,6 +95,7 @@ def sample(run: Path, options: Namespace, read: Read) -> None:
         save_grid(grid, torch.cat(shown), len(shown[0]), captions[: GRID[0]])
     except OSError as error:
         raise UserError(f"can't write into {folder}: {error.strerror or error}; give another --out") from error
+    tell_model(run, options.model)
     for path in paths[:PRINTED]:
         print(path)
     if len(paths) > PRINTED:
@@ -134,6 +135,7 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
     network = _load_model(folder, run)
     source = load(config.data, config.data.kept(max(config.data.side, config.second.side)), config.run.seed)
     evaluation = PictureEvaluation(wanted, source, _load_encoder(folder, network), network.side, run)
+    tell_model(run, options.model)
     set_seed(seed)  # as while training, so that the same options give the same numbers
     found, _ = evaluation(network)
     set_seed(seed)

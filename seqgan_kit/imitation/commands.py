@@ -15,7 +15,7 @@ from seqgan_kit.commands import add_seed, check_least, is_main_process
 from seqgan_kit.errors import UserError, check_seed
 from seqgan_kit.files import read_json, write_json
 from seqgan_kit.report.metrics import read_baselines, read_metrics
-from seqgan_kit.report.models import add_model, model_folder
+from seqgan_kit.report.models import add_model, model_folder, tell_model
 from seqgan_kit.report.terminal import aligned, print_places
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
     network = network or _load_model(run, options)
     check_seed(seed)
     environment = of_run(run, config.environment)
+    tell_model(run, options.model)
     measured = measure(environment, network, options.episodes, seed, longest=config.evaluation.longest)
     lengths = {f"episode_length_{kind}": float(found.lengths.mean()) for kind, found in measured.items()}
     head = f"{environment.id}: mean return ± 95 % interval"
@@ -120,6 +121,7 @@ def record(run: Path, options: Namespace, read: Read) -> None:
     with closing(make(made_of)) as environment:
         told = Demonstrations(found, made_of.id, f"the policy of {run}", environment.spec, ends_told=True)
         _write(options.format, target, fitted(told, environment), environment)
+    tell_model(run, options.model)
     measured = returns(found)
     steps = int(measured.lengths.sum())
     print(f"{target}: {len(found)} episodes, {steps} steps, mean return {_cell((measured.mean, measured.interval))}")
@@ -190,6 +192,7 @@ def watch(run: Path, options: Namespace, read: Read) -> None:
     environment = of_run(run, config.environment)
     film = play(environment, acts(network, not options.sampled), options.episodes, options.steps, options.seed)
     write_gif(path, film)
+    tell_model(run, options.model)
     earned = ", ".join(f"{value:g}" for value in film.returns)
     print(f"{path}: {len(film.pictures)} pictures, return {earned}")
     if path == run / NAME and (run / "metrics.jsonl").is_file():

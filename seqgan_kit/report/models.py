@@ -31,11 +31,8 @@ def add_model(parser: ArgumentParser) -> None:
     parser.add_argument("--model", default=BEST, help=HELP)
 
 
-def model_folder(run: Path, name: str, tell: bool = True) -> Path:
-    """The folder of a model by its name. tell: says which it is, beside the output.
-
-    Raises UserError, with those that there are, where it is not there.
-    """
+def model_folder(run: Path, name: str) -> Path:
+    """The folder of a model by its name. Raises UserError, with those that there are, where it is not there."""
     there = kept(run)
     found = [there[name]] if name in there else _of_step(run, name)
     if len(found) != 1:
@@ -43,9 +40,12 @@ def model_folder(run: Path, name: str, tell: bool = True) -> Path:
         steps = sorted(path.name for path in (run / STEPS).glob("*"))
         more = f", and of single steps {', '.join(steps)}" if steps and not found else ""
         raise UserError(f"--model {name}: {which}{more}")
-    if tell:
-        print(f"model: {told(run, name, found[0])}", file=sys.stderr)
     return found[0]
+
+
+def tell_model(run: Path, name: str) -> None:
+    """Which model the output is of, beside it; a command says so when nothing can be refused any more."""
+    print(f"model: {told(run, name, model_folder(run, name))}", file=sys.stderr, flush=True)
 
 
 def kept(run: Path) -> dict[str, Path]:

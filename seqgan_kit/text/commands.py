@@ -25,7 +25,7 @@ from seqgan_kit.errors import UserError, one_line
 from seqgan_kit.files import checked, read_json, write_json
 from seqgan_kit.report.measured import MEASURED, notes, read_measured
 from seqgan_kit.report.metrics import CONVENTION
-from seqgan_kit.report.models import add_model, model_folder
+from seqgan_kit.report.models import add_model, model_folder, tell_model
 from seqgan_kit.report.terminal import print_phases, print_places, print_samples, scores_table
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ def sample(run: Path, options: Namespace, _: Read) -> None:
     wanted = list(known) if options.label is None else [options.label]
     labels = [known.index(wanted[i % len(wanted)]) for i in range(options.count)] if known else None
     first = _begun(run, sampler, options)
+    tell_model(run, options.model)
     torch.manual_seed(options.seed)
     under = None if labels is None else torch.tensor(labels)
     never = [] if sampler.unknown is None or options.unknown or not sampler.by_token else [sampler.unknown]
@@ -159,6 +160,7 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
     source = _source(run, config)
     evaluation = _evaluation(run, config, source, options)
     measured = evaluation.measured(samples, tokenizer_name(config, source))
+    tell_model(run, options.model)
     torch.manual_seed(seed)
     found, _ = evaluation(network, samples, options.temperature)
     real = evaluation.real(samples, seed)
@@ -311,7 +313,7 @@ def _folders(run: Path) -> dict[str, str]:
     if not read_json(run / "run.json").get("finished"):
         raise UserError(f"sweep: {run} is not finished: seqgan-kit resume {run}")
     made = read_metrics(run / "metrics.jsonl")
-    folders = {MLE: MLE, ADVERSARIAL: model_folder(run, "game", tell=False).name, CONTROL: CONTROL}
+    folders = {MLE: MLE, ADVERSARIAL: model_folder(run, "game").name, CONTROL: CONTROL}
     lacking = [phase for phase in (MLE, CONTROL) if phase in made and not (run / phase / "config.json").is_file()]
     for phase in lacking:
         print(
