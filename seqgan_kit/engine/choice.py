@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from functools import partial
@@ -17,7 +18,11 @@ from seqgan_kit.report.metrics import PREFIX, about
 from seqgan_kit.report.models import STEPS
 
 Weights = Mapping[str, Tensor]
-FRESH = 7_368_787  # added to the seed of the evaluations: of the samples that nothing is chosen by
+AGAIN, FRESH = 3_141_593, 7_368_787
+"""Added to the seed of the evaluations: of samples on which what seems better must be so again, and of those that
+nothing is chosen by."""
+EXACT = ("nll_gen", "nll_word", "nll_character", "perplexity", "perplexity_word", "perplexity_character")
+"""Scores without samples, which come out the same again."""
 
 
 class Settings(Protocol):
@@ -49,8 +54,8 @@ class Choice:
     there. measure: the score of a network on samples by the random numbers that are set, and on episodes by the seed.
     load: a phase's model with these weights. write: a phase's model, into an empty folder.
 
-    A model takes the place of the best so far only where its score is better by more than chance; so RUN/model stays
-    with the earlier one of two that are not told apart.
+    A model takes the place of the best so far only where its score is better by more than chance, and is so again on
+    other samples; so RUN/model stays with the earlier one of two that are not told apart.
     """
 
     def __init__(
@@ -73,6 +78,7 @@ class Choice:
     def _begin(self) -> None:
         self.count = 0
         self.best: Ended | None = None
+        self._again: Score | None = None  # of the best one, on other samples
         self.weights: Weights = {}
         self.ends: dict[str, Ended] = {}
         self._own: dict[str, tuple[float, int]] = {}  # of each phase: its best score, evaluations since
@@ -104,34 +110,42 @@ class Choice:
         if self.settings.keep_models:
             engine.run_folder.write({f"{STEPS}/{phase}-{done:06d}": partial(self._write, phase, network)})
         last = engine.phases.ends_at(phase, done)
-        fresh = self._measured(lambda: network) if last else None
+        fresh = self._measured(lambda: network, FRESH) if last else None
         score = engine.on_main(lambda: score)
-        self.count += 1
-        if last and fresh is not None:
+        again = self._again_better(score, network)
+        self.count += 1  # nothing is noted before all is measured, which may be interrupted
+        if fresh is not None:
             self.ends[phase] = Ended(phase, done, fresh)
-        if score.value == score.value and (
-            self.best is None or compared(score, self.best.score, self.direction) == BETTER
-        ):
-            self.best = Ended(phase, done, score)
+        if again is not None:
+            self.best, self._again = Ended(phase, done, score), again
             self.weights = {key: value.detach().cpu().clone() for key, value in network.state_dict().items()}
             self.export()
         self._wait(phase, done, score, last)
 
+    def _again_better(self, score: Score, network: nn.Module) -> Score | None:
+        """The score on other samples of a model that is better than the best so far on these and on those."""
+        if math.isnan(score.value):
+            return None
+        if self.best is not None and compared(score, self.best.score, self.direction) != BETTER:
+            return None
+        again = score if self.name in EXACT else self._measured(lambda: network, AGAIN)
+        return again if self._again is None or compared(again, self._again, self.direction) == BETTER else None
+
     def _wait(self, phase: str, done: int, score: Score, last: bool) -> None:
         """Ends a phase whose score has not become better for `patience` evaluations."""
-        value, since = self._own.get(phase, (float("nan"), 0))
-        better = value != value or self.direction * (score.value - value) > 0
+        value, since = self._own.get(phase, (math.nan, 0))
+        better = math.isnan(value) or self.direction * (score.value - value) > 0
         self._own[phase] = (score.value, 0) if better else (value, since + 1)
         patience = self.settings.patience
         if patience and self._own[phase][1] >= patience and not last:
             told = f"{self.name} has not become better for {patience} evaluations (--evaluation.patience)"
             self.engine.phases.end(phase, done + 1, told)
 
-    def _measured(self, network: Callable[[], Any]) -> Score:
-        """On samples that nothing is chosen by; by the main process."""
+    def _measured(self, network: Callable[[], Any], which: int) -> Score:
+        """On other samples than those of the evaluations; by the main process."""
 
         def measure() -> Score:
-            seed = (self.settings.seed + FRESH) % 2**32
+            seed = (self.settings.seed + which) % 2**32
             with self.engine.fixed_random(seed):
                 return self.measure(network(), seed)
 
@@ -159,7 +173,7 @@ class Choice:
         """For run.json."""
         score, width = ended.score, ended.score.interval
         told = {"phase": ended.phase, "step": ended.step, "value": score.value}
-        return told | {"interval": None if width != width else width}
+        return told | {"interval": None if math.isnan(width) else width}
 
     def conclude(self) -> str | None:
         """The sentence about the run, which is written into run.json; None where nothing was chosen."""
@@ -169,7 +183,7 @@ class Choice:
         end = self.ends.get(best.phase)
         if end is None or end.step != best.step:
             try:
-                fresh = self._measured(lambda: self._load(best.phase, self.weights))
+                fresh = self._measured(lambda: self._load(best.phase, self.weights), FRESH)
             except Interrupted:
                 raise Stopped(f"stopped and saved. Resume with: seqgan-kit resume {self.engine.folder}") from None
             end = Ended(best.phase, best.step, fresh)
@@ -192,6 +206,7 @@ class Choice:
             "stage": self.stage,
             "count": self.count,
             "best": _packed(self.best),
+            "again": None if self._again is None else list(self._again),
             "weights": dict(self.weights),
             "ends": {phase: _packed(one) for phase, one in self.ends.items()},
             "own": dict(self._own),
@@ -209,6 +224,7 @@ class Choice:
             )
         self.stage, self.count, self.weights = state["stage"], state["count"], state["weights"]
         self.best = _unpacked(state["best"])
+        self._again = None if state["again"] is None else Score(*state["again"])
         self.ends = {phase: one for phase, packed in state["ends"].items() if (one := _unpacked(packed)) is not None}
         self._own = state["own"]
         self.engine.run_folder.chosen = self.best is not None
