@@ -22,6 +22,7 @@ import random
 import shutil
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -153,13 +154,37 @@ def added(path: Path, job: str, seed: str, row: dict[str, Any]) -> None:
     path.write_text(json.dumps(record, indent=1) + "\n")
 
 
+def table(record: dict[str, Any]) -> list[str]:
+    """The record as it stands in recipes/README.md: means over the seeds."""
+    lines = [
+        "| job, score | warm-up | game | control | RUN/model | which is from | the game helped |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for job, seeds in record["jobs"].items():
+        rows = [row for seed, row in sorted(seeds.items()) if seed != "cost"]
+        cells = [f"{job}, `{rows[0]['score']}`"]
+        for names in (WARM_UPS, ("game",), ("control",), ("best",)):
+            found = [row["models"][name][0] for row in rows for name in names if name in row["models"]]
+            cells.append(f"{sum(found) / len(found):.4g}" if found else "-")
+        phases = Counter(row["phase"].replace("_", " ") for row in rows)
+        cells.append(", ".join(f"{phase} {count}" for phase, count in sorted(phases.items())))
+        helped = sum(": it helped" in row["told"] for row in rows)
+        cells.append("-" if rows[0]["true"] is None else f"{helped} of {len(rows)}")
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--jobs", nargs="+", default=list(JOBS), choices=list(JOBS), metavar="JOB")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "best_model.json")
     parser.add_argument("--cost", action="store_true", help="also measure what the choice costs")
+    parser.add_argument("--table", action="store_true", help="print the record's table, and measure nothing")
     options = parser.parse_args()
+    if options.table:
+        print("\n".join(table(json.loads(options.out.read_text()))))
+        return
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         write_data(folder)

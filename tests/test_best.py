@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 import random
@@ -350,3 +351,22 @@ def test_without_likelihood_the_model_that_the_game_begins_with_is_scored(tmp_pa
     runs.finish(runs.tiny(run, *SMALL, *options, "--adversarial.rounds", "5"), tmp_path / "log")
     assert runs.told(run)["ends"][MLE]["step"] == 0
     assert runs.told(run)["best"]["evaluations"] == 2
+
+
+# -- the record --------------------------------------------------------------------------------------------------------
+
+
+def test_the_record_is_what_was_claimed_and_what_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """RUN/model is never worse than the warm-up's on fresh samples, the sentence is true, and a game did help. The
+    table of recipes/README.md is the record's."""
+    monkeypatch.syspath_prepend(str(runs.ROOT / "benchmarks"))
+    benchmark = importlib.import_module("best_model")
+    record = json.loads((runs.ROOT / "benchmarks" / "results" / "best_model.json").read_text())
+    rows = [row for seeds in record["jobs"].values() for seed, row in seeds.items() if seed != "cost"]
+    assert set(record["jobs"]) == set(benchmark.JOBS)
+    assert len(rows) == 3 * len(benchmark.JOBS)
+    assert all(row["never_worse"] and row["true"] is not False for row in rows)
+    assert any(row["phase"] == ADVERSARIAL and ": it helped" in row["told"] for row in rows)
+    assert all(f"step {row['step']:,}, the best of {row['evaluations']} ev" in row["told"] for row in rows)
+    shown = (runs.ROOT / "recipes" / "README.md").read_text("utf-8")
+    assert "\n".join(benchmark.table(record)) in shown

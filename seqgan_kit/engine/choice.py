@@ -54,8 +54,9 @@ class Choice:
     there. measure: the score of a network on samples by the random numbers that are set, and on episodes by the seed.
     load: a phase's model with these weights. write: a phase's model, into an empty folder.
 
-    A model takes the place of the best so far only where its score is better by more than chance, and is so again on
-    other samples; so RUN/model stays with the earlier one of two that are not told apart.
+    Within a phase the better score counts. A model of another phase takes the place of the best so far only where its
+    score is better by more than chance, and is so again on other samples: of two that are not told apart, the earlier
+    phase's is RUN/model.
     """
 
     def __init__(
@@ -112,7 +113,7 @@ class Choice:
         last = engine.phases.ends_at(phase, done)
         fresh = self._measured(lambda: network, FRESH) if last else None
         score = engine.on_main(lambda: score)
-        again = self._again_better(score, network)
+        again = self._again_better(phase, score, network)
         self.count += 1  # nothing is noted before all is measured, which may be interrupted
         if fresh is not None:
             self.ends[phase] = Ended(phase, done, fresh)
@@ -122,14 +123,17 @@ class Choice:
             self.export()
         self._wait(phase, done, score, last)
 
-    def _again_better(self, score: Score, network: nn.Module) -> Score | None:
-        """The score on other samples of a model that is better than the best so far on these and on those."""
-        if math.isnan(score.value):
+    def _again_better(self, phase: str, score: Score, network: nn.Module) -> Score | None:
+        """The score on other samples of a model that is to take the place of the best so far; None of another one."""
+        best, other = self.best, self.best is None or self.best.phase != phase
+        if math.isnan(score.value) or not self.promising(score.value):
             return None
-        if self.best is not None and compared(score, self.best.score, self.direction) != BETTER:
+        if best is not None and other and compared(score, best.score, self.direction) != BETTER:
             return None
         again = score if self.name in EXACT else self._measured(lambda: network, AGAIN)
-        return again if self._again is None or compared(again, self._again, self.direction) == BETTER else None
+        if self._again is not None and other and compared(again, self._again, self.direction) != BETTER:
+            return None
+        return again
 
     def _wait(self, phase: str, done: int, score: Score, last: bool) -> None:
         """Ends a phase whose score has not become better for `patience` evaluations."""

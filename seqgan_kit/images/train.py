@@ -258,6 +258,8 @@ class ImagesTask:
 
     def _second_stage(self, second: Game) -> None:
         network: Any = second.network
+        if self.engine.choice is not None:
+            self.engine.choice.begin(SECOND)
         if not self.engine.started(SECOND):
             network.stage_one.load_state_dict(self.first.shown.state_dict())
             if second.average is not None:
@@ -283,8 +285,6 @@ class ImagesTask:
         if engine.is_main:
             evaluation = PictureEvaluation(self.config, self.source, self.encoder, side, engine.folder, engine.say)
         self.evaluation = evaluation
-        if engine.choice is not None:
-            engine.choice.begin(name)
         _baselines(engine, name, evaluation, enlarge)
         hooks = [*game.follow(), self._hook(evaluation, game.shown)]
         if settings.matching and settings.mismatched:
