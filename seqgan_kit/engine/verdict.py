@@ -23,7 +23,8 @@ BETTER, WORSE, EQUAL = "better", "worse", "not told apart"
 class Score(NamedTuple):
     """A held-out score. error: the standard error that is its own, as of its samples; NaN where none is known.
     rows: (rows,), where each model is scored on the same rows (held-out texts, episodes by their seeds): what each of
-    them adds to the error, so that differences are by pairs."""
+    them adds to the error. Where there is no other error, differences are by pairs; where there is, it alone counts, as
+    the rows are the same for all models."""
 
     value: float
     error: float = math.nan
@@ -75,9 +76,9 @@ def compared(new: Score, old: Score, direction: int) -> str:
 
 def _error(a: Score, b: Score) -> float:
     """The standard error of their difference."""
-    if a.rows is not None and b.rows is not None and len(a.rows) == len(b.rows):
-        return math.hypot(_known(a.error), _known(b.error), _of_rows(a.rows - b.rows))
-    return math.hypot(_known(a.whole_error), _known(b.whole_error))
+    if a.rows is not None and b.rows is not None and len(a.rows) == len(b.rows) and not a.error and not b.error:
+        return _of_rows(a.rows - b.rows)
+    return math.hypot(_known(a.interval), _known(b.interval)) / SURE
 
 
 def _known(error: float) -> float:
