@@ -1896,6 +1896,16 @@ MUTANTS = [
         "self.export({})",
         "test_advice.py::test_a_finished_run_that_is_resumed_writes_its_model_anew",
     ),
+    # the best model
+    Mutant("engine/verdict.py", "abs(gain) <= SURE * error", "abs(gain) <= error", "test_best.py"),
+    Mutant("engine/verdict.py", "_of_rows(a.rows - b.rows)", "_of_rows(a.rows)", "test_best.py"),
+    Mutant("language/ngram_distance.py", "self.products(self) - own", "self.products(self)", "test_best.py"),
+    Mutant(
+        "engine/phases.py",
+        "min(total, self.ended.get(phase, total))",
+        "total",
+        "test_best.py::test_what_is_no_better_any_more_ends_early_and_stays_ended",
+    ),
 ]
 
 
