@@ -15,6 +15,10 @@ class Stopped(Exception):
     """The run was asked to stop, and has saved; says how to resume."""
 
 
+class Interrupted(Exception):
+    """Ctrl-C or SIGTERM came while a step was evaluated; what the evaluation had found so far is of no use."""
+
+
 def one_line(error: BaseException, most: int = 200) -> str:
     """What another exception says, in one line of at most so many characters; its class where it says nothing."""
     return " ".join(str(error).split())[:most] or type(error).__name__

@@ -263,6 +263,16 @@ PRETRAINED = [
     ),
 ]
 NUMBERS = [
+    Case(
+        f"{TRAIN} --evaluation.best mauve",
+        "--evaluation.best mauve: give one of auto, ngram_distance",
+        ("--evaluation.best auto", "--evaluation.best nll_gen", "--evaluation.best none"),
+    ),
+    Case(
+        f"{TRAIN} --evaluation.best none --evaluation.patience 2",
+        "goes by --evaluation.best",
+        ("no --evaluation.patience", "--evaluation.best auto"),
+    ),
     Case(f"{TRAIN} --adversarial.discriminator_weight 0", "leaves nothing to learn from: give 1"),
     Case(f"{TRAIN} --likelihood.optimizer.history 1e300", "give at most", ("--likelihood.optimizer.history 1",)),
     Case(
@@ -467,6 +477,7 @@ PARTS = [
 ]
 COMMANDS = [
     Case("resume RUN --run.budget 10m", "were chosen when it began", ("no --run.budget",)),
+    Case("sample RUN --model cloning", "--model cloning: ", ("--model best", "--model likelihood")),
     Case("sample RUN --count 0", "sample --count 0: give at least 1"),
     Case("sample RUN --seed -1", "--seed -1: give a number from 0 to 4294967295"),
     Case("sample RUN --seed 99999999999999999999", "--seed 99999999999999999999"),

@@ -1960,8 +1960,8 @@ MUTANTS = [
     ),
     Mutant(
         "algorithms/distances.py",
-        "2 * (between - across) / ((n - 1) * m)",
-        "2 * (between - across) / (n * m)",
+        "2 * (between - across) / ((n - 1) * others)",
+        "2 * (between - across) / (n * others)",
         "test_picture_fit.py::test_the_interval_is_the_jackknife_of_plain_loops",
     ),
     Mutant(
@@ -1975,6 +1975,16 @@ MUTANTS = [
         "self.export(self.left)",
         "self.export({})",
         "test_advice.py::test_a_finished_run_that_is_resumed_writes_its_model_anew",
+    ),
+    # the best model
+    Mutant("engine/verdict.py", "abs(gain) <= SURE * error", "abs(gain) <= error", "test_best.py"),
+    Mutant("engine/verdict.py", "_of_rows(a.rows - b.rows)", "_of_rows(a.rows)", "test_best.py"),
+    Mutant("language/ngram_distance.py", "self.products(self) - own", "self.products(self)", "test_best.py"),
+    Mutant(
+        "engine/phases.py",
+        "min(total, self.ended.get(phase, total))",
+        "total",
+        "test_best.py::test_what_is_no_better_any_more_ends_early_and_stays_ended",
     ),
 ]
 

@@ -402,16 +402,26 @@ def result(run: Path) -> dict[str, Any]:
     for clock in ("seconds", "updating", "metrics_bytes"):
         del shared[clock]
     kept = [
-        path for folder in ("samples", "model", MLE, CONTROL) for path in (run / folder).rglob("*") if path.is_file()
+        path
+        for folder in ("samples", "model", "game", MLE, CLONING, CONTROL, FROZEN)
+        for path in (run / folder).rglob("*")
+        if path.is_file()
     ]
     kept += newest.glob("*.safetensors")
     return {
         "checkpoint": newest.name,
+        "record": {key: told(run)[key] for key in ("best", "ends", "verdict") if key in told(run)},
         "metrics": lines(run),
         "shared": flat(shared),
         **{f"process {i}": flat(checkpoints.read(newest, f"process-{i}")) for i in range(shared["processes"])},
         **{str(path.relative_to(run)): path.read_bytes() for path in kept},
     }
+
+
+def told(run: Path) -> dict[str, Any]:
+    """The content of run.json."""
+    found: dict[str, Any] = json.loads((run / "run.json").read_text())
+    return found
 
 
 def flat(state: Any, path: str = "") -> dict[str, Any]:
@@ -448,6 +458,7 @@ def errors(told: str) -> list[str]:
         "unknown to the tokenizer: ",
         "texts are different, ",
         r"^metrics of \w+, ",
+        r"^model: ",
     )
     read = re.compile("|".join(words))
     lines = [line.rpartition("\r")[2] for line in told.splitlines() if not read.search(line)]

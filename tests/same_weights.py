@@ -129,7 +129,10 @@ def command(checkout: Path, words: str) -> str:
 def weights(run: Path) -> dict[str, str]:
     """A digest of every file of weights that users load, by its place in the run folder."""
     files = [path for path in sorted(run.rglob("*.safetensors")) if "checkpoints" not in path.parts]
-    return {str(path.relative_to(run)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    found = {str(path.relative_to(run)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    # today RUN/model is the best one, and RUN/game the last, as RUN/model was
+    last = {name.replace("game", "model", 1): digest for name, digest in found.items() if name.startswith("game/")}
+    return {name: digest for name, digest in found.items() if not name.startswith("game/")} | last
 
 
 def trained(checkout: Path, options: str, data: Path) -> dict[str, str]:
@@ -159,13 +162,14 @@ def gone_on(checkout: Path, old: Path, task: str) -> dict[str, str]:
 
 
 NEW = ("unknown", "nll_word", "nll_character", "perplexity_word", "perplexity_character")
+NEW += ("ngram_distance", "joint_distance")
 
 
 def scores(run: Path) -> str:
     """The numbers of the run's last `evaluate` that the other one knows, too, without intervals, whose table of
     Student's t is now exact. Metrics of text differ where tokens are no words, or some are unknown."""
     found = json.loads((run / "evaluation.json").read_bytes())
-    known = {part: value for part, value in found.items() if part != "measured"}
+    known = {part: value for part, value in found.items() if part not in ("measured", "model")}
     for part in ("metrics", "real"):
         known[part] = {name: value for name, value in known.get(part, {}).items() if name not in NEW}
     lines = json.dumps(known, indent=1, sort_keys=True).splitlines()

@@ -96,7 +96,7 @@ def test_train_sample_evaluate_and_report_on_an_own_text_file(here: Path, capsys
     told = capsys.readouterr().out
     found = json.loads((run / "evaluation.json").read_text())["metrics"]
     assert {"nll_gen", "bleu2", "bleu5", "self_bleu2", "distinct1"} <= set(found)
-    assert all(f"{name} " in told for name in found)
+    assert all(f"{name} " in told for name in found if not name.endswith("_interval"))
     (run / "report.html").unlink()
     assert main(["report", str(run)]) == 0
     page = (run / "report.html").read_text()
@@ -127,7 +127,7 @@ def test_a_saved_model_gives_the_command_s_samples_through_from_pretrained(
 def test_a_run_s_own_lstm_is_trained_on(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It begins as the other ended, with its tokenizer, at the length of the new data; a reply's LSTM is refused."""
     first = train(here / "first", "--generator.hidden", "12")
-    begin = ("--generator.model", str(first / "model"))
+    begin = ("--generator.model", str(first / "game"))
     second = train(here / "second", *begin, "--likelihood.optimizer.lr", "0")
     ended, begun = (
         [line["eval/nll_gen"] for line in runs.lines(run) if line["phase"] == phase and "eval/nll_gen" in line][-1]
@@ -147,17 +147,18 @@ def test_a_run_s_own_lstm_is_trained_on(here: Path, capsys: pytest.CaptureFixtur
 
 
 def test_an_unfinished_run_says_so(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Beside its samples, not among them; a finished one does not."""
+    """Beside its samples, not among them; a finished one only says which model it is."""
     run = train(here / "run")
     capsys.readouterr()
     assert main(["sample", str(run), "--count", "3", "--unknown"]) == 0
-    assert not capsys.readouterr().err
+    (told,) = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"model: best, of [\w ]+, step \d+, by ngram_distance", told)
     record = json.loads((run / "run.json").read_text())
     (run / "run.json").write_text(json.dumps(record | {"finished": False}))
     assert main(["sample", str(run), "--count", "3"]) == 0
-    told = capsys.readouterr()
-    assert len(told.out.splitlines()) == 3
-    assert f"{run} is not finished (seqgan-kit resume {run}): its model is the last one it saved" in told.err
+    heard = capsys.readouterr()
+    assert len(heard.out.splitlines()) == 3
+    assert f"{run} is not finished (seqgan-kit resume {run}): its model is the last one it saved" in heard.err
 
 
 def test_maligan_with_all_that_steadies_it(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -666,14 +667,17 @@ def test_numbers_out_of_range_are_refused_before_a_folder_is_made(
 
 
 def test_evaluate_repeats_the_last_numbers_of_the_training_run(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Without options, `evaluate` draws the samples of the last evaluation again: the numbers are the same."""
+    """`evaluate` draws the samples of a model's evaluation again, of the last and of the best: the same numbers."""
     run = train(here / "run", "--control.enabled", "false")
-    assert main(["evaluate", str(run)]) == 0
-    found = json.loads((run / "evaluation.json").read_text())["metrics"]
-    last = [line for line in runs.lines(run) if "eval/nll_gen" in line][-1]
-    assert {f"eval/{name}": value for name, value in found.items()} == {
-        name: value for name, value in last.items() if name.startswith("eval/")
-    }
+    best = runs.told(run)["best"]
+    for model, phase in (("game", "adversarial"), ("best", best["phase"])):
+        assert main(["evaluate", str(run), "--model", model]) == 0
+        found = json.loads((run / "evaluation.json").read_text())["metrics"]
+        lines = [line for line in runs.lines(run) if "eval/nll_gen" in line and line["phase"] == phase]
+        line = lines[-1] if model == "game" else next(line for line in lines if line["step"] == best["step"])
+        assert {f"eval/{name}": value for name, value in found.items()} == {
+            name: value for name, value in line.items() if name.startswith("eval/")
+        }
 
 
 def test_unknown_words_are_counted_aloud(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

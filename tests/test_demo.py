@@ -36,7 +36,7 @@ def table(text: str) -> Table:
             break
         known = {column: number for column, number in zip(columns, numbers, strict=True) if number != "-"}
         for column, number in known.items():
-            found[column][name] = float(number)
+            found[column][name] = float(number.partition(" ")[0])  # before its interval
     return found
 
 

@@ -203,6 +203,11 @@ def test_mistakes_in_what_is_asked(
     assert all(part in told for part in expected), told
 
 
+def last_one(run: Path) -> str:
+    """What is said of the model of a run that chose none."""
+    return f"model: the last one of the run, {run / 'model'}: no best one was chosen\n"
+
+
 def test_mistakes_in_the_run(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """No model yet, one cut off, and one without what says how replies were made."""
     model = run / "model"
@@ -217,20 +222,22 @@ def test_mistakes_in_the_run(run: Path, capsys: pytest.CaptureFixture[str]) -> N
 def test_unknown_words_are_told(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """In one line beside the replies, and not where all are known."""
     assert main(["sample", str(run), "--text", ASKED]) == 0
-    assert capsys.readouterr().err == "", "nor a bar of a library's"
+    assert capsys.readouterr().err == last_one(run), "nor a bar of a library's"
     assert main(["sample", str(run), "--text", "where is the zebra ? yak", "--text", "zebra"]) == 0
     out, err = capsys.readouterr()
-    assert err == "2 words are unknown to the model, and read as <unk>: zebra, yak\n"
+    assert err == f"2 words are unknown to the model, and read as <unk>: zebra, yak\n{last_one(run)}"
     assert len(out.splitlines()) == 2
     many = " ".join(f"new{i}" for i in range(20))
     assert main(["sample", str(run), "--text", many]) == 0
-    assert capsys.readouterr().err.endswith("new6, new7, ...\n")
+    assert capsys.readouterr().err.endswith(f"new6, new7, ...\n{last_one(run)}")
 
 
 def test_nothing_but_replies_is_written(any_run: Path, tmp_path: Path) -> None:
-    """No bar of a library about what it loads."""
+    """No bar of a library about what it loads; only which model they are of."""
     words = ["sample", str(any_run), "--text", ASKED, "--count", "2"]
-    assert len(runs.finish(words, tmp_path / "log").splitlines()) == 2
+    first, *replies = runs.finish(words, tmp_path / "log").splitlines()
+    assert f"{first}\n" == last_one(any_run)
+    assert len(replies) == 2
 
 
 @pytest.mark.slow
@@ -241,7 +248,7 @@ def test_a_process_writes_nothing_but_replies(here: Path) -> None:
         [sys.executable, "-m", "seqgan_kit.cli", "sample", str(run), "--text", ASKED, "--count", "2"],
         capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": str(runs.ROOT)},
     )  # fmt: skip
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, last_one(run))
     assert len(done.stdout.splitlines()) == 2
 
 
@@ -269,7 +276,7 @@ def test_a_chat_stopped_while_it_loads(
 ) -> None:
     """Has nothing to say of what was saved."""
 
-    def interrupted(_: Path) -> None:
+    def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("seqgan_kit.dialogue.commands._load", interrupted)

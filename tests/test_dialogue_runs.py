@@ -325,7 +325,7 @@ def test_a_pretrained_model_is_fine_tuned_with_care(here: Path, capsys: pytest.C
     assert told in capsys.readouterr().out.splitlines()[:3]
     config = yaml.safe_load((run / "config.yaml").read_text())
     assert (config["likelihood"]["optimizer"]["lr"], config["adversarial"]["optimizer"]["lr"]) == (1e-4, 2e-5)
-    before, after = (load_file(folder / "model.safetensors") for folder in (here / "model", run / "model"))
+    before, after = (load_file(folder / "model.safetensors") for folder in (here / "model", run / "game"))
     # Adam moves a weight by about a learning rate a step: 4 of likelihood, and 2 of each kind in the game
     farthest = max((before[name] - after[name]).abs().max().item() for name in before)
     assert 1e-4 < farthest < 6e-4

@@ -155,14 +155,14 @@ def test_a_resumed_run_goes_on_for_longer(run: Path, capsys: pytest.CaptureFixtu
 
 def test_evaluate_repeats_the_last_numbers_of_the_training_run(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """On as many episodes from the same seed the numbers are the same; another seed gives others."""
-    told = said(capsys, "evaluate", str(run), "--episodes", "4")
+    told = said(capsys, "evaluate", str(run), "--model", "game", "--episodes", "4")
     assert list(table(told)) == ["random actions", "behaviour cloning", "adversarial", "this policy", "expert"]
     assert table(told)["this policy"] == table(told)["adversarial"]
     found = json.loads((run / "evaluation.json").read_text())
     assert found["episodes"] == 4
     line = last(run, ADVERSARIAL)
     assert all(found["metrics"][name[5:]] == value for name, value in line.items() if name.startswith("eval/"))
-    said(capsys, "evaluate", str(run), "--episodes", "4", "--seed", "7")
+    said(capsys, "evaluate", str(run), "--model", "game", "--episodes", "4", "--seed", "7")
     assert json.loads((run / "evaluation.json").read_text())["metrics"] != found["metrics"]
 
 

@@ -41,15 +41,19 @@ def told(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Told:
     return run
 
 
-def test_a_long_phase_is_estimated_once(told: Told) -> None:
-    """By the middle of its first steps: neither the first one nor an evaluation is a measure."""
+def test_a_long_phase_is_estimated_once(told: Told, engine: Engine) -> None:
+    """By the middle of its first steps: neither the first one nor an evaluation is a measure. It can be ended early."""
     assert told([30.0, 3.5, 3.5, 60.0, 3.5]) == [
-        "cloning: about 1 h 56 min for 1,997 steps of 3.5 s; shorter: --cloning.steps"
+        "cloning: about 1 h 56 min for 1,997 steps of 3.5 s; shorter: --cloning.steps; to end it early: touch "
+        f"{engine.folder}/end-phase"
     ]
 
 
-def test_what_no_option_makes_shorter_is_estimated_all_the_same(told: Told) -> None:
-    assert told([0.25], "other") == ["other: about 8 min 10 s for 1,960 steps of 0.25 s"]
+def test_what_no_option_makes_shorter_is_estimated_all_the_same(told: Told, engine: Engine) -> None:
+    (line,) = told([0.25], "other")
+    assert (
+        line == f"other: about 8 min 10 s for 1,960 steps of 0.25 s; to end it early: touch {engine.folder}/end-phase"
+    )
 
 
 @pytest.mark.parametrize("seconds", [[0.01], [0.14], [40.0, 0.1]])

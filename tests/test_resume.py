@@ -37,18 +37,18 @@ def test_a_run_killed_in_every_phase_and_while_saving_ends_equal(whole: Path, tm
 
 
 def test_a_run_killed_while_it_exports_its_model_has_it_after_resume(tmp_path: Path) -> None:
-    """SIGKILL while the last step's model is written: after resume, model/ holds the last weights, not older ones."""
+    """SIGKILL while the last step's model is written: after resume, game/ holds the last weights, and is whole."""
     options = ["--control.enabled", "false", "--adversarial.rounds", "3"]
     straight = tmp_path / "straight" / "run"
     runs.finish(runs.tiny(straight, *options), tmp_path / "log")
     run = tmp_path / "killed" / "run"
     victim = Victim(run, runs.tiny(run, *options))
-    victim.kill(Writing(ADVERSARIAL, ".model", 2))
-    half, older = ({path.name for path in (run / name).iterdir()} for name in (".model", "model"))
-    assert set() < half < older, "half-written, beside the phase before's"
+    victim.kill(Writing(ADVERSARIAL, ".game", 2))
+    half, older = ({path.name for path in (run / name).iterdir()} for name in (".game", "model"))
+    assert set() < half < older, "half-written, beside the best one so far"
     victim.finish()
     runs.same(straight, run)
-    assert not (run / ".model").exists()
+    assert not (run / ".game").exists()
 
 
 @pytest.mark.parametrize(("name", "phase"), [("SIGINT", MLE), ("SIGTERM", WARM_UP), ("SIGINT", ADVERSARIAL)])

@@ -73,7 +73,7 @@ def test_the_points_of_a_sweep_are_what_was_measured_while_training(
         }
     scores = [points[1]["metrics"]["nll_gen"] for points in found["models"].values()]
     assert len(set(scores)) == 3, "three models, not one three times"
-    assert main(["evaluate", str(run), "--temperature", "0.6"]) == 0
+    assert main(["evaluate", str(run), "--model", "game", "--temperature", "0.6"]) == 0
     evaluated = json.loads((run / "evaluation.json").read_text())
     assert found["models"][ADVERSARIAL][0]["metrics"] == evaluated["metrics"]
     assert found["real"] == evaluated["real"]

@@ -120,7 +120,7 @@ def test_a_model_is_saved_for_transformers_and_fine_tuned(tmp_path: Path) -> Non
     assert isinstance(loaded.network, Unprompted)
     assert loaded.network.first == loaded.end == tokenizer.eos_token_id
     second = tmp_path / "second"
-    words = ["--generator.model", str(first / "model"), "--likelihood.optimizer.lr", "0"]
+    words = ["--generator.model", str(first / "game"), "--likelihood.optimizer.lr", "0"]
     runs.finish(runs.tiny(second, *words), tmp_path / "log2")
     kept, begun = (
         [line["eval/nll_gen"] for line in runs.lines(run) if line["phase"] == phase and "eval/nll_gen" in line]

@@ -104,19 +104,34 @@ def kernel_distance_interval(x: Tensor, y: Tensor) -> tuple[float, float]:
     """
     first, second = two(x, y)
     check_rows(min(len(first), len(second)), 3, "the interval of a kernel distance")
-    within, others, across = _row_sums(first, first), _row_sums(second, second), _row_sums(first, second)
-    back = _row_sums(second, first)
+    value, one, other = mmd_influences(*kernel_sums(first, second))
+    variance = sum(rows.var() / len(rows) for rows in (one, other))
+    return value, 1.96 * float(torch.as_tensor(variance).sqrt())
+
+
+def kernel_sums(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The sums of the kernel that `mmd_influences` takes. x: (n, d). y: (m, d), float64."""
+    return _row_sums(x, x), _row_sums(y, y), _row_sums(x, y), _row_sums(y, x)
+
+
+def mmd_influences(within: Tensor, others: Tensor, across: Tensor, back: Tensor) -> tuple[float, Tensor, Tensor]:
+    """The unbiased squared MMD of two sets (Gretton et al. 2012, "A Kernel Two-Sample Test", lemma 6), and what each of
+    their rows adds to its error, (n,) and (m,): the jackknife's pseudo-values less their mean, so that the variance is
+    the sum of both sets' var / rows.
+
+    Arguments: the kernel of each row summed over the others of its own set, (n,) and (m,), and over the other set's
+    rows, (n,) and (m,).
+    """
     between = across.sum()
-    variance = _jackknife(within, others, across, between) + _jackknife(others, within, back, between)
-    return _mmd(within, others, between), 1.96 * float(variance.clamp_min(0).sqrt())
+    value = _mmd(within, others, between)
+    return value, _influences(within, across, between, len(others)), _influences(others, back, between, len(within))
 
 
-def _jackknife(within: Tensor, others: Tensor, across: Tensor, between: Tensor) -> Tensor:
-    """The variance that leaving out each row of the first set gives. Arguments: sums of the kernel over rows, (n,),
-    (m,), and (n,) from the first set to the second, of which `between` is the sum."""
-    n, m = len(within), len(others)
-    left = (within.sum() - 2 * within) / ((n - 1) * (n - 2)) - 2 * (between - across) / ((n - 1) * m)
-    return (n - 1) / n * (left - left.mean()).square().sum()
+def _influences(within: Tensor, across: Tensor, between: Tensor, others: int) -> Tensor:
+    """Of the rows of one set, (n,), by leaving out each."""
+    n = len(within)
+    left = (within.sum() - 2 * within) / ((n - 1) * (n - 2)) - 2 * (between - across) / ((n - 1) * others)
+    return (n - 1) * (left.mean() - left)
 
 
 def _unbiased_mmd(x: Tensor, y: Tensor) -> float:

@@ -24,6 +24,7 @@ from seqgan_kit.commands import (
 from seqgan_kit.errors import UserError
 from seqgan_kit.files import checked, read_json, write_json
 from seqgan_kit.report.measured import MEASURED, notes, read_measured
+from seqgan_kit.report.models import BEST, add_model, model_folder, tell_model
 from seqgan_kit.report.terminal import print_phases, print_places, print_samples, scores_table
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def sample_options(parser: ArgumentParser) -> None:
         default=MMI,
         help="Weight of the backward run in mutual information, 0 to 1 (default: %(default)s)",
     )
+    add_model(parser)
     add_json(parser)
 
 
@@ -87,11 +89,12 @@ def sample(run: Path, options: Namespace, read: Read) -> None:
 
     from seqgan_kit.language.data import unknown_words
 
-    network, template, length = _load(run)
+    network, template, length = _load(run, options.model)
     drawn_from, never = _known_only(network, template, options)
     words = unknown_words(template.tokenizer, (said["content"] for one in asked for said in template.read(one)))
     tell_unknown_words(words, str(template.tokenizer.unk_token))
     backward = None if options.backward is None else _load_backward(options.backward)
+    tell_model(run, options.model)
     torch.manual_seed(options.seed)
     for messages in asked:
         if options.beams:
@@ -107,6 +110,7 @@ def sample(run: Path, options: Namespace, read: Read) -> None:
 
 def chat_options(parser: ArgumentParser) -> None:
     add_drawing(parser, "replies")
+    add_model(parser)
 
 
 def chat(run: Path, options: Namespace, _: Read) -> None:
@@ -118,8 +122,9 @@ def chat(run: Path, options: Namespace, _: Read) -> None:
     from seqgan_kit.language.data import unknown_words
     from seqgan_kit.tokens.sampling import stream, with_context
 
-    network, template, length = _load(run)
+    network, template, length = _load(run, options.model)
     drawn_from = _known_only(network, template, options)[0]
+    tell_model(run, options.model)
     torch.manual_seed(options.seed)
 
     def reply(messages: Messages, temperature: float) -> Iterator[str]:
@@ -143,6 +148,7 @@ def evaluate_options(parser: ArgumentParser) -> None:
         help="Number of replies to train evaluators on, for AdverSuc and ERE (default: %(default)s, none)",
     )
     add_drawing(parser, "replies", unknown=False)
+    add_model(parser)
 
 
 def evaluate(run: Path, options: Namespace, read: Read) -> None:
@@ -160,7 +166,7 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
     from seqgan_kit.language.units import tokenizer_name
     from seqgan_kit.samples import size
 
-    network, model = load_generator(run), config.generator.model
+    network, model = load_generator(run, model_folder(run, options.model)), config.generator.model
     if model is not None:  # the run has its own copy of what it began with
         model = str(run / "model")
     source = load(config.data, config.run.seed, tokenizer_of(model), *limits_of(model, config.generator.config))
@@ -171,6 +177,7 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
     evaluation = DialogueEvaluation(source, options.unit or (recorded.unit if recorded else None))
     measured = evaluation.measured(samples, tokenizer_name(config, source))
     drawing = Drawing(options.temperature, options.top_k, options.top_p)
+    tell_model(run, options.model)
     torch.manual_seed(seed)
     found, _ = evaluation(network, samples, drawing)
     if options.evaluators:
@@ -178,6 +185,7 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
     print(f"metrics of {measured.head()}, seed {seed}, temperature {options.temperature:g}")
     print("\n".join([scores_table("", {"model": found}), *notes(measured)]))
     words: dict[str, Any] = {
+        "model": options.model,
         MEASURED: measured._asdict(),
         "samples": samples,
         "seed": seed,
@@ -214,11 +222,12 @@ def _asked(options: Namespace, read: Read) -> list[Messages]:
     return asked
 
 
-def _load(run: Path) -> tuple[Any, Template, int]:
+def _load(run: Path, name: str = BEST) -> tuple[Any, Template, int]:
     """A run's network, how its messages become tokens, and the most tokens of a reply."""
     from seqgan_kit.dialogue.models import load_generator, load_template
 
-    return load_generator(run), *load_template(run)
+    folder = model_folder(run, name)
+    return load_generator(run, folder), *load_template(run, folder)
 
 
 def _known_only(network: Any, template: Template, options: Namespace) -> tuple[Any, list[int]]:

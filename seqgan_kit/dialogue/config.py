@@ -100,6 +100,13 @@ class EvaluationConfig:
         unit: What BLEU, distinct-n and all such metrics count, whatever the tokenizer: words (what blanks separate),
             characters, or the tokenizer's tokens, of which the unknown one is then one like others. Unset counts words,
             or characters where replies have no blanks between words.
+        best: Held-out score by which the best model of the run is chosen, which RUN/model is: `perplexity` of human
+            replies to their histories, or another metric of the evaluation (a wrong name lists them). `auto` takes
+            that; `none` has RUN/model the last one.
+        patience: Evaluations of a phase without a better score (`best`) after which the phase ends early. 0 never ends
+            it so.
+        keep_models: Whether the model of each evaluation is kept, as RUN/models/PHASE-STEP, for `--model STEP` of
+            commands; each takes as much of the disk as RUN/model.
         shown: Number of replies to the same histories that are kept at each evaluation, for the report.
         evaluators: Number of replies on which new discriminators, the evaluators, are trained at the end of each phase,
             for adversarial success and its relatives. 0 leaves them out.
@@ -111,6 +118,9 @@ class EvaluationConfig:
     rounds: int = 20
     seed: int = 1234
     unit: Unit | None = None
+    best: str = "auto"
+    patience: int = 0
+    keep_models: bool = False
     shown: int = 12
     evaluators: int = 0
     evaluator: EvaluatorConfig = field(default_factory=EvaluatorConfig)

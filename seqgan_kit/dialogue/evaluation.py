@@ -13,9 +13,11 @@ from seqgan_kit import progress
 from seqgan_kit.dialogue import evaluators, metrics
 from seqgan_kit.dialogue.evaluators import EvaluatorConfig, Split
 from seqgan_kit.engine.learning import Metrics
+from seqgan_kit.engine.verdict import Score, score_of
 from seqgan_kit.errors import UserError
 from seqgan_kit.files import record_line
 from seqgan_kit.language import units
+from seqgan_kit.language.likelihood import perplexity_score
 from seqgan_kit.language.metrics import distinct, repetition
 from seqgan_kit.language.units import Sentence, Unit
 from seqgan_kit.networks.text.language_models import LanguageModel
@@ -52,6 +54,7 @@ class DialogueEvaluation:
         self.units = units.counted(units.unit_of(unit, source.name, human(source)), source.tokenizer)
         self.wanted = units.real_sentences(source, self.units, source.held_out, self._replies)
         self._unknown = units.has_unknown(source)
+        self._rows = torch.zeros(0)  # log p of each human reply, as of the last call
 
     def measured(self, samples: int, tokens: str | None = None) -> Measured:
         """What the metrics of so many replies are of, for run.json. tokens: the kind of the tokenizer."""
@@ -85,7 +88,8 @@ class DialogueEvaluation:
         texts = source.decode(drawn)
         ids = units.drawn_sentences(source, self.units, drawn, texts)
         found: Metrics = {"unknown": units.unknown_rate(drawn, source.tokenizer)} if self._unknown else {}
-        found |= self._perplexity(perplexity(network, source.held_out, chunk))
+        per_token, self._rows = likelihoods(network, source.held_out, chunk)
+        found |= self._perplexity(per_token)
         found |= {f"bleu{n}": metrics.reply_bleu(ids, self.wanted[: len(ids)], n) for n in (2, 4)}
         found |= _alone(ids)
         if source.kind == "shapes":
@@ -101,9 +105,19 @@ class DialogueEvaluation:
         """Of the human replies, by token and by what metrics count."""
         found, other = {"perplexity": per_token}, units.per(self.units.unit)
         if other is not None:
-            tokens = int(self.source.held_out.mask.sum()) / units.ended(self.wanted)
-            found[f"perplexity{other}"] = float(torch.tensor(per_token, dtype=torch.float64) ** tokens)
+            found[f"perplexity{other}"] = float(torch.tensor(per_token, dtype=torch.float64) ** self._tokens())
         return found
+
+    def _tokens(self) -> float:
+        """In a word (a character) of the human replies."""
+        return int(self.source.held_out.mask.sum()) / units.ended(self.wanted)
+
+    def score(self, network: Generator, samples: int, name: str, found: Metrics | None = None) -> Score:
+        """One of the metrics, with its error. found: what a call has just found, else as many replies are drawn."""
+        if name.startswith("perplexity"):
+            held_out, each = self.source.held_out, 1.0 if name == "perplexity" else self._tokens()
+            return perplexity_score(self._rows if found else likelihoods(network, held_out)[1], held_out, each)
+        return score_of(self(network, samples)[0] if found is None else found, name)
 
     def thorough(
         self,
@@ -133,6 +147,13 @@ def _alone(replies: Sequence[Sentence]) -> Metrics:
         "repetition": repetition(replies),
         "most_frequent": metrics.most_frequent(replies),
     }
+
+
+def names(source: Source, unit: Unit) -> tuple[str, ...]:
+    """The metrics that `DialogueEvaluation.score` knows; first the one that `--evaluation.best auto` is."""
+    other = units.per(unit)
+    found = ("perplexity", *([f"perplexity{other}"] if other else []), "bleu2", "bleu4")
+    return (*found, "right", "said") if source.kind == "shapes" else found
 
 
 def human(source: Source) -> list[str]:
@@ -166,15 +187,21 @@ def draw(
     return concatenate(parts)
 
 
-@torch.no_grad()
 def perplexity(network: Generator, replies: Replies, chunk: int = CHUNK) -> float:
     """exp of the mean negative log-likelihood of a token of these replies, their end tokens among them."""
+    return likelihoods(network, replies, chunk)[0]
+
+
+@torch.no_grad()
+def likelihoods(network: Generator, replies: Replies, chunk: int = CHUNK) -> tuple[float, Tensor]:
+    """The perplexity of these replies, and log p of each in nats, (replies,) float64 on the CPU."""
     device = _ready(network)
-    total = torch.zeros((), dtype=torch.float64)
+    total, found = torch.zeros((), dtype=torch.float64), []
     for part in (to(part, device) for part in chunks(replies, chunk)):
         log_probs = network(part.ids, *part.context, mask=part.mask)
         total -= log_probs[part.mask].double().sum().cpu()
-    return float((total / replies.mask.sum()).exp())
+        found.append((log_probs * part.mask).double().sum(1).cpu())
+    return float((total / replies.mask.sum()).exp()), torch.cat(found)
 
 
 def table_of_replies(histories: Sequence[Sequence[Message]], replies: Sequence[str]) -> list[str]:

@@ -62,15 +62,15 @@ def save_generator(network: Seq2SeqGenerator | LanguageModel, source: Source, fo
     write_json(folder / SETTINGS, known | source.template.words.saved())
 
 
-def load_generator(run: Path) -> Seq2SeqGenerator | LanguageModel:
-    """The model of a run. Raises UserError where there is none."""
-    found: Any = pretrained.load(run / "model", Seq2SeqGenerator)
+def load_generator(run: Path, folder: Path | None = None) -> Seq2SeqGenerator | LanguageModel:
+    """The model of a run, or one that it keeps in another folder. Raises UserError where there is none."""
+    found: Any = pretrained.load(folder or run / "model", Seq2SeqGenerator)
     return found
 
 
-def load_template(run: Path) -> tuple[Template, int]:
-    """How a run's messages become tokens, and the most tokens of a reply. Raises UserError."""
-    folder = run / "model"
+def load_template(run: Path, folder: Path | None = None) -> tuple[Template, int]:
+    """How a run's messages become tokens, and the most tokens of a reply; folder: see there. Raises UserError."""
+    folder = folder or run / "model"
     try:
         known = json.loads((folder / SETTINGS).read_text("utf-8"))
         tokenizer = AutoTokenizer.from_pretrained(folder, **LOCAL)

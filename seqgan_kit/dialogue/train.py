@@ -13,13 +13,15 @@ from seqgan_kit.algorithms import objectives
 from seqgan_kit.dialogue.checks import check_numbers
 from seqgan_kit.dialogue.comparison import compare
 from seqgan_kit.dialogue.config import DialogueConfig
-from seqgan_kit.dialogue.evaluation import DialogueEvaluation, Generator, human, table_of_replies
+from seqgan_kit.dialogue.evaluation import DialogueEvaluation, Generator, human, names, table_of_replies
 from seqgan_kit.dialogue.models import build_discriminator, build_generator, save_generator
 from seqgan_kit.dialogue.sources import load
 from seqgan_kit.engine.budget import Part, budgeted
+from seqgan_kit.engine.choice import check_best
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Metrics
 from seqgan_kit.engine.run import run
+from seqgan_kit.engine.verdict import Score
 from seqgan_kit.files import write_json
 from seqgan_kit.game.players import Discriminator
 from seqgan_kit.game.trainer import Hook, evaluated
@@ -60,6 +62,7 @@ class DialogueTask:
         self.data = self.source.fingerprint()
         check_numbers(config, self.source)
         self.unit = unit_of(config.evaluation.unit, self.source.name, human(self.source))
+        self.best = check_best(config.evaluation, names(self.source, self.unit))
         torch.manual_seed(config.run.seed)  # the same initial weights on every process
         self.network = build_generator(config.generator, self.source)
         self.judge = build_discriminator(config.discriminator, self.source, self.network)
@@ -77,7 +80,9 @@ class DialogueTask:
         unit = config.evaluation.unit or engine.run_folder.unit() or self.unit
         self.evaluation = DialogueEvaluation(source, unit)
         record(engine, config, source, self.evaluation)
-        self.training = LanguageTraining(engine, config, source, "replies", self.network, save_generator, self._hooks)
+        self.training = LanguageTraining(
+            engine, config, source, "replies", self.network, save_generator, self._hooks, self._measured, self.best
+        )
         self.anchor = Anchor(deepcopy(self.network).requires_grad_(False), adversarial.kl) if adversarial.kl else None
         if self.anchor is not None:
             engine.keep("anchor", self.anchor.network)
@@ -103,6 +108,9 @@ class DialogueTask:
         training.game(self.policy, self.discriminator)
         training.control()
 
+    def _measured(self, network: Generator) -> Score:
+        return self.evaluation.score(network, self.config.evaluation.samples, self.best)
+
     def _hooks(self, every: int, network: Generator) -> list[Hook]:
         """DialogueEvaluation as the phase goes on; and at its end by evaluators, where they are asked for."""
         settings = self.config.evaluation
@@ -112,6 +120,9 @@ class DialogueTask:
             shown = replies[: settings.shown]
             asked = [self.source.template.written(one.history) for one in self.source.held_out_exchanges[: len(shown)]]
             self.engine.save_text(f"{phase}-{done:06d}", table_of_replies(asked, shown))
+            if self.engine.choice is not None:
+                score = self.evaluation.score(network, settings.samples, self.best, found)
+                self.engine.choice.offer(phase, done, score, network)
             return found
 
         def judged(phase: str, done: int) -> Metrics:

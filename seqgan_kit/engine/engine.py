@@ -13,6 +13,7 @@ from torch import nn
 
 from seqgan_kit.engine import checkpoints, run_folder
 from seqgan_kit.engine.checkpoints import Checkpointer, NotSaved, Stateful
+from seqgan_kit.engine.choice import Choice
 from seqgan_kit.engine.learning import (
     Learner,
     Loss,
@@ -63,6 +64,7 @@ class Engine:
         self.counters, self.seconds, self.stopping = self.phases.counters, self.phases.seconds, self.phases.stopping
         self.updating = self.phases.updating
         self.save_soon, self.log, self.finish = self.phases.save_soon, self.metrics.add, self.run_folder.finish
+        self.choice: Choice | None = None
         self._saved_at = -1
 
     # -- parts ---------------------------------------------------------------------------------------------------
@@ -122,6 +124,8 @@ class Engine:
         exports: the models that are written as the phase leaves them. evaluate: is given the steps done; it may raise
         Interrupted where `stopping()`. Raises Stopped after Ctrl-C, when all is saved.
         """
+        if exports and self.choice is not None:
+            self.choice.refresh()
         return self.phases.steps(phase, total, exports or {}, evaluate)
 
     def save_text(self, name: str, lines: list[str]) -> None:
@@ -159,6 +163,9 @@ class Engine:
         self.seconds.update(shared["seconds"])
         self.updating.update(shared.get("updating", shared["seconds"]))  # earlier versions had one clock for both
         self.phases.owed = shared.get("owed", "")  # which earlier versions do not know
+        self.phases.ended.update(shared.get("ended", {}))
+        if self.choice is not None:
+            self.choice.load_state_dict(shared.get("choice"))
         self.metrics.open(shared["metrics_bytes"], own["pending"])
         checkpoints.set_random_state(own["random"])
         self._saved_at = self.phases.made
@@ -174,7 +181,9 @@ class Engine:
 
         def shared() -> dict[str, Any]:
             times = {"seconds": self.seconds, "updating": self.updating}
-            return {"counters": self.counters, "owed": self.phases.owed, **times, "metrics_bytes": self.metrics.sync()}
+            phases = {"counters": self.counters, "owed": self.phases.owed, "ended": self.phases.ended, **times}
+            choice = None if self.choice is None else self.choice.state_dict()
+            return {**phases, "choice": choice, "metrics_bytes": self.metrics.sync()}
 
         try:
             self.parts.save(made, shared, {"pending": self.metrics.pending, "random": checkpoints.random_state()})

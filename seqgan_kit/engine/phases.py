@@ -16,17 +16,14 @@ from seqgan_kit.engine.budget import Part, afterwards
 from seqgan_kit.engine.metrics_log import MetricsLog
 from seqgan_kit.engine.processes import Processes
 from seqgan_kit.engine.run_config import RunConfig
-from seqgan_kit.engine.run_folder import MODEL, Exports, RunFolder
-from seqgan_kit.errors import Stopped
+from seqgan_kit.engine.run_folder import GAME, MODEL, Exports, RunFolder
+from seqgan_kit.errors import Interrupted, Stopped
 from seqgan_kit.progress import as_fits
 from seqgan_kit.report.page import duration
 
+END = "end-phase"  # the file in the run folder that ends the phase at work
 WATCHED, LONG = 10.0, 300.0
 """Seconds of a phase after which its rest is estimated, and of a rest that the user is told of."""
-
-
-class Interrupted(Exception):
-    """Ctrl-C or SIGTERM came while a step was evaluated; what the evaluation had found so far is of no use."""
 
 
 class Phases:
@@ -34,6 +31,7 @@ class Phases:
 
     counters: steps done, by phase. seconds: the time they took, with evaluations and checkpoints. updating: the time of
     their updates alone. progress: of the phase at work, 0 to 1.
+    ended: the length of phases that were ended early.
     save: writes a checkpoint where there is something new. check: raises UserError where nothing must be saved.
     shorter: the options that make a phase shorter, by phase, for whoever finds it too long. plan: all phases, in order.
     """
@@ -52,11 +50,13 @@ class Phases:
         self.seconds: dict[str, float] = {}
         self.updating: dict[str, float] = {}
         self.first: dict[str, float] = {}
+        self.ended: dict[str, int] = {}
         self.owed = ""  # the phase whose last step was made, but not evaluated
         self.progress = 0.0
         self.shorter: Mapping[str, str] = {}
         self.plan: Sequence[Part] = []
         self._save, self._check = save, check
+        self._total = 0
         self._stop_signal = 0
         self._save_soon = False
         self._handlers: dict[int, Any] = {}
@@ -83,6 +83,23 @@ class Phases:
         """Whether what takes long shall raise Interrupted; never where other processes would wait for this one."""
         return self._stop_signal != 0 and self.processes.count == 1
 
+    def end(self, phase: str, step: int, why: str) -> None:
+        """Ends a phase after so many steps of it, which is its whole length from now on."""
+        self.ended[phase] = step
+        self.processes.say(f"{phase}: ends after step {step:,}: {why}")
+
+    def ends_at(self, phase: str, done: int) -> bool:
+        """Whether this step of the phase at work is its last."""
+        return done >= self.ended.get(phase, self._total)
+
+    def _asked_to_end(self, phase: str, done: int) -> None:
+        """Ends the phase where the user put a file into the run folder that says so."""
+        file = self.folder.path / END
+        if self.processes.any(self.folder.is_main and file.exists()):
+            if self.folder.is_main:
+                file.unlink(missing_ok=True)
+            self.end(phase, done, f"{file} was there, and is removed")
+
     def steps(self, phase: str, total: int, exports: Exports, evaluate: Callable[[int], None]) -> Iterator[int]:
         """The steps of a phase that are left to do. After each: its evaluation, metrics, checkpoints, signals.
 
@@ -90,8 +107,9 @@ class Phases:
         """
         owed = self.owed == phase
         done = self.counters.get(phase, 0) - owed
+        total = self._total = min(total, self.ended.get(phase, total))
         if done >= total:
-            self.folder.left = {name: write for name, write in exports.items() if name == MODEL}
+            self.folder.left = {**self.folder.left, **exports}
             return
         self.folder.left = {}
         log = self.log
@@ -113,6 +131,7 @@ class Phases:
                     self.updating[phase] = self.updating.get(phase, 0.0) + took
                 self.counters[phase] = step + 1
                 owed = False
+                self._asked_to_end(phase, step + 1)
                 self._evaluate(phase, step + 1, evaluate, exports)
                 now = time.monotonic()
                 self.seconds[phase] = self.seconds.get(phase, 0.0) + now - self._step_time
@@ -120,13 +139,16 @@ class Phases:
                     times.append(now - self._step_time)
                     times = self._estimated(phase, times, total - step - 1, total)
                 self._step_time = now
-                last = step + 1 == total
+                last = self.ends_at(phase, step + 1)
+                total = step + 1 if last else total
                 if log.pending and (last or (step + 1) % self.config.log_every == 0 or log.evaluated()):
                     seconds = round(sum(self.seconds.values()), 3)
                     place = {"phase": phase, "step": step + 1, "total": total, "seconds": seconds}
                     bar.set_postfix_str(as_fits(bar, log.write(place, self.made)), refresh=False)
                 bar.update()
                 self._save_or_stop(last, exports)
+                if last:
+                    return
 
     def _estimated(self, phase: str, times: list[float], left: int, total: int) -> list[float] | None:
         """Tells how long the rest of a phase takes, and what comes after it, where that is long, before it is spent;
@@ -139,7 +161,8 @@ class Phases:
             shorter = f"; shorter: {options}" if options else ""
             after = afterwards(self.plan, phase, each, total, self.updating)
             this = f"{phase}: about {duration(left * each)} for {left:,} steps of {each:.2g} s"
-            self.processes.say(f"{this}{shorter}{after}")
+            enough = f"; to end it early: touch {self.folder.path / END}"
+            self.processes.say(f"{this}{shorter}{enough}{after}")
         return None
 
     def _evaluate(self, phase: str, done: int, evaluate: Callable[[int], None], exports: Exports) -> None:
@@ -153,7 +176,7 @@ class Phases:
         self.owed = ""
 
     def _stop(self, exports: Exports) -> None:
-        self.folder.export({name: write for name, write in exports.items() if name == MODEL})
+        self.folder.export({name: write for name, write in exports.items() if name in (MODEL, GAME)})
         raise Stopped(f"stopped and saved. Resume with: seqgan-kit resume {self.folder.path}")
 
     def _save_or_stop(self, phase_ends: bool, exports: Exports) -> None:

@@ -23,7 +23,7 @@ from seqgan_kit.files import check_real, write_json, write_whole
 from seqgan_kit.report.measured import MEASURED, Measured, check_resumed, read_measured
 from seqgan_kit.trust import remember
 
-MODEL = "model"  # what users load
+MODEL, GAME = "model", "game"  # what users load; the last model of the game
 Exports = Mapping[str, Callable[[Path], None]]
 """Of a phase, by the name of the folder in the run folder: what writes a model into an empty folder.
 
@@ -34,12 +34,14 @@ RUN/model is written when a phase ends or is stopped; any other when the phase e
 class RunFolder:
     """path: the folder. record: the content of its run.json, which the main process writes.
 
-    left: the model of a phase that had come to its end before, with nothing trained since.
+    left: the model of a phase that had come to its end before, with nothing trained since. chosen: whether RUN/model is
+    the best one (`choice`), so that phases leave it alone.
     """
 
     def __init__(self, path: Path, record: dict[str, Any], is_main: bool) -> None:
         self.path, self.record, self.is_main = path, record, is_main
         self.left: Exports = {}
+        self.chosen = False
         self._started = time.monotonic()
 
     def write_record(self) -> None:
@@ -91,11 +93,16 @@ class RunFolder:
         return read_measured(self.path) if log.is_file() and b'"eval/' in log.read_bytes() else None
 
     def export(self, exports: Exports) -> None:
+        """The models that a phase leaves, but not in the place of the best one."""
+        self.write({name: write for name, write in exports.items() if not (self.chosen and name == MODEL)})
+
+    def write(self, exports: Exports) -> None:
         """Each model, whole or not at all."""
         if not self.is_main:
             return
         for name, write in exports.items():
-            unfinished, final = self.path / f".{name}", self.path / name
+            final = self.path / name
+            unfinished = final.with_name(f".{final.name}")
             shutil.rmtree(unfinished, ignore_errors=True)
             try:
                 write(unfinished)

@@ -69,7 +69,7 @@ def fit(
 
     exports: the models that are written as the phase leaves them.
     """
-    for _ in engine.steps(phase, steps, exports, partial(_run, engine, hooks, phase, steps)):
+    for _ in engine.steps(phase, steps, exports, partial(_run, engine, hooks, phase)):
         batch = real.take(batch_size)
         metrics = engine.update(learner, lambda part: loss(learner.module, rows(batch, part)), size(batch))  # noqa: B023
         engine.log(metrics, size(batch))
@@ -92,7 +92,7 @@ def play(
     replay: what the generator made in its turns, where the discriminator shall not have fresh samples.
     exports: the models that are written as the phase leaves them.
     """
-    for _ in engine.steps(phase, rounds, exports, partial(_run, engine, hooks, phase, rounds)):
+    for _ in engine.steps(phase, rounds, exports, partial(_run, engine, hooks, phase)):
         for _ in range(turns.generator):
             batch = repeated(real.take(generator.batch_size // turns.repeats), turns.repeats)
             fake = generator.sample(batch)
@@ -109,7 +109,7 @@ def play(
             engine.log(found, size(batch) if replay is None else 0)
 
 
-def _run(engine: Engine, hooks: Sequence[Hook], phase: str, total: int, done: int) -> None:
+def _run(engine: Engine, hooks: Sequence[Hook], phase: str, done: int) -> None:
     for hook in hooks:
-        if done == total or (hook.every > 0 and done % hook.every == 0):
+        if engine.phases.ends_at(phase, done) or (hook.every > 0 and done % hook.every == 0):
             engine.log(hook.run(phase, done))

@@ -14,6 +14,7 @@ from seqgan_kit.commands import add_samples, add_seed, asked, check_least
 from seqgan_kit.errors import UserError, check_seed
 from seqgan_kit.files import write_json
 from seqgan_kit.report.metrics import phase_title, saved_samples
+from seqgan_kit.report.models import add_model, model_folder, tell_model
 from seqgan_kit.report.terminal import last_scores, print_places, scored_baselines, scores_table
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def sample_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--count", type=int, help=f"Number of pictures of each caption (default: {COUNT}; 1 with --like)"
     )
+    add_model(parser)
     add_seed(parser, "the pictures' noise: the same one gives the same pictures")
     parser.add_argument("--out", type=Path, help="Folder for the pictures; its files are kept (default: RUN/generated)")
     parser.add_argument(
@@ -59,9 +61,10 @@ def sample(run: Path, options: Namespace, read: Read) -> None:
     from seqgan_kit.images.evaluation import make
     from seqgan_kit.images.grids import save_grid, save_picture
 
-    network = _load_model(run)
+    model = model_folder(run, options.model)
+    network = _load_model(model, run)
     count = _count(options, network)
-    encoder = _load_encoder(run, network)
+    encoder = _load_encoder(model, network)
     vectors = embed(encoder, captions)
     if not config.text.conditional:
         vectors = torch.zeros_like(vectors)
@@ -92,6 +95,7 @@ def sample(run: Path, options: Namespace, read: Read) -> None:
         save_grid(grid, torch.cat(shown), len(shown[0]), captions[: GRID[0]])
     except OSError as error:
         raise UserError(f"can't write into {folder}: {error.strerror or error}; give another --out") from error
+    tell_model(run, options.model)
     for path in paths[:PRINTED]:
         print(path)
     if len(paths) > PRINTED:
@@ -100,6 +104,7 @@ def sample(run: Path, options: Namespace, read: Read) -> None:
 
 
 def evaluate_options(parser: ArgumentParser) -> None:
+    add_model(parser)
     add_samples(parser, "held-out captions, a picture each")
     add_seed(parser, "captions and noise", as_in_training=True)
     parser.add_argument(
@@ -117,7 +122,7 @@ def evaluate_options(parser: ArgumentParser) -> None:
 def evaluate(run: Path, options: Namespace, read: Read) -> None:
     """Scores a run's pictures of held-out captions, beside real pictures."""
     config, _ = read()
-    given = {name: value for name, value in vars(options).items() if value is not None}
+    given = {name: value for name, value in vars(options).items() if value is not None and name != "model"}
     wanted = replace(config, evaluation=replace(config.evaluation, **given))
     _, seed = asked("evaluate", options, config.evaluation, LEAST)
     from accelerate.utils import set_seed
@@ -126,9 +131,11 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
     from seqgan_kit.images.sources import load
     from seqgan_kit.networks.pictures.generator import StackedGenerator
 
-    network = _load_model(run)
+    folder = model_folder(run, options.model)
+    network = _load_model(folder, run)
     source = load(config.data, config.data.kept(max(config.data.side, config.second.side)), config.run.seed)
-    evaluation = PictureEvaluation(wanted, source, _load_encoder(run, network), network.side, run)
+    evaluation = PictureEvaluation(wanted, source, _load_encoder(folder, network), network.side, run)
+    tell_model(run, options.model)
     set_seed(seed)  # as while training, so that the same options give the same numbers
     found, _ = evaluation(network)
     set_seed(seed)
@@ -140,7 +147,14 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
     print(scores_table("", {"this model": found, **baselines}))
     write_json(
         run / "evaluation.json",
-        {"samples": count, "seed": seed, "side": evaluation.side, "metrics": found, "baselines": baselines},
+        {
+            "model": options.model,
+            "samples": count,
+            "seed": seed,
+            "side": evaluation.side,
+            "metrics": found,
+            "baselines": baselines,
+        },
     )
 
 
@@ -223,27 +237,27 @@ def _count(options: Namespace, network: Any) -> int:
 # What a run holds
 
 
-def _load_model(run: Path) -> Any:
-    """The generator of RUN/model, for inference."""
+def _load_model(folder: Path, run: Path) -> Any:
+    """The generator in a folder of the run, for inference."""
     from transformers import AutoModel
 
     from seqgan_kit.networks.pictures.generator import PictureGenerator, StackedGenerator
     from seqgan_kit.networks.saved import load_network
 
-    network = load_network(AutoModel, run / "model", run)
+    network = load_network(AutoModel, folder, run)
     if not isinstance(network, PictureGenerator | StackedGenerator):
         found = type(network).__name__
-        raise UserError(f"{run / 'model'} holds {found}, no generator of pictures; resume {run} to write it anew")
+        raise UserError(f"{folder} holds {found}, no generator of pictures; resume {run} to write it anew")
     return network
 
 
-def _load_encoder(run: Path, network: Any) -> TextEncoder:
+def _load_encoder(folder: Path, network: Any) -> TextEncoder:
     from seqgan_kit.images.caption_encoders import load_encoder
 
-    encoder = load_encoder(run / "model" / "text")
+    encoder = load_encoder(folder / "text")
     if encoder.dim != network.config.condition:
         raise UserError(
-            f"the generator of {run / 'model'} reads captions of {network.config.condition} numbers, but "
+            f"the generator of {folder} reads captions of {network.config.condition} numbers, but "
             f"{encoder.name} gives {encoder.dim}: take the encoder that it was trained with"
         )
     return encoder

@@ -201,6 +201,13 @@ class EvaluationConfig:
         matcher_steps: Batches on which the learned matcher is trained.
         clip: Folder of a CLIP model, for the CLIP score. Unset leaves that out.
         seed: Seed of the noise at every evaluation, the same each time.
+        best: Held-out score by which the best generator of a stage is chosen, which RUN/model is: `joint_distance`,
+            that of pictures and captions together from held-out ones, or another metric of the evaluation (a wrong
+            name lists them). `auto` takes that where there are features; `none` has RUN/model the last one.
+        patience: Evaluations of a phase without a better score (`best`) after which the phase ends early. 0 never ends
+            it so.
+        keep_models: Whether the model of each evaluation is kept, as RUN/models/PHASE-STEP, for `--model STEP` of
+            commands; each takes as much of the disk as RUN/model.
     """
 
     samples: int = 500
@@ -211,6 +218,9 @@ class EvaluationConfig:
     matcher_steps: int = 600
     clip: str | None = None
     seed: int = 1234
+    best: str = "auto"
+    patience: int = 0
+    keep_models: bool = False
 
 
 @dataclass(frozen=True)

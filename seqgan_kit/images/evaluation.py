@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from seqgan_kit.algorithms import distances
 from seqgan_kit.algorithms.distances import Moments
 from seqgan_kit.engine.learning import Metrics
+from seqgan_kit.engine.verdict import Score, score_of
 from seqgan_kit.files import replacing
 from seqgan_kit.images import metrics
 from seqgan_kit.images.caption_encoders import TextEncoder, Words, embed
@@ -31,8 +32,10 @@ from seqgan_kit.images.features import (
     learn,
 )
 from seqgan_kit.images.grids import to_bytes
+from seqgan_kit.images.joint_distance import JOINT, LEAST, joint_distance
 from seqgan_kit.images.matching import OTHERS, Matcher, matcher_of, matches
 from seqgan_kit.images.sources import Source
+from seqgan_kit.report.metrics import INTERVAL, SHOWN
 from seqgan_kit.worlds.pictures import caption_scores
 
 CHUNK = 100  # pictures made at a time
@@ -100,6 +103,7 @@ class PictureEvaluation:
             asked.matcher, encoder, smaller, self.matched, asked.matcher_steps, asked.seed, folder / "matcher", say
         )
         self.clip = ClipScores(asked.clip) if asked.clip else None
+        self._last: Score | None = None  # the joint distance that was found last
         parts = {"": source.held_out} | ({"unseen_": source.unseen} if source.unseen is not None else {})
         self.samples = {
             name: CaptionSample(data, min(asked.samples, len(data.caption_ids)), asked.seed)
@@ -132,18 +136,57 @@ class PictureEvaluation:
         if self.clip is not None:
             found["clip_score"] = float(self.clip(floats, captions).mean())
         if self.features is not None:
-            found |= self._distances(self.features, pictures[: len(self.source.train)])
+            found |= self._distances(self.features, pictures[: len(self.source.train)], captions)
         return found
+
+    def score(self, generator: nn.Module, name: str, found: Metrics | None = None) -> Score:
+        """One of the metrics, with its error. found: what a call has just found, else as many pictures are made."""
+        if name != JOINT:
+            return score_of(self(generator)[0] if found is None else found, name)
+        if found is None:
+            assert self.features is not None
+            made, captions = make(generator, self.conditions[""]), self.samples[""].captions
+            count = len(self.source.train)
+            self._joint_distance(extract(self.features, made[:count])[1].vectors, captions[:count])
+        assert self._last is not None
+        return self._last
+
+    def _joint_distance(self, vectors: Tensor, captions: Sequence[str]) -> Score:
+        held_out, told = self.pairs
+        self._last = joint_distance(vectors, self._told(captions[: len(vectors)]), held_out, told)
+        return self._last
+
+    def _told(self, captions: Sequence[str]) -> Tensor:
+        """What captions say, as unit vectors of their words and pairs of words less the mean of training."""
+        return F.normalize(self.words.encode(list(captions)) - self.middle, dim=1)
+
+    @cached_property
+    def words(self) -> Words:
+        return Words(list(self.source.train.captions), "pairs", least=1)
+
+    @cached_property
+    def middle(self) -> Tensor:
+        return self.words.encode(list(self.source.train.captions)).mean(0)
+
+    @cached_property
+    def pairs(self) -> tuple[Tensor, Tensor]:
+        """Features of the held-out pictures, and what a caption of each says."""
+        data = self.source.held_out
+        drawn = data.draw(np.arange(len(data)), np.random.default_rng([self.seed, 5]))
+        return self.real[1].vectors, self._told([data.captions[i] for i in drawn])
 
     def _matched(self, matcher: Matcher, pixels: Tensor, captions: Sequence[str]) -> float:
         seen = pixels if self.matched == self.side else F.interpolate(pixels, (self.matched,) * 2, mode="area")
         return matches(matcher, seen, list(captions), self.source.train, self.seed)
 
-    def _distances(self, features: Features, pictures: Tensor) -> Metrics:
+    def _distances(self, features: Features, pictures: Tensor, captions: Sequence[str]) -> Metrics:
         """From the held-out pictures; those that so few pictures have are left out. How many there are is told."""
         (real_moments, real), (moments, fake) = self.real, extract(features, pictures)
         counts = len(real.vectors), len(fake.vectors)
         found: Metrics = {"pictures": counts[1], "held_out_pictures": counts[0]}
+        if min(counts) >= LEAST:
+            score = self._joint_distance(fake.vectors, captions)
+            found |= {JOINT: score.value, JOINT + INTERVAL: score.interval}
         if min(counts) >= 2:
             found["frechet_distance"] = distances.frechet_distance(real_moments, moments)
         if min(counts) > NEIGHBOURS:
@@ -188,6 +231,21 @@ OF_PICTURES = (
     *("precision", "recall", "inception_score"),
 )
 """Metrics that do not look at captions."""
+
+
+def names(asked: EvaluationConfig, source: Source) -> tuple[str, ...]:
+    """The metrics that `PictureEvaluation.score` knows; first the one that `--evaluation.best auto` is."""
+    found: list[str] = []
+    if asked.features != "none":
+        made = min(asked.samples, len(source.held_out.caption_ids), len(source.train))
+        least = min(made, len(source.held_out))
+        found += [JOINT] if least >= LEAST else []
+        found += ["frechet_distance"] if least >= 2 else []
+        found += ["kernel_distance"] if least >= KERNEL else []
+        found += ["precision", "recall"] if least > NEIGHBOURS else []
+    found += ["clip_score"] if asked.clip else []
+    found += ["r_precision"] if asked.matcher not in ("auto", "none", None) else []
+    return (*found, *(SHOWN if source.shapes else ()))
 
 
 def too_few(asked: EvaluationConfig, source: Source) -> list[str]:

@@ -17,8 +17,9 @@ from seqgan_kit.game.players import Comparison, Differentiable, Discriminator
 from seqgan_kit.game.replay import Replay
 from seqgan_kit.game.trainer import Hook
 from seqgan_kit.images.augmentation import augmented
-from seqgan_kit.images.config import AdversarialConfig, DiscriminatorConfig, PictureGeneratorConfig
+from seqgan_kit.images.config import AdversarialConfig, DiscriminatorConfig, ImagesConfig, PictureGeneratorConfig
 from seqgan_kit.networks.average import Averaged
+from seqgan_kit.networks.pictures.generator import PictureConfig
 from seqgan_kit.networks.synchronised import synchronised
 from seqgan_kit.samples import Images, map_tensors, rows, size
 
@@ -169,3 +170,24 @@ def objective_of(config: DiscriminatorConfig) -> Objective:
 
 def _without_graph(sample: Any) -> Images:
     return map_tensors(sample, torch.Tensor.detach)
+
+
+def picture_config(config: ImagesConfig, condition: int) -> PictureConfig:
+    """That of the generator. condition: the width of a caption's embedding."""
+    generator, second = config.generator, config.second
+    return PictureConfig(
+        condition=condition,
+        noise=generator.noise,
+        side=config.data.side,
+        width=generator.width,
+        text=generator.text,
+        augmentation=generator.augmentation,
+        upsampling=generator.upsampling,
+        residual=generator.residual,
+        modulation=generator.modulation,
+        attention=generator.attention,
+        norm=generator.norm,
+        second_side=second.side,
+        second_width=second.width,
+        second_blocks=second.blocks,
+    )

@@ -14,10 +14,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqgan_kit.engine.budget import Part, budgeted
+from seqgan_kit.engine.choice import Choice, Roles, check_best, with_weights
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Metrics
 from seqgan_kit.engine.run import run
-from seqgan_kit.engine.run_folder import MODEL
+from seqgan_kit.engine.run_folder import GAME, MODEL, Exports
+from seqgan_kit.engine.verdict import Score
 from seqgan_kit.errors import UserError
 from seqgan_kit.files import write_json
 from seqgan_kit.game.trainer import Hook, evaluated, fit, play
@@ -35,14 +37,14 @@ from seqgan_kit.images.checks import check_batches, check_numbers, check_parts
 from seqgan_kit.images.clip import ClipScores
 from seqgan_kit.images.config import ImagesConfig
 from seqgan_kit.images.data import Captioned, PictureBatches, shrunk
-from seqgan_kit.images.evaluation import PictureEvaluation, too_few
+from seqgan_kit.images.evaluation import PictureEvaluation, names, too_few
 from seqgan_kit.images.features import HuggingFaceFeatures
 from seqgan_kit.images.grids import save_grid
 from seqgan_kit.images.interpolations import draw_all
 from seqgan_kit.images.matching import matches, one_caption, real_pictures
-from seqgan_kit.images.players import Game
+from seqgan_kit.images.players import Game, picture_config
 from seqgan_kit.images.sources import Source, load
-from seqgan_kit.networks.pictures.generator import PictureConfig, PictureGenerator, StackedGenerator
+from seqgan_kit.networks.pictures.generator import PictureGenerator, StackedGenerator
 from seqgan_kit.networks.pictures.joint_embedding import JointEmbedding
 from seqgan_kit.networks.pictures.style import StyleEncoder, StyleEncoderConfig
 from seqgan_kit.samples import Images
@@ -122,6 +124,7 @@ class ImagesTask:
             ClipScores(settings.clip)
         check_batches(config, self.source)
         check_parts(config, config.joint.dim if self.encoder is None else self.encoder.dim)
+        self.best = check_best(settings, names(settings, self.source))
 
     def parts(self) -> list[Part]:
         return parts(self.config)
@@ -144,7 +147,7 @@ class ImagesTask:
             self.joint_batches = joint_batches(engine, self.joint, small, config.data, config.run.seed + 1, source.name)
             engine.keep("text_batches", self.joint_batches.order)
         self.dim = config.joint.dim if self.encoder is None else self.encoder.dim
-        self.picture = _picture_config(config, self.dim)
+        self.picture = picture_config(config, self.dim)
         network = PictureGenerator(self.picture)
         critic = config.discriminator.network(config.data.side, self.dim)
         optimizers = config.generator.optimizer, config.discriminator.optimizer
@@ -157,7 +160,16 @@ class ImagesTask:
         if self.style is not None:
             self.style_learner = engine.learner("style", self.style, config.style.optimizer)
         self.shown = self.first.shown
-        self.exports = {MODEL: self._export}
+        self.evaluation: PictureEvaluation | None = None  # of the stage at work, in the main process
+        self.exports: Exports = {MODEL: self._export}
+        if self.best != "none":
+            settings, roles = config.evaluation, Roles("", SECOND if self.second else ADVERSARIAL, "")
+            engine.choice = Choice(
+                engine, self.best, settings, roles,
+                lambda model, _: self._measured(model),
+                lambda phase, weights: with_weights(self._game_of(phase).shown, weights),
+                lambda _, model, folder: self._save(model, folder),
+            )  # fmt: skip
 
     def play(self) -> None:
         if self.joint is not None:
@@ -198,21 +210,38 @@ class ImagesTask:
             config.discriminator, adversarial, optimizers,
         )  # fmt: skip
 
+    def _game_of(self, phase: str) -> Game:
+        return self.second if phase == SECOND and self.second is not None else self.first
+
+    def _measured(self, network: nn.Module, found: Metrics | None = None) -> Score:
+        assert self.evaluation is not None
+        return self.evaluation.score(network, self.best, found)
+
     def _hook(self, evaluation: PictureEvaluation | None, network: nn.Module) -> Hook:
-        def measure(phase: str, done: int) -> Metrics:
+        choice = self.engine.choice
+
+        def measure(phase: str, done: int) -> tuple[Metrics, Score | None]:
             assert evaluation is not None
             found, pictures = evaluation(network)
             captions = evaluation.samples[""].captions[:SHOWN]
             save_grid(self.engine.folder / "samples" / f"{phase}-{done:06d}", pictures[:SHOWN], 8, captions)
-            return found
+            return found, None if choice is None else self._measured(network, found)
 
-        # by the main process alone, and told to the others, whose log must have the same names
-        on_main = lambda phase, done: self.engine.on_main(lambda: measure(phase, done))  # noqa: E731
+        def on_main(phase: str, done: int) -> Metrics:
+            """By the main process alone, and told to the others, whose log must have the same names."""
+            found, score = self.engine.on_main(lambda: measure(phase, done))
+            if choice is not None:
+                choice.offer(phase, done, score, network)
+            return dict(found)
+
         return evaluated(self.engine, self.config.evaluation.every, self.config.evaluation.seed, on_main)
 
     def _export(self, folder: Path) -> None:
+        self._save(self.shown, folder)
+
+    def _save(self, generator: nn.Module, folder: Path) -> None:
         """The generator as `from_pretrained` reads it, with the encoders that a caption or a picture goes through."""
-        self.shown.save_pretrained(folder)  # type: ignore[operator]
+        generator.save_pretrained(folder)  # type: ignore[operator]
         save_encoder(self.encoder, folder / "text")
         if self.style is not None and self.engine.started(STYLE):
             self.style.save_pretrained(folder / "style")
@@ -251,6 +280,8 @@ class ImagesTask:
 
     def _second_stage(self, second: Game) -> None:
         network: Any = second.network
+        if self.engine.choice is not None:
+            self.engine.choice.begin(SECOND)
         if not self.engine.started(SECOND):
             network.stage_one.load_state_dict(self.first.shown.state_dict())
             if second.average is not None:
@@ -275,6 +306,7 @@ class ImagesTask:
         evaluation = None  # the other processes wait for the main one's where they next meet
         if engine.is_main:
             evaluation = PictureEvaluation(self.config, self.source, self.encoder, side, engine.folder, engine.say)
+        self.evaluation = evaluation
         _baselines(engine, name, evaluation, enlarge)
         hooks = [*game.follow(), self._hook(evaluation, game.shown)]
         if settings.matching and settings.mismatched:
@@ -284,23 +316,27 @@ class ImagesTask:
 
             steps, size = settings.matching, critic.batch_size
             fit(engine, warm_up, steps, critic.learner, loss, batches, size, exports=self.exports)
-        turns = self.config.adversarial.turns
-        play(engine, phase, rounds, game.generator, critic, batches, turns, hooks, game.replay, self.exports)
+        turns, exports = self.config.adversarial.turns, {**self.exports, GAME: self._export}
+        play(engine, phase, rounds, game.generator, critic, batches, turns, hooks, game.replay, exports)
 
     def _learn_style(self, style: StyleEncoder) -> None:
-        shown = self.shown.eval()
+        choice = self.engine.choice
+        shown = self.shown.eval() if choice is None else choice.model(self.shown).to(self.engine.device).eval()
         batches = self.second_batches if self.second is not None else self.batches
         steps, size = self.config.style.steps, self.config.style.batch_size
         loss = partial(style_loss, shown)
         fit(self.engine, STYLE, steps, self.style_learner, loss, batches, size, exports=self.exports)
         style.eval()
+        if choice is not None:
+            choice.export()  # with the style encoder beside it
 
     def _draw(self) -> None:
         """The pictures of the report: walks, interpolations, nearest neighbours."""
         config, folder = self.config, self.engine.folder / "pictures"
         side = config.second.side or config.data.side
         with self.engine.fixed_random(config.evaluation.seed):
-            draw_all(folder, self.shown, self.encoder, self.source, config.text.conditional, side)
+            shown = self.shown if self.engine.choice is None else self.engine.choice.model(self.shown)
+            draw_all(folder, shown, self.encoder, self.source, config.text.conditional, side)
 
 
 def style_loss(generator: Any, module: nn.Module, batch: Images) -> tuple[Tensor, dict[str, Tensor]]:
@@ -309,26 +345,6 @@ def style_loss(generator: Any, module: nn.Module, batch: Images) -> tuple[Tensor
     with torch.no_grad():
         pixels, _ = generator(noise, batch.condition)
     return F.mse_loss(module(pixels), noise), {}
-
-
-def _picture_config(config: ImagesConfig, condition: int) -> PictureConfig:
-    generator, second = config.generator, config.second
-    return PictureConfig(
-        condition=condition,
-        noise=generator.noise,
-        side=config.data.side,
-        width=generator.width,
-        text=generator.text,
-        augmentation=generator.augmentation,
-        upsampling=generator.upsampling,
-        residual=generator.residual,
-        modulation=generator.modulation,
-        attention=generator.attention,
-        norm=generator.norm,
-        second_side=second.side,
-        second_width=second.width,
-        second_blocks=second.blocks,
-    )
 
 
 def _standardised(config: ImagesConfig, encoder: TextEncoder, source: Source) -> TextEncoder:

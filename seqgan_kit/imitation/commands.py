@@ -15,6 +15,7 @@ from seqgan_kit.commands import add_seed, check_least, is_main_process
 from seqgan_kit.errors import UserError, check_seed
 from seqgan_kit.files import read_json, write_json
 from seqgan_kit.report.metrics import read_baselines, read_metrics
+from seqgan_kit.report.models import add_model, model_folder, tell_model
 from seqgan_kit.report.terminal import aligned, print_places
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ KINDS = ("greedy", "sampled")
 def evaluate_options(parser: ArgumentParser) -> None:
     _episodes_option(parser, 100, "Number of episodes of the greedy policy, and of the sampled one")
     add_seed(parser, "the episodes", as_in_training=True)
+    add_model(parser)
     parser.add_argument(
         "--frozen", action="store_true", help="Train the control, whose discriminator never learns, if it is missing"
     )
@@ -52,20 +54,24 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
     config, _ = read()
     seed = config.evaluation.seed if options.seed is None else options.seed
     check_least("evaluate", options, episodes=2)
-    network = _load_model(run)
-    if options.frozen and FROZEN not in _evaluated(run):
+    later = options.frozen and FROZEN not in _evaluated(run)
+    network = None if later and options.model == "control" else _load_model(run, options)
+    if later:
         _train_control(run, config, read)
     if not is_main_process():
         return
+    network = network or _load_model(run, options)
     check_seed(seed)
     environment = of_run(run, config.environment)
+    tell_model(run, options.model)
     measured = measure(environment, network, options.episodes, seed, longest=config.evaluation.longest)
     lengths = {f"episode_length_{kind}": float(found.lengths.mean()) for kind, found in measured.items()}
     head = f"{environment.id}: mean return ± 95 % interval"
     print(f"{head}; this policy on {options.episodes} episodes of each kind")
     print(_table(run, [(found.mean, found.interval) for found in measured.values()]))
     write_json(
-        run / "evaluation.json", {"episodes": options.episodes, "seed": seed, "metrics": scores(measured) | lengths}
+        run / "evaluation.json",
+        {"model": options.model, "episodes": options.episodes, "seed": seed, "metrics": scores(measured) | lengths},
     )
 
 
@@ -91,6 +97,7 @@ def record_options(parser: ArgumentParser) -> None:
         help="Format of the demonstrations (default: %(default)s)",
     )
     parser.add_argument("--greedy", action="store_true", help="Take the likeliest actions, not drawn ones")
+    add_model(parser)
     add_seed(parser, "the first episode")
 
 
@@ -106,7 +113,7 @@ def record(run: Path, options: Namespace, read: Read) -> None:
     check_least("record", options, episodes=1)
     target = _target(run, options)
     config, _ = read()
-    network = _load_model(run)
+    network = _load_model(run, options)
     _seed(options.seed)
     made_of = of_run(run, config.environment)
     act, longest = acts(network, options.greedy), config.evaluation.longest
@@ -114,6 +121,7 @@ def record(run: Path, options: Namespace, read: Read) -> None:
     with closing(make(made_of)) as environment:
         told = Demonstrations(found, made_of.id, f"the policy of {run}", environment.spec, ends_told=True)
         _write(options.format, target, fitted(told, environment), environment)
+    tell_model(run, options.model)
     measured = returns(found)
     steps = int(measured.lengths.sum())
     print(f"{target}: {len(found)} episodes, {steps} steps, mean return {_cell((measured.mean, measured.interval))}")
@@ -163,6 +171,7 @@ def watch_options(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, help="File of the GIF, which is written anew (default: RUN/video.gif)")
     parser.add_argument("--sampled", action="store_true", help="Draw the actions, in place of the likeliest ones")
+    add_model(parser)
     add_seed(parser, "the first episode")
 
 
@@ -178,11 +187,12 @@ def watch(run: Path, options: Namespace, read: Read) -> None:
     if path.suffix != ".gif":
         raise UserError(f"watch --out {path}: only GIF can be written, end its name in .gif")
     config, _ = read()
-    network = _load_model(run)
+    network = _load_model(run, options)
     _seed(options.seed)
     environment = of_run(run, config.environment)
     film = play(environment, acts(network, not options.sampled), options.episodes, options.steps, options.seed)
     write_gif(path, film)
+    tell_model(run, options.model)
     earned = ", ".join(f"{value:g}" for value in film.returns)
     print(f"{path}: {len(film.pictures)} pictures, return {earned}")
     if path == run / NAME and (run / "metrics.jsonl").is_file():
@@ -258,8 +268,8 @@ def _seed(seed: int) -> None:
     set_seed(seed)
 
 
-def _load_model(run: Path) -> Actor:
+def _load_model(run: Path, options: Namespace) -> Actor:
     from seqgan_kit.networks.policies.actor import Actor
     from seqgan_kit.networks.saved import load_network
 
-    return load_network(Actor, run / "model", run)
+    return load_network(Actor, model_folder(run, options.model), run)

@@ -151,10 +151,17 @@ class EvaluationConfig:
 
     Args:
         episodes: Episodes of an evaluation, of the greedy and of the sampled policy each. More make the mean return
-            surer.
+            surer. What may be the best policy is measured on `final` ones.
         final: Episodes of the evaluation at the end of a phase, of the greedy and of the sampled policy each.
         every: Rounds between two evaluations. 0 evaluates at the end of a phase only.
         seed: Seed of the episodes at every evaluation, the same each time.
+        best: Held-out score by which the best policy of the run is chosen, which RUN/model is: `return_greedy` or
+            `return_sampled`, the environment's own return, which nothing else in imitation looks at. `auto` takes the
+            first; `none` has RUN/model the last policy, as where the environment has no reward that means anything.
+        patience: Evaluations of a phase without a better score (`best`) after which the phase ends early. 0 never ends
+            it so.
+        keep_models: Whether the model of each evaluation is kept, as RUN/models/PHASE-STEP, for `--model STEP` of
+            commands; each takes as much of the disk as RUN/model.
         longest: Steps after which an episode is cut where the environment has no time limit.
         video: Greatest number of steps of the episode that the report shows. 0 leaves it out.
     """
@@ -163,6 +170,9 @@ class EvaluationConfig:
     final: int = 50
     every: int = 20
     seed: int = 1_000_003
+    best: str = "auto"
+    patience: int = 0
+    keep_models: bool = False
     longest: int = 30_000  # as evaluation.LONGEST
     video: int = 200
 

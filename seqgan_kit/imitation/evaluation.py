@@ -14,8 +14,8 @@ import torch
 from accelerate.utils import set_seed
 
 from seqgan_kit import progress
-from seqgan_kit.engine.phases import Interrupted
-from seqgan_kit.errors import UserError
+from seqgan_kit.engine.verdict import Score
+from seqgan_kit.errors import Interrupted, UserError
 from seqgan_kit.imitation.demonstrations import Demonstrations, Episode
 from seqgan_kit.imitation.environments import BROKEN, MEND, EnvironmentConfig, make, time_limit
 from seqgan_kit.imitation.returned import array_kind, given, number, observed, problem
@@ -49,6 +49,11 @@ class Returns(NamedTuple):
     def interval(self) -> float:
         """Half the width of the mean's 95 % confidence interval (Student's t)."""
         return spread(self.returns.tolist()).half if len(self.returns) > 1 else float("nan")
+
+    @property
+    def score(self) -> Score:
+        """The mean; its rows are the episodes, which are of the same seeds for all policies."""
+        return Score(self.mean, 0.0, torch.from_numpy(self.returns - self.returns.mean()))
 
 
 def acts(network: Actor, greedy: bool) -> Act:
@@ -221,13 +226,14 @@ def evaluate(
     say: Callable[[str], None] = _print,
     longest: int = LONGEST,
     stop: Callable[[], bool] = lambda: False,
+    kinds: Sequence[str] = ("greedy", "sampled"),
 ) -> dict[str, Returns]:
     """Returns of the likeliest actions, `greedy`, and of `sampled` ones, each under the random numbers of `seed`.
 
     The rest as in `run`.
     """
     found = {}
-    for kind in ("greedy", "sampled"):
+    for kind in kinds:
         set_seed(seed)
         act = acts(network.eval(), kind == "greedy")
         found[kind] = returns(run(config, act, episodes, seed, say=say, longest=longest, stop=stop))
@@ -238,3 +244,7 @@ def scores(measured: dict[str, Returns]) -> dict[str, float]:
     """What `evaluate` found, as metrics."""
     means = {f"return_{kind}": found.mean for kind, found in measured.items()}
     return means | {f"return_{kind}_interval": found.interval for kind, found in measured.items()}
+
+
+NAMES = ("return_greedy", "return_sampled")
+"""What a policy may be chosen by; first the one that `--evaluation.best auto` is."""

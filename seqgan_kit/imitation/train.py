@@ -13,13 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from seqgan_kit.engine.budget import Part, budgeted
+from seqgan_kit.engine.choice import Choice, Roles, check_best, with_weights
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Metrics
-from seqgan_kit.engine.phases import Interrupted
 from seqgan_kit.engine.provenance import fingerprint
 from seqgan_kit.engine.run import run
-from seqgan_kit.engine.run_folder import MODEL
-from seqgan_kit.errors import Stopped
+from seqgan_kit.engine.run_folder import GAME, MODEL, Exports
+from seqgan_kit.engine.verdict import Score
+from seqgan_kit.errors import Interrupted, Stopped
 from seqgan_kit.files import write_json
 from seqgan_kit.game.replay import Replay
 from seqgan_kit.game.trainer import Hook, Turns, evaluated, fit, play
@@ -36,7 +37,16 @@ from seqgan_kit.imitation.checks import (
 from seqgan_kit.imitation.config import ImitationConfig
 from seqgan_kit.imitation.demonstrations import Demonstrations
 from seqgan_kit.imitation.environments import RECORDED, make
-from seqgan_kit.imitation.evaluation import Returns, at_random, balancing, cuts_told_once, evaluate, returns, scores
+from seqgan_kit.imitation.evaluation import (
+    NAMES,
+    Returns,
+    at_random,
+    balancing,
+    cuts_told_once,
+    evaluate,
+    returns,
+    scores,
+)
 from seqgan_kit.imitation.evaluation import run as run_episodes
 from seqgan_kit.imitation.fitting import fitted, summary
 from seqgan_kit.imitation.players import Game, shared_batch
@@ -88,6 +98,7 @@ class ImitationTask:
         check_numbers(config, self.expert)
         actions = self.example.action_space
         self.alarms = {ADVERSARIAL: of_game(config, actions, CLONING), REINFORCEMENT: of_policy(config, actions)}
+        self.best = check_best(config.evaluation, NAMES)
         # it checks what is chosen of them
         self._summary = _unread(config) if self.expert is None else summary(self.expert, config.demonstrations)
         self._summary += about + seen_in_demonstrations(config, self.example, self.expert)
@@ -125,7 +136,14 @@ class ImitationTask:
         self.real = engine.stream("real", real, config.run.seed, name, unit)
         self.cloned = engine.stream("cloned", cloned, config.run.seed + 1, name, unit)
         self.initial = {name: tensor.clone() for name, tensor in self.game.actor.state_dict().items()}
-        self.exports = {MODEL: self.game.actor.save_pretrained}
+        self.exports: Exports = {MODEL: self.game.actor.save_pretrained}
+        if self.best != "none":
+            game = REINFORCEMENT if config.reward == "environment" else ADVERSARIAL
+            settings, actor = config.evaluation, self.game.actor
+            engine.choice = Choice(
+                engine, self.best, settings, Roles(CLONING, game, FROZEN), self._measured,
+                lambda _, weights: with_weights(actor, weights), lambda _, model, folder: model.save_pretrained(folder),
+            )  # fmt: skip
 
     def play(self) -> None:
         engine, config, game, cloning = self.engine, self.config, self.game, self.config.cloning
@@ -136,18 +154,19 @@ class ImitationTask:
         per_round = config.policy.steps * config.environment.copies * engine.processes
         rounds = -(-config.adversarial.environment_steps // per_round)
         if config.reward == "environment":
-            self._play(REINFORCEMENT, rounds, game, Turns(1, 0))
+            self._play(REINFORCEMENT, rounds, game, Turns(1, 0), GAME)
         else:
             if cloning.steps:
                 self._clone()
             if not cloning.warm_up and not engine.started(ADVERSARIAL):
                 game.actor.load_state_dict(self.initial)
-            self._play(ADVERSARIAL, rounds, game, Turns(1, config.discriminator.updates), game.replay)
+            self._play(ADVERSARIAL, rounds, game, Turns(1, config.discriminator.updates), GAME, game.replay)
             if config.control.frozen:
-                self._play(FROZEN, rounds, self.frozen, Turns(1, 0), self.frozen.replay)
+                self._play(FROZEN, rounds, self.frozen, Turns(1, 0), FROZEN, self.frozen.replay)
         if engine.is_main and config.evaluation.video:
             settings = config.evaluation
-            write_video(engine.folder, config.environment, game.actor, settings.video, settings.seed, engine.say)
+            actor = game.actor if engine.choice is None else engine.choice.model(game.actor)
+            write_video(engine.folder, config.environment, actor, settings.video, settings.seed, engine.say)
 
     def _clone(self) -> None:
         cloning, engine = self.config.cloning, self.engine
@@ -155,25 +174,40 @@ class ImitationTask:
         steps = self.cloned.data.mask.sum().item() / self.cloned.size
         loss = partial(cloning_loss, self.game.actor, steps)
         batch = shared_batch(min(cloning.batch_size, self.cloned.size), engine.processes)
-        hook = Hook(0, self._hook(self.game, cloning.steps).run)
-        fit(engine, CLONING, cloning.steps, self.cloning, loss, self.cloned, batch, [hook], self.exports)
+        hook, exports = Hook(0, self._hook(self.game).run), dict(self.exports)
+        if not engine.started(ADVERSARIAL):  # then the policy is another one
+            exports[CLONING] = self.exports[MODEL]
+        fit(engine, CLONING, cloning.steps, self.cloning, loss, self.cloned, batch, [hook], exports)
 
     def _play(
-        self, phase: str, rounds: int, game: Game, turns: Turns, replay: Replay[Transitions] | None = None
+        self, phase: str, rounds: int, game: Game, turns: Turns, name: str, replay: Replay[Transitions] | None = None
     ) -> None:
-        hooks = [self._hook(game, rounds)]
+        """name: of the folder of its last policy."""
+        hooks, exports = [self._hook(game)], {**self.exports, name: game.actor.save_pretrained}
         policy, discriminator = game.policy, game.discriminator
-        play(self.engine, phase, rounds, policy, discriminator, self.real, turns, hooks, replay, self.exports)
+        play(self.engine, phase, rounds, policy, discriminator, self.real, turns, hooks, replay, exports)
 
-    def _hook(self, game: Game, total: int) -> Hook:
+    def _measured(self, actor: Actor, seed: int) -> Score:
+        """The mean return that policies are compared by, on the episodes from `seed` on."""
+        config, engine, kind = self.config.evaluation, self.engine, self.best.removeprefix("return_")
+        limits = config.longest, engine.stopping
+        given = self.config.environment, actor, config.final, seed, engine.say, *limits
+        return evaluate(*given, kinds=[kind])[kind].score
+
+    def _hook(self, game: Game) -> Hook:
         config, engine, environment = self.config.evaluation, self.engine, self.config.environment
 
         def measure(phase: str, done: int) -> Metrics:
-            episodes = config.final if done == total else config.episodes
+            episodes = config.final if engine.phases.ends_at(phase, done) else config.episodes
             limits = config.longest, engine.stopping
             measured = evaluate(environment, game.actor, episodes, config.seed, self._say, *limits)
             lines = [f"{kind}: {r:g} in {n} steps" for kind, of in measured.items() for r, n in zip(*of, strict=True)]
             engine.save_text(f"{phase}-{done:06d}", lines)
+            if (choice := engine.choice) is not None:
+                score = measured[self.best.removeprefix("return_")].score
+                if episodes < config.final and choice.promising(score.value):
+                    score = self._measured(game.actor, config.seed)
+                choice.offer(phase, done, score, game.actor)
             return scores(measured)
 
         return evaluated(engine, config.every, config.seed, measure)

@@ -15,8 +15,10 @@ from seqgan_kit.algorithms.credit import leave_one_out
 from seqgan_kit.algorithms.objectives import Objective
 from seqgan_kit.engine import checks
 from seqgan_kit.engine.budget import Part
+from seqgan_kit.engine.choice import Choice, Roles, with_weights
 from seqgan_kit.engine.engine import Engine
-from seqgan_kit.engine.run_folder import MODEL, Exports
+from seqgan_kit.engine.run_folder import GAME, MODEL, Exports
+from seqgan_kit.engine.verdict import Score
 from seqgan_kit.errors import UserError
 from seqgan_kit.game.players import Baseline, DiscriminatorPlayer, GeneratorPlayer
 from seqgan_kit.game.trainer import Hook, Turns, fit, play
@@ -60,7 +62,8 @@ class LanguageTraining:
     config: a `TextConfig` or `DialogueConfig`.
     source: of text or of dialogue. unit: what its samples are called in messages.
     network: the generator, whose likelihood its forward gives; saved by `save`(network, source, empty folder).
-    hooks: of (every so many steps, network): the evaluation.
+    hooks: of (every so many steps, network): the evaluation. measure: the score of a network that the best model is
+    chosen by. best: its name, or "none".
     """
 
     def __init__(
@@ -72,6 +75,8 @@ class LanguageTraining:
         network: nn.Module,
         save: Callable[[Any, Any, Path], None],
         hooks: Callable[[int, Any], Sequence[Hook]],
+        measure: Callable[[Any], Score],
+        best: str,
     ) -> None:
         self.engine, self.config, self.source, self.network, self.hooks = engine, config, source, network, hooks
         self.control_network = deepcopy(network)
@@ -80,6 +85,11 @@ class LanguageTraining:
         self.real = engine.stream("real", source.train, config.run.seed, source.name, unit)
         self.control_real = engine.stream("control_real", source.train, config.run.seed + 1, source.name, unit)
         self.model: Exports = {MODEL: partial(save, network, source)}
+        if best != "none":
+            chosen = config.evaluation, Roles(MLE, ADVERSARIAL, CONTROL)
+            load = lambda phase, weights: with_weights(network, weights)  # noqa: E731
+            write = lambda phase, model, folder: save(model, source, folder)  # noqa: E731
+            engine.choice = Choice(engine, best, *chosen, lambda model, seed: measure(model), load, write)
         self.control_model = partial(save, self.control_network, source)
 
     def policy(
@@ -136,6 +146,9 @@ class LanguageTraining:
             exports[MLE] = self.model[MODEL]
         hooks = self.hooks(self.config.evaluation.every, self.network)
         fit(engine, MLE, config.steps, self.mle, likelihood_loss, self.real, config.batch_size, hooks, exports)
+        if not config.steps and not self.game_began and engine.choice is not None and engine.choice.lacks(MLE):
+            for hook in hooks:
+                hook.run(MLE, 0)  # the model that the game begins with
         if not self.game_began:
             self.control_network.load_state_dict(self.network.state_dict())
             self.continued.optimizer.load_state_dict(deepcopy(self.mle.optimizer.state_dict()))
@@ -159,7 +172,8 @@ class LanguageTraining:
         rounds, turns = self.config.adversarial.rounds, self.config.adversarial.turns
         hooks = self.hooks(self.config.evaluation.rounds, self.network)
         play(
-            self.engine, ADVERSARIAL, rounds, generator, discriminator, self.real, turns, hooks, exports=self.model
+            self.engine, ADVERSARIAL, rounds, generator, discriminator, self.real, turns, hooks,
+            exports={**self.model, GAME: self.model[MODEL]},
         )  # fmt: skip
 
     def control(self) -> None:

@@ -39,6 +39,7 @@ from seqgan_kit.report.tradeoff import tradeoff
 VIDEO = "video.gif"
 # No scripts and no request, whatever a sample contains.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+CHOICE = ("best", "ends", "verdict")  # of run.json; the last one stands at the page's head
 SAMPLES, SAMPLE_FILES = 8, 12  # At most so many per file, files per phase.
 
 
@@ -156,7 +157,7 @@ def facts(record: dict[str, Any]) -> str:
     """The facts of run.json as a table."""
     rows = ""
     for key, value in record.items():
-        if key == ALARMS:
+        if key == ALARMS or key in CHOICE:
             continue
         text = str(value)
         if key == MEASURED:
@@ -186,6 +187,7 @@ h3{margin:1rem 0 .5rem;font-size:1rem}small,.way,.status{color:var(--soft)}small
 .alarms{margin:0 0 .7rem;padding:.5rem .9rem;border-left:4px solid #c2410c;background:var(--card)}
 .alarms ul{margin:.2rem 0;padding-left:1.2rem}
 .status{margin:.2rem 0 .7rem}.way{font-size:.85em;font-weight:400;white-space:nowrap}
+.verdict{margin:0 0 .9rem;font-weight:600;max-width:60rem}
 nav a{margin-right:1rem;color:inherit}.wide{overflow-x:auto}table{border-collapse:collapse;background:var(--card)}
 th,td{padding:.35rem .9rem;border:1px solid var(--edge);text-align:left;vertical-align:top}tbody th{font-weight:600}
 .summary small{white-space:nowrap}.summary td:last-child{min-width:13rem}
@@ -217,6 +219,7 @@ def page(run: Path) -> str:
         status += f" at {title(phase)}, step {rows[-1].step:.0f} of {length(rows):.0f}"
     if record.get("seconds") is not None:
         status += f" · {duration(float(record['seconds']))}"
+    verdict = f'<p class="verdict">{escape(str(record["verdict"]))}</p>' if record.get("verdict") else ""
     name = escape(run.resolve().name)
     settings = config.read_text(encoding="utf-8", errors="replace") if config.exists() else "There is no config.yaml."
     baselines = read_baselines(run / "baselines.json")
@@ -239,7 +242,8 @@ def page(run: Path) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{name}</title><style>{STYLE}</style></head><body><header><h1>{name}</h1>"
-        f'<p class="status">{escape(status)}</p>{rang}<nav>{links}</nav></header><main>{body}</main></body></html>\n'
+        f'<p class="status">{escape(status)}</p>{verdict}{rang}<nav>{links}</nav></header>'
+        f"<main>{body}</main></body></html>\n"
     )
 
 

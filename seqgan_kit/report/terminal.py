@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from seqgan_kit.files import read_json
 from seqgan_kit.report.measured import notes, read_measured
 from seqgan_kit.report.metrics import (
     ADVERSARIAL,
@@ -72,7 +73,7 @@ def scored_baselines(run: Path) -> dict[str, dict[str, float]]:
 
 def print_phases(run: Path) -> None:
     """What maximum likelihood, the game and its control ended with, beside real data where that was measured."""
-    last = last_scores(run)
+    last = last_scores(run, intervals=True)
     columns: dict[str, Scores] = {
         phase_title(phase): last[phase] for phase in ("maximum_likelihood", ADVERSARIAL, "control") if phase in last
     }
@@ -86,8 +87,14 @@ def print_phases(run: Path) -> None:
 
 
 def print_samples(run: Path, what: str) -> None:
-    """The first of the newest file of samples, of the game if it has any."""
-    newest = max((run / "samples").glob(f"{ADVERSARIAL}-*.txt"), default=None) or max((run / "samples").glob("*.txt"))
+    """The first of the file of samples of RUN/model; else of the newest one, of the game if it has any."""
+    best = read_json(run / "run.json").get("best") or {}
+    chosen = run / "samples" / f"{best.get('phase')}-{best.get('step', 0):06d}.txt"
+    newest = (
+        chosen
+        if chosen.is_file()
+        else max((run / "samples").glob(f"{ADVERSARIAL}-*.txt"), default=None) or max((run / "samples").glob("*.txt"))
+    )
     print(f"\n{what} ({newest}):")
     print("".join(f"  {line}\n" for line in newest.read_text("utf-8").splitlines()[:SHOWN]))
 

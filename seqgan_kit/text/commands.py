@@ -25,6 +25,7 @@ from seqgan_kit.errors import UserError, one_line
 from seqgan_kit.files import checked, read_json, write_json
 from seqgan_kit.report.measured import MEASURED, notes, read_measured
 from seqgan_kit.report.metrics import CONVENTION
+from seqgan_kit.report.models import add_model, model_folder, tell_model
 from seqgan_kit.report.terminal import print_phases, print_places, print_samples, scores_table
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def sample_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--label", help="Label of the texts, of a run on labelled ones (default: all in turn, each before its text)"
     )
+    add_model(parser)
     add_json(parser)
 
 
@@ -65,7 +67,7 @@ def sample(run: Path, options: Namespace, _: Read) -> None:
     from seqgan_kit.text.sampler import draw
     from seqgan_kit.tokens.sampling import Without
 
-    sampler = load_sampler(run / "model")
+    sampler = load_sampler(model_folder(run, options.model))
     known = sampler.labels
     if options.label is not None and options.label not in known:
         others = f"give one of {', '.join(known)}" if known else f"{run} has no labels, leave it out"
@@ -73,6 +75,7 @@ def sample(run: Path, options: Namespace, _: Read) -> None:
     wanted = list(known) if options.label is None else [options.label]
     labels = [known.index(wanted[i % len(wanted)]) for i in range(options.count)] if known else None
     first = _begun(run, sampler, options)
+    tell_model(run, options.model)
     torch.manual_seed(options.seed)
     under = None if labels is None else torch.tensor(labels)
     never = [] if sampler.unknown is None or options.unknown or not sampler.by_token else [sampler.unknown]
@@ -131,6 +134,7 @@ def evaluate_options(parser: ArgumentParser) -> None:
     add_seed(parser, "the texts that are drawn", as_in_training=True)
     _temperature_option(parser)
     add_unit(parser)
+    add_model(parser)
     _embedder_option(parser)
 
 
@@ -152,10 +156,11 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
     from seqgan_kit.text.models import load_generator
     from seqgan_kit.text.train import REAL
 
-    network = load_generator(run / "model").network
+    network = load_generator(model_folder(run, options.model)).network
     source = _source(run, config)
     evaluation = _evaluation(run, config, source, options)
     measured = evaluation.measured(samples, tokenizer_name(config, source))
+    tell_model(run, options.model)
     torch.manual_seed(seed)
     found, _ = evaluation(network, samples, options.temperature)
     real = evaluation.real(samples, seed)
@@ -164,7 +169,8 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
     count = min(samples, len(source.train.ids))
     print(scores_table("", {"model": found, REAL if count == samples else f"{REAL} ({count} texts)": real}))
     print("\n".join([*notes(measured), _convention(source)]))
-    content: dict[str, Any] = {"samples": samples, "seed": seed, "temperature": options.temperature}
+    content: dict[str, Any] = {"model": options.model, "samples": samples, "seed": seed}
+    content["temperature"] = options.temperature
     content[MEASURED] = measured._asdict()
     write_json(run / "evaluation.json", {**content, "embedder": options.embedder, "metrics": found, "real": real})
 
@@ -307,7 +313,7 @@ def _folders(run: Path) -> dict[str, str]:
     if not read_json(run / "run.json").get("finished"):
         raise UserError(f"sweep: {run} is not finished: seqgan-kit resume {run}")
     made = read_metrics(run / "metrics.jsonl")
-    folders = {MLE: MLE, ADVERSARIAL: "model", CONTROL: CONTROL}
+    folders = {MLE: MLE, ADVERSARIAL: model_folder(run, "game").name, CONTROL: CONTROL}
     lacking = [phase for phase in (MLE, CONTROL) if phase in made and not (run / phase / "config.json").is_file()]
     for phase in lacking:
         print(

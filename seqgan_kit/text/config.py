@@ -51,6 +51,13 @@ class EvaluationConfig:
         unit: What BLEU, distinct-n and all such metrics count, whatever the tokenizer: words (what blanks separate),
             characters, or the tokenizer's tokens, of which the unknown one is then one like others. Unset counts words,
             or characters where texts have no blanks between words.
+        best: Held-out score by which the best model of the run is chosen, which RUN/model is: `ngram_distance`, which
+            neither quality nor diversity alone makes low, or another metric of the evaluation (a wrong name lists
+            them). `auto` takes that, and nll_gen for the oracle; `none` has RUN/model the last one.
+        patience: Evaluations of a phase without a better score (`best`) after which the phase ends early. 0 never ends
+            it so.
+        keep_models: Whether the model of each evaluation is kept, as RUN/models/PHASE-STEP, for `--model STEP` of
+            commands; each takes as much of the disk as RUN/model.
         judge: The judge of labelled texts: a classifier that says whether samples are of their class.
     """
 
@@ -59,6 +66,9 @@ class EvaluationConfig:
     rounds: int = 10
     seed: int = 1234
     unit: Unit | None = None
+    best: str = "auto"
+    patience: int = 0
+    keep_models: bool = False
     judge: LabelClassifierConfig = field(default_factory=LabelClassifierConfig)
 
 

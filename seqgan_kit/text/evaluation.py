@@ -10,23 +10,29 @@ from torch import Tensor
 
 from seqgan_kit.algorithms.distances import Moments, frechet_distance
 from seqgan_kit.engine.learning import Metrics
+from seqgan_kit.engine.verdict import Score, score_of
 from seqgan_kit.language import metrics, units
 from seqgan_kit.language.encoding import collector_paused
+from seqgan_kit.language.likelihood import likelihood_score
 from seqgan_kit.language.mauve import mauve
+from seqgan_kit.language.ngram_distance import LEAST, MOST, Profile, ngram_distance
+from seqgan_kit.language.ngram_distance import NAME as NGRAMS
 from seqgan_kit.language.units import Sentence, Unit
 from seqgan_kit.networks.text.residual_text import NoiseToText
 from seqgan_kit.report.measured import Measured
+from seqgan_kit.report.metrics import CLASSES, INTERVAL
 from seqgan_kit.samples import LabelledTokens, Tokens, rows
 from seqgan_kit.text.label_classifier import LabelClassifier, LabelClassifierConfig
 from seqgan_kit.text.models import Generator
 from seqgan_kit.text.sampler import draw
 from seqgan_kit.text.sources import Source
 from seqgan_kit.worlds.captions import grammatical_and_consistent
-from seqgan_kit.worlds.oracle import negative_log_likelihood
+from seqgan_kit.worlds.oracle import log_likelihoods, negative_log_likelihood
 
 ORDERS = (2, 3, 4, 5)
 NOVEL = (2, 3, 4)
 DIVERGENCES = (1, 2, 3)
+LIKELIHOODS = ("nll_gen", "nll_word", "nll_character")
 FEW = 10  # samples of a class: fewer are said
 
 Embed = Callable[[list[str]], Tensor]
@@ -51,6 +57,8 @@ class TextEvaluation:
         self.units = units.counted(units.unit_of(unit, source.name, source.train_texts), source.tokenizer)
         self.references: metrics.References | None = None
         self._embedded: dict[int, Tensor] = {}
+        self._profile: Profile | None = None
+        self._last: Score | None = None  # the distance of n-grams that was found last
         self.judge: LabelClassifier | None = None
         if isinstance(source.train, LabelledTokens):
             self.judge = LabelClassifier(
@@ -71,6 +79,11 @@ class TextEvaluation:
             self._training = metrics.References(self._train, max(NOVEL), clipped=False)
             self._sentences = set(self._train)
             self._counts = {n: metrics.ngrams(self._held_out, n) for n in DIVERGENCES}
+            if len(self._held_out) >= LEAST:
+                some = evenly(torch.arange(len(self._held_out)), min(len(self._held_out), MOST)).tolist()
+                labels = _labels(source.held_out)
+                chosen = None if labels is None else [labels[row] for row in some]
+                self._profile = Profile([self._held_out[row] for row in some], chosen)
 
     def measured(self, samples: int, tokens: str | None = None) -> Measured:
         """What the metrics of so many samples are of, for run.json. tokens: the kind of the tokenizer."""
@@ -111,16 +124,26 @@ class TextEvaluation:
         `class_accuracy` says how many the judge finds to be of their class. Which there are depends on the source.
         """
         source = self.source
-        labels = None
-        if isinstance(source.held_out, LabelledTokens):
-            labels = of_each(source.held_out.labels, samples)
-        drawn = draw(network.eval(), samples, source.length, source.end, temperature, labels)
+        drawn = self._draw(network, samples, temperature)
         found: Metrics = {}
         if not isinstance(network, NoiseToText):  # which has no likelihood
             found |= self._likelihood(negative_log_likelihood(network, source.held_out, temperature))
         texts = source.decode(drawn)
         ids = units.drawn_sentences(source, self.units, drawn, texts)
         return found | self._scores(drawn, texts, ids), source.shown(drawn)
+
+    def score(self, network: Generator, samples: int, name: str, found: Metrics | None = None) -> Score:
+        """One of the metrics, with its error. found: what a call has just found, else as many samples are drawn."""
+        source = self.source
+        if name in LIKELIHOODS:
+            return likelihood_score(log_likelihoods(network, source.held_out), source.held_out, self._per(name))
+        if name == NGRAMS:
+            if found is None:
+                drawn = self._draw(network, samples, 1.0)
+                return self._distance(drawn, units.drawn_sentences(source, self.units, drawn, source.decode(drawn)))
+            assert self._last is not None
+            return self._last
+        return score_of(self(network, samples)[0] if found is None else found, name)
 
     def real(self, samples: int, seed: int) -> Metrics:
         """The same of as many sentences of the training set, of which what is a distance is from the held-out ones.
@@ -139,6 +162,22 @@ class TextEvaluation:
         # the judge has learned from these
         scores = {name: value for name, value in scores.items() if not name.startswith("class_")}
         return scores | unseen | self._classes(source.held_out)
+
+    def _draw(self, network: Generator, samples: int, temperature: float) -> Tokens:
+        source, labels = self.source, None
+        if isinstance(source.held_out, LabelledTokens):
+            labels = of_each(source.held_out.labels, samples)
+        return draw(network.eval(), samples, source.length, source.end, temperature, labels)
+
+    def _distance(self, drawn: Tokens, ids: Sequence[Sentence]) -> Score:
+        assert self._profile is not None
+        return ngram_distance(Profile(ids, _labels(drawn)), self._profile)
+
+    def _per(self, name: str) -> float:
+        """Tokens of held-out text in what a likelihood is per."""
+        if name == "nll_gen":
+            return 1.0
+        return int(self.source.held_out.mask.sum()) / units.ended(self._held_out)
 
     def _likelihood(self, per_token: float) -> Metrics:
         """Of the held-out text, by token and by what metrics count."""
@@ -166,6 +205,9 @@ class TextEvaluation:
             found |= self._novelty(ids)
             counts = {n: metrics.ngrams(ids, n) for n in DIVERGENCES}
             found |= {f"js{n}": metrics.jensen_shannon(counts[n], self._counts[n]) for n in DIVERGENCES}
+            if self._profile is not None and len(ids) >= LEAST:
+                self._last = self._distance(drawn, ids)
+                found |= {NGRAMS: self._last.value, NGRAMS + INTERVAL: self._last.interval}
         return found | self._classes(drawn) | self._embedding(texts)
 
     def _classes(self, tokens: Tokens) -> Metrics:
@@ -195,6 +237,22 @@ class TextEvaluation:
         for one, vectors in zip(moments, (real, fake), strict=True):
             one.add(vectors)
         return {"frechet_embedding": frechet_distance(*moments), "mauve": mauve(real, fake)}
+
+
+def names(source: Source, unit: Unit, network: Generator, samples: int) -> tuple[str, ...]:
+    """The metrics that `TextEvaluation.score` knows of a network; first the one that `--evaluation.best auto` is."""
+    other, likelihood = units.per(unit), not isinstance(network, NoiseToText)
+    found = [NGRAMS] if source.kind != "oracle" and min(samples, len(source.held_out.ids)) >= LEAST else []
+    found += ["nll_gen", *([f"nll{other}"] if other else [])] if likelihood else []
+    found += ["nll_oracle"] if source.oracle is not None else []
+    found += ["grammatical", "consistent"] if source.kind == "shapes" else []
+    found += [f"bleu{n}" for n in ORDERS] if source.kind in ("text", "tokens") else []
+    return (*found, *([CLASSES] if isinstance(source.train, LabelledTokens) else []))
+
+
+def _labels(tokens: Tokens) -> list[int] | None:
+    """The class of each text, where it has one."""
+    return tokens.labels.tolist() if isinstance(tokens, LabelledTokens) else None
 
 
 def evenly(values: Tensor, count: int) -> Tensor:

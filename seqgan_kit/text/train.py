@@ -7,9 +7,11 @@ from pathlib import Path
 import torch
 
 from seqgan_kit.engine.budget import Part, budgeted
+from seqgan_kit.engine.choice import check_best
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Metrics
 from seqgan_kit.engine.run import run
+from seqgan_kit.engine.verdict import Score
 from seqgan_kit.files import write_json
 from seqgan_kit.game.trainer import Hook, evaluated
 from seqgan_kit.language.alarms import alarms_of
@@ -20,7 +22,7 @@ from seqgan_kit.language.training import MLE, SHORTER, LanguageTraining, parts
 from seqgan_kit.language.units import record, unit_of
 from seqgan_kit.text import checks
 from seqgan_kit.text.config import TextConfig
-from seqgan_kit.text.evaluation import TextEvaluation
+from seqgan_kit.text.evaluation import TextEvaluation, names
 from seqgan_kit.text.models import (
     Generator,
     build_discriminator,
@@ -64,6 +66,8 @@ class TextTask:
         own = None if route is None else route.network(self.source)
         self.network = own or build_generator(config.generator, self.source)
         self.judge = build_discriminator(config.discriminator, self.source)
+        known = names(self.source, self.unit, self.network, config.evaluation.samples)
+        self.best = check_best(config.evaluation, known)
         checks.check_judge(config, self.judge)
         if route is not None:
             route.check_judge(self.source, self.judge)
@@ -84,7 +88,9 @@ class TextTask:
         unit = config.evaluation.unit or engine.run_folder.unit() or self.unit
         self.evaluation = TextEvaluation(source, judge=config.evaluation.judge, unit=unit)
         record(engine, config, source, self.evaluation)
-        self.training = LanguageTraining(engine, config, source, "sentences", self.network, save_generator, self._hooks)
+        self.training = LanguageTraining(
+            engine, config, source, "sentences", self.network, save_generator, self._hooks, self._measured, self.best
+        )
         self.policy, self.discriminator = players(self.training, self.judge)
 
     def play(self) -> None:
@@ -98,12 +104,18 @@ class TextTask:
         self.training.game(self.policy, self.discriminator)
         self.training.control()
 
+    def _measured(self, network: Generator) -> Score:
+        return self.evaluation.score(network, self.config.evaluation.samples, self.best)
+
     def _hooks(self, every: int, network: Generator) -> list[Hook]:
         settings = self.config.evaluation
 
         def measure(phase: str, done: int) -> Metrics:
             found, texts = self.evaluation(network, settings.samples)
             self.engine.save_text(f"{phase}-{done:06d}", texts)
+            if self.engine.choice is not None:
+                score = self.evaluation.score(network, settings.samples, self.best, found)
+                self.engine.choice.offer(phase, done, score, network)
             return found
 
         return [evaluated(self.engine, every, settings.seed, measure)]

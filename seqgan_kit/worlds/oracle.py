@@ -100,6 +100,19 @@ def negative_log_likelihood(network: Any, tokens: Tokens, temperature: float = 1
     return float(total / tokens.mask.sum().cpu())
 
 
+@torch.no_grad()
+def log_likelihoods(network: Any, tokens: Tokens) -> Tensor:
+    """log p of each row in nats, (rows,) float64 on the CPU; as of `negative_log_likelihood`."""
+    found = torch.zeros(size(tokens), dtype=torch.float64)
+    device = next(network.eval().parameters()).device
+    order = tokens.mask.sum(1).argsort()
+    for some in order.split(CHUNK):
+        part = to(trimmed(rows(tokens, some)), device)
+        log_probs = network(part.ids, *part.context, mask=part.mask)
+        found[some] = (log_probs * part.mask).sum(1, dtype=torch.float64).cpu()
+    return found
+
+
 def _log_prob(network: Any, tokens: Tokens, temperature: float) -> Tensor:
     """Of all counted tokens under the sequences' context, their sum in float64."""
     if temperature == 1.0:
