@@ -224,7 +224,7 @@ def _begun(task: str, run: Path, plan: list[str]) -> tuple[bool, bool]:
         raise UserError(f"{run} is a run of {_task(run)}: choose another --run.folder")
     import yaml
 
-    from seqgan_kit.report.spread import difference
+    from seqgan_kit.report.changes import difference
 
     before = yaml.safe_load(parse(["--config", str(run / "config.yaml"), "--run.folder", str(run)], task)[1])
     other = difference(before, yaml.safe_load(parse(plan, task)[1]))

@@ -10,7 +10,7 @@ import json
 import os
 import random
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -61,6 +61,7 @@ class Checkpointer:
         unfinished = self.root / f".unfinished-{step:08d}"
         error = None
         try:
+            self.root.parent.stat()  # a run folder that is gone must not be made anew under its old name
             write_part(unfinished, f"process-{self.processes.rank}", {"kept": _states(self.kept), **own})
             if self.processes.is_main:
                 parts = {"networks": _states(self.networks), "optimizers": _states(self.optimizers)}
@@ -70,10 +71,13 @@ class Checkpointer:
         failed = self.processes.any(error is not None)
         if self.processes.is_main and not failed:
             try:
+                check_parts(unfinished, self.processes.count)
                 seal(unfinished, self.root / f"{step:08d}")
                 keep_newest(self.root, self.keep)
             except OSError as failure:
                 error = f"{failure.strerror or failure}"
+            except Damaged as failure:
+                error = f"{failure}; all processes must write to the same folder"
         if self.processes.any(error is not None):
             shutil.rmtree(unfinished, ignore_errors=True)
             raise NotSaved(error or "another process failed")
@@ -183,6 +187,25 @@ def check(folder: Path) -> None:
             raise Damaged(f"{name} is missing")
         if _sum(path) != expected:
             raise Damaged(f"{name} is truncated or altered")
+    check_parts(folder, _processes(folder), files)
+
+
+def check_parts(folder: Path, processes: int, files: Collection[str] | None = None) -> None:
+    """Raises Damaged where a process has no part in the folder, or in `files`, which its manifest lists."""
+    there = {path.name for path in folder.iterdir()} if files is None else files
+    for part in ("shared", *(f"process-{rank}" for rank in range(processes))):
+        for name in (f"{part}.json", f"{part}.safetensors"):
+            if name not in there:
+                raise Damaged(f"{name} is missing")
+
+
+def _processes(folder: Path) -> int:
+    """Of how many processes a checkpoint holds the parts."""
+    try:
+        count = dict(json.loads((folder / "shared.json").read_text())["dict"])["processes"]["value"]
+        return int(count)
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        raise Damaged(f"shared.json can't be read ({one_line(error)})") from error
 
 
 def all_in(folder: Path) -> list[Path]:

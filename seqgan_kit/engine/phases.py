@@ -53,6 +53,7 @@ class Phases:
         self.progress = 0.0
         self.shorter: Mapping[str, str] = {}
         self._save, self._check = save, check
+        self._met: list[str] = []  # the phases that this process has come to
         self._stop_signal = 0
         self._save_soon = False
         self._handlers: dict[int, Any] = {}
@@ -78,10 +79,12 @@ class Phases:
         """
         owed = self.owed == phase
         done = self.counters.get(phase, 0) - owed
+        self._check_length(phase, total)
         if done >= total:
             self.folder.left = {name: write for name, write in exports.items() if name == MODEL}
             return
         self.folder.left = {}
+        self.folder.settle()
         log = self.log
         if not log.is_open:
             raise RuntimeError("call engine.restore() after all parts are registered and before the first phase")
@@ -113,6 +116,22 @@ class Phases:
                     bar.set_postfix_str(log.write(place, self.made), refresh=False)
                 bar.update()
                 self._save_or_stop(last, exports)
+
+    def _check_length(self, phase: str, total: int) -> None:
+        """Raises UserError where a resumed run's phase is to be shorter than it is, or longer though a later one began:
+        what came after it came from other models."""
+        made, total = self.counters.get(phase, 0), max(0, total)
+        begun = list(self.counters)  # in this order
+        later = begun[begun.index(phase) + 1 :] if phase in begun else [name for name in begun if name not in self._met]
+        self._met.append(phase)
+        option = f" ({self.shorter[phase].partition(',')[0]})" if phase in self.shorter else ""
+        if made > total:
+            raise self.folder.refuse(f"{self.folder.path} has made {made} steps of {phase}, more than {total}{option}")
+        if made < total and later:
+            raise self.folder.refuse(
+                f"{self.folder.path} has ended {phase} after {made} steps and begun {later[0]}, so that {phase} can't "
+                f"become {total} steps long{option}"
+            )
 
     def _estimated(self, phase: str, times: list[float], left: int) -> list[float] | None:
         """Tells how long the rest of a phase takes, where that is long, before it is spent; None when that is done."""

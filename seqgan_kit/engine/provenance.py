@@ -33,7 +33,8 @@ PACKAGES = (
 def provenance(
     folder: Path, task: str, config: RunConfig, device: torch.device, processes: int, resume: bool, data: str | None
 ) -> dict[str, Any]:
-    """The content of run.json; a resumed run keeps when it started and how long it took so far.
+    """The content of run.json; a resumed run keeps when it started, how long it took so far, whether it has saved a
+    checkpoint, and which options were changed when it was resumed.
 
     data: the fingerprint of what it learns from, where it has one.
     """
@@ -55,6 +56,8 @@ def provenance(
         "seconds": before.get("seconds", 0.0),
         "resumed": before.get("resumed", -1) + 1 if resume else 0,
         "finished": False,
+        "saved": before.get("saved", False),
+        "changes": before.get("changes", []),
     }
 
 

@@ -87,7 +87,11 @@ def print_phases(run: Path) -> None:
 
 def print_samples(run: Path, what: str) -> None:
     """The first of the newest file of samples, of the game if it has any."""
-    newest = max((run / "samples").glob(f"{ADVERSARIAL}-*.txt"), default=None) or max((run / "samples").glob("*.txt"))
+    files = list((run / "samples").glob("*.txt"))
+    newest = max((file for file in files if file.name.startswith(f"{ADVERSARIAL}-")), default=max(files, default=None))
+    if newest is None:
+        print(f"\n{run / 'samples'} has no {what}, which were there: draw some with the command below")
+        return
     print(f"\n{what} ({newest}):")
     print("".join(f"  {line}\n" for line in newest.read_text("utf-8").splitlines()[:SHOWN]))
 
