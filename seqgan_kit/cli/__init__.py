@@ -362,7 +362,8 @@ def _run_folder(words: list[str], command: str) -> tuple[Path, list[str]]:
     if not (run / "run.json").is_file():
         there = sorted(path.parent.name for path in run.parent.glob("*/run.json"))
         found = f" (in {run.parent}: {', '.join(there[:8])})" if there else ""
-        raise UserError(f"{run} is no run folder: it has no run.json{found}")
+        killed = "; it was killed as it began: delete it and train anew" if (run / "config.yaml").is_file() else ""
+        raise UserError(f"{run} is no run folder: it has no run.json{killed or found}")
     return run, words[1:]
 
 

@@ -56,7 +56,7 @@ def provenance(
         "seconds": before.get("seconds", 0.0),
         "resumed": before.get("resumed", -1) + 1 if resume else 0,
         "finished": False,
-        "saved": before.get("saved", False),
+        "saved": before.get("saved", before.get("finished", False)),
         "changes": before.get("changes", []),
     }
 
