@@ -5,6 +5,7 @@ Nothing here is pickled, so a checkpoint from a stranger can hold wrong numbers 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -86,6 +87,8 @@ class Checkpointer:
         """Loads the newest good checkpoint into the parts: it, and `shared` and `own` of `save`; None where there is
         none. Raises UserError where it does not fit."""
         found = self.processes.on_main(lambda: newest_good(self.root, self.processes.say))
+        if self.processes.is_main:
+            keep_newest(self.root, self.keep)  # a process may have been killed while it saved, or deleted
         if found is None:
             return None
         shared, own = read(found, "shared"), read(found, f"process-{self.processes.rank}")
@@ -244,7 +247,8 @@ def read(folder: Path, name: str) -> Any:
 def keep_newest(folder: Path, count: int) -> None:
     """Deletes all but the newest `count` checkpoints, and what an interrupted save left behind."""
     for path in all_in(folder)[:-count]:
-        shutil.rmtree(path, ignore_errors=True)
+        with contextlib.suppress(OSError):  # a kill leaves no half of one under its name
+            os.replace(path, path.with_name(f".unfinished-deleting-{path.name}"))
     for path in folder.glob(".unfinished-*"):
         shutil.rmtree(path, ignore_errors=True)
 

@@ -209,6 +209,7 @@ def opened(
     try:
         if resume:  # it keeps its run.json and config.yaml until `restore` finds that all fits
             lock.take(folder)
+            _remove_unfinished(folder)
             check_data(folder, data)
             record = provenance(folder, task, config, device, processes, resume, data)
         else:
@@ -220,7 +221,11 @@ def opened(
                     write_whole(unfinished / "config.yaml", config_text)
                 write_json(unfinished / "run.json", record)
                 lock.take(unfinished)
+    except UserError:
+        lock.release()
+        raise
     except OSError as failure:
+        lock.release()
         if not resume:
             _check_new(folder)  # another process was faster
         raise UserError(f"can't write to {folder}: {failure.strerror or failure}") from failure
@@ -234,6 +239,15 @@ def _check_new(folder: Path) -> None:
         )
     if folder.exists():
         raise UserError(f"{folder} exists, and is no run folder: choose another --run.folder, or delete it")
+
+
+def _remove_unfinished(folder: Path) -> None:
+    """The files of the run that a process was killed while it wrote (`files.replacing`)."""
+    for path in folder.rglob(".*"):
+        name, _, number = path.name[1:].rpartition(".")
+        dead = name and number.isdigit() and not psutil.pid_exists(int(number))
+        if dead and path.is_file() and not path.is_symlink():
+            path.unlink()
 
 
 def _remove_killed(folder: Path) -> None:
