@@ -522,7 +522,7 @@ def test_bad_commands_are_told_with_the_remedy(
 
 
 def test_a_run_folder_that_exists_is_kept(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Training never writes into a folder that is there; `resume`, which would refuse it, is named where it is a run."""
+    """Training never writes into a folder that is there, nor names `resume`, which would refuse it, too."""
     run = here / "run"
     run.mkdir()
     (run / "precious").write_text("x")
