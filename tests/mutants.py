@@ -1107,8 +1107,8 @@ MUTANTS = [
     ),
     Mutant(
         "engine/phases.py",
-        "                if not owed:\n                    yield step",
-        "                yield step",
+        "                if not owed:\n                    began",
+        "                if True:\n                    began",
         "test_environment_checks.py::test_the_first_ctrl_c_ends_an_evaluation",
     ),
     # the normaliser
@@ -1895,6 +1895,24 @@ MUTANTS = [
         "self.export(self.left)",
         "self.export({})",
         "test_advice.py::test_a_finished_run_that_is_resumed_writes_its_model_anew",
+    ),
+    Mutant(
+        "engine/phases.py",
+        "if made < total and later:",
+        "if False:",
+        "test_resumed_options.py::test_the_past_is_not_rewritten",
+    ),
+    Mutant(
+        "engine/lock.py",
+        "except (BlockingIOError, PermissionError):",
+        "except NotADirectoryError:",
+        "test_resumed_options.py::test_one_process_at_a_time_trains_in_a_folder",
+    ),
+    Mutant(
+        "engine/checkpoints.py",
+        "    check_parts(folder, _processes(folder), files)\n",
+        "",
+        "test_resumed_options.py::test_a_checkpoint_that_lacks_a_process_s_part_is_not_believed",
     ),
 ]
 
