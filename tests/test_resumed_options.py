@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,7 @@ import pytest
 import yaml
 
 import runs
-from runs import InStep, Victim
+from runs import Held, InStep, Launched, Victim
 from seqgan_kit.cli import main
 from seqgan_kit.engine import checkpoints
 from seqgan_kit.language.training import ADVERSARIAL, MLE
@@ -42,6 +45,17 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     found = [line for line in runs.errors(capsys.readouterr().err) if not line.startswith("resumed from ")]
     assert len(found) == 1, found
     return found[0].removeprefix("seqgan-kit: ")
+
+
+@contextlib.contextmanager
+def held(victim: Victim, go_on: Path) -> Iterator[Launched]:
+    """A process that waits in the game for a file; it does not outlive the test."""
+    process = victim.start(Held(ADVERSARIAL, 2, go_on))
+    try:
+        yield process
+    finally:
+        if process.alive():
+            process.send(signal.SIGKILL)
 
 
 def files(run: Path) -> dict[str, bytes]:
@@ -185,13 +199,12 @@ def test_one_process_at_a_time_trains_in_a_folder(tmp_path: Path, capsys: pytest
     """A second one is refused, by the number of the first; reading takes no lock; a kill leaves none."""
     run, go_on = tmp_path / "run", tmp_path / "go on"
     victim = Victim(run, runs.tiny(run, *SHORT))
-    process = victim.start(runs.Held(ADVERSARIAL, 2, go_on))
-    assert runs.wait_for(lambda: bool(runs.lines(run)) and (run / "model").is_dir(), process)
-    told = refused(capsys, "resume", str(run))
-    assert f"{run} is being trained by process {process._process.pid} on " in told
-    assert main(["report", str(run)]) == 0
-    process.send(9)
-    assert process.wait() == -9
+    with held(victim, go_on) as process:
+        assert runs.wait_for(lambda: bool(runs.lines(run)) and (run / "model").is_dir(), process)
+        told = refused(capsys, "resume", str(run))
+        assert f"{run} is being trained by process {process._process.pid} on " in told
+        assert main(["report", str(run)]) == 0
+    assert process.wait() == -signal.SIGKILL
     assert main(["resume", str(run)]) == 0
     steps = [(line["phase"], line["step"]) for line in runs.lines(run)]
     assert len(set(steps)) == len(steps)
@@ -202,15 +215,15 @@ def test_a_folder_that_goes_away_is_told_as_such(tmp_path: Path, what: str) -> N
     """Nothing is made anew under its old name, and what is advised works."""
     run, new, go_on = tmp_path / "run", tmp_path / "new", tmp_path / "go on"
     victim = Victim(run, runs.tiny(run, *SHORT))
-    process = victim.start(runs.Held(ADVERSARIAL, 2, go_on))
-    assert runs.wait_for(lambda: len(checkpoints.all_in(run / "checkpoints")) == 2, process)
-    if what == "renamed":
-        run.rename(new)
-    else:
-        while run.exists():  # the process may write a file meanwhile
-            shutil.rmtree(run, ignore_errors=True)
-    go_on.touch()
-    assert process.wait() == 1
+    with held(victim, go_on) as process:
+        assert runs.wait_for(lambda: len(checkpoints.all_in(run / "checkpoints")) == 2, process)
+        if what == "renamed":
+            run.rename(new)
+        else:
+            while run.exists():  # the process may write a file meanwhile
+                shutil.rmtree(run, ignore_errors=True)
+        go_on.touch()
+        assert process.wait() == 1
     told = runs.errors(victim.log.read_text())[-1]
     assert not run.exists()
     if what == "deleted":
