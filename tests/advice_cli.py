@@ -57,6 +57,12 @@ CASES = [
         begun(0),
     ),
     Case(
+        "train text --run.folder there",
+        "there exists, and is no run folder",
+        ("--run.folder b",),
+        lambda folder: (folder / "there").mkdir(),
+    ),
+    Case(
         "train text --discriminator.networ.help x",
         "did you mean 'discriminator.network'?",
         ("= train text --discriminator.network.help",),

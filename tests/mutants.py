@@ -1986,6 +1986,24 @@ MUTANTS = [
         "total",
         "test_best.py::test_what_is_no_better_any_more_ends_early_and_stays_ended",
     ),
+    Mutant(
+        "engine/phases.py",
+        "if made < total and later:",
+        "if False:",
+        "test_resumed_options.py::test_the_past_is_not_rewritten",
+    ),
+    Mutant(
+        "engine/lock.py",
+        "except (BlockingIOError, PermissionError):",
+        "except NotADirectoryError:",
+        "test_resumed_options.py::test_one_process_at_a_time_trains_in_a_folder",
+    ),
+    Mutant(
+        "engine/checkpoints.py",
+        "    check_parts(folder, _processes(folder), files)\n",
+        "",
+        "test_resumed_options.py::test_a_checkpoint_that_lacks_a_process_s_part_is_not_believed",
+    ),
 ]
 
 

@@ -113,6 +113,7 @@ TINY_IMAGES: dict[str, Any] = {
     "evaluation": {"samples": 10, "every": 10, "feature_steps": 2, "matcher_steps": 2},
 }
 SEALED = 6  # of a checkpoint's writes: two parts of two files, the manifest, then the move to its place
+CLOCKS = ("seconds", "updating", "metrics_bytes")  # of a checkpoint
 TIMES = ("seconds", "samples_per_second")  # what may differ between a run and its repetition
 
 
@@ -399,7 +400,7 @@ def result(run: Path) -> dict[str, Any]:
     """Everything that a run leaves behind which may not depend on when it was interrupted: files by content."""
     newest = checkpoints.all_in(run / "checkpoints")[-1]
     shared = checkpoints.read(newest, "shared")
-    for clock in ("seconds", "updating", "metrics_bytes"):
+    for clock in CLOCKS:
         del shared[clock]
     kept = [
         path

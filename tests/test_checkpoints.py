@@ -51,7 +51,7 @@ def structure(tree: Any) -> Any:
 def save(root: Path, step: int, state: Any = STATE) -> Path:
     """A sealed checkpoint of two parts."""
     unfinished = root / f".unfinished-{step:08d}"
-    checkpoints.write_part(unfinished, "shared", state)
+    checkpoints.write_part(unfinished, "shared", {"processes": 1, **state})
     checkpoints.write_part(unfinished, "process-0", {"step": step, "weights": torch.randn(50)})
     checkpoints.seal(unfinished, root / f"{step:08d}")
     return root / f"{step:08d}"
@@ -59,8 +59,8 @@ def save(root: Path, step: int, state: Any = STATE) -> Path:
 
 def test_a_state_comes_back_as_it_was(tmp_path: Path) -> None:
     """Integer keys, tuples, None, booleans, every dtype, scalars and empty tensors survive, bit for bit."""
-    assert equal(checkpoints.read(save(tmp_path, 1), "shared"), STATE)
-    assert equal(checkpoints.read(save(tmp_path, 2, {}), "shared"), {})
+    assert equal(checkpoints.read(save(tmp_path, 1), "shared"), {"processes": 1, **STATE})
+    assert equal(checkpoints.read(save(tmp_path, 2, {}), "shared"), {"processes": 1})
 
 
 def test_views_and_shared_tensors_come_back_with_their_values(tmp_path: Path) -> None:

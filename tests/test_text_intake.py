@@ -745,7 +745,7 @@ def test_a_run_of_an_earlier_version_goes_on_with_its_data(
     assert config["data"].pop("reading") == 1
     kept = {"path", "held_out_path", "held_out", "too_long", "max_length"}
     (run / "config.yaml").write_text(yaml.safe_dump(config | {"data": {k: config["data"][k] for k in kept}}))
-    assert main(["resume", str(run), "--adversarial.rounds", "4"]) == 0
+    assert main(["resume", str(run), "--adversarial.rounds", "22"]) == 0
     assert main(["evaluate", str(run), "--samples", "4"]) == 0
     assert main(["sample", str(run)]) == 0
     assert yaml.safe_load((run / "config.yaml").read_text())["data"]["reading"] == 1

@@ -230,7 +230,7 @@ def _begun(task: str, run: Path, plan: list[str]) -> tuple[bool, bool]:
     import yaml
 
     from seqgan_kit.cli.parts import trusted
-    from seqgan_kit.report.spread import difference
+    from seqgan_kit.report.changes import difference
 
     given = trusted(plan)[1]  # for the run's own file, too
     words = ["--config", str(run / "config.yaml"), *[f"--trust={module}" for module in given]]
@@ -373,7 +373,8 @@ def _run_folder(words: list[str], command: str) -> tuple[Path, list[str]]:
     if not (run / "run.json").is_file():
         there = sorted(path.parent.name for path in run.parent.glob("*/run.json"))
         found = f" (in {run.parent}: {', '.join(there[:8])})" if there else ""
-        raise UserError(f"{run} is no run folder: it has no run.json{found}")
+        killed = "; it was killed as it began: delete it and train anew" if (run / "config.yaml").is_file() else ""
+        raise UserError(f"{run} is no run folder: it has no run.json{killed or found}")
     check_real(run)
     return run, words[1:]
 

@@ -5,6 +5,7 @@ Nothing here is pickled, so a checkpoint from a stranger can hold wrong numbers 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -12,7 +13,7 @@ import os
 import random
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -63,6 +64,7 @@ class Checkpointer:
         unfinished = self.root / f".unfinished-{step:08d}"
         error = None
         try:
+            self.root.parent.stat()  # a run folder that is gone must not be made anew under its old name
             write_part(unfinished, f"process-{self.processes.rank}", {"kept": _states(self.kept), **own})
             if self.processes.is_main:
                 parts = {"networks": _states(self.networks), "optimizers": _states(self.optimizers)}
@@ -72,10 +74,13 @@ class Checkpointer:
         failed = self.processes.any(error is not None)
         if self.processes.is_main and not failed:
             try:
+                check_parts(unfinished, self.processes.count)
                 seal(unfinished, self.root / f"{step:08d}")
                 keep_newest(self.root, self.keep)
             except OSError as failure:
                 error = f"{failure.strerror or failure}"
+            except Damaged as failure:
+                error = f"{failure}; all processes must write to the same folder"
         if self.processes.any(error is not None):
             shutil.rmtree(unfinished, ignore_errors=True)
             raise NotSaved(error or "another process failed")
@@ -84,6 +89,8 @@ class Checkpointer:
         """Loads the newest good checkpoint into the parts: it, and `shared` and `own` of `save`; None where there is
         none. Raises UserError where it does not fit."""
         found = self.processes.on_main(lambda: newest_good(self.root, self.processes.say))
+        if self.processes.is_main:
+            keep_newest(self.root, self.keep)  # a process may have been killed while it saved, or deleted
         if found is None:
             return None
         shared, own = read(found, "shared"), read(found, f"process-{self.processes.rank}")
@@ -188,6 +195,25 @@ def check(folder: Path) -> None:
             raise Damaged(f"{name} is missing")
         if _sum(path) != expected:
             raise Damaged(f"{name} is truncated or altered")
+    check_parts(folder, _processes(folder), files)
+
+
+def check_parts(folder: Path, processes: int, files: Collection[str] | None = None) -> None:
+    """Raises Damaged where a process has no part in the folder, or in `files`, which its manifest lists."""
+    there = {path.name for path in folder.iterdir()} if files is None else files
+    for part in ("shared", *(f"process-{rank}" for rank in range(processes))):
+        for name in (f"{part}.json", f"{part}.safetensors"):
+            if name not in there:
+                raise Damaged(f"{name} is missing")
+
+
+def _processes(folder: Path) -> int:
+    """Of how many processes a checkpoint holds the parts."""
+    try:
+        count = dict(json.loads((folder / "shared.json").read_text())["dict"])["processes"]["value"]
+        return int(count)
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        raise Damaged(f"shared.json can't be read ({one_line(error)})") from error
 
 
 def all_in(folder: Path) -> list[Path]:
@@ -248,7 +274,8 @@ def keep_newest(folder: Path, count: int) -> None:
     """Deletes all but the newest `count` checkpoints, and what an interrupted save left behind."""
     for path in all_in(folder)[:-count]:
         if (path / MANIFEST).is_file():  # else it is none of ours
-            shutil.rmtree(path, ignore_errors=True)
+            with contextlib.suppress(OSError):  # a kill leaves no half of one under its name
+                os.replace(path, path.with_name(f".unfinished-deleting-{path.name}"))
     for path in folder.glob(".unfinished-*"):
         shutil.rmtree(path, ignore_errors=True)
 

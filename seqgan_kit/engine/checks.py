@@ -26,7 +26,7 @@ def at_least(*bounds: Bound) -> None:
 
 
 def run_bounds(config: RunConfig) -> list[Bound]:
-    return [("--run.log_every", config.log_every, 1)]
+    return [("--run.log_every", config.log_every, 1), ("--run.keep_checkpoints", config.keep_checkpoints, 1)]
 
 
 def optimizer_bounds(optimizers: Iterable[tuple[str, OptimizerConfig]]) -> list[Bound]:

@@ -24,6 +24,7 @@ from seqgan_kit.engine.learning import (
     lay_out_as_weights,
     step,
 )
+from seqgan_kit.engine.lock import Lock
 from seqgan_kit.engine.metrics_log import MetricsLog
 from seqgan_kit.engine.phases import Phases
 from seqgan_kit.engine.processes import Processes
@@ -49,10 +50,13 @@ class Engine:
         self.rank, self.processes, self.is_main = group.rank, group.count, group.is_main
         self.gather, self.sum, self.mean = group.gather, group.sum, group.mean
         self.on_main, self.say = group.on_main, group.say
+        lock = Lock()
         self.folder, record = group.on_main(
-            lambda: run_folder.opened(config, task, config_text, resume, data, group.device, group.count)
+            lambda: run_folder.opened(config, task, config_text, resume, data, group.device, group.count, lock)
         )
-        self.run_folder = RunFolder(self.folder, record, group.is_main)
+        self.run_folder = RunFolder(self.folder, record, group.is_main, lock)
+        if told := lock.told():
+            group.say(told)
         if config.trackers:
             self.accelerator.project_configuration.logging_dir = str(self.folder)
             self.accelerator.init_trackers("tracker", config={"task": task, "seed": config.seed})
@@ -131,6 +135,7 @@ class Engine:
     def save_text(self, name: str, lines: list[str]) -> None:
         """Writes samples/<name>.txt, one sample a line."""
         if self.is_main:
+            self.run_folder.check_there()
             folder = self.folder / "samples"
             folder.mkdir(exist_ok=True)
             (folder / f"{name}.txt").write_text("".join(record_line(line) + "\n" for line in lines), "utf-8")
@@ -151,6 +156,8 @@ class Engine:
         """Loads the newest good checkpoint of a resumed run. Call when all parts are registered."""
         found = self.parts.restore()
         if found is None:
+            self.on_main(self.run_folder.check_saved)
+            self.on_main(lambda: self.run_folder.resumed(0.0, self._config_text))
             self.metrics.open()
             self.run_folder.write_record()
             if self.rank:  # all built their parts from one seed; from here on each draws samples of its own
@@ -166,10 +173,10 @@ class Engine:
         self.phases.ended.update(shared.get("ended", {}))
         if self.choice is not None:
             self.choice.load_state_dict(shared.get("choice"))
+        self.on_main(lambda: self.run_folder.resumed(sum(self.seconds.values()), self._config_text))
         self.metrics.open(shared["metrics_bytes"], own["pending"])
         checkpoints.set_random_state(own["random"])
         self._saved_at = self.phases.made
-        self.run_folder.resumed(sum(self.seconds.values()), self._config_text)
         done = ", ".join(f"{phase} {count}" for phase, count in self.counters.items())
         self.say(f"resumed from {folder} ({done} steps done)")
 
@@ -189,11 +196,14 @@ class Engine:
             self.parts.save(made, shared, {"pending": self.metrics.pending, "random": checkpoints.random_state()})
         except NotSaved as error:
             raise self.run_folder.refused(self.parts.root, str(error)) from error
+        self.run_folder.saved()
         self._saved_at, self.phases.saved_time = made, time.monotonic()
         self.run_folder.took(self.phases.taken())
 
     def _check_weights(self) -> None:
-        """A step of finite loss can leave weights that are not finite; they must not become the last good ones."""
+        """A step of finite loss can leave weights that are not finite; they must not become the last good ones. And
+        the folder must be there."""
+        self.on_main(self.run_folder.check_there)
         for name, learner in self.learners.items():
             if not all(parameter.isfinite().all() for parameter in learner.network.parameters()):
                 raise UserError(
@@ -210,9 +220,17 @@ class Engine:
     def __exit__(self, kind: Any, error: BaseException | None, _: object) -> None:
         self.phases.release_signals()
         try:
+            self._close(kind, error)
+        finally:
+            self.run_folder.lock.release()
+
+    def _close(self, kind: Any, error: BaseException | None) -> None:
+        folder = self.run_folder
+        try:
             if self.metrics.is_open:
                 self.metrics.close()
-                self.finish(finished=kind is None)
+                if not folder.lost:
+                    self.finish(finished=kind is None)
             if self.config.trackers:
                 self.accelerator.end_training()
         except OSError as failure:
@@ -220,7 +238,7 @@ class Engine:
         if self.processes == 1:
             AcceleratorState._reset_state(reset_partial_state=True)  # or the next run could not differ in precision
         full = run_folder.full_disk(error)
-        if full:
-            raise self.run_folder.refused(self.folder, full) from error
+        if full or (folder.lost and isinstance(error, OSError)):
+            raise folder.refused(self.folder, full or str(error)) from error
         if error is not None and kind is None:
             raise error

@@ -57,6 +57,7 @@ class Phases:
         self.plan: Sequence[Part] = []
         self._save, self._check = save, check
         self._total = 0
+        self._met: list[str] = []  # the phases that this process has come to
         self._stop_signal = 0
         self._save_soon = False
         self._handlers: dict[int, Any] = {}
@@ -108,10 +109,12 @@ class Phases:
         owed = self.owed == phase
         done = self.counters.get(phase, 0) - owed
         total = self._total = min(total, self.ended.get(phase, total))
+        self._check_length(phase, total)
         if done >= total:
             self.folder.left = {**self.folder.left, **exports}
             return
         self.folder.left = {}
+        self.folder.settle()
         log = self.log
         if not log.is_open:
             raise RuntimeError("call engine.restore() after all parts are registered and before the first phase")
@@ -149,6 +152,22 @@ class Phases:
                 self._save_or_stop(last, exports)
                 if last:
                     return
+
+    def _check_length(self, phase: str, total: int) -> None:
+        """Raises UserError where a resumed run's phase is to be shorter than it is, or longer though a later one began:
+        what came after it came from other models."""
+        made, total = self.counters.get(phase, 0), max(0, total)
+        begun = list(self.counters)  # in this order
+        later = begun[begun.index(phase) + 1 :] if phase in begun else [name for name in begun if name not in self._met]
+        self._met.append(phase)
+        option = f" ({self.shorter[phase].partition(',')[0]})" if phase in self.shorter else ""
+        if made > total:
+            raise self.folder.refuse(f"{self.folder.path} has made {made} steps of {phase}, more than {total}{option}")
+        if made < total and later:
+            raise self.folder.refuse(
+                f"{self.folder.path} has ended {phase} after {made} steps and begun {later[0]}, so that {phase} can't "
+                f"become {total} steps long{option}"
+            )
 
     def _estimated(self, phase: str, times: list[float], left: int, total: int) -> list[float] | None:
         """Tells how long the rest of a phase takes, and what comes after it, where that is long, before it is spent;

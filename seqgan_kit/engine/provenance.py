@@ -33,7 +33,8 @@ PACKAGES = (
 def provenance(
     folder: Path, task: str, config: RunConfig, device: torch.device, processes: int, resume: bool, data: str | None
 ) -> dict[str, Any]:
-    """The content of run.json; a resumed run keeps when it started and how long it took so far.
+    """The content of run.json; a resumed run keeps when it started, how long it took so far, whether it has saved a
+    checkpoint, and which options were changed when it was resumed.
 
     data: the fingerprint of what it learns from, where it has one.
     """
@@ -57,6 +58,8 @@ def provenance(
         "resumed": before.get("resumed", -1) + 1 if resume else 0,
         "finished": False,
         **({"alarms": before["alarms"]} if "alarms" in before else {}),
+        "saved": before.get("saved", before.get("finished", False)),
+        "changes": before.get("changes", []),
     }
 
 

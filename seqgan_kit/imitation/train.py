@@ -156,7 +156,7 @@ class ImitationTask:
         if config.reward == "environment":
             self._play(REINFORCEMENT, rounds, game, Turns(1, 0), GAME)
         else:
-            if cloning.steps:
+            if cloning.steps or engine.started(CLONING):  # which are not forgotten when it is resumed
                 self._clone()
             if not cloning.warm_up and not engine.started(ADVERSARIAL):
                 game.actor.load_state_dict(self.initial)

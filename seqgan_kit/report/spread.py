@@ -5,16 +5,17 @@ Works on the evaluated metrics of metrics.jsonl, whatever the task.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import yaml
 
 from seqgan_kit.errors import UserError
 from seqgan_kit.files import read_json
 from seqgan_kit.old_names import renamed
+from seqgan_kit.report.changes import difference
 from seqgan_kit.report.measured import Measured, advice, apart, compared, notes, unlike
 from seqgan_kit.report.metrics import ADVERSARIAL, phase_title
 from seqgan_kit.report.statistics import spread, welch
@@ -84,22 +85,6 @@ def read_group(runs: Sequence[Path]) -> Group:
     scores = {key: [one[key] for one in found] for key in everywhere}
     left_out = [f"{phase} {name}" for phase, name in every if (phase, name) not in scores]
     return Group(_name(runs), runs, seeds, scores, left_out, [compared(run) for run in runs])
-
-
-def difference(first: Any, other: Any) -> tuple[str, Any, Any] | None:
-    """The first option that is another in two configurations, its name with dots, and both values; or None."""
-    flat = [dict(_flat(plan)) for plan in (first, other)]
-    names = dict.fromkeys([*flat[0], *flat[1]])
-    found = next((name for name in names if flat[0].get(name) != flat[1].get(name)), None)
-    return None if found is None else (found, flat[0].get(found), flat[1].get(found))
-
-
-def _flat(plan: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    if not isinstance(plan, dict):
-        yield name, plan
-        return
-    for key, value in plan.items():
-        yield from _flat(value, f"{name}.{key}" if name else str(key))
 
 
 def comparison(groups: Sequence[Sequence[Path]]) -> str:

@@ -90,11 +90,12 @@ def print_samples(run: Path, what: str) -> None:
     """The first of the file of samples of RUN/model; else of the newest one, of the game if it has any."""
     best = read_json(run / "run.json").get("best") or {}
     chosen = run / "samples" / f"{best.get('phase')}-{best.get('step', 0):06d}.txt"
-    newest = (
-        chosen
-        if chosen.is_file()
-        else max((run / "samples").glob(f"{ADVERSARIAL}-*.txt"), default=None) or max((run / "samples").glob("*.txt"))
-    )
+    files = list((run / "samples").glob("*.txt"))
+    newest = max((file for file in files if file.name.startswith(f"{ADVERSARIAL}-")), default=max(files, default=None))
+    newest = chosen if chosen.is_file() else newest
+    if newest is None:
+        print(f"\n{run / 'samples'} has no {what}, which were there: draw some with the command below")
+        return
     print(f"\n{what} ({newest}):")
     print("".join(f"  {line}\n" for line in newest.read_text("utf-8").splitlines()[:SHOWN]))
 

@@ -1,0 +1,35 @@
+"""What differs between the options of two runs, or of one run before and after it was resumed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+
+def difference(first: Any, other: Any) -> tuple[str, Any, Any] | None:
+    """The first option that is another in two configurations, its name with dots, and both values; or None."""
+    flat = [dict(_flat(plan)) for plan in (first, other)]
+    names = dict.fromkeys([*flat[0], *flat[1]])
+    found = next((name for name in names if flat[0].get(name) != flat[1].get(name)), None)
+    return None if found is None else (found, flat[0].get(found), flat[1].get(found))
+
+
+def changed(before: Any, now: Any) -> list[dict[str, Any]]:
+    """The options that both configurations have, but not alike: `option`, `from` and `to` of each.
+
+    What only one of them has came with another version, or with another part, which is an option that both have.
+    """
+    was, is_ = dict(_flat(before)), dict(_flat(now))
+    return [
+        {"option": name, "from": was[name], "to": is_[name]}
+        for name in was
+        if name in is_ and was[name] != is_[name] and name != "run.folder"
+    ]
+
+
+def _flat(plan: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    if not isinstance(plan, dict):
+        yield name, plan
+        return
+    for key, value in plan.items():
+        yield from _flat(value, f"{name}.{key}" if name else str(key))
