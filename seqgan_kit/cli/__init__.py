@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import errno
 import gc
 import importlib
 import itertools
@@ -16,8 +18,8 @@ from typing import Any
 
 from seqgan_kit import __version__
 from seqgan_kit.commands import is_main_process
-from seqgan_kit.errors import Stopped, UserError, one_line
-from seqgan_kit.files import read_json
+from seqgan_kit.errors import Stopped, UserError
+from seqgan_kit.files import checked, read_record
 from seqgan_kit.options import TASKS, arguments, nearest
 
 HELP = ("-h", "--help")
@@ -53,6 +55,12 @@ seqgan-kit train text --help shows ten options to know of text, --help all shows
 seqgan-kit train text --discriminator.network.help lists the classes that there are for that option;
 seqgan-kit watch --help shows the options of watch, and so on."""
 
+ROOM, ALLOWED = "make room there", "give a folder that you may write to, and files that you may read"
+REFUSED = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), ROOM)
+REFUSED |= dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), ALLOWED)
+REFUSED |= {errno.ENAMETOOLONG: "give a shorter name", errno.ENOENT: "check the path; was it moved or deleted?"}
+"""What to do where the system refuses a file."""
+
 SMALLER = "make batches, samples, networks or texts smaller"
 COMPARE = """usage: seqgan-kit compare RUN RUN ... [-- RUN RUN ...] ...
 
@@ -74,6 +82,8 @@ def main(words: Sequence[str] | None = None) -> int:
     if "transformers" in sys.modules:  # called from Python: it has read that already
         sys.modules["transformers"].utils.logging.disable_progress_bar()
     try:
+        for word in words:
+            checked(word, "an argument")
         status = _command(words)
         sys.stdout.flush()
         return status
@@ -84,13 +94,21 @@ def main(words: Sequence[str] | None = None) -> int:
         if not _out_of_memory(error):
             raise
         saved = "; what was saved before stays" if _trains(words) else ""
-        print(f"seqgan-kit: there is too little memory for it ({one_line(error)}){saved}: {SMALLER}", file=sys.stderr)
+        print(f"seqgan-kit: there is too little memory for it{_asked_for(error)}{saved}: {SMALLER}", file=sys.stderr)
         return 1
     except BrokenPipeError:  # whoever read the output, `head` for instance, has seen enough
         if _trains(words):  # which did not come to its end
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _leave_output()
         return 0
+    except OSError as error:  # a full or read-only disk, a folder that is gone
+        if error.errno is None:
+            raise
+        if error.filename is None:  # what is printed has no place
+            _leave_output()
+        place = "" if error.filename is None else f"{error.filename}: "
+        print(f"seqgan-kit: {place}{error.strerror}: {REFUSED.get(error.errno, 'check the path')}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         saved = " at once; what was saved before stays" if _trains(words) else ""
         print(f"seqgan-kit: stopped{saved}", file=sys.stderr)
@@ -98,6 +116,21 @@ def main(words: Sequence[str] | None = None) -> int:
     except Stopped as error:
         print(f"seqgan-kit: {error}", file=sys.stderr)
         return 130
+
+
+def _leave_output() -> None:
+    """Nobody takes what is printed: Python would complain of it again as it ends."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _asked_for(error: BaseException) -> str:
+    """How much was asked for, where the message says it."""
+    found = re.search(r"allocate ([\d.]+) ?(\w+)", str(error))
+    if found is None:
+        return ""
+    number, unit = found.groups()
+    return f" (it asks for {int(number) / 1e9:.1f} GB)" if unit == "bytes" else f" (it asks for {number} {unit})"
 
 
 def _out_of_memory(error: BaseException) -> bool:
@@ -233,7 +266,7 @@ def _begun(task: str, run: Path, plan: list[str]) -> tuple[bool, bool]:
             f"{run} was trained with another --{other[0]} ({other[1]}, now {other[2]}): give that, or choose another "
             "--run.folder"
         )
-    return True, bool(read_json(run / "run.json").get("finished"))
+    return True, bool(read_record(run).get("finished"))
 
 
 def _say(message: str) -> None:
@@ -317,7 +350,7 @@ def _on_runs(command: str, words: list[str]) -> None:
     calls = [_prepared(command, run, rest) for run in runs]  # a mistake in the last stops before the first
     for run, call in zip(runs, calls, strict=True):
         call()
-        if not read_json(run / "run.json").get("finished"):
+        if not read_record(run).get("finished"):
             told = f"seqgan-kit: {run} is not finished (seqgan-kit resume {run}): its model is the last one it saved"
             print(told, file=sys.stderr)
 
@@ -368,7 +401,7 @@ def _run_folder(words: list[str], command: str) -> tuple[Path, list[str]]:
 
 def _task(run: Path) -> str:
     """What the run was of, as its run.json says."""
-    task = read_json(run / "run.json").get("task", "text")
+    task = read_record(run).get("task", "text")
     if task not in TASKS:
         raise UserError(f"{run} is a run of {task!r}, but this version knows only {' and '.join(TASKS)}")
     return task

@@ -23,7 +23,8 @@ from jsonargparse._typehints import ActionTypeHint, type_to_str
 
 from seqgan_kit.cli.numbers import check_numbers, check_rates
 from seqgan_kit.cli.source import Option, kind, shown
-from seqgan_kit.errors import UserError
+from seqgan_kit.errors import UserError, one_line
+from seqgan_kit.files import check_file, read_bytes
 from seqgan_kit.old_names import OLD_NAMES, moved, renamed
 from seqgan_kit.options import TASKS, nearest
 
@@ -74,7 +75,9 @@ def parse(words: list[str], task: str = "text") -> tuple[Any, str]:
     _tell_moved(words)
     words = [renamed(word) for word in words]
     parser, configuration = parser_of(task)
+    _check_files(words)
     for file in _files(words):
+        _check_yaml(Path(file))
         _check_keys(file, list(_options(parser)), task)
         words = [*_as_then(file, list(_options(parser))), *words]
 
@@ -156,6 +159,44 @@ def _options(parser: ArgumentParser) -> Iterator[str]:
         for word in action.option_strings:
             if word.startswith("--") and not word.endswith((".help", "+")):
                 yield word.removeprefix("--")
+
+
+def _check_files(words: list[str]) -> None:
+    """Raises UserError where what is given for an option is a pipe or a device: a group of options may be a file."""
+    for word in words:
+        given = word.partition("=")[2] if word.startswith("--") else word
+        try:
+            if given and Path(given).is_file() is False and Path(given).exists():
+                check_file(Path(given))
+        except (OSError, ValueError):  # no name of a file
+            continue
+
+
+def _check_yaml(path: Path) -> None:
+    """Raises UserError for a file of options that can't be read, and for one that says something twice."""
+    try:
+        root = yaml.compose(read_bytes(path).decode(), yaml.CSafeLoader)
+        for line, key in _repeated(root, []):
+            raise UserError(f"{path} line {line}: {key} stands there before: leave one of them out")
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        why = error.strerror if isinstance(error, OSError) else one_line(error)
+        raise UserError(f"{path} can't be read ({why}): give a YAML file of options") from None
+
+
+def _repeated(node: yaml.Node | None, path: list[str]) -> Iterator[tuple[int, str]]:
+    """Lines and names of keys that a mapping has had before."""
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            yield from _repeated(item, path)
+    if isinstance(node, yaml.MappingNode):
+        known = set()
+        for key, value in node.value:
+            here = [*path, str(key.value)]
+            if key.value in known:
+                yield key.start_mark.line + 1, ".".join(here)
+            if isinstance(key, yaml.ScalarNode):
+                known.add(key.value)
+            yield from _repeated(value, here)
 
 
 def _files(words: list[str]) -> list[str]:

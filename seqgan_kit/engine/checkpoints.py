@@ -22,9 +22,17 @@ from torch import Tensor
 
 from seqgan_kit.engine.processes import Processes
 from seqgan_kit.errors import UserError, one_line
+from seqgan_kit.files import parsed, read_bytes
 
 VERSION = 1
 MANIFEST = "manifest.json"
+ASIDE = "delete that checkpoint, so that the one before it is used"
+COUNTED = {"processes": int, "counters": dict, "seconds": dict, "metrics_bytes": int}
+KINDS: dict[str, dict[str, type]] = {
+    "shared": {**COUNTED, "networks": dict, "optimizers": dict},
+    "process": {"kept": dict, "pending": dict, "random": dict},
+}
+"""What each part of a checkpoint holds, and of what type."""
 
 
 class Damaged(Exception):
@@ -61,6 +69,7 @@ class Checkpointer:
         unfinished = self.root / f".unfinished-{step:08d}"
         error = None
         try:
+            self.root.mkdir(exist_ok=True)  # but not the run's folder, where that has been moved away or deleted
             write_part(unfinished, f"process-{self.processes.rank}", {"kept": _states(self.kept), **own})
             if self.processes.is_main:
                 parts = {"networks": _states(self.networks), "optimizers": _states(self.optimizers)}
@@ -84,7 +93,7 @@ class Checkpointer:
         found = self.processes.on_main(lambda: newest_good(self.root, self.processes.say))
         if found is None:
             return None
-        shared, own = read(found, "shared"), read(found, f"process-{self.processes.rank}")
+        shared, own = _known(found, "shared"), _known(found, f"process-{self.processes.rank}")
         if shared["processes"] != self.processes.count:
             raise UserError(
                 f"{found} was saved by {shared['processes']} processes, {self.processes.count} run: start as many as "
@@ -100,7 +109,7 @@ class Checkpointer:
             for name, part in parts.items():
                 try:
                     part.load_state_dict(states[name])
-                except (RuntimeError, ValueError, KeyError) as error:
+                except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
                     raise UserError(
                         f"{name} in {found} does not fit this run ({one_line(error)}): resume with "
                         f"the options that it was trained with, as {self.root.parent / 'config.yaml'} has them, and "
@@ -171,9 +180,9 @@ def seal(folder: Path, final: Path) -> None:
 def check(folder: Path) -> None:
     """Raises Damaged unless every file is there, to the byte, in a version that this code reads."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_text())
+        manifest = parsed(read_bytes(folder / MANIFEST))
         version, files = manifest["version"], dict(manifest["files"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, UserError) as error:
         raise Damaged(f"{MANIFEST} can't be read ({error})") from error
     if version != VERSION:
         raise Damaged(f"it has version {version}, this seqgan_kit reads version {VERSION}")
@@ -213,9 +222,18 @@ def read(folder: Path, name: str) -> Any:
     """One part of a checked checkpoint."""
     try:
         tensors = load((folder / f"{name}.safetensors").read_bytes())
-        return unpack(json.loads((folder / f"{name}.json").read_text()), tensors)
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise UserError(f"checkpoint {folder} has no readable part {name!r} ({error})") from error
+        return unpack(parsed(read_bytes(folder / f"{name}.json")), tensors)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError) as error:
+        raise UserError(f"checkpoint {folder} has no readable part {name!r} ({one_line(error)}): {ASIDE}") from error
+
+
+def _known(folder: Path, name: str) -> dict[str, Any]:
+    """One part of a run's checkpoint. Raises UserError where it does not hold what it should."""
+    state = read(folder, name)
+    for key, kind in KINDS[name.partition("-")[0]].items():
+        if not isinstance(state, dict) or not isinstance(state.get(key), kind):
+            raise UserError(f"checkpoint {folder}: {key} in its part {name!r} is no {kind.__name__}: {ASIDE}")
+    return dict(state)
 
 
 def keep_newest(folder: Path, count: int) -> None:
@@ -240,6 +258,7 @@ def random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any]) -> None:
+    """Raises KeyError, TypeError, ValueError, RuntimeError or AttributeError for what `random_state` did not give."""
     torch.set_rng_state(state["torch"])
     if state["cuda"]:
         torch.cuda.set_rng_state_all(state["cuda"])

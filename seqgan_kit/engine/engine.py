@@ -12,7 +12,7 @@ from accelerate.utils import set_seed
 from torch import nn
 
 from seqgan_kit.engine import checkpoints, run_folder
-from seqgan_kit.engine.checkpoints import Checkpointer, NotSaved, Stateful
+from seqgan_kit.engine.checkpoints import ASIDE, Checkpointer, NotSaved, Stateful
 from seqgan_kit.engine.learning import (
     Learner,
     Loss,
@@ -29,7 +29,7 @@ from seqgan_kit.engine.processes import Processes
 from seqgan_kit.engine.run_config import RunConfig
 from seqgan_kit.engine.run_folder import Exports, RunFolder
 from seqgan_kit.engine.stream import Stream
-from seqgan_kit.errors import UserError
+from seqgan_kit.errors import UserError, one_line
 from seqgan_kit.files import record_line
 from seqgan_kit.samples import S
 
@@ -160,7 +160,10 @@ class Engine:
         self.updating.update(shared.get("updating", shared["seconds"]))  # earlier versions had one clock for both
         self.phases.owed = shared.get("owed", "")  # which earlier versions do not know
         self.metrics.open(shared["metrics_bytes"], own["pending"])
-        checkpoints.set_random_state(own["random"])
+        try:
+            checkpoints.set_random_state(own["random"])
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            raise UserError(f"{folder}: its random numbers can't go on ({one_line(error)}): {ASIDE}") from error
         self._saved_at = self.phases.made
         self.run_folder.resumed(sum(self.seconds.values()), self._config_text)
         done = ", ".join(f"{phase} {count}" for phase, count in self.counters.items())

@@ -49,7 +49,7 @@ class RunFolder:
         if finished:
             self.export(self.left)
             self.left = {}
-        if self.is_main:
+        if self.is_main and self.path.is_dir():  # which may have been moved away
             seconds = self.record["seconds"] + time.monotonic() - self._started
             write_json(self.path / "run.json", {**self.record, "seconds": seconds, "finished": finished})
 
@@ -91,8 +91,12 @@ class RunFolder:
             os.replace(unfinished, final)
 
     def refused(self, where: Path, reason: str) -> UserError:
+        if not self.path.is_dir():
+            told = f"{self.path} is gone, moved or deleted while the run was at work: bring it back under this name"
+            return UserError(f"{told}, then: seqgan-kit resume {self.path}")
+        room = "Make room" if full_disk(OSError(reason)) else "Put that right"
         return UserError(
-            f"could not save to {where}: {reason}; {self.last_good()}. Make room, then: seqgan-kit resume {self.path}"
+            f"could not save to {where}: {reason}; {self.last_good()}. {room}, then: seqgan-kit resume {self.path}"
         )
 
     def last_good(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import OptimizerConfig
 from seqgan_kit.errors import UserError
+from seqgan_kit.files import parsed, read_bytes
 from seqgan_kit.images.caption_encoders import HuggingFaceEncoder, Joint, Order, TextEncoder, Words, confused, order_for
 from seqgan_kit.images.clip import unseen_ends
 from seqgan_kit.images.data import Captioned, PictureBatches
@@ -97,7 +97,7 @@ def encoder_of(config: CaptionEncoderConfig, captions: list[str]) -> TextEncoder
         return Words(captions, order_for(captions) if config.order == "auto" else config.order)
     folder = Path(config.encoder)
     try:
-        kind = json.loads((folder / "config.json").read_bytes()).get("model_type")
+        kind = parsed(read_bytes(folder / "config.json")).get("model_type")
     except OSError:
         if (folder / "model" / "config.json").is_file():
             raise UserError(f"--text.encoder {config.encoder} is a run: give its model, {folder / 'model'}") from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -19,7 +18,7 @@ from seqgan_kit.engine.learning import Metrics
 from seqgan_kit.engine.run import run
 from seqgan_kit.engine.run_folder import MODEL
 from seqgan_kit.errors import UserError
-from seqgan_kit.files import write_json
+from seqgan_kit.files import read_json, write_json
 from seqgan_kit.game.rewards import evaluate_pictures
 from seqgan_kit.game.trainer import Hook, evaluated, fit, play
 from seqgan_kit.images.caption_embedding import (
@@ -336,7 +335,7 @@ def _baselines(
 ) -> None:
     """What real pictures score, with their captions and with others', in a file: every result stands between them."""
     path = engine.folder / BASELINES
-    found = json.loads(path.read_bytes()) if path.is_file() else {}
+    found = read_json(path) if path.is_file() else {}
     if evaluation is None or any(key.startswith(name) for key in found if name or not key.startswith("second_")):
         return
     with engine.fixed_random(evaluation.seed):

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from seqgan_kit.errors import UserError, one_line
-from seqgan_kit.files import library, listed, replacing
+from seqgan_kit.files import check_file, library, listed, replacing
 from seqgan_kit.imitation import steps as tables_of_steps
 from seqgan_kit.imitation.demonstrations import BadEpisodes, DemonstrationConfig, Demonstrations
 from seqgan_kit.imitation.episodes import About, Row, as_array, checked, is_numbers, is_single, no_numbers
@@ -187,6 +187,7 @@ def _wanted(name: str, there: Any) -> set[str]:
 def _arrays(path: Path) -> dict[str, Any]:
     """Those of the known keys that the file has. Others, as old `infos`, may be pickled: they are left alone."""
     try:
+        check_file(path)
         with open(path, "rb") as file:
             if (start := file.read(4)) != b"PK\x03\x04":
                 what = "is no .npz file (and nothing pickled is loaded)" if start else "is empty"

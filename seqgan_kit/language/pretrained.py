@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
-import json
 import os
 import re
 import socket
@@ -33,6 +32,7 @@ from transformers import (
 )
 
 from seqgan_kit.errors import UserError, one_line
+from seqgan_kit.files import check_file, parsed, read_bytes
 from seqgan_kit.language.adapters import adapt
 from seqgan_kit.language.data import unknown_id
 from seqgan_kit.networks.saved import check_saved, unloadable
@@ -76,7 +76,7 @@ def is_own(model: str | None) -> bool:
     if model is None:
         return False
     try:
-        known = json.loads((Path(model) / "config.json").read_text("utf-8"))
+        known = parsed(read_bytes(Path(model) / "config.json"))
         return known["model_type"] in [kind.config_class.model_type for kind in OWN.values()]  # type: ignore[union-attr]
     except (OSError, ValueError, TypeError, KeyError):
         return False
@@ -307,6 +307,8 @@ def _tokenizer(option: str, name: str) -> PreTrainedTokenizerBase:
 
 def _loaded(option: str, name: str, kind: Any, **options: Any) -> Any:
     folder = Path(name).is_dir()
+    for file in Path(name).glob("*") if folder else ():
+        check_file(file)
     if (Path(name) / "adapter_config.json").is_file():  # transformers would take the model that it was made for
         raise UserError(f"{option} {name} holds adapters: give the folder of the model that they are merged into")
     # the hub's own library would try for half a minute to reach it

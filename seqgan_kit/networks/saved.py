@@ -12,6 +12,7 @@ import torch
 from transformers import AutoConfig, AutoTokenizer
 
 from seqgan_kit.errors import UserError, one_line
+from seqgan_kit.files import check_file
 
 VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model")
 LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
@@ -32,13 +33,25 @@ def load_network(kind: Any, folder: Path, run: Path) -> Any:
     return network
 
 
+UNLOADABLE = {
+    "ignore_mismatched_sizes": "config.json has other sizes than the weights",
+    "backend tokenizer": "its tokenizer's files are missing or damaged",
+}
+"""What transformers says, by a token of it, in words of ours."""
+
+
 def check_saved(folder: Path, run: Path) -> None:
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder} holds no model: it is written at the end of each phase; train on, or resume {run}")
+    for path in folder.glob("*"):
+        check_file(path)
 
 
 def unloadable(folder: Path, run: Path, error: BaseException) -> UserError:
-    return UserError(f"{folder} can't be loaded ({one_line(error, 300)}); resume {run} to write it anew")
+    if isinstance(error, MemoryError) or "allocate memory" in str(error):
+        return UserError(f"{folder} asks for more memory than there is: resume {run} to write it anew")
+    known = (words for token, words in UNLOADABLE.items() if token in str(error))
+    return UserError(f"{folder} can't be loaded ({next(known, one_line(error, 300))}); resume {run} to write it anew")
 
 
 # Of a user

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from seqgan_kit.errors import UserError
-from seqgan_kit.files import read_json, write_whole
+from seqgan_kit.files import read_record, write_whole
 from seqgan_kit.report import pictures
 from seqgan_kit.report.curves import ARROW, curves
-from seqgan_kit.report.measured import MEASURED, Measured, notes, read_measured
+from seqgan_kit.report.measured import MEASURED, Measured, measured_of, notes, read_measured
 from seqgan_kit.report.metrics import (
     CONTROLS,
     INTERVAL,
@@ -131,7 +131,7 @@ def facts(record: dict[str, Any]) -> str:
     for key, value in record.items():
         text = str(value)
         if key == MEASURED:
-            text = Measured(**value).head()
+            text = measured_of(record, "run.json").head()
         elif isinstance(value, dict):
             text = ", ".join(f"{name} {version}" for name, version in value.items())
         elif value is None or isinstance(value, bool):
@@ -178,14 +178,14 @@ def page(run: Path) -> str:
         advice = "name a folder that a training run wrote, such as runs/<name>."
         raise UserError(f"{run} is not a run folder, it has no metrics.jsonl: {advice}")
     phases, config = read_metrics(run / "metrics.jsonl"), run / "config.yaml"
-    record = read_json(run / "run.json") if (run / "run.json").exists() else {}
+    record = read_record(run) if (run / "run.json").exists() else {}
     status = "finished" if record.get("finished") else "not finished (running or stopped)"
     for phase, rows in [] if record.get("finished") else list(phases.items())[-1:]:
         status += f" at {title(phase)}, step {rows[-1].step:.0f} of {length(rows):.0f}"
     if record.get("seconds") is not None:
         status += f" · {duration(float(record['seconds']))}"
     name = escape(run.resolve().name)
-    settings = config.read_text(encoding="utf-8", errors="replace") if config.exists() else "There is no config.yaml."
+    settings = config.read_text(encoding="utf-8", errors="replace") if config.is_file() else "There is no config.yaml."
     baselines = read_baselines(run / "baselines.json")
     sections = {"Summary": summary(phases, baselines, read_measured(run))}
     sections |= {"Trade-off": shown} if (shown := tradeoff(run)) else {}

@@ -87,9 +87,12 @@ def print_phases(run: Path) -> None:
 
 def print_samples(run: Path, what: str) -> None:
     """The first of the newest file of samples, of the game if it has any."""
-    newest = max((run / "samples").glob(f"{ADVERSARIAL}-*.txt"), default=None) or max((run / "samples").glob("*.txt"))
+    found = sorted(path for path in (run / "samples").glob("*.txt") if path.is_file())
+    newest = max((path for path in found if path.name.startswith(f"{ADVERSARIAL}-")), default=max(found, default=None))
+    if newest is None:
+        return
     print(f"\n{what} ({newest}):")
-    print("".join(f"  {line}\n" for line in newest.read_text("utf-8").splitlines()[:SHOWN]))
+    print("".join(f"  {line}\n" for line in newest.read_text("utf-8", errors="replace").splitlines()[:SHOWN]))
 
 
 def print_places(run: Path, *commands: str) -> None:
