@@ -21,7 +21,7 @@ from jsonargparse._actions import _ActionConfigLoad, _HelpAction
 from jsonargparse._loaders_dumpers import yaml_load
 from jsonargparse._typehints import ActionTypeHint, type_to_str
 
-from seqgan_kit.cli.numbers import check_numbers, check_rates
+from seqgan_kit.bounds import check_numbers
 from seqgan_kit.cli.source import Option, kind, shown
 from seqgan_kit.errors import UserError, one_line
 from seqgan_kit.files import check_file, read_bytes
@@ -84,7 +84,7 @@ def parse(words: list[str], task: str = "text") -> tuple[Any, str]:
     def read(words: list[str]) -> tuple[Any, str]:
         try:
             namespace = parser.parse_args(words)
-            check_numbers(namespace)
+            check_numbers(namespace, configuration)
             text = parser.dump(_from_anywhere(namespace), skip_unset=False)
             built = parser.instantiate(namespace)
         except argparse.ArgumentError as error:
@@ -98,6 +98,16 @@ def parse(words: list[str], task: str = "text") -> tuple[Any, str]:
         return config, text
 
     return read(words)
+
+
+def check_rates(options: Namespace, path: str = "-") -> None:
+    """Raises UserError for a learning rate that is null, and still is where all that may be left open is chosen."""
+    for key, value in vars(options).items():
+        here = f"{path}{'-' if path == '-' else '.'}{key}"
+        if isinstance(value, Namespace):
+            check_rates(value, path if key == "init_args" else here)
+        elif key == "lr" and value is None:
+            raise UserError(f"{here} null: give a number, as 0.001")
 
 
 FILES = {"path", "held_out_path", "oracle", "model", "encoder", "features", "matcher", "clip"}

@@ -13,6 +13,7 @@ from typing import Literal
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from seqgan_kit.bounds import Integer, Whole
 from seqgan_kit.dialogue.columns import Columns
 from seqgan_kit.dialogue.conversations import BadRows, Conversation, Exchange, exchanges, read_conversations
 from seqgan_kit.dialogue.template import EncodedHistory, Template, end_of, to_replies
@@ -53,13 +54,13 @@ class DataConfig(FileConfig, Columns):
     """
 
     bad_rows: BadRows = "error"
-    dialogues: int = 3000
-    shapes: int = 3
-    max_history: int = 128
-    max_reply: int | None = None
+    dialogues: Whole = 3000
+    shapes: Whole = 3
+    max_history: Integer = 128
+    max_reply: Integer | None = None
     end: str | None = None
     backward: bool = False
-    limit: int | None = None
+    limit: Whole | None = None
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from seqgan_kit import bounds
 from seqgan_kit.algorithms import objectives
 from seqgan_kit.dialogue.checks import check_numbers
 from seqgan_kit.dialogue.comparison import compare
@@ -37,6 +38,7 @@ OWN = {MLE: f"{SHORTER[MLE]}, --data.max_history"}
 
 def train(config: DialogueConfig, config_text: str = "", resume: bool = False) -> Path:
     """Runs all phases in the run folder, and returns it; see `engine.run.run`."""
+    bounds.check_numbers(config)
     return run(DialogueTask(settled(config)), config_text, resume)
 
 

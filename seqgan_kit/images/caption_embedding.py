@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from seqgan_kit.bounds import Count, Positive, Whole
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import OptimizerConfig
 from seqgan_kit.errors import UserError
@@ -49,14 +50,14 @@ class JointConfig:
         optimizer: The optimiser of the joint embedding.
     """
 
-    steps: int = 0
-    batch_size: int = 64
-    length: int = 96
-    widths: list[int] = field(default_factory=lambda: [64, 128, 128])
-    dim: int = 128
-    picture_width: int = 32
+    steps: Whole = 0
+    batch_size: Count = 64
+    length: Whole = 96
+    widths: list[Count] = field(default_factory=lambda: [64, 128, 128])
+    dim: Count = 128
+    picture_width: Count = 32
     objective: Literal["structured", "contrastive"] = "structured"
-    temperature: float = 0.1
+    temperature: Positive = 0.1
     alphabet: str = "paper"
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=7e-4, final=0.1))
 
@@ -87,7 +88,7 @@ class CaptionEncoderConfig:
     pooling: Pooling | Literal["auto"] = "auto"
     conditional: bool = True
     standardise: bool = True
-    averaged: int = 1
+    averaged: Count = 1
     cache: str | None = None
 
 

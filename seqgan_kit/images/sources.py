@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 from torch import Tensor
 
+from seqgan_kit.bounds import Count, Integer, NotNegative, Number, Whole
 from seqgan_kit.errors import UserError
 from seqgan_kit.images.data import Captioned, captioned, shrunk
 from seqgan_kit.images.folders import CaptionsFrom, read
@@ -57,17 +58,17 @@ class DataConfig:
     captions_from: CaptionsFrom = "auto"
     column: str | None = None
     bad_rows: Literal["error", "drop"] = "error"
-    side: int = 32
-    margin: float = 0.0
+    side: Integer = 32
+    margin: NotNegative = 0.0
     flip: bool = False
     mismatch: Literal["caption", "class"] = "caption"
-    held_out: float = 0.1
+    held_out: Number = 0.1
     cache: str | None = None
-    workers: int | None = None
-    scenes: int = 4000
-    shapes: int = 1
-    captions: int = 8
-    unseen: int = 4
+    workers: Count | None = None
+    scenes: Whole = 4000
+    shapes: Whole = 1
+    captions: Whole = 8
+    unseen: Whole = 4
 
     def kept(self, side: int) -> int:
         """The side that pictures are kept at, to cut `side` out of."""

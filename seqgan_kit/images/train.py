@@ -13,6 +13,7 @@ import yaml
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from seqgan_kit import bounds
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Metrics
 from seqgan_kit.engine.run import run
@@ -62,6 +63,7 @@ SHOWN = 64  # pictures of a grid, in 8 columns
 
 def train(config: ImagesConfig, config_text: str = "", resume: bool = False) -> Path:
     """Runs all phases in the run folder, and returns it; see `engine.run.run`."""
+    bounds.check_numbers(config)
     task = ImagesTask(config, resume)
     if config_text and task.config != config:  # with what was left open filled in
         content = yaml.safe_load(config_text)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import torch
 
+from seqgan_kit import bounds
+from seqgan_kit.bounds import Seed, Whole
 from seqgan_kit.engine.checks import at_least, batches
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Metrics
@@ -41,9 +43,9 @@ class EncoderEvaluationConfig:
         seed: Seed of the captions that stand beside a picture's own, the same at every evaluation.
     """
 
-    samples: int = 500
-    every: int = 500
-    seed: int = 1234
+    samples: Whole = 500
+    every: Whole = 500
+    seed: Seed = 1234
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class EncoderConfig:
 
 def train(config: EncoderConfig, config_text: str = "", resume: bool = False) -> Path:
     """Trains it in the run folder, and returns that; see `engine.run.run`."""
+    bounds.check_numbers(config)
     return run(EncoderTask(config), config_text, resume)
 
 

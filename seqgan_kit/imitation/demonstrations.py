@@ -15,6 +15,7 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.spaces import Space
 from torch.nn.utils.rnn import pad_sequence
 
+from seqgan_kit.bounds import Seed, Whole
 from seqgan_kit.errors import UserError, check_seed
 from seqgan_kit.samples import Transitions
 from seqgan_kit.tables import Intake
@@ -87,9 +88,9 @@ class DemonstrationConfig:
 
     path: str | None = None
     minari: str | None = None
-    trajectories: int | None = None
-    subsample: int = 1
-    seed: int = 0
+    trajectories: Whole | None = None
+    subsample: Whole = 1
+    seed: Seed = 0
     bad_episodes: BadEpisodes = "error"
     ends_at_limit: Literal["cut", "terminated"] = "cut"
 

@@ -15,6 +15,7 @@ from typing import Any
 import gymnasium as gym
 from tqdm import tqdm
 
+from seqgan_kit.bounds import Count
 from seqgan_kit.errors import UserError, one_line
 from seqgan_kit.worlds import cartpole  # noqa: F401  it registers an environment
 
@@ -39,7 +40,7 @@ class EnvironmentConfig:
 
     id: str = "recorded"
     arguments: dict[str, Any] = field(default_factory=dict)
-    copies: int = 8
+    copies: Count = 8
     vectorised: bool | None = None
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from seqgan_kit import bounds
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Metrics
 from seqgan_kit.engine.run import run
@@ -29,6 +30,7 @@ REAL = "real data"  # the baseline: what sentences of the training set score
 
 def train(config: TextConfig, config_text: str = "", resume: bool = False) -> Path:
     """Runs all phases in the run folder, and returns it; see `engine.run.run`."""
+    bounds.check_numbers(config)
     return run(TextTask(settled(config)), config_text, resume)
 
 
