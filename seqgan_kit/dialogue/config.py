@@ -108,7 +108,7 @@ class EvaluationConfig:
         evaluator: The evaluators: discriminators that are trained anew to measure adversarial success.
     """
 
-    samples: Annotated[Whole, Bound(2)] = 500
+    samples: Annotated[int, Bound(2)] = 500
     every: Whole = 500
     rounds: Whole = 20
     seed: Seed = 1234

@@ -204,7 +204,7 @@ class EvaluationConfig:
         seed: Seed of the noise at every evaluation, the same each time.
     """
 
-    samples: Annotated[Whole, Bound(10)] = 500
+    samples: Annotated[int, Bound(10)] = 500
     every: Whole = 1000
     features: str = "learned"
     feature_steps: Whole = 400

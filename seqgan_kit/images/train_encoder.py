@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 
 from seqgan_kit import bounds
-from seqgan_kit.bounds import Seed, Whole
-from seqgan_kit.engine.checks import at_least, batches
+from seqgan_kit.bounds import Count, Seed, Whole
+from seqgan_kit.engine.checks import batches
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Metrics
 from seqgan_kit.engine.run import run
@@ -43,7 +43,7 @@ class EncoderEvaluationConfig:
         seed: Seed of the captions that stand beside a picture's own, the same at every evaluation.
     """
 
-    samples: Whole = 500
+    samples: Count = 500
     every: Whole = 500
     seed: Seed = 1234
 
@@ -75,7 +75,6 @@ class EncoderTask:
     def __init__(self, config: EncoderConfig) -> None:
         self.config = config
         check_joint(config.joint, 2)
-        at_least(("--evaluation.samples", config.evaluation.samples, 1))
         self.source = load(config.data, config.data.kept(config.data.side), config.run.seed)
         batches(
             self.source.name,

@@ -7,7 +7,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from seqgan_kit.engine.checks import at_least, objective, rewarded, run_bounds
+from seqgan_kit.engine.checks import objective, rewarded
 from seqgan_kit.errors import UserError
 from seqgan_kit.imitation.config import ImitationConfig
 from seqgan_kit.imitation.demonstrations import Demonstrations
@@ -25,21 +25,6 @@ EXACT = 2**24  # float32 holds every integer up to it
 def check_numbers(config: ImitationConfig, expert: Demonstrations | None) -> None:
     """Before anything is written: every number makes sense."""
     policy, critic = config.policy, config.discriminator
-    at_least(
-        ("--environment.copies", config.environment.copies, 1),
-        ("--policy.steps", policy.steps, 1),
-        ("--policy.recurrent", policy.recurrent, 0),
-        ("--cloning.steps", config.cloning.steps, 0),
-        ("--cloning.batch_size", config.cloning.batch_size, 1),
-        ("--discriminator.updates", critic.updates, 0),
-        ("--discriminator.batch_size", critic.batch_size or 1, 1),
-        ("--discriminator.replay", critic.replay, 1),
-        ("--adversarial.environment_steps", config.adversarial.environment_steps, 0),
-        ("--evaluation.episodes", config.evaluation.episodes, 1),
-        ("--evaluation.final", config.evaluation.final, 2),
-        ("--evaluation.longest", config.evaluation.longest, 1),
-        *run_bounds(config.run),
-    )
     if config.reward != "environment":
         rewarded(config.adversarial.discriminator_weight, config.adversarial.rewards)
     if not critic.inputs:

@@ -161,7 +161,7 @@ class EvaluationConfig:
     """
 
     episodes: Count = 10
-    final: Annotated[Whole, Bound(2)] = 50
+    final: Annotated[int, Bound(2)] = 50
     every: Whole = 20
     seed: Seed = 1_000_003
     longest: Count = 30_000  # as evaluation.LONGEST

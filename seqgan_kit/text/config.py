@@ -56,7 +56,7 @@ class EvaluationConfig:
         judge: The judge of labelled texts: a classifier that says whether samples are of their class.
     """
 
-    samples: Annotated[Whole, Bound(2)] = 1000
+    samples: Annotated[int, Bound(2)] = 1000
     every: Whole = 500
     rounds: Whole = 10
     seed: Seed = 1234
