@@ -12,10 +12,13 @@ import typing
 from collections.abc import Iterator
 from typing import Annotated, Any
 
+import psutil
+
 from seqgan_kit.errors import UserError
 
 MOST = 10**12
 LARGEST_SEED = 2**32 - 1  # that NumPy takes
+SAMPLE = 1000  # bytes, about, of a text or reply while it is measured
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +82,7 @@ def numbers(value: Any, hint: Any, option: str) -> Iterator[tuple[str, float, Bo
     hint: its type. Not those in mappings of the user's, nor what parts of the user's own take.
     """
     if isinstance(value, int | float) and not isinstance(value, bool):
-        yield option, value, next(_bounds(hint), None)
+        yield option, value, next(of(hint), None)
     elif isinstance(value, list | tuple):
         items = _items(hint)
         for item in value:
@@ -129,7 +132,8 @@ def _alternatives(hint: Any) -> Iterator[Any]:
         yield from _alternatives(one)
 
 
-def _bounds(hint: Any) -> Iterator[Bound]:
+def of(hint: Any) -> Iterator[Bound]:
+    """The bounds of a type."""
     for one in _alternatives(hint):
         if typing.get_origin(one) is Annotated:
             yield from (extra for extra in one.__metadata__ if isinstance(extra, Bound))
@@ -143,3 +147,15 @@ def _items(hint: Any) -> Any:
         if (found := _items(one)) is not None:
             return found
     return None
+
+
+def check_fits(option: str, count: int, each: float) -> None:
+    """Raises UserError where so many of something, of about `each` bytes, are more than the memory that is free."""
+    free = psutil.virtual_memory().available
+    if count * each > free:
+        raise UserError(too_large(f"{option} {count}", count * each, free, "lower it"))
+
+
+def too_large(what: str, needed: float, free: float, advice: str = "make them smaller") -> str:
+    """For a message: what needs more memory than there is."""
+    return f"{what}: about {needed / 1e9:,.1f} GB would be needed, and {free / 1e9:.1f} GB of memory are free: {advice}"

@@ -28,9 +28,3 @@ def where_raised(error: BaseException) -> str:
 def name_of(part: Any) -> str:
     """The import path of a function or class."""
     return f"{getattr(part, '__module__', '')}.{getattr(part, '__qualname__', part)}".lstrip(".")
-
-
-def check_seed(seed: int, option: str = "--seed") -> None:
-    """Raises UserError for what NumPy takes for no seed."""
-    if not 0 <= seed < 2**32:
-        raise UserError(f"{option} {seed}: give a number from 0 to {2**32 - 1}")

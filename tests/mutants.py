@@ -1885,9 +1885,15 @@ MUTANTS = [
         "test_picture_fit.py::test_the_interval_is_the_jackknife_of_plain_loops",
     ),
     Mutant(
-        "cli/numbers.py",
-        "if isinstance(value, float) and not math.isfinite(value):",
-        "if isinstance(value, float) and math.isinf(value):",
+        "bounds.py",
+        "low = self.low < value if self.above else self.low <= value",
+        "low = self.low <= value",
+        "test_numbers.py::test_what_each_kind_of_number_takes",
+    ),
+    Mutant(
+        "bounds.py",
+        "if not math.isfinite(value):",
+        "if math.isinf(value):",
         "test_numbers.py::test_every_number_of_every_option_has_bounds",
     ),
     Mutant(

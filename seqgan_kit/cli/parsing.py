@@ -24,7 +24,7 @@ from jsonargparse._typehints import ActionTypeHint, type_to_str
 from seqgan_kit.bounds import check_numbers
 from seqgan_kit.cli.source import Option, kind, shown
 from seqgan_kit.errors import UserError, one_line
-from seqgan_kit.files import check_file, read_bytes
+from seqgan_kit.files import check_file, read_bytes, short
 from seqgan_kit.old_names import OLD_NAMES, moved, renamed
 from seqgan_kit.options import TASKS, nearest
 
@@ -253,7 +253,7 @@ def _check_keys(file: str, options: list[str], task: str) -> None:
 def _explain(message: str, words: list[str], options: list[str], task: str) -> str:
     """jsonargparse's message as one line, with the file and the nearest option where a name is unknown."""
     message = " ".join(message.split()).removesuffix(".")
-    message = re.sub(r"Expected a <class '([\w.]+)'>", r"expected \1", message)
+    message = re.sub(r"Expected a <class '([\w.]+)'>", lambda found: f"expected {_either(found[1])}", message)
     message = re.sub(
         r"(: ).*expects a function or a callable class: (.*)\. Got value: (.*)",
         _not_imported,
@@ -280,7 +280,7 @@ def _explain(message: str, words: list[str], options: list[str], task: str) -> s
     inner = re.search(r'Parser key "([\w.]+)".*Option \'(\w+)\' is not accepted', message)
     if inner:
         return f"unknown option --{inner[1]}.{inner[2]}: what was chosen for {inner[1]} takes no {inner[2]}"
-    text = re.search(r'Parser key "((\w+)\.config)": .*expected dict.* Got value: (.*)', message)
+    text = re.search(r'Parser key "((\w+)\.config)": .*expected keys with values.* Got value: (.*)', message)
     if text:
         in_file = files and not any(word.startswith(f"--{text[1]}") for word in words)
         return (
@@ -290,17 +290,22 @@ def _explain(message: str, words: list[str], options: list[str], task: str) -> s
     value = re.search(r'Parser key "([\w.]+)": (.*)', message)
     if value:
         in_file = files and not any(word.startswith(f"--{value[1]}") for word in words)
-        return f"{' '.join(files)}: {value[1]}: {value[2]}" if in_file else f"--{value[1]}: {value[2]}"
+        told = re.sub(r"\. Got value: (.*)", lambda found: f", not {short(found[1])}", value[2])
+        return f"{' '.join(files)}: {value[1]}: {told}" if in_file else f"--{value[1]}: {told}"
     return f"{' '.join(files)}: {message}" if files else message
+
+
+PLAIN = {"int": "a whole number", "float": "a number", "str": "text", "bool": "true or false", "NoneType": "null"}
+PLAIN |= {"dict": "keys with values", "list": "a list"}
 
 
 def _of_kinds(found: re.Match[str]) -> str:
     kinds = re.sub(r"<class '([\w.]+)'>", r"\1", re.sub(r"\[.*?\]", "", found[1]))
-    return f"expected {_either(kinds.replace('NoneType', 'null'))}. Got value: {found[2]}"
+    return f"expected {_either(kinds)}. Got value: {found[2]}"
 
 
 def _either(names: str) -> str:
-    return " or ".join(name.strip().strip("'") for name in names.split(","))
+    return " or ".join(PLAIN.get(name := each.strip().strip("'"), name) for each in names.split(","))
 
 
 def _not_imported(found: re.Match[str]) -> str:

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from seqgan_kit.bounds import Integer, Whole
+from seqgan_kit.bounds import SAMPLE, Integer, Whole, check_fits
 from seqgan_kit.dialogue.columns import Columns
 from seqgan_kit.dialogue.conversations import BadRows, Conversation, Exchange, exchanges, read_conversations
 from seqgan_kit.dialogue.template import EncodedHistory, Template, end_of, to_replies
@@ -192,6 +192,8 @@ def _check(config: DataConfig, pretrained: bool) -> None:
     config.check_held_out()
     if config.path is None and config.dialogues < 2:
         raise UserError(f"--data.dialogues {config.dialogues}: give at least 2")
+    if config.path is None:
+        check_fits("--data.dialogues", config.dialogues, SAMPLE)
     if config.path is None and any(getattr(config, field.name) != field.default for field in fields(Columns)):
         raise UserError("--data.messages and what else names columns and speakers need a file, --data.path")
     if not 1 <= config.shapes <= MOST:

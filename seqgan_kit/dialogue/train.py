@@ -19,6 +19,7 @@ from seqgan_kit.dialogue.models import build_discriminator, build_generator, sav
 from seqgan_kit.dialogue.sources import load
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Metrics
+from seqgan_kit.engine.memory import within_memory
 from seqgan_kit.engine.run import run
 from seqgan_kit.game.players import Discriminator
 from seqgan_kit.game.trainer import Hook, evaluated
@@ -39,7 +40,9 @@ OWN = {MLE: f"{SHORTER[MLE]}, --data.max_history"}
 def train(config: DialogueConfig, config_text: str = "", resume: bool = False) -> Path:
     """Runs all phases in the run folder, and returns it; see `engine.run.run`."""
     bounds.check_numbers(config)
-    return run(DialogueTask(settled(config)), config_text, resume)
+    with within_memory():
+        task = DialogueTask(settled(config))
+    return run(task, config_text, resume)
 
 
 class DialogueTask:

@@ -9,7 +9,9 @@ from typing import Any, Protocol
 import torch
 
 from seqgan_kit.engine.engine import Engine
+from seqgan_kit.engine.memory import within_memory
 from seqgan_kit.engine.provenance import config_yaml
+from seqgan_kit.errors import UserError
 from seqgan_kit.report import write_report
 
 
@@ -51,7 +53,13 @@ def run(task: Task, config_text: str = "", resume: bool = False) -> Path:
             print("\n".join(lines), flush=True)
         engine.phases.shorter = task.shorter
         torch.manual_seed(config.run.seed)  # the same initial weights on every process
-        task.build(engine)
+        try:
+            with within_memory():
+                task.build(engine)
+        except UserError:
+            if not resume:
+                engine.run_folder.discard()
+            raise
         engine.restore()
         task.play()
         engine.finish()

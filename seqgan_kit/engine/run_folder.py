@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import os
@@ -42,6 +43,14 @@ class RunFolder:
     def write_record(self) -> None:
         if self.is_main:
             write_json(self.path / "run.json", self.record)
+
+    def discard(self) -> None:
+        """Of a new run that can't begin: what was written, and the folder if it holds nothing else."""
+        if self.is_main:
+            with contextlib.suppress(OSError):
+                for name in ("config.yaml", "run.json"):
+                    (self.path / name).unlink(missing_ok=True)
+                self.path.rmdir()
 
     def finish(self, finished: bool = True) -> None:
         """Writes into run.json how long the run took, and whether it came to its end; and, of a run that had come to

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from torch import Tensor
 
-from seqgan_kit.bounds import Count, Integer, NotNegative, Number, Whole
+from seqgan_kit.bounds import SAMPLE, Count, Integer, NotNegative, Number, Whole, check_fits
 from seqgan_kit.errors import UserError
 from seqgan_kit.images.data import Captioned, captioned, shrunk
 from seqgan_kit.images.folders import CaptionsFrom, read
@@ -116,6 +116,7 @@ def load(config: DataConfig, side: int, seed: int) -> Source:
             raise UserError(
                 f"--data.{option} {getattr(config, option)}: it is about your own pictures: give --data.path"
             )
+    check_fits("--data.scenes", config.scenes, SAMPLE + 3 * side**2)
     return _shapes(config, side, seed)
 
 

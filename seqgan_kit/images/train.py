@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from seqgan_kit import bounds
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Metrics
+from seqgan_kit.engine.memory import within_memory
 from seqgan_kit.engine.run import run
 from seqgan_kit.engine.run_folder import MODEL
 from seqgan_kit.errors import UserError
@@ -64,7 +65,8 @@ SHOWN = 64  # pictures of a grid, in 8 columns
 def train(config: ImagesConfig, config_text: str = "", resume: bool = False) -> Path:
     """Runs all phases in the run folder, and returns it; see `engine.run.run`."""
     bounds.check_numbers(config)
-    task = ImagesTask(config, resume)
+    with within_memory():
+        task = ImagesTask(config, resume)
     if config_text and task.config != config:  # with what was left open filled in
         content = yaml.safe_load(config_text)
         content["text"]["order"] = task.config.text.order

@@ -13,6 +13,7 @@ from seqgan_kit.bounds import Count, Seed, Whole
 from seqgan_kit.engine.checks import batches
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Metrics
+from seqgan_kit.engine.memory import within_memory
 from seqgan_kit.engine.run import run
 from seqgan_kit.engine.run_config import RunConfig
 from seqgan_kit.engine.run_folder import MODEL
@@ -62,7 +63,9 @@ class EncoderConfig:
 def train(config: EncoderConfig, config_text: str = "", resume: bool = False) -> Path:
     """Trains it in the run folder, and returns that; see `engine.run.run`."""
     bounds.check_numbers(config)
-    return run(EncoderTask(config), config_text, resume)
+    with within_memory():
+        task = EncoderTask(config)
+    return run(task, config_text, resume)
 
 
 class EncoderTask:

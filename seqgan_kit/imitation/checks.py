@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
+from seqgan_kit.bounds import SAMPLE, check_fits
 from seqgan_kit.engine.checks import objective, rewarded
 from seqgan_kit.errors import UserError
 from seqgan_kit.imitation.config import ImitationConfig
@@ -19,6 +21,7 @@ from seqgan_kit.networks.policies.actions import from_space, is_bounded
 from seqgan_kit.networks.policies.actor import is_picture, picture_scale
 
 ABSORBING = 1000  # steps of an episode and what follows it, where there is no time limit
+FLOAT = 4  # bytes
 EXACT = 2**24  # float32 holds every integer up to it
 
 
@@ -54,7 +57,8 @@ def check_environment(config: ImitationConfig, environment: Any) -> list[str]:
 
     Returns what the user is told of it first.
     """
-    name, space = config.environment.id, environment.observation_space
+    name, space, copies = config.environment.id, environment.observation_space, config.environment.copies
+    check_fits("--environment.copies", copies, SAMPLE + config.policy.steps * (math.prod(space.shape) + 8) * FLOAT)
     try:
         from_space(environment.action_space, config.policy.squash)
     except ValueError as error:

@@ -16,7 +16,7 @@ from gymnasium.spaces import Space
 from torch.nn.utils.rnn import pad_sequence
 
 from seqgan_kit.bounds import Seed, Whole
-from seqgan_kit.errors import UserError, check_seed
+from seqgan_kit.errors import UserError
 from seqgan_kit.samples import Transitions
 from seqgan_kit.tables import Intake
 
@@ -120,7 +120,6 @@ def transitions(demonstrations: Demonstrations, config: DemonstrationConfig) -> 
         shortest = f"{demonstrations.name} episode {int(np.argmin(lengths))} has {min(lengths)} steps"
         drop = f", or drop such episodes, {DROP}" if stride > 0 else ""
         raise UserError(f"--demonstrations.subsample {stride}: {shortest}, give 1 (keeps all) to {min(lengths)}{drop}")
-    check_seed(config.seed, "--demonstrations.seed")
     starts = np.random.RandomState(config.seed).randint(0, stride, len(episodes))  # old generator: the paper's draws
     kept = [(e, np.arange(start, len(e.actions), stride)) for e, start in zip(episodes, starts, strict=True)]
 

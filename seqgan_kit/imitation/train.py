@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from seqgan_kit import bounds
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Metrics
+from seqgan_kit.engine.memory import within_memory
 from seqgan_kit.engine.phases import Interrupted
 from seqgan_kit.engine.provenance import fingerprint
 from seqgan_kit.engine.run import run
@@ -49,7 +50,9 @@ BASELINES = "baselines.json"
 def train(config: ImitationConfig, config_text: str = "", resume: bool = False) -> Path:
     """Runs all phases in the run folder, and returns it; see `engine.run.run`."""
     bounds.check_numbers(config)
-    return run(ImitationTask(config), config_text, resume)
+    with within_memory():
+        task = ImitationTask(config)
+    return run(task, config_text, resume)
 
 
 class ImitationTask:

@@ -13,6 +13,7 @@ from torch import nn
 
 from seqgan_kit.algorithms.credit import leave_one_out
 from seqgan_kit.algorithms.objectives import Objective
+from seqgan_kit.bounds import SAMPLE, check_fits
 from seqgan_kit.engine import checks
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.run_folder import MODEL, Exports
@@ -193,6 +194,7 @@ def check_phases(config: Any, source: str, count: int, unit: str) -> None:
     """
     likelihood, critic, adversarial = config.likelihood, config.discriminator, config.adversarial
     parts = {"likelihood": likelihood, "discriminator": critic, "adversarial": adversarial}
+    check_fits("--evaluation.samples", config.evaluation.samples, SAMPLE)
     if adversarial.batch_size % adversarial.turns.repeats:
         raise UserError(
             f"--adversarial.batch_size {adversarial.batch_size} can't be divided by --adversarial.turns.repeats "

@@ -9,6 +9,7 @@ import torch
 from seqgan_kit import bounds
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Metrics
+from seqgan_kit.engine.memory import within_memory
 from seqgan_kit.engine.run import run
 from seqgan_kit.files import write_json
 from seqgan_kit.game.trainer import Hook, evaluated
@@ -31,7 +32,9 @@ REAL = "real data"  # the baseline: what sentences of the training set score
 def train(config: TextConfig, config_text: str = "", resume: bool = False) -> Path:
     """Runs all phases in the run folder, and returns it; see `engine.run.run`."""
     bounds.check_numbers(config)
-    return run(TextTask(settled(config)), config_text, resume)
+    with within_memory():
+        task = TextTask(settled(config))
+    return run(task, config_text, resume)
 
 
 class TextTask:

@@ -106,7 +106,7 @@ class ResidualCritic(nn.Module):
         blocks: Number of residual blocks of the critic.
     """
 
-    def __init__(self, vocabulary: int, length: int = 33, width: Count = 512, blocks: Whole = 5) -> None:
+    def __init__(self, vocabulary: int, length: Count = 33, width: Count = 512, blocks: Whole = 5) -> None:
         super().__init__()
         self.vocabulary, self.length = vocabulary, length
         self.input = nn.Conv1d(vocabulary, width, 1)

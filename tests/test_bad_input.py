@@ -1,0 +1,195 @@
+"""What users give by mistake: one clear line each, in every command, and nothing left behind.
+
+The rows of reliability.md's table of bad inputs, by their numbers there, and further ones.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+import runs
+from seqgan_kit.cli import main
+
+FEW = "--likelihood.steps 2 --discriminator.steps 1 --adversarial.rounds 1 --control.steps 1"
+SMALL = {
+    "text": f"{FEW} --run.checkpoint_steps 1 --evaluation.samples 4",
+    "dialogue": f"{FEW} --evaluation.samples 4 --evaluation.evaluators 0",
+    "imitation": "--cloning.steps 2 --adversarial.environment_steps 80 --evaluation.every 0",
+    "images": "--joint.steps 0 --discriminator.matching 1 --adversarial.rounds 1 --second.side 0 --style.steps 0",
+    "encoder": "--joint.steps 2",
+}
+ENCODER = {"run": {"threads": 1}, **{name: runs.TINY_IMAGES[name] for name in ("data", "joint")}}
+TINY = {
+    "text": runs.TINY,
+    "dialogue": runs.TINY_DIALOGUE,
+    "imitation": runs.TINY_IMITATION,
+    "images": runs.TINY_IMAGES,
+    "encoder": ENCODER | {"evaluation": {"samples": 10}},
+}
+
+
+class Row(NamedTuple):
+    """number: in the table; 0 for one that was invented later. words: of the command, R for a copy of a run of `task`.
+
+    told: what the only line must say; nothing where it must work. harm: what is done to the copy before.
+    """
+
+    number: int
+    words: str
+    told: str
+    task: str = "text"
+    harm: Callable[[Path], object] | None = None
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of good files and bad ones, the configurations of tiny runs, and such runs."""
+    folder = tmp_path_factory.mktemp("bad")
+    for task, config in TINY.items():
+        (folder / f"{task}.yaml").write_text(yaml.safe_dump(config))
+    files(folder)
+    return folder
+
+
+def files(folder: Path) -> None:
+    os.mkfifo(folder / "fifo")
+    deep = "[" * 100_000
+    texts = {
+        "ok.txt": "".join(f"w{i % 7} w{i % 5} w{i % 3}\n" for i in range(60)),
+        "deep.jsonl": f'{{"text": {deep}\n',
+        "deep.json": deep,
+        "twice.yaml": "run:\n  seed: 1\n  seed: 2\n",
+        "deep.yaml": deep,
+        "empty.txt": "",
+        "zero.py": "",
+    }
+    for name, text in texts.items():
+        (folder / name).write_text(text)
+    (folder / "binary.yaml").write_bytes(b"a: \xdb\xff\0")
+    with open(folder / "huge.txt", "wb") as file:
+        file.truncate(2**42)
+    (folder / "cut.txt.gz").write_bytes(gzip.compress(b"a b c\n" * 1000)[:40])
+    (folder / "folder").mkdir()
+    for name, count in [("p12", 12), ("p24", 24)]:
+        (folder / name).mkdir()
+        rng = np.random.default_rng(0)
+        for i in range(count):
+            Image.fromarray(rng.integers(0, 255, (16, 16, 3), dtype=np.uint8)).save(folder / name / f"{i}.png")
+        lines = [json.dumps({"file_name": f"{i}.png", "text": f"a red thing number {i}"}) for i in range(count)]
+        (folder / name / "metadata.jsonl").write_text("\n".join(lines))
+    shutil.copytree(folder / "p12", folder / "p20")
+    (folder / "p20" / "metadata.jsonl").unlink()
+    os.mkfifo(folder / "p20" / "metadata.jsonl")
+    steps = {"obs": np.zeros((21, 4), np.float32), "acts": np.zeros(20, np.int64)}
+    np.savez(folder / "scalar.npz", **steps, lens=np.array(20))
+
+
+LONG = "run_" + "x" * 300
+MEMORY = "too little memory"
+NPZ = "train imitation --demonstrations.path"
+ONE = "at least 1$"
+SEED = "from 0 to 4294967295"
+SHARED = "checkpoints/[0-9]+"
+TRAIN = [
+    Row(5, "text --generator.hidden 1000000000", MEMORY),
+    Row(6, "text --generator.hidden 50000000", MEMORY),
+    Row(8, "text --likelihood.optimizer.lr nan", "lr: expected a number or null, not nan"),
+    Row(12, "text --likelihood.optimizer.betas [2,3]", "from 0 to below 1"),
+    Row(15, "text --likelihood.optimizer.weight_decay -1", "at least 0"),
+    Row(16, "text --run.seed -1", SEED),
+    Row(17, "text --run.seed 100000000000000000000", SEED),
+    Row(18, "text --run.seed 8589934592", SEED),
+    Row(19, "text --run.threads -3", ONE),
+    Row(24, "text --run.keep_checkpoints 0", ONE),
+    Row(25, "text --run.keep_checkpoints -1", ONE),
+    Row(29, "text --adversarial.turns.discriminator -3", "at least 0"),
+    Row(30, "text --adversarial.credit.rollouts 0", ONE),
+    Row(31, "text --adversarial.credit.rollouts -1", ONE),
+    Row(
+        32, "text --adversarial.rewards [{"function":"seqgan_kit.errors.name_of","weight":.nan}]", "weight nan: give a finite"
+    ),
+    Row(42, "text --discriminator.network builtins.print", "print"),
+    Row(43, "text --discriminator.objective builtins.print", "print"),
+    Row(44, "text --adversarial.estimator os.getcwd", "-> Tensor"),
+    Row(45, "text --adversarial.baseline os.getcwd", "-> Tensor"),
+    Row(46, "text --evaluation.samples 10000000000", MEMORY),
+    Row(47, "text --data.sentences 1000000000000", MEMORY),
+    Row(52, "text --data.path fifo", "is a pipe"),
+    Row(54, "text --data.path /dev/zero", "is a device"),
+    Row(55, "text --data.path /dev/urandom", "is a device"),
+    Row(69, "text --data.path deep.jsonl --data.column text", "line 1: JSON that cannot be read"),
+    Row(73, "text --run.folder run_\udcff", "not UTF-8"),
+    Row(87, "text --config twice.yaml", "line 3: run.seed stands there before"),
+    Row(90, "text --config binary.yaml", "binary.yaml can't be read"),
+    Row(96, f"text --run.folder {LONG}", "File name too long: give a shorter name"),
+    Row(100, 'text --generator.config {"model_type":"gpt2","n_layer":-1,"n_embd":8,"n_head":2}', "n_layer -1"),
+    Row(103, 'text --generator.config {"model_type":"gpt2","n_layer":1,"n_embd":20000000,"n_head":2}', MEMORY),
+    Row(111, "images --data.path p24", ""),
+    Row(126, "images --data.path p12", ""),
+    Row(135, "images --data.path p20", "is a pipe"),
+    Row(151, "images --adversarial.interpolation .nan", "finite number"),
+    Row(164, "encoder --joint.widths []", "give three"),
+    Row(165, "encoder --joint.length 0", "at least"),
+    Row(166, "encoder --joint.dim -1", ONE),
+    Row(376, "dialogue --data.path fifo", "is a pipe"),
+    Row(391, "imitation --demonstrations.path scalar.npz", "lens"),
+    Row(407, "imitation --environment.copies 100000000", MEMORY),
+    Row(411, 'imitation --environment.arguments {"nope":1}', "nope"),
+    Row(417, "imitation --policy.hidden [-1]", ONE),
+    Row(418, "imitation --policy.hidden [0]", ONE),
+    Row(424, "imitation --policy.improvement TRPO --policy.improvement.divergence -1", "above 0"),
+    Row(425, "imitation --policy.improvement TRPO --policy.improvement.divergence .nan", "finite number"),
+    Row(436, "imitation --run.seed -1", SEED),
+]
+
+
+def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """What a command that must fail says beside its bars: its lines."""
+    capsys.readouterr()
+    try:
+        status = main(words)
+    finally:
+        sys.path.remove(os.getcwd())
+    said = capsys.readouterr()
+    lines = [line for line in runs.errors(said.err) if line.startswith("seqgan-kit: ")]
+    assert (status == 0) == (not lines), said
+    return lines
+
+
+JARGON = re.compile("Union|typing|Traceback|class '|DefaultCPUAllocator|enforce fail|__\\w+__|Namespace|strict=|Errno")
+
+
+def check(lines: list[str], told: str) -> None:
+    if not told:
+        assert not lines
+        return
+    (line,) = lines
+    assert re.search(told, line), line
+    assert not JARGON.search(line), line
+
+
+@pytest.mark.parametrize("row", TRAIN, ids=lambda row: str(row.number))
+def test_what_train_refuses(
+    row: Row, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before a folder is made."""
+    monkeypatch.chdir(place)
+    task, *options = row.words.split()
+    before = {path.name for path in place.iterdir()}
+    run = f"new-{row.number}"
+    words = ["train", task, "--config", f"{task}.yaml", *SMALL[task].split(), "--run.folder", run, *options]
+    check(refused(words, capsys), row.told)
+    assert {path.name for path in place.iterdir()} - before == ({run} if not row.told else set())
