@@ -441,7 +441,7 @@ PARTS = [
     Case(f"{TRAIN} --likelihood.optimizer.lr .inf", "give a finite number", ("--likelihood.optimizer.lr 0.01",)),
     Case(
         f"{TRAIN} --likelihood.optimizer.betas [0.5,1]",
-        "give numbers from 0 to below 1",
+        "give a number from 0 to below 1",
         ("--likelihood.optimizer.betas [0.9,0.999]",),
     ),
     Case(f"{TRAIN} --likelihood.steps 99999999999999999999", "give at most 1000000000000"),

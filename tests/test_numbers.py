@@ -130,9 +130,9 @@ def test_numbers_of_parts_of_one_s_own_are_theirs() -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--likelihood.optimizer.lr", "nan"], "--likelihood.optimizer.lr: expected float or null. Got value: nan"),
-        (["--data.world", "x"], "--data.world: expected shapes or oracle. Got value: x"),
-        (["--data.max_length", "x"], "--data.max_length: expected int or null. Got value: x"),
+        (["--likelihood.optimizer.lr", "nan"], "--likelihood.optimizer.lr: expected a number or null, not 'nan'"),
+        (["--data.world", "x"], "--data.world: expected shapes or oracle, not 'x'"),
+        (["--data.max_length", "x"], "--data.max_length: expected a whole number or null, not 'x'"),
         (["--discriminator.optimizer.lr", "null"], "--discriminator.optimizer.lr null: give a number, as 0.001"),
     ],
 )

@@ -82,8 +82,6 @@ def main(words: Sequence[str] | None = None) -> int:
     if "transformers" in sys.modules:  # called from Python: it has read that already
         sys.modules["transformers"].utils.logging.disable_progress_bar()
     try:
-        for word in words:
-            checked(word, "an argument")
         status = _command(words)
         sys.stdout.flush()
         return status
@@ -391,7 +389,7 @@ def _run_folder(words: list[str], command: str) -> tuple[Path, list[str]]:
         raise SystemExit(0)
     if not words or words[0].startswith("-"):
         raise UserError(f"{command} needs the run's folder: seqgan-kit {command} runs/NAME")
-    run = Path(words[0])
+    run = Path(checked(words[0], f"{command}: the folder"))
     if not (run / "run.json").is_file():
         there = sorted(path.parent.name for path in run.parent.glob("*/run.json"))
         found = f" (in {run.parent}: {', '.join(there[:8])})" if there else ""

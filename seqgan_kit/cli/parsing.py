@@ -24,7 +24,7 @@ from jsonargparse._typehints import ActionTypeHint, type_to_str
 from seqgan_kit.bounds import check_numbers
 from seqgan_kit.cli.source import Option, kind, shown
 from seqgan_kit.errors import UserError, one_line
-from seqgan_kit.files import check_file, read_bytes, short
+from seqgan_kit.files import check_file, checked, read_bytes, short
 from seqgan_kit.old_names import OLD_NAMES, moved, renamed
 from seqgan_kit.options import TASKS, nearest
 
@@ -173,7 +173,8 @@ def _options(parser: ArgumentParser) -> Iterator[str]:
 
 def _check_files(words: list[str]) -> None:
     """Raises UserError where what is given for an option is a pipe or a device: a group of options may be a file."""
-    for word in words:
+    for before, word in itertools.pairwise(["", *words]):
+        checked(word, before if before.startswith("--") else "an option")
         given = word.partition("=")[2] if word.startswith("--") else word
         try:
             if given and Path(given).is_file() is False and Path(given).exists():

@@ -109,7 +109,8 @@ def _tell_once(text: str) -> None:
 def _explain(config: EnvironmentConfig, error: Exception) -> str:
     name = config.id
     module, _, bare = name.rpartition(":")
-    words, newest = one_line(error), _newest(bare)
+    words, newest = one_line(error).partition(" was raised from the environment creator")[0], _newest(bare)
+    words = re.sub(r"[\w.]+\(\) got an unexpected keyword argument", "it takes no", words)
     if isinstance(error, ModuleNotFoundError | gym.error.DependencyNotInstalled):
         if module and importlib.util.find_spec(module.split(".")[0]) is None:
             brings = f": pip install '{BRINGS[module]}'" if module in BRINGS else ", nor is it installed"

@@ -221,10 +221,10 @@ def _lengths(name: str, arrays: dict[str, Any], columns: dict[str, np.ndarray]) 
         lens = np.array([actions])
     else:
         return None
-    if len(lens) == 0:
-        raise UserError(f"{name} has no episodes: give at least one")
     if lens.ndim != 1 or lens.dtype.kind not in "iu":
         raise UserError(f"{name}: lens are {lens.dtype} of shape {lens.shape}: give integers, one an episode")
+    if len(lens) == 0:
+        raise UserError(f"{name} has no episodes: give at least one")
     if lens.min() < 0:
         raise UserError(f"{name} episode {lens.argmin()} has {lens.min()} steps: leave it out of lens and obs")
     return np.asarray(lens)

@@ -342,6 +342,9 @@ def _configured(option: str, given: dict[str, Any], filled: dict[str, Any]) -> P
     kind = given.get("model_type")
     if not isinstance(kind, str):
         raise UserError(f"{option}.config {given}: name a model_type, such as gpt2, llama, t5, bart")
+    for key, value in given.items():
+        if isinstance(value, int) and value < 0 and not key.endswith(("_id", "_index")):
+            raise UserError(f"{option}.config: {key} {value}: give a number above 0")
     try:
         made = AutoConfig.for_model(**{**filled, **given})
     except Exception as error:
@@ -373,7 +376,11 @@ def _reads(made: PretrainedConfig, key: str) -> bool:
 def _built(option: str, kind: Any, config: PretrainedConfig) -> PreTrainedModel:
     try:
         model: PreTrainedModel = kind.from_config(config)
+    except (UserError, MemoryError):
+        raise
     except Exception as error:
+        if "allocate memory" in str(error):
+            raise MemoryError(str(error)) from error
         raise UserError(f"{option}.config of {config.model_type}: {one_line(error, 300)}") from error
     return model
 
