@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import importlib
 import json
 import math
@@ -39,6 +40,8 @@ RECORD: dict[str, type | tuple[type, ...]] = {
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Where to write a file or folder that takes the place of `path` at the end; what fails leaves `path` as it was."""
+    if path.parent.is_file():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path.parent))
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:

@@ -22,6 +22,7 @@ from PIL import Image
 
 import runs
 from seqgan_kit.cli import main
+from seqgan_kit.engine import checkpoints
 
 FEW = "--likelihood.steps 2 --discriminator.steps 1 --adversarial.rounds 1 --control.steps 1"
 SMALL = {
@@ -192,3 +193,136 @@ def test_what_train_refuses(
     words = ["train", task, "--config", f"{task}.yaml", *SMALL[task].split(), "--run.folder", run, *options]
     check(refused(words, capsys), row.told)
     assert {path.name for path in place.iterdir()} - before == ({run} if not row.told else set())
+
+
+DEEP = "[" * 100_000
+
+
+def put(name: str, content: str) -> Callable[[Path], object]:
+    """Writes a file of the run anew."""
+    return lambda run: (run / name).write_text(content)
+
+
+def record(**changes: object) -> Callable[[Path], object]:
+    """Changes what run.json says."""
+
+    def change(run: Path) -> None:
+        path = run / "run.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+    return change
+
+
+def forged(change: Callable[[dict[str, object]], object] | str, part: str = "shared") -> Callable[[Path], object]:
+    """A checkpoint whose manifest fits what was changed in it: of the state, or its JSON as a whole."""
+
+    def change_part(run: Path) -> None:
+        (newest,) = checkpoints.all_in(run / "checkpoints")[-1:]
+        if isinstance(change, str):
+            (newest / f"{part}.json").write_text(change)
+        else:
+            state = checkpoints.read(newest, part)
+            change(state)
+            checkpoints.write_part(newest, part, state)
+        shutil.move(newest, unfinished := newest.with_name(".unfinished"))
+        checkpoints.seal(unfinished, newest)
+
+    return change_part
+
+
+def without(name: str) -> Callable[[Path], object]:
+    return lambda run: shutil.rmtree(run / name) if (run / name).is_dir() else (run / name).unlink()
+
+
+def pipe(name: str) -> Callable[[Path], object]:
+    """In the place of a file of the run."""
+
+    def change(run: Path) -> None:
+        for path in sorted(run.glob(name))[-1:] or [run / name]:
+            path.unlink(missing_ok=True)
+            os.mkfifo(path)
+
+    return change
+
+
+def folder(name: str) -> Callable[[Path], object]:
+    def change(run: Path) -> None:
+        for path in sorted(run.glob(name))[-1:]:
+            path.unlink()
+            path.mkdir()
+
+    return change
+
+
+def sizes(run: Path, **changes: object) -> None:
+    path = run / "model" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+MORE = "resume R --adversarial.rounds 3"
+RUNS = [
+    Row(173, "sample R --count 5000 --seed 2", ""),
+    Row(174, "sample R --temperature nan --count 2", "sample --temperature nan: give a finite number"),
+    Row(175, "sample R --temperature inf --count 2", "sample --temperature inf: give a finite number"),
+    Row(178, "sample R --seed 1000000000000000000000000000000 --count 2", SEED),
+    Row(182, "evaluate R --samples 100000000000", MEMORY),
+    Row(183, "evaluate R --temperature nan", "evaluate --temperature nan: give a finite number"),
+    Row(208, "report R", "metrics.jsonl, line 1: not a JSON object", harm=put("metrics.jsonl", f"{DEEP}\n{{}}\n")),
+    Row(213, MORE, "", harm=without("metrics.jsonl")),
+    Row(214, MORE, "", harm=put("metrics.jsonl", "")),
+    *(
+        Row(number, command, r"run\.json: task is \['text'\]", harm=record(task=["text"]))
+        for number, command in [(240, "resume R"), (241, "sample R"), (242, "compare R")]
+    ),
+    *(
+        Row(number, command, rf"run\.json: seconds is {told}", harm=record(seconds=wrong))
+        for number, command, wrong, told in [
+            (247, "report R", "x", "'x'"),
+            (248, "resume R", "x", "'x'"),
+            (251, "report R", float("nan"), "nan"),
+            (252, "resume R", float("nan"), "nan"),
+        ]
+    ),
+    Row(274, "resume R --data.sentences null", "--data.sentences: expected a whole number, not null"),
+    Row(278, "report R", "", harm=folder("config.yaml")),
+    Row(279, "report R", "", harm=pipe("config.yaml")),
+    Row(280, "report R", "", harm=folder("samples/adversarial-*.txt")),
+    Row(281, "report R", "", harm=pipe("samples/adversarial-*.txt")),
+    Row(283, "resume R", "", harm=without("samples")),
+    Row(285, "report R", "baselines.json: no baselines", harm=put("baselines.json", DEEP)),
+    Row(292, MORE, "processes in its part 'shared' is no int", harm=forged('{"value": 1}')),
+    Row(293, MORE, "no readable part 'shared'", harm=forged('{"value": ' * 100_000)),
+    Row(294, MORE, "counters in its part 'shared' is no dict", harm=forged(lambda state: state.pop("counters"))),
+    Row(297, MORE, "random numbers can't go on", harm=forged(lambda state: state["random"].pop("numpy"), "process-0")),  # type: ignore[attr-defined]
+    Row(301, "sample R", "its tokenizer's files are missing", harm=without("model/tokenizer.json")),
+    Row(303, "sample R --count 1", "more memory than there is", harm=lambda run: sizes(run, hidden=10**9)),
+    Row(304, "sample R --count 1", "other sizes than the weights", harm=lambda run: sizes(run, hidden=9)),
+    Row(315, "sample R --file fifo", "is a pipe", "dialogue"),
+    Row(317, "sample R --text hi --beams 10000000", MEMORY, "dialogue"),
+    Row(323, "watch R --episodes 1000000000", MEMORY, "imitation"),
+    Row(328, "record R --episodes 1 --out ok.txt/x.npz", "can't write ok.txt/x.npz: Not a directory", "imitation"),
+    Row(332, "watch R --steps 3", "other sizes than the weights", "imitation", lambda run: sizes(run, hidden=[9])),
+    Row(339, "sample R --text a --count 1000000000", MEMORY, "images"),
+]
+
+
+@pytest.fixture(scope="module")
+def made(place: Path) -> Path:
+    """A run of each use, finished."""
+    for task in ("text", "dialogue", "imitation", "images"):
+        words = ["train", task, "--config", f"{place / task}.yaml", *SMALL[task].split()]
+        assert main([*words, "--run.folder", str(place / "made" / task)]) == 0
+    return place / "made"
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("row", RUNS, ids=lambda row: str(row.number))
+def test_what_commands_on_runs_refuse(
+    row: Row, made: Path, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a run that is missing something, or holds what it should not; or it works."""
+    monkeypatch.chdir(place)
+    run = runs.copy(made / row.task, place / f"{row.task}-{row.number}")
+    if row.harm is not None:
+        row.harm(run)
+    check(refused([run.name if word == "R" else word for word in row.words.split()], capsys), row.told)

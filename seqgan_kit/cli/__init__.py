@@ -134,7 +134,7 @@ def _asked_for(error: BaseException) -> str:
 def _out_of_memory(error: BaseException) -> bool:
     """PyTorch has no class of its own for that of the processor."""
     told = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return told or "can't allocate memory" in str(error)
+    return told or any(words in str(error) for words in ("can't allocate memory", "Storage size calculation"))
 
 
 def _trains(words: list[str]) -> bool:

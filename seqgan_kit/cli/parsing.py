@@ -291,7 +291,9 @@ def _explain(message: str, words: list[str], options: list[str], task: str) -> s
     value = re.search(r'Parser key "([\w.]+)": (.*)', message)
     if value:
         in_file = files and not any(word.startswith(f"--{value[1]}") for word in words)
-        told = re.sub(r"\. Got value: (.*)", lambda found: f", not {short(found[1])}", value[2])
+        told = re.sub(
+            r"\. Got value: (.*)", lambda found: f", not {'null' if found[1] == 'None' else short(found[1])}", value[2]
+        )
         return f"{' '.join(files)}: {value[1]}: {told}" if in_file else f"--{value[1]}: {told}"
     return f"{' '.join(files)}: {message}" if files else message
 

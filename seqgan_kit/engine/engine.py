@@ -159,7 +159,8 @@ class Engine:
         self.seconds.update(shared["seconds"])
         self.updating.update(shared.get("updating", shared["seconds"]))  # earlier versions had one clock for both
         self.phases.owed = shared.get("owed", "")  # which earlier versions do not know
-        self.metrics.open(shared["metrics_bytes"], own["pending"])
+        if not self.metrics.open(shared["metrics_bytes"], own["pending"]):
+            self.say(f"{self.metrics.path} lacks lines that it had at this checkpoint: so will the report")
         try:
             checkpoints.set_random_state(own["random"])
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:

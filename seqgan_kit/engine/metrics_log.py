@@ -12,6 +12,7 @@ import torch
 from accelerate import Accelerator
 
 from seqgan_kit.engine.learning import Metrics
+from seqgan_kit.files import read_bytes
 
 
 class MetricsLog:
@@ -24,14 +25,18 @@ class MetricsLog:
         self._file: BinaryIO | None = None
         self.restart_clock()
 
-    def open(self, size: int = 0, pending: dict[str, list[float]] | None = None) -> None:
+    def open(self, size: int = 0, pending: dict[str, list[float]] | None = None) -> bool:
         """Continues the file at `size` bytes, with what waited to be written when these were all: what was measured
-        after a checkpoint will be measured again."""
-        self.is_open, self.pending = True, pending or {}
+        after a checkpoint will be measured again. False where it has fewer now; then its whole lines stay."""
+        self.is_open, self.pending, whole = True, pending or {}, True
         if self.accelerator.is_main_process:
+            there = self.path.stat().st_size if self.path.is_file() else 0
+            if there < size:
+                whole, size = False, (read_bytes(self.path) if there else b"").rfind(b"\n") + 1
             self._file = open(self.path, "ab")  # noqa: SIM115
             self._file.truncate(size)
             self._file.seek(0, os.SEEK_END)
+        return whole
 
     def restart_clock(self) -> None:
         self._since, self._samples = time.monotonic(), 0.0

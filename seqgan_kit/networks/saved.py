@@ -48,7 +48,7 @@ def check_saved(folder: Path, run: Path) -> None:
 
 
 def unloadable(folder: Path, run: Path, error: BaseException) -> UserError:
-    if isinstance(error, MemoryError) or "allocate memory" in str(error):
+    if isinstance(error, MemoryError) or any(words in str(error) for words in ("allocate memory", "Storage size")):
         return UserError(f"{folder} asks for more memory than there is: resume {run} to write it anew")
     known = (words for token, words in UNLOADABLE.items() if token in str(error))
     return UserError(f"{folder} can't be loaded ({next(known, one_line(error, 300))}); resume {run} to write it anew")
