@@ -213,16 +213,17 @@ def _arrays(path: Path) -> dict[str, Any]:
 def _lengths(name: str, arrays: dict[str, Any], columns: dict[str, np.ndarray]) -> np.ndarray | None:
     """(episodes,) steps of each, or None where the file does not say by lens or indices."""
     observations, actions = len(columns["obs"]), len(columns["acts"])
-    if "lens" in arrays:
-        lens = arrays["lens"]
-    elif "indices" in arrays:
-        lens = np.diff(arrays["indices"], prepend=0, append=actions)
+    given = next((key for key in ("lens", "indices") if key in arrays), None)
+    if given is not None:
+        lens = arrays[given] if arrays[given].size else arrays[given].astype(np.int64)  # of no numbers, of no kind
+        if lens.ndim != 1 or lens.dtype.kind not in "iu":
+            raise UserError(f"{name}: {given} are {lens.dtype} of shape {lens.shape}: give integers, one an episode")
+        if given == "indices":
+            lens = np.diff(lens, prepend=0, append=actions)
     elif observations == actions + 1:
         lens = np.array([actions])
     else:
         return None
-    if lens.ndim != 1 or lens.dtype.kind not in "iu":
-        raise UserError(f"{name}: lens are {lens.dtype} of shape {lens.shape}: give integers, one an episode")
     if len(lens) == 0:
         raise UserError(f"{name} has no episodes: give at least one")
     if lens.min() < 0:
