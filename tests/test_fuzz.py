@@ -162,18 +162,19 @@ def test_demonstrations(made: tuple[int, int, dict[str, Any]], bad: Any, cut: in
             assert found.episodes and found.intake.balanced, found.intake
 
 
+NO_VALUE = {"--config", "--print_config", "-h", "--help"}
 OPTIONS = {
     task: sorted(
         {word for action in parser_of(task)[0]._actions for word in action.option_strings if not word.endswith(".help")}
-        | {
-            f"--{option.name}"
-            for name, slot in SLOTS[task].items()
-            if slot.options == "line"
-            for part in parts(slot)
-            for option in parameters(name, slot, part)
-        }
-        - {"--config", "-h", "--help"}
+        - NO_VALUE
     )
+    + [
+        f"--{option.name}"
+        for name, slot in SLOTS[task].items()
+        if slot.options == "line"
+        for part in parts(slot)
+        for option in parameters(name, slot, part)
+    ]
     for task in TASKS
 }
 PARTS = [f"{part.__module__}.{part.__qualname__}" for slot in SLOTS["text"].values() for part in parts(slot)]

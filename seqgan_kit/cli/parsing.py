@@ -87,6 +87,8 @@ def parse(words: list[str], task: str = "text") -> tuple[Any, str]:
             check_numbers(namespace, configuration)
             text = parser.dump(_from_anywhere(namespace), skip_unset=False)
             built = parser.instantiate(namespace)
+        except RecursionError:
+            raise UserError("an option holds itself, or lists in lists too deep to be read: write it out") from None
         except argparse.ArgumentError as error:
             raise UserError(_explain(str(error), words, list(_options(parser)), task)) from error
         config = configuration(**{field.name: built[field.name] for field in dataclasses.fields(configuration)})
@@ -253,7 +255,7 @@ def _check_keys(file: str, options: list[str], task: str) -> None:
 
 def _explain(message: str, words: list[str], options: list[str], task: str) -> str:
     """jsonargparse's message as one line, with the file and the nearest option where a name is unknown."""
-    message = " ".join(message.split()).removesuffix(".")
+    message = _of_part(" ".join(message.split()).removesuffix("."))
     message = re.sub(r"Expected a <class '([\w.]+)'>", lambda found: f"expected {_either(found[1])}", message)
     message = re.sub(
         r"(: ).*expects a function or a callable class: (.*)\. Got value: (.*)",
@@ -261,7 +263,7 @@ def _explain(message: str, words: list[str], options: list[str], task: str) -> s
         message,
     )
     # of "a number or nothing", which kinds there are, without what each of them said
-    kinds = r"Does not validate against any of the Union subtypes Subtypes: \[(.*?)\] Errors: .* Given value: (.*)"
+    kinds = r"Does not validate against any of the Union subtypes Subtypes: \[(.*?)\] Errors: .* Given value: ?(.*)"
     message = re.sub(kinds, _of_kinds, message)
     message = re.sub(r"Expected a dot import path string: ?(.*)", r"there is no part \1: give MODULE.NAME", message)
     message = re.sub(r"Expected a typing.Literal\[(.*?)\]", lambda found: f"expected {_either(found[1])}", message)
@@ -278,7 +280,7 @@ def _explain(message: str, words: list[str], options: list[str], task: str) -> s
         name = f"{key[1]}.{key[2]}" if key[1] else key[2]
         where = f"{' '.join(files)}: " if files else ""
         return f"{where}unknown key {name}{nearest(name, options)}; {_see(task)}"
-    inner = re.search(r'Parser key "([\w.]+)".*Option \'(\w+)\' is not accepted', message)
+    inner = re.search(r'Parser key "([\w.]+)".*Option \'([\w.]+)\' is not accepted', message)
     if inner:
         return f"unknown option --{inner[1]}.{inner[2]}: what was chosen for {inner[1]} takes no {inner[2]}"
     text = re.search(r'Parser key "((\w+)\.config)": .*expected keys with values.* Got value: (.*)', message)
@@ -299,11 +301,21 @@ def _explain(message: str, words: list[str], options: list[str], task: str) -> s
 
 
 PLAIN = {"int": "a whole number", "float": "a number", "str": "text", "bool": "true or false", "NoneType": "null"}
-PLAIN |= {"dict": "keys with values", "list": "a list"}
+PLAIN |= {"dict": "keys with values", "list": "a list", "tuple": "a list", "collections.abc.Sequence": "a list"}
+
+
+def _of_part(message: str) -> str:
+    """Where what is wrong is an option of a part: of that one, not of the part as a whole."""
+    message = re.sub(r'(Parser key "[\w.]+": ).*(Option \'[\w.]+\' is not accepted).*', r"\1\2", message)
+    inner = (
+        r'Parser key "([\w.]+)": .*Parser key "(\w+)": (.*?)(?:\. Got value: Namespace\(.*| - Expected a <class .*)$'
+    )
+    return re.sub(inner, r'Parser key "\1.\2": \3', message)
 
 
 def _of_kinds(found: re.Match[str]) -> str:
-    kinds = re.sub(r"<class '([\w.]+)'>", r"\1", re.sub(r"\[.*?\]", "", found[1]))
+    kinds = re.sub(r"typing\.Literal\[(.*?)\]", r"\1", found[1])
+    kinds = re.sub(r"<class '([\w.]+)'>", r"\1", re.sub(r"\[.*?\]", "", kinds))
     return f"expected {_either(kinds)}. Got value: {found[2]}"
 
 
