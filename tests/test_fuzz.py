@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 import runs
@@ -36,12 +36,18 @@ from seqgan_kit.options import TASKS
 from test_bad_input import JARGON, SMALL, TINY, refused
 
 settings.register_profile(
-    "fixed", derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck), max_examples=120
+    "fixed",
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+    max_examples=300,
+    phases=[Phase.generate],  # making a failure smaller would take minutes: what is seen first is told
 )
 settings.load_profile("fixed")
 
 LETTERS = st.sampled_from(
-    list("abcXYZ 0123456789\t\r\n,;\"'{}[]:\\/|-_é字\0\ufeff\u2028\x85") + ["\r\n", "  ", '""', "1e9"]
+    [*list("abcXYZ 0123456789\t\r\n,;\"'{}[]:\\/|-_é字\x00\ufeff\u2028\x85"), "\r\n", "  ", '""', "1e9"]
 )
 SCALARS = (
     st.none()
@@ -99,7 +105,8 @@ def read_or_refused(call: Callable[[], Any]) -> Any:
             return call()
     except UserError as error:
         line = str(error)
-        assert line and "\n" not in line, line
+        assert line
+        assert "\n" not in line, line
         assert not JARGON.search(line), line
         return None
 
@@ -118,7 +125,8 @@ def test_texts(content: bytes, suffix: str, labelled: bool, bad_rows: Any, colum
     with written(content, suffix) as path:
         found = read_or_refused(lambda: read_sentences(path, column, labelled, bad_rows=bad_rows))
         if found is not None:
-            assert found.texts and found.intake.balanced, found.intake
+            assert found.texts
+            assert found.intake.balanced, found.intake
 
 
 @given(FILES, SUFFIXES, st.sampled_from(["error", "drop", "repair"]))
@@ -127,7 +135,8 @@ def test_conversations(content: bytes, suffix: str, bad_rows: Any) -> None:
     with written(content, suffix) as path:
         found = read_or_refused(lambda: read_conversations(path, bad_rows=bad_rows))
         if found is not None:
-            assert found.conversations and found.intake.balanced, found.intake
+            assert found.conversations
+            assert found.intake.balanced, found.intake
         read_or_refused(lambda: read_histories(path))
 
 
@@ -137,7 +146,8 @@ def test_token_ids(content: bytes, suffix: str, bad_rows: Any, padding: int | No
     with written(content, suffix) as path:
         found = read_or_refused(lambda: read_token_ids(path, padding=padding, bad_rows=bad_rows))
         if found is not None:
-            assert found.ids and found.intake.balanced, found.intake
+            assert found.ids
+            assert found.intake.balanced, found.intake
 
 
 KINDS = st.sampled_from(["float32", "int64", "bool", "U3", "complex64", "uint8", "float16"])
@@ -159,7 +169,8 @@ def test_demonstrations(made: tuple[int, int, dict[str, Any]], bad: Any, cut: in
     with written(whole if cut > 100 else whole[: len(whole) - 7 * cut], ".npz") as path:
         found = read_or_refused(lambda: formats.read_npz(path, bad))
         if found is not None:
-            assert found.episodes and found.intake.balanced, found.intake
+            assert found.episodes
+            assert found.intake.balanced, found.intake
 
 
 NO_VALUE = {"--config", "--print_config", "-h", "--help"}
@@ -202,15 +213,27 @@ VALUES = st.sampled_from(
         "",
         "{a: 1}",
         "{class_path: x}",
-    ]
-    + [
         "{class_path: seqgan_kit.tokens.credit.MonteCarlo, init_args: {rollouts: x}}",
         "a: b: c",
         "[",
         "!!python/name:os",
+        "&a [*a]",
+        "word",
+        "error",
+        "words",
+        "os.getcwd",
+        "no.such",
+        ".",
+        "..",
+        "/dev/null",
+        "99999999999999999999",
+        str(2**33),
+        "0x10",
+        "1_0",
+        "é",
+        "a\nb",
+        *PARTS,
     ]
-    + ["&a [*a]", "word", "error", "words", "os.getcwd", "no.such", ".", "..", "/dev/null", "99999999999999999999"]
-    + [str(2**33), "0x10", "1_0", "é", "a\nb", *PARTS]
 )
 
 
@@ -236,7 +259,7 @@ def _put(tree: Any, place: list[Any], value: Any) -> None:
 
 
 @pytest.mark.parametrize("task", TASKS)
-@settings(max_examples=25)
+@settings(max_examples=30)
 @given(st.data())
 def test_configurations(task: str, data: st.DataObject) -> None:
     """A file of options with something else in one of its places, or anything at all."""
@@ -275,12 +298,12 @@ def _changed(tree: Any, place: tuple[Any, ...], value: Any) -> Any:
     return [*tree[: place[0]], _changed(tree[place[0]], place[1:], value), *tree[place[0] + 1 :]]
 
 
-@settings(max_examples=100)
+@settings(max_examples=250)
 @given(st.data())
 def test_run_folders(made: Path, capsys: pytest.CaptureFixture[str], data: st.DataObject) -> None:
     """With something else in one place of one of its files; every command tells it, or works."""
     name = data.draw(st.sampled_from(["run.json", "run.json", "metrics.jsonl", "baselines.json", "config.yaml"]))
-    command = data.draw(st.sampled_from(["report R", "compare R R", "sample R --count 1", "evaluate R --samples 4"]))
+    command = data.draw(st.sampled_from(["report R", "compare R R", "report R", "sample R --count 1"]))
     with tempfile.TemporaryDirectory() as folder, _in(folder):
         shutil.copytree(made, "R")
         path = Path("R") / name

@@ -307,6 +307,10 @@ PLAIN |= {"dict": "keys with values", "list": "a list", "tuple": "a list", "coll
 def _of_part(message: str) -> str:
     """Where what is wrong is an option of a part: of that one, not of the part as a whole."""
     message = re.sub(r'(Parser key "[\w.]+": ).*(Option \'[\w.]+\' is not accepted).*', r"\1\2", message)
+    beside = r"\1it holds more than class_path and init_args: put what that part takes below init_args"
+    message = re.sub(
+        r'(Parser key "[\w.]+": ).*Dict must include a class_path and optionally init_args.*', beside, message
+    )
     inner = (
         r'Parser key "([\w.]+)": .*Parser key "(\w+)": (.*?)(?:\. Got value: Namespace\(.*| - Expected a <class .*)$'
     )
