@@ -52,6 +52,8 @@ class Bound:
 Seed = Annotated[int, Bound(0, LARGEST_SEED)]
 Whole = Annotated[int, Bound(0)]
 Count = Annotated[int, Bound(1)]
+Layers = Annotated[int, Bound(1, 1000)]
+Blocks = Annotated[int, Bound(0, 1000)]
 Integer = Annotated[int, Bound()]
 """Any: what is wrong with one is told where it is used."""
 Threads = Annotated[int, Bound(1, 1024)]

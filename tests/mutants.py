@@ -1885,6 +1885,18 @@ MUTANTS = [
         "test_picture_fit.py::test_the_interval_is_the_jackknife_of_plain_loops",
     ),
     Mutant(
+        "files.py",
+        "for is_kind, name in KINDS.items():",
+        "for is_kind, name in list(KINDS.items())[1:]:",
+        "test_bad_input.py::test_what_train_refuses",
+    ),
+    Mutant(
+        "engine/checkpoints.py",
+        "self.root.mkdir(exist_ok=True)  # but",
+        "self.root.mkdir(exist_ok=True, parents=True)  # but",
+        "test_bad_input.py::test_a_run_folder_that_goes_is_not_made_anew",
+    ),
+    Mutant(
         "bounds.py",
         "low = self.low < value if self.above else self.low <= value",
         "low = self.low <= value",

@@ -9,7 +9,9 @@ import gzip
 import json
 import os
 import re
+import resource
 import shutil
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +25,9 @@ from PIL import Image
 import runs
 from seqgan_kit.cli import main
 from seqgan_kit.engine import checkpoints
+from seqgan_kit.engine.engine import Engine
+from seqgan_kit.engine.run_config import RunConfig
+from seqgan_kit.errors import UserError
 
 FEW = "--likelihood.steps 2 --discriminator.steps 1 --adversarial.rounds 1 --control.steps 1"
 SMALL = {
@@ -96,6 +101,8 @@ def files(folder: Path) -> None:
     os.mkfifo(folder / "p20" / "metadata.jsonl")
     steps = {"obs": np.zeros((21, 4), np.float32), "acts": np.zeros(20, np.int64)}
     np.savez(folder / "scalar.npz", **steps, lens=np.array(20))
+    np.savez(folder / "lens.npz", obs=steps["obs"][:20], acts=steps["acts"], lens=np.array([5, 99]))
+    np.savez(folder / "indices.npz", **steps, indices=np.array(3.0))
 
 
 LONG = "run_" + "x" * 300
@@ -152,6 +159,23 @@ TRAIN = [
     Row(424, "imitation --policy.improvement TRPO --policy.improvement.divergence -1", "above 0"),
     Row(425, "imitation --policy.improvement TRPO --policy.improvement.divergence .nan", "finite number"),
     Row(436, "imitation --run.seed -1", SEED),
+    Row(0, "text --data.world oracle --data.oracle_vocabulary 0", ONE),
+    Row(0, "text --data.path huge.txt", "has 4398.0 GB, and .* GB of memory are free"),
+    Row(0, "text --data.path cut.txt.gz", "cannot be read as gzipped UTF-8 text"),
+    Row(0, "text --data.held_out_path fifo --data.path ok.txt", "is a pipe"),
+    Row(0, "text --generator.model fifo", "is a pipe"),
+    Row(0, "text --config deep.yaml", "deep.yaml can't be read"),
+    Row(0, "text --config fifo", "is a pipe"),
+    Row(0, "text --data fifo", "is a pipe"),
+    Row(0, "text --evaluation.unit x", "expected words or characters or tokens or null, not 'x'"),
+    Row(0, "text --discriminator.network.dropout x", "discriminator.network.dropout: expected a number, not 'x'"),
+    Row(0, "text --seeds 1 4294967296", "--seeds 4294967296: give a number from 0 to 4294967295"),
+    Row(0, "dialogue --generator.layers 100000000", "at most 1000$"),
+    Row(0, "dialogue --discriminator.beams 1000000000", MEMORY),
+    Row(0, "imitation --demonstrations.path lens.npz", "lens add up to 104 steps, but acts has 20"),
+    Row(0, "imitation --demonstrations.path indices.npz", "indices are float64 of shape"),
+    Row(0, "images --discriminator.network.join 2", "join 2: give an odd number"),
+    Row(0, "images --generator.width 10000000", MEMORY),
 ]
 
 
@@ -181,7 +205,7 @@ def check(lines: list[str], told: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("row", TRAIN, ids=lambda row: str(row.number))
+@pytest.mark.parametrize("row", TRAIN, ids=lambda row: str(row.number or row.words[:40]))
 def test_what_train_refuses(
     row: Row, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -316,7 +340,7 @@ def made(place: Path) -> Path:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("row", RUNS, ids=lambda row: str(row.number))
+@pytest.mark.parametrize("row", RUNS, ids=lambda row: str(row.number or row.words[:40]))
 def test_what_commands_on_runs_refuse(
     row: Row, made: Path, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -326,3 +350,57 @@ def test_what_commands_on_runs_refuse(
     if row.harm is not None:
         row.harm(run)
     check(refused([run.name if word == "R" else word for word in row.words.split()], capsys), row.told)
+
+
+WRITE = [
+    ("text", "report R"),
+    ("text", "evaluate R --samples 4"),
+    ("text", "sweep R --samples 4 --temperatures 0.5 1"),
+    ("dialogue", "evaluate R"),
+    ("imitation", "evaluate R --episodes 2"),
+    ("imitation", "record R --episodes 1"),
+    ("imitation", "watch R --steps 2"),
+    ("images", "sample R --text red"),
+    ("images", "report R"),
+]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("task", "words"), WRITE)
+def test_a_full_disk_is_told_by_every_command_that_writes(
+    task: str, words: str, made: Path, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By one line with the file, and what to do; what was there before stays as it was."""
+    monkeypatch.chdir(place)
+    runs.copy(made / task, place / "R")
+    before = {path: path.read_bytes() for path in Path("R").rglob("*") if path.is_file()}
+    old = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8, limits[1]))
+    try:
+        lines = refused(words.split(), capsys)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, old)
+    check(lines, "File too large|write")
+    assert {path: path.read_bytes() for path in before} == before
+
+
+@pytest.mark.parametrize("gone", ["moved", "deleted"])
+def test_a_run_folder_that_goes_is_not_made_anew(gone: str, tmp_path: Path) -> None:
+    """While the run is at work; the user is told, and is not sent to a folder that is not there."""
+    run = tmp_path / "run"
+
+    def work() -> None:
+        with Engine(RunConfig(folder=str(run), device="cpu", threads=1), "text") as engine:
+            engine.restore()
+            engine.counters["phase"] = 1
+            if gone == "moved":
+                run.rename(tmp_path / "other")
+            else:
+                shutil.rmtree(run)
+            engine.save()
+
+    with pytest.raises(UserError, match=r"run is gone, moved or deleted .* bring it back under this name"):
+        work()
+    assert not run.exists()

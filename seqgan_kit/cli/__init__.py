@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from seqgan_kit import __version__
+from seqgan_kit import __version__, bounds
 from seqgan_kit.commands import is_main_process
 from seqgan_kit.errors import Stopped, UserError
 from seqgan_kit.files import checked, read_record
@@ -218,6 +218,8 @@ def _train_seeds(task: str, words: list[str]) -> None:
     seeds = [int(word) for word in given if word.isdecimal()]
     if len(seeds) < len(given) or len(set(seeds)) < len(seeds) or not seeds:
         raise UserError(f"--seeds {' '.join(given)}: give different whole numbers of at least 0, as --seeds 0 1 2")
+    for seed in seeds:
+        bounds.Bound(0, bounds.LARGEST_SEED).check("--seeds", seed)
     if len(seeds) < 2:
         raise UserError(f"--seeds {seeds[0]}: one run has no spread; give two seeds or more, or --run.seed {seeds[0]}")
     if any(word.partition("=")[0] == "--run.seed" for word in words):

@@ -188,7 +188,7 @@ def _check_files(words: list[str]) -> None:
 def _check_yaml(path: Path) -> None:
     """Raises UserError for a file of options that can't be read, and for one that says something twice."""
     try:
-        root = yaml.compose(read_bytes(path).decode(), yaml.CSafeLoader)
+        root = yaml.compose(read_bytes(path).decode(), yaml.SafeLoader)  # that in C overflows its stack
         for line, key in _repeated(root, []):
             raise UserError(f"{path} line {line}: {key} stands there before: leave one of them out")
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:

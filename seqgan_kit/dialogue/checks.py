@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from seqgan_kit.bounds import SAMPLE, check_fits
 from seqgan_kit.dialogue.config import DialogueConfig
 from seqgan_kit.dialogue.evaluation import check_evaluators
 from seqgan_kit.dialogue.sources import Source
@@ -16,6 +17,7 @@ def check_numbers(config: DialogueConfig, source: Source) -> None:
     judge, evaluation = config.discriminator, config.evaluation
     distance = objective(judge.objective).distance
     training.check_phases(config, source.name, size(source.train), "replies")
+    check_fits("--discriminator.beams", judge.beams, 4 * SAMPLE)
     check_evaluators("--evaluation.evaluators", evaluation.evaluators, source)
     if distance is not None and judge.mismatched:
         raise UserError(

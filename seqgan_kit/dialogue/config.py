@@ -8,7 +8,7 @@ from typing import Annotated
 
 from torch import nn
 
-from seqgan_kit.bounds import Bound, Count, NotNegative, Seed, Share, Whole
+from seqgan_kit.bounds import Bound, Count, Layers, NotNegative, Seed, Share, Whole
 from seqgan_kit.dialogue.evaluators import EvaluatorConfig
 from seqgan_kit.dialogue.sources import DataConfig
 from seqgan_kit.engine.learning import OptimizerConfig
@@ -40,7 +40,7 @@ class DialogueGeneratorConfig(LanguageGeneratorConfig):
 
     embedding: Count = 128
     hidden: Count = 128
-    layers: Count = 2
+    layers: Layers = 2
     dropout: Share = 0.0
 
 

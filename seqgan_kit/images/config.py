@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from torch import nn
 
 from seqgan_kit.algorithms import objectives
-from seqgan_kit.bounds import Bound, Count, Integer, NotNegative, Number, PositiveShare, Seed, Share, Whole
+from seqgan_kit.bounds import Blocks, Bound, Count, Integer, NotNegative, Number, PositiveShare, Seed, Share, Whole
 from seqgan_kit.engine.learning import OptimizerConfig
 from seqgan_kit.engine.run_config import RunConfig
 from seqgan_kit.game.rewards import PictureReward
@@ -160,7 +160,7 @@ class SecondStageConfig:
 
     side: Integer = 0
     width: Count = 32
-    blocks: Whole = 2
+    blocks: Blocks = 2
     rounds: Whole = 2000
     batch_size: Count = 64
     train_first: bool = False

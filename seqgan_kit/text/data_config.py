@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from seqgan_kit.bounds import Integer, Whole
+from seqgan_kit.bounds import Count, Integer, Whole
 from seqgan_kit.errors import UserError
 from seqgan_kit.language.config import FileConfig
 from seqgan_kit.language.data import BadRows
@@ -56,7 +56,7 @@ class DataConfig(FileConfig):
     world: Literal["shapes", "oracle"] = "shapes"
     sentences: Whole = 10_000
     oracle: str | None = None
-    oracle_vocabulary: Whole = 5000
+    oracle_vocabulary: Count = 5000
     max_length: Integer | None = None
 
     def check(self) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seqgan_kit.bounds import Count, NotNegative, Whole
+from seqgan_kit.bounds import Blocks, Count, NotNegative
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.errors import UserError, one_line
 from seqgan_kit.game.players import Discriminator
@@ -124,7 +124,7 @@ class Convolutions(Route):
 
     noise: Count = 128
     width: Count = 512
-    blocks: Whole = 5
+    blocks: Blocks = 5
     penalty: NotNegative = 10.0
 
     def network(self, source: Source) -> NoiseToText | None:

@@ -66,6 +66,8 @@ class PictureDiscriminator(nn.Module):
         super().__init__()
         bias = norm == "none"
         sides = [side // 2 ** (level + 1) for level in range(doublings(side))]
+        if join % 2 == 0:
+            raise ValueError(f"join {join}: give an odd number")
         if attention and attention not in sides:
             raise ValueError(f"attention {attention}: give 0, or one of {sides}")
         channels = 3
