@@ -522,7 +522,7 @@ MUTANTS = [
     ),
     Mutant(ESTIMATORS, "(log_probs - old_log_probs.detach())", "(log_probs - old_log_probs)", "test_estimators.py"),
     Mutant(ESTIMATORS, "-(surrogate * mask).sum()", "-surrogate.sum()", "test_estimators.py"),
-    Mutant(ESTIMATORS, "clip: float = 0.2", "clip: float = 0.3", "test_estimators.py"),
+    Mutant(ESTIMATORS, "clip: NotNegative = 0.2", "clip: NotNegative = 0.3", "test_estimators.py"),
     Mutant(CREDIT, "if len(set(shapes)) > 1 or", "if", "test_estimators.py"),
     # sampling
     Mutant(DRAW, "point, right=True)", "point)", "test_sampling.py::test_impossible_tokens_are_never_drawn", True),

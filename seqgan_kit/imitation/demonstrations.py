@@ -15,7 +15,7 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.spaces import Space
 from torch.nn.utils.rnn import pad_sequence
 
-from seqgan_kit.bounds import Seed, Whole
+from seqgan_kit.bounds import LARGEST_SEED, Bound, Seed, Whole
 from seqgan_kit.errors import UserError
 from seqgan_kit.samples import Transitions
 from seqgan_kit.tables import Intake
@@ -114,6 +114,7 @@ def transitions(demonstrations: Demonstrations, config: DemonstrationConfig) -> 
     each gives at least one pair. Rewards are 0 where unknown. `terminated` and `ended` are true at an episode's own
     last step only, if that is kept.
     """
+    Bound(0, LARGEST_SEED).check("--demonstrations.seed", config.seed)
     episodes, stride = choose(demonstrations, config).episodes, config.subsample
     lengths = [len(episode.actions) for episode in episodes]
     if not 1 <= stride <= min(lengths):
