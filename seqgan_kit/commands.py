@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from seqgan_kit.errors import UserError, check_seed
+from seqgan_kit.bounds import SAMPLE, Bound, Count, NotNegative, PositiveShare, Seed, Whole, check_fits
 from seqgan_kit.files import record_line
 
 SHOWN = 8  # unknown words, at most
@@ -31,15 +30,15 @@ class Drawn(Protocol):
 def add_seed(parser: ArgumentParser, of: str, as_in_training: bool = False) -> None:
     """--seed: 0 where it is not given, or None, which stands for that of the evaluations while training."""
     if as_in_training:
-        parser.add_argument("--seed", type=int, help=f"Seed of {of} (default: as in training)")
+        parser.add_argument("--seed", type=Seed, help=f"Seed of {of} (default: as in training)")
     else:
-        parser.add_argument("--seed", type=int, default=0, help=f"Seed of {of} (default: %(default)s)")
+        parser.add_argument("--seed", type=Seed, default=0, help=f"Seed of {of} (default: %(default)s)")
 
 
 def add_samples(parser: ArgumentParser, of: str) -> None:
     """--samples, None where it is not given."""
     text = f"Number of {of}; more make the metrics surer (default: as in training)"
-    parser.add_argument("--samples", type=int, help=text)
+    parser.add_argument("--samples", type=Count, help=text)
 
 
 def add_unit(parser: ArgumentParser) -> None:
@@ -55,20 +54,13 @@ def add_drawing(parser: ArgumentParser, of: str, unknown: bool = True) -> None:
         f"Temperature of sampling: below 1 likelier {of}, above 1 more various ones, 0 always the likeliest token "
         "(default: %(default)s)"
     )
-    parser.add_argument("--temperature", type=float, default=1.0, help=text)
-    parser.add_argument("--top_k", type=int, default=0, help="Draw from the k likeliest tokens only (default: all)")
+    parser.add_argument("--temperature", type=NotNegative, default=1.0, help=text)
+    parser.add_argument("--top_k", type=Whole, default=0, help="Draw from the k likeliest tokens only (default: all)")
     text = "Draw from the fewest tokens that reach this probability together (default: %(default)s, all)"
-    parser.add_argument("--top_p", type=float, default=1.0, help=text)
+    parser.add_argument("--top_p", type=PositiveShare, default=1.0, help=text)
     if unknown:
         text = "Also draw the token of unknown words, as often as the model would (default: never)"
         parser.add_argument("--unknown", action="store_true", help=text)
-
-
-def check_drawing(options: Namespace) -> None:
-    """Raises UserError where an option of `add_drawing` makes no sense."""
-    if not 0 <= options.temperature < math.inf or options.top_k < 0 or not 0 < options.top_p <= 1:
-        raise UserError("--temperature and --top_k must be at least 0, and --top_p above 0 and at most 1")
-    check_seed(options.seed)
 
 
 def add_json(parser: ArgumentParser) -> None:
@@ -96,20 +88,12 @@ def tell_never_drawn(name: str, expected: float) -> None:
         print(told, file=sys.stderr)
 
 
-def check_least(command: str, options: Namespace, **least: int) -> None:
-    """Raises UserError where an option is less than it may be."""
-    for name, bound in least.items():
-        value = getattr(options, name)
-        if value < bound:
-            raise UserError(f"{command} --{name} {value}: give at least {bound}")
-
-
 def asked(command: str, options: Namespace, training: Drawn, least: int = 2) -> tuple[int, int]:
     """--samples and --seed of an evaluation, as in training where they are not given. Raises UserError."""
     samples = training.samples if options.samples is None else options.samples
     seed = training.seed if options.seed is None else options.seed
-    check_least(command, Namespace(samples=samples), samples=least)
-    check_seed(seed)
+    Bound(least).check(f"{command} --samples", samples)
+    check_fits(f"{command} --samples", samples, SAMPLE)
     return samples, seed
 
 

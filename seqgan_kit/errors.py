@@ -36,9 +36,3 @@ def name_of(part: Any) -> str:
         part = next((given for given in part.args if isinstance(given, type)), part.func)
     part = part if hasattr(part, "__qualname__") else type(part)
     return f"{getattr(part, '__module__', '')}.{part.__qualname__}".lstrip(".")
-
-
-def check_seed(seed: int, option: str = "--seed") -> None:
-    """Raises UserError for what NumPy takes for no seed."""
-    if not 0 <= seed < 2**32:
-        raise UserError(f"{option} {seed}: give a number from 0 to {2**32 - 1}")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import importlib
 import json
+import math
 import os
 import re
 import shlex
@@ -15,15 +17,23 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from seqgan_kit.errors import UserError, one_line
 
 Record = dict[str, object]
+LARGE = 2**26  # bytes, from which on a file is compared with the memory that is free
 
 LINE_END = re.compile("\r\n|\r|\n")
 LINE_BREAK = re.compile("[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")  # as `str.splitlines` has them
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")  # all but line feeds and tabs
 HALF_PAIR = re.compile("[\ud800-\udfff]")  # JSON can hold half a surrogate pair, which is no character
 
+RECORD: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("task", "command", "started", "data", "device", "precision"), str),
+    **{"seed": int, "processes": int, "resumed": int, "finished": bool, "seconds": (int, float), "measured": dict},
+}
+"""What of run.json is used, and of what type; earlier versions wrote less of it."""
 
 # Written whole
 
@@ -31,6 +41,8 @@ HALF_PAIR = re.compile("[\ud800-\udfff]")  # JSON can hold half a surrogate pair
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Where to write a file or folder that takes the place of `path` at the end; what fails leaves `path` as it was."""
+    if path.parent.is_file():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path.parent))
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -100,11 +112,40 @@ def check_inside(folder: Path) -> None:
 
 # Read
 
+KINDS = {stat.S_ISFIFO: "a pipe", stat.S_ISSOCK: "a socket", stat.S_ISCHR: "a device", stat.S_ISBLK: "a device"}
+
+
+def check_file(path: Path) -> None:
+    """Raises UserError for what is there, but can't be read to an end, within the memory that there is: a pipe may be
+    waited for for ever. Raises OSError where nothing is there."""
+    found = path.stat()
+    for is_kind, name in KINDS.items():
+        if is_kind(found.st_mode):
+            raise UserError(f"{path} is {name}, which has no end that is known: give a file")
+    if found.st_size > LARGE and found.st_size > (free := psutil.virtual_memory().available):
+        raise UserError(
+            f"{path} has {found.st_size / 1e9:.1f} GB, and {free / 1e9:.1f} GB of memory are free: give a smaller file"
+        )
+
+
+def read_bytes(path: Path) -> bytes:
+    """The contents of a file. Raises UserError as `check_file` does, and OSError where there is none."""
+    check_file(path)
+    return path.read_bytes()
+
+
+def parsed(content: str | bytes, **options: Any) -> Any:
+    """What JSON holds. Raises ValueError where it is none, or lists are in lists too deep to be read."""
+    try:
+        return json.loads(content, **options)
+    except RecursionError:
+        raise ValueError("lists or objects within one another, too deep to be read") from None
+
 
 def read_json(path: Path, advice: str = "correct or delete that file") -> dict[str, Any]:
     """The object that a JSON file holds. Raises UserError, which ends with the advice, where there is none."""
     try:
-        content = json.loads(path.read_bytes())
+        content = parsed(read_bytes(path))
     except OSError as error:
         raise UserError(f"{path} can't be read ({error.strerror}); {advice}") from error
     except ValueError as error:
@@ -114,16 +155,29 @@ def read_json(path: Path, advice: str = "correct or delete that file") -> dict[s
     return content
 
 
+def read_record(run: Path) -> dict[str, Any]:
+    """What RUN/run.json says of a run. Raises UserError where what the kit uses of it is of another kind."""
+    record, path = read_json(run / "run.json"), run / "run.json"
+    for key, kinds in RECORD.items():
+        value = record.get(key)
+        fits = value is None or isinstance(value, kinds)
+        if not fits or (isinstance(value, float) and not 0 <= value < math.inf):
+            raise UserError(f"{path}: {key} is {short(value)}: correct it, or copy that file again")
+    return record
+
+
 def read_text(path: Path) -> str:
     """The contents of a UTF-8 text file, without a byte order mark."""
     try:
-        data = path.read_bytes()
+        data = read_bytes(path)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: {names_there(path)}") from None
     except IsADirectoryError:
         raise UserError(f"{path} is a folder: give one of the files in it{_some(path)}") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}): check the path and its permissions") from None
+    except ValueError as error:  # a NUL in the name
+        raise UserError(f"{str(path)!r} is no path ({one_line(error)}): check it") from None
     if not data:
         raise UserError(f"{path} is empty: give a file with one sentence a line")
     _refuse_binary(path, data)

@@ -7,6 +7,7 @@ import dataclasses
 import difflib
 from collections.abc import Iterable
 
+from seqgan_kit import bounds
 from seqgan_kit.errors import UserError
 
 
@@ -38,7 +39,8 @@ TASKS = {
 
 
 def arguments(parser: argparse.ArgumentParser, words: list[str]) -> argparse.Namespace:
-    """The few options of a command on a run folder. Raises UserError, naming the nearest option."""
+    """The few options of a command on a run folder, whose types may have bounds. Raises UserError, naming the nearest
+    option."""
     parser.exit_on_error = False
     name = parser.prog.removeprefix("seqgan-kit ")  # which a message has before it
     known = [word.removeprefix("--") for action in parser._actions for word in action.option_strings]
@@ -46,6 +48,11 @@ def arguments(parser: argparse.ArgumentParser, words: list[str]) -> argparse.Nam
         options, rest = parser.parse_known_args(words)
     except argparse.ArgumentError as error:
         raise UserError(f"{name}: {error}") from error
+    for action in parser._actions:
+        for bound in bounds.of(action.type):
+            values = getattr(options, action.dest)
+            for value in values if isinstance(values, list) else [] if values is None else [values]:
+                bound.check(f"{name.split()[0]} {action.option_strings[0]}", value)
     if rest:
         raise UserError(f"{name}: unknown option {rest[0]}{nearest(rest[0].removeprefix('--'), known)}")
     return options

@@ -18,7 +18,18 @@ from typing import Any, NamedTuple
 
 from seqgan_kit.archives import check_data_set, check_parquet, unzipped
 from seqgan_kit.errors import UserError, one_line
-from seqgan_kit.files import LINE_END, Record, library, listed, names_there, numbered_lines, read_text, short
+from seqgan_kit.files import (
+    LINE_END,
+    Record,
+    check_file,
+    library,
+    listed,
+    names_there,
+    numbered_lines,
+    parsed,
+    read_text,
+    short,
+)
 from seqgan_kit.separators import NAMED, TOLD, separator, undivided
 
 EXAMPLE = '{"text": "..."}'
@@ -162,6 +173,7 @@ def _numbered(path: Path, rows: Iterable[Any], intake: Intake, example: str) -> 
 def _unzipped(path: Path) -> str:
     """The text of a gzipped file."""
     try:
+        check_file(path)
         return unzipped(path).decode("utf-8").removeprefix("\ufeff")
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: {names_there(path)}") from None
@@ -186,7 +198,7 @@ def _json_list(path: Path, text: str) -> list[Any] | None:
         rows: list[Any] = json_value(str(path), text)
         return rows
     try:
-        whole = json.loads(text)
+        whole = parsed(text)
     except ValueError:
         return None  # lines
     lists = [key for key, value in whole.items() if isinstance(value, list)] if isinstance(whole, dict) else []
@@ -199,6 +211,7 @@ def _json_list(path: Path, text: str) -> list[Any] | None:
 def _parquet(path: Path) -> Iterable[Record]:
     if not path.exists():
         raise UserError(f"{path} does not exist: {names_there(path)}")
+    check_file(path)
     reader = library("pyarrow.parquet", "datasets")  # `datasets` itself would copy the file into its cache
     with told_as_data_set(path):
         check_parquet(path)

@@ -28,7 +28,7 @@ DISTANCE = "seqgan_kit.algorithms.objectives.ls_gan"
 OPTIONS = [
     Case(f"{TRAIN} --adversarial.discriminator_weight 0", "leaves nothing to learn from: give 1"),
     Case(f"{TRAIN} --discriminator.inputs []", "is empty: give some", ("--discriminator.inputs [state,action]",)),
-    Case(f"{TRAIN} --policy.discount 2", "--policy.discount 2: give a number between 0 and 1"),
+    Case(f"{TRAIN} --policy.discount 2", "--policy.discount 2: give a number from 0 to 1"),
     Case(f"{TRAIN} --discriminator.absorbing true --policy.discount 1", "--policy.discount 1: give a number between"),
     Case(f"{TRAIN} --policy.recurrent 4 --demonstrations.subsample 5", "cloned from whole trajectories"),
     Case(

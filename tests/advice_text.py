@@ -458,7 +458,7 @@ PARTS = [
     Case(f"{TRAIN} --likelihood.optimizer.lr .inf", "give a finite number", ("--likelihood.optimizer.lr 0.01",)),
     Case(
         f"{TRAIN} --likelihood.optimizer.betas [0.5,1]",
-        "give numbers from 0 to below 1",
+        "give a number from 0 to below 1",
         ("--likelihood.optimizer.betas [0.9,0.999]",),
     ),
     Case(f"{TRAIN} --likelihood.steps 99999999999999999999", "give at most 1000000000000"),
@@ -481,12 +481,12 @@ COMMANDS = [
     Case("sample RUN --count 0", "sample --count 0: give at least 1"),
     Case("sample RUN --seed -1", "--seed -1: give a number from 0 to 4294967295"),
     Case("sample RUN --seed 99999999999999999999", "--seed 99999999999999999999"),
-    Case("sample RUN --temperature nan", "--temperature and --top_k must be at least 0", ("--temperature 0",)),
+    Case("sample RUN --temperature nan", "--temperature nan: give a finite number", ("--temperature 0",)),
     Case("sample RUN --label x", "leave it out"),
     Case("evaluate RUN --samples 1", "evaluate --samples 1: give at least 2"),
     Case("evaluate RUN --temperature 0 --samples 4", "--temperature 0: give a number above 0"),
     Case(
-        "sweep RUN --samples 4 --temperatures 0 1", "--temperatures 0: give numbers above 0", ("--temperatures 0.5 1",)
+        "sweep RUN --samples 4 --temperatures 0 1", "--temperatures 0: give a number above 0", ("--temperatures 0.5 1",)
     ),
     Case("sweep RUN --samples 4 --temperatures 1", "give two or more --temperatures", ("--temperatures 0.5 1",)),
 ]

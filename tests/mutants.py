@@ -554,7 +554,7 @@ MUTANTS = [
     ),
     Mutant(ESTIMATORS, "(log_probs - old_log_probs.detach())", "(log_probs - old_log_probs)", "test_estimators.py"),
     Mutant(ESTIMATORS, "-(surrogate * mask).sum()", "-surrogate.sum()", "test_estimators.py"),
-    Mutant(ESTIMATORS, "clip: float = 0.2", "clip: float = 0.3", "test_estimators.py"),
+    Mutant(ESTIMATORS, "clip: NotNegative = 0.2", "clip: NotNegative = 0.3", "test_estimators.py"),
     Mutant(CREDIT, "if len(set(shapes)) > 1 or", "if", "test_estimators.py"),
     # sampling
     Mutant(DRAW, "point, right=True)", "point)", "test_sampling.py::test_impossible_tokens_are_never_drawn", True),
@@ -1965,9 +1965,27 @@ MUTANTS = [
         "test_picture_fit.py::test_the_interval_is_the_jackknife_of_plain_loops",
     ),
     Mutant(
-        "cli/numbers.py",
-        "if isinstance(value, float) and not math.isfinite(value):",
-        "if isinstance(value, float) and math.isinf(value):",
+        "files.py",
+        "for is_kind, name in KINDS.items():",
+        "for is_kind, name in list(KINDS.items())[1:]:",
+        "test_bad_input.py::test_what_train_refuses",
+    ),
+    Mutant(
+        "engine/checkpoints.py",
+        "self.root.mkdir(exist_ok=True)  # but",
+        "self.root.mkdir(exist_ok=True, parents=True)  # but",
+        "test_bad_input.py::test_a_run_folder_that_goes_is_not_made_anew",
+    ),
+    Mutant(
+        "bounds.py",
+        "low = self.low < value if self.above else self.low <= value",
+        "low = self.low <= value",
+        "test_numbers.py::test_what_each_kind_of_number_takes",
+    ),
+    Mutant(
+        "bounds.py",
+        "if not math.isfinite(value):",
+        "if math.isinf(value):",
         "test_numbers.py::test_every_number_of_every_option_has_bounds",
     ),
     Mutant(

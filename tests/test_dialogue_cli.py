@@ -179,16 +179,16 @@ def test_replies_that_tell_of_the_message(run: Path, here: Path, capsys: pytest.
         (["--text", "a", "--count", "0"], ["sample --count 0: give at least 1"]),
         (["--text", "a", "--count", "3", "--beams", "2"], ["--count 3: with --beams 2 there are at most as many"]),
         (["--text", "a", "--beams", "-1"], ["--beams"]),
-        (["--text", "a", "--beams", "2", "--sibling", "-1"], ["--sibling at least 0"]),
-        (["--text", "a", "--beams", "2", "--sibling", "nan"], ["--sibling at least 0"]),
-        (["--text", "a", "--weight", "1.5"], ["--weight must be from 0 to 1"]),
+        (["--text", "a", "--beams", "2", "--sibling", "-1"], ["--sibling -1: give at least 0"]),
+        (["--text", "a", "--beams", "2", "--sibling", "nan"], ["--sibling nan: give a finite number"]),
+        (["--text", "a", "--weight", "1.5"], ["--weight 1.5: give a number from 0 to 1"]),
         (["--text", "a", "--beams", "2", "--temperature", "0.5"], ["a beam search has none, leave out --beams"]),
         (["--text", "a", "--beams", "2", "--top_p", "0.5"], ["--top_p are for drawing"]),
         (["--text", "a", "--sibling", "1"], ["--sibling is for a beam search: give --beams"]),
         (["--text", "caf\udce9"], ["--text is not UTF-8 (byte 0xe9 after 'caf')"]),
-        (["--text", "a", "--top_p", "0"], ["--top_p above 0 and at most 1"]),
-        (["--text", "a", "--top_p", "1.1"], ["--top_p above 0 and at most 1"]),
-        (["--text", "a", "--top_k", "-1"], ["--top_k must be at least 0"]),
+        (["--text", "a", "--top_p", "0"], ["--top_p 0: give a number above 0 to 1"]),
+        (["--text", "a", "--top_p", "1.1"], ["--top_p 1.1: give a number above 0 to 1"]),
+        (["--text", "a", "--top_k", "-1"], ["--top_k -1: give at least 0"]),
         (["--text", "a", "--temperature", "-0.1"], ["--temperature"]),
         (["--text", "a", "--temperature", "nan"], ["--temperature"]),
         (["--text", "a", "--seed", "-1"], ["--seed -1: give a number from 0"]),
@@ -268,7 +268,7 @@ def test_a_piped_chat(any_run: Path, capsys: pytest.CaptureFixture[str], monkeyp
         f"you> {ASKED}", f"bot> {first}", "you> where is it ?", f"bot> {second}", "all forgotten", first,
     ]  # fmt: skip
     for words in (["--top_p", "0"], ["--temperature", "-1"]):
-        assert "--top_p above 0" in refused(capsys, "chat", run, *words)
+        assert ": give " in refused(capsys, "chat", run, *words)
 
 
 def test_a_chat_stopped_while_it_loads(

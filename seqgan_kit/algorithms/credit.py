@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from seqgan_kit.bounds import Count
+
 
 def terminal(reward: Tensor, mask: Tensor) -> Tensor:
     """The sample's reward to each of its actions (Williams 1992, eq. 11, undiscounted).
@@ -38,7 +40,7 @@ def monte_carlo(completed: Tensor, cells: Tensor, whole: Tensor, mask: Tensor) -
     return torch.where(last, whole.unsqueeze(1), credit) * mask
 
 
-def likelihood_ratio(log_ratio: Tensor, group: int | None = None) -> Tensor:
+def likelihood_ratio(log_ratio: Tensor, group: Count | None = None) -> Tensor:
     """How much likelier a sample is real than made, normalised to a mean of 1 (MaliGAN, Che et al. 2017, sec. 3.1).
 
     batch * r_i / sum_j r_j with r = D / (1 - D); the paper's sum over the batch has no such factor, but then neither
@@ -98,7 +100,7 @@ def no_baseline(credit: Tensor, mask: Tensor) -> Tensor:
     return credit
 
 
-def leave_one_out(credit: Tensor, mask: Tensor, group: int | None = None) -> Tensor:
+def leave_one_out(credit: Tensor, mask: Tensor, group: Count | None = None) -> Tensor:
     """Credit less the mean credit of the *other* samples at the same time step, so the gradient stays unbiased.
 
     Kool et al. 2019, eq. 9, per time step. A step that only one sample reaches keeps its credit less the mean over all

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from seqgan_kit.algorithms.credit import same
+from seqgan_kit.bounds import NotNegative
 
 
 def maximum_likelihood(log_probs: Tensor, mask: Tensor) -> Tensor:
@@ -27,7 +28,7 @@ def reinforce(log_probs: Tensor, old_log_probs: Tensor, credit: Tensor, mask: Te
     return -(log_probs * credit.detach() * mask).sum() / len(log_probs)
 
 
-def ppo(log_probs: Tensor, old_log_probs: Tensor, credit: Tensor, mask: Tensor, clip: float = 0.2) -> Tensor:
+def ppo(log_probs: Tensor, old_log_probs: Tensor, credit: Tensor, mask: Tensor, clip: NotNegative = 0.2) -> Tensor:
     """-1/B sum min(r * credit, clip(r, 1 - clip, 1 + clip) * credit), r = p / p_old (Schulman et al. 2017, eq. 7).
 
     All (batch, time). Raises where the shapes differ.

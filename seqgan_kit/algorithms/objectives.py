@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from seqgan_kit.bounds import NotNegative, Number
 from seqgan_kit.samples import Images, Tokens
 
 
@@ -119,7 +120,7 @@ def least_squares() -> Objective:
     return Objective(least_squares_loss, lambda logits: -(logits - 1).square() / 2)
 
 
-def ls_gan(margin: float = 1.0, weight: float = 0.0) -> Objective:
+def ls_gan(margin: NotNegative = 1.0, weight: Number = 0.0) -> Objective:
     """Loss-sensitive GAN, LS-GAN (Qi 2017), not to be taken for LSGAN, `least_squares`.
 
     E max(0, margin * distance(real, fake) + L(real) - L(fake)) + weight * E L(real), where L is -logit; the reward is
@@ -161,7 +162,7 @@ def distance_between(real: Tokens | Images, fake: Tokens | Images) -> Tensor:
     return (first != second).sum(1) / counted.sum(1).clamp_min(1)
 
 
-def ebgan(margin: float = 1.0) -> Objective:
+def ebgan(margin: NotNegative = 1.0) -> Objective:
     """Energy-based GAN (Zhao et al. 2017, eq. 1-2): E energy(real) + E max(0, margin - energy(fake)).
 
     The paper's energy is an autoencoder's error; of a network with one logit it is softplus(-logit) = -log D here: not

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import errno
 import gc
 import importlib
 import itertools
@@ -14,11 +16,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from seqgan_kit import __version__
+from seqgan_kit import __version__, bounds
 from seqgan_kit.cli.terminal import plain_output
 from seqgan_kit.commands import is_main_process
-from seqgan_kit.errors import Stopped, UserError, one_line
-from seqgan_kit.files import check_real, read_json
+from seqgan_kit.errors import Stopped, UserError
+from seqgan_kit.files import check_real, checked, read_record
 from seqgan_kit.options import TASKS, arguments, nearest
 
 HELP = ("-h", "--help")
@@ -54,6 +56,12 @@ seqgan-kit train text --help shows ten options to know of text, --help all shows
 seqgan-kit train text --discriminator.network.help lists the classes that there are for that option;
 seqgan-kit watch --help shows the options of watch, and so on."""
 
+ROOM, ALLOWED = "make room there", "give a folder that you may write to, and files that you may read"
+REFUSED = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), ROOM)
+REFUSED |= dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), ALLOWED)
+REFUSED |= {errno.ENAMETOOLONG: "give a shorter name", errno.ENOENT: "check the path; was it moved or deleted?"}
+"""What to do where the system refuses a file."""
+
 SMALLER = "make batches, samples, networks or texts smaller"
 COMPARE = """usage: seqgan-kit compare RUN RUN ... [-- RUN RUN ...] ...
 
@@ -88,13 +96,21 @@ def _status(words: list[str]) -> int:
         if not _out_of_memory(error):
             raise
         saved = "; what was saved before stays" if _trains(words) else ""
-        print(f"seqgan-kit: there is too little memory for it ({one_line(error)}){saved}: {SMALLER}", file=sys.stderr)
+        print(f"seqgan-kit: there is too little memory for it{_asked_for(error)}{saved}: {SMALLER}", file=sys.stderr)
         return 1
     except BrokenPipeError:  # whoever read the output, `head` for instance, has seen enough
         if _trains(words):  # which did not come to its end
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _leave_output()
         return 0
+    except OSError as error:  # a full or read-only disk, a folder that is gone
+        if error.errno is None:
+            raise
+        if error.filename is None:  # what is printed has no place
+            _leave_output()
+        place = "" if error.filename is None else f"{error.filename}: "
+        print(f"seqgan-kit: {place}{error.strerror}: {REFUSED.get(error.errno, 'check the path')}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         saved = " at once; what was saved before stays" if _trains(words) else ""
         print(f"seqgan-kit: stopped{saved}", file=sys.stderr)
@@ -104,10 +120,25 @@ def _status(words: list[str]) -> int:
         return 130
 
 
+def _leave_output() -> None:
+    """Nobody takes what is printed: Python would complain of it again as it ends."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _asked_for(error: BaseException) -> str:
+    """How much was asked for, where the message says it."""
+    found = re.search(r"allocate ([\d.]+) ?(\w+)", str(error))
+    if found is None:
+        return ""
+    number, unit = found.groups()
+    return f" (it asks for {int(number) / 1e9:.1f} GB)" if unit == "bytes" else f" (it asks for {number} {unit})"
+
+
 def _out_of_memory(error: BaseException) -> bool:
     """PyTorch has no class of its own for that of the processor."""
     told = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return told or "can't allocate memory" in str(error)
+    return told or any(words in str(error) for words in ("can't allocate memory", "Storage size calculation"))
 
 
 def _trains(words: list[str]) -> bool:
@@ -191,6 +222,8 @@ def _train_seeds(task: str, words: list[str]) -> None:
     seeds = [int(word) for word in given if word.isdecimal()]
     if len(seeds) < len(given) or len(set(seeds)) < len(seeds) or not seeds:
         raise UserError(f"--seeds {' '.join(given)}: give different whole numbers of at least 0, as --seeds 0 1 2")
+    for seed in seeds:
+        bounds.Bound(0, bounds.LARGEST_SEED).check("--seeds", seed)
     if len(seeds) < 2:
         raise UserError(f"--seeds {seeds[0]}: one run has no spread; give two seeds or more, or --run.seed {seeds[0]}")
     if any(word.partition("=")[0] == "--run.seed" for word in words):
@@ -241,7 +274,7 @@ def _begun(task: str, run: Path, plan: list[str]) -> tuple[bool, bool]:
             f"{run} was trained with another --{other[0]} ({other[1]}, now {other[2]}): give that, or choose another "
             "--run.folder"
         )
-    return True, bool(read_json(run / "run.json").get("finished"))
+    return True, bool(read_record(run).get("finished"))
 
 
 def _say(message: str) -> None:
@@ -327,7 +360,7 @@ def _on_runs(command: str, words: list[str]) -> None:
     calls = [_prepared(command, run, rest) for run in runs]  # a mistake in the last stops before the first
     for run, call in zip(runs, calls, strict=True):
         call()
-        if not read_json(run / "run.json").get("finished"):
+        if not read_record(run).get("finished"):
             told = f"seqgan-kit: {run} is not finished (seqgan-kit resume {run}): its model is the last one it saved"
             print(told, file=sys.stderr)
 
@@ -369,7 +402,7 @@ def _run_folder(words: list[str], command: str) -> tuple[Path, list[str]]:
         raise SystemExit(0)
     if not words or words[0].startswith("-"):
         raise UserError(f"{command} needs the run's folder: seqgan-kit {command} runs/NAME")
-    run = Path(words[0])
+    run = Path(checked(words[0], f"{command}: the folder"))
     if not (run / "run.json").is_file():
         there = sorted(path.parent.name for path in run.parent.glob("*/run.json"))
         found = f" (in {run.parent}: {', '.join(there[:8])})" if there else ""
@@ -381,7 +414,7 @@ def _run_folder(words: list[str], command: str) -> tuple[Path, list[str]]:
 
 def _task(run: Path) -> str:
     """What the run was of, as its run.json says."""
-    task = read_json(run / "run.json").get("task", "text")
+    task = read_record(run).get("task", "text")
     if task not in TASKS:
         raise UserError(f"{run} is a run of {task!r}, but this version knows only {' and '.join(TASKS)}")
     return task

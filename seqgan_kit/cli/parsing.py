@@ -21,10 +21,11 @@ from jsonargparse._actions import _ActionConfigLoad, _HelpAction
 from jsonargparse._loaders_dumpers import yaml_load
 from jsonargparse._typehints import ActionTypeHint, type_to_str
 
-from seqgan_kit.cli.numbers import check_numbers, check_rates
+from seqgan_kit.bounds import check_numbers
 from seqgan_kit.cli.parts import Parts, only, read_files, trusted
 from seqgan_kit.cli.source import Option, kind, shown
-from seqgan_kit.errors import UserError
+from seqgan_kit.errors import UserError, one_line
+from seqgan_kit.files import check_file, checked, read_bytes, short
 from seqgan_kit.old_names import OLD_NAMES, moved, renamed
 from seqgan_kit.options import TASKS, nearest
 
@@ -82,7 +83,9 @@ def parse(words: list[str], task: str = "text") -> tuple[Any, str]:
     _tell_moved(words)
     words, modules = trusted([renamed(word) for word in words])
     parser, configuration = parser_of(task)
+    _check_files(words)
     for file in _files(words):
+        _check_yaml(Path(file))
         _check_keys(file, [option for option in _options(parser) if option not in ("config", "trust")], task)
         words = [*_as_then(file, list(_options(parser))), *words]
     parts = Parts(task, words, modules, read_files(_files(words)))
@@ -91,9 +94,11 @@ def parse(words: list[str], task: str = "text") -> tuple[Any, str]:
         try:
             namespace = parser.parse_args(words)
             namespace.pop("trust")
-            check_numbers(namespace)
+            check_numbers(namespace, configuration)
             text = parser.dump(_from_anywhere(namespace), skip_unset=False)
             built = parser.instantiate(namespace)
+        except RecursionError:
+            raise UserError("an option holds itself, or lists in lists too deep to be read: write it out") from None
         except argparse.ArgumentError as error:
             if parts.refused:
                 raise parts.told() from error
@@ -111,6 +116,16 @@ def parse(words: list[str], task: str = "text") -> tuple[Any, str]:
     if hasattr(config, "environment"):
         parts.check_environment(config.environment.id)
     return config, text
+
+
+def check_rates(options: Namespace, path: str = "-") -> None:
+    """Raises UserError for a learning rate that is null, and still is where all that may be left open is chosen."""
+    for key, value in vars(options).items():
+        here = f"{path}{'-' if path == '-' else '.'}{key}"
+        if isinstance(value, Namespace):
+            check_rates(value, path if key == "init_args" else here)
+        elif key == "lr" and value is None:
+            raise UserError(f"{here} null: give a number, as 0.001")
 
 
 FILES = {"path", "held_out_path", "oracle", "model", "encoder", "features", "matcher", "clip"}
@@ -178,6 +193,45 @@ def _options(parser: ArgumentParser) -> Iterator[str]:
                 yield word.removeprefix("--")
 
 
+def _check_files(words: list[str]) -> None:
+    """Raises UserError where what is given for an option is a pipe or a device: a group of options may be a file."""
+    for before, word in itertools.pairwise(["", *words]):
+        checked(word, before if before.startswith("--") else "an option")
+        given = word.partition("=")[2] if word.startswith("--") else word
+        try:
+            if given and Path(given).is_file() is False and Path(given).exists():
+                check_file(Path(given))
+        except (OSError, ValueError):  # no name of a file
+            continue
+
+
+def _check_yaml(path: Path) -> None:
+    """Raises UserError for a file of options that can't be read, and for one that says something twice."""
+    try:
+        root = yaml.compose(read_bytes(path).decode(), yaml.SafeLoader)  # that in C overflows its stack
+        for line, key in _repeated(root, []):
+            raise UserError(f"{path} line {line}: {key} stands there before: leave one of them out")
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        why = error.strerror if isinstance(error, OSError) else one_line(error)
+        raise UserError(f"{path} can't be read ({why}): give a YAML file of options") from None
+
+
+def _repeated(node: yaml.Node | None, path: list[str]) -> Iterator[tuple[int, str]]:
+    """Lines and names of keys that a mapping has had before."""
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            yield from _repeated(item, path)
+    if isinstance(node, yaml.MappingNode):
+        known = set()
+        for key, value in node.value:
+            here = [*path, str(key.value)]
+            if key.value in known:
+                yield key.start_mark.line + 1, ".".join(here)
+            if isinstance(key, yaml.ScalarNode):
+                known.add(key.value)
+            yield from _repeated(value, here)
+
+
 def _files(words: list[str]) -> list[str]:
     """The files given by --config."""
     separate = [after for word, after in itertools.pairwise(words) if word == "--config"]
@@ -221,15 +275,15 @@ def _check_keys(file: str, options: list[str], task: str) -> None:
 
 def _explain(message: str, words: list[str], options: list[str], task: str) -> str:
     """jsonargparse's message as one line, with the file and the nearest option where a name is unknown."""
-    message = " ".join(message.split()).removesuffix(".")
-    message = re.sub(r"Expected a <class '([\w.]+)'>", r"expected \1", message)
+    message = _of_part(" ".join(message.split()).removesuffix("."))
+    message = re.sub(r"Expected a <class '([\w.]+)'>", lambda found: f"expected {_either(found[1])}", message)
     message = re.sub(
         r"(: ).*expects a function or a callable class: (.*)\. Got value: (.*)",
         _not_imported,
         message,
     )
     # of "a number or nothing", which kinds there are, without what each of them said
-    kinds = r"Does not validate against any of the Union subtypes Subtypes: \[(.*?)\] Errors: .* Given value: (.*)"
+    kinds = r"Does not validate against any of the Union subtypes Subtypes: \[(.*?)\] Errors: .* Given value: ?(.*)"
     message = re.sub(kinds, _of_kinds, message)
     message = re.sub(r"Expected a dot import path string: ?(.*)", r"there is no part \1: give MODULE.NAME", message)
     message = re.sub(r"Expected a typing.Literal\[(.*?)\]", lambda found: f"expected {_either(found[1])}", message)
@@ -246,10 +300,10 @@ def _explain(message: str, words: list[str], options: list[str], task: str) -> s
         name = f"{key[1]}.{key[2]}" if key[1] else key[2]
         where = f"{' '.join(files)}: " if files else ""
         return f"{where}unknown key {name}{nearest(name, options)}; {_see(task)}"
-    inner = re.search(r'Parser key "([\w.]+)".*Option \'(\w+)\' is not accepted', message)
+    inner = re.search(r'Parser key "([\w.]+)".*Option \'([\w.]+)\' is not accepted', message)
     if inner:
         return f"unknown option --{inner[1]}.{inner[2]}: what was chosen for {inner[1]} takes no {inner[2]}"
-    text = re.search(r'Parser key "((\w+)\.config)": .*expected dict.* Got value: (.*)', message)
+    text = re.search(r'Parser key "((\w+)\.config)": .*expected keys with values.* Got value: (.*)', message)
     if text:
         in_file = files and not any(word.startswith(f"--{text[1]}") for word in words)
         return (
@@ -259,17 +313,38 @@ def _explain(message: str, words: list[str], options: list[str], task: str) -> s
     value = re.search(r'Parser key "([\w.]+)": (.*)', message)
     if value:
         in_file = files and not any(word.startswith(f"--{value[1]}") for word in words)
-        return f"{' '.join(files)}: {value[1]}: {value[2]}" if in_file else f"--{value[1]}: {value[2]}"
+        told = re.sub(
+            r"\. Got value: (.*)", lambda found: f", not {'null' if found[1] == 'None' else short(found[1])}", value[2]
+        )
+        return f"{' '.join(files)}: {value[1]}: {told}" if in_file else f"--{value[1]}: {told}"
     return f"{' '.join(files)}: {message}" if files else message
 
 
+PLAIN = {"int": "a whole number", "float": "a number", "str": "text", "bool": "true or false", "NoneType": "null"}
+PLAIN |= {"dict": "keys with values", "list": "a list", "tuple": "a list", "collections.abc.Sequence": "a list"}
+
+
+def _of_part(message: str) -> str:
+    """Where what is wrong is an option of a part: of that one, not of the part as a whole."""
+    message = re.sub(r'(Parser key "[\w.]+": ).*(Option \'[\w.]+\' is not accepted).*', r"\1\2", message)
+    beside = r"\1it holds more than class_path and init_args: put what that part takes below init_args"
+    message = re.sub(
+        r'(Parser key "[\w.]+": ).*Dict must include a class_path and optionally init_args.*', beside, message
+    )
+    inner = (
+        r'Parser key "([\w.]+)": .*Parser key "(\w+)": (.*?)(?:\. Got value: Namespace\(.*| - Expected a <class .*)$'
+    )
+    return re.sub(inner, r'Parser key "\1.\2": \3', message)
+
+
 def _of_kinds(found: re.Match[str]) -> str:
-    kinds = re.sub(r"<class '([\w.]+)'>", r"\1", re.sub(r"\[.*?\]", "", found[1]))
-    return f"expected {_either(kinds.replace('NoneType', 'null'))}. Got value: {found[2]}"
+    kinds = re.sub(r"typing\.Literal\[(.*?)\]", r"\1", found[1])
+    kinds = re.sub(r"<class '([\w.]+)'>", r"\1", re.sub(r"\[.*?\]", "", kinds))
+    return f"expected {_either(kinds)}. Got value: {found[2]}"
 
 
 def _either(names: str) -> str:
-    return " or ".join(name.strip().strip("'") for name in names.split(","))
+    return " or ".join(PLAIN.get(name := each.strip().strip("'"), name) for each in names.split(","))
 
 
 def _not_imported(found: re.Match[str]) -> str:

@@ -40,7 +40,7 @@ def wrapped(text: str, indent: int = 0) -> str:
 
 def kind(annotation: str) -> str:
     """What is given for an option of that type: of `int | None`, INT."""
-    first = re.match(r"(?:(?:Optional|Union)\[)?(\w+)", annotation)
+    first = re.match(r"(?:(?:Optional|Union|Annotated)\[)?(\w+)", annotation)
     if first and first[1] == "Literal":
         return "{" + ",".join(re.findall(r"['\"]([^'\"]*)['\"]", annotation)) + "}"
     plain = {"bool": "{true,false}", "int": "INT", "float": "NUMBER", "str": "TEXT", "dict": "MAPPING"}

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from seqgan_kit.bounds import SAMPLE, Count, NotNegative, Share, Whole, check_fits
 from seqgan_kit.commands import (
     Read,
     add_drawing,
@@ -15,8 +16,6 @@ from seqgan_kit.commands import (
     add_samples,
     add_unit,
     asked,
-    check_drawing,
-    check_least,
     print_record,
     tell_never_drawn,
     tell_unknown_words,
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
 Messages = Sequence[dict[str, str]]
 Backward = tuple[Any, "Template"]
 """Of a run of --data.backward: its network, and how its messages become tokens."""
+BLOCK = 1024  # replies drawn at a time
 MMI = 0.5  # weight of the message given the reply, in mutual information
 
 
@@ -44,14 +44,19 @@ def sample_options(parser: ArgumentParser) -> None:
         help="File with a message a line, or a table (.jsonl, .csv, ...) of prompts, or of `messages` that end with a "
         "user's",
     )
-    parser.add_argument("--count", type=int, default=1, help="Number of replies to each message (default: %(default)s)")
+    parser.add_argument(
+        "--count", type=Count, default=1, help="Number of replies to each message (default: %(default)s)"
+    )
     add_drawing(parser, "replies")
     parser.add_argument(
-        "--beams", type=int, default=0, help="Width of a beam search, in place of drawing (default: %(default)s, none)"
+        "--beams",
+        type=Whole,
+        default=0,
+        help="Width of a beam search, in place of drawing (default: %(default)s, none)",
     )
     parser.add_argument(
         "--sibling",
-        type=float,
+        type=NotNegative,
         default=0.0,
         help="Score that each later child of a beam loses; larger gives more various replies (default: %(default)s)",
     )
@@ -62,7 +67,7 @@ def sample_options(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--weight",
-        type=float,
+        type=Share,
         default=MMI,
         help="Weight of the backward run in mutual information, 0 to 1 (default: %(default)s)",
     )
@@ -72,8 +77,6 @@ def sample_options(parser: ArgumentParser) -> None:
 
 def sample(run: Path, options: Namespace, read: Read) -> None:
     """Prints replies to messages."""
-    check_drawing(options)
-    check_least("sample", options, count=1, beams=0)
     if options.beams and options.count > options.beams:
         raise UserError(f"sample --count {options.count}: with --beams {options.beams} there are at most as many")
     if options.beams and (options.temperature, options.top_k, options.top_p) != (1.0, 0, 1.0):
@@ -82,8 +85,6 @@ def sample(run: Path, options: Namespace, read: Read) -> None:
         raise UserError("sample --sibling is for a beam search: give --beams, 10 for instance")
     if options.backward is not None and not options.beams:
         raise UserError("sample --backward ranks what a beam search finds: give --beams, 10 for instance")
-    if not 0 <= options.weight <= 1 or not 0 <= options.sibling < math.inf:
-        raise UserError("sample: --weight must be from 0 to 1, and --sibling at least 0")
     asked = _asked(options, read)
     import torch
 
@@ -98,7 +99,9 @@ def sample(run: Path, options: Namespace, read: Read) -> None:
     torch.manual_seed(options.seed)
     for messages in asked:
         if options.beams:
-            replies = _decoded(drawn_from, template, length, messages, options, backward)[: options.count]
+            check_fits("sample --beams", options.beams, SAMPLE * 4 + 32 * len(template.tokenizer))
+            replies: Iterable[str] = _decoded(drawn_from, template, length, messages, options, backward)
+            replies = list(replies)[: options.count]
         else:
             replies = _drawn(drawn_from, template, length, messages, options)
         message = {"message": messages[-1]["content"]} if options.json or len(asked) > 1 else {}
@@ -115,7 +118,6 @@ def chat_options(parser: ArgumentParser) -> None:
 
 def chat(run: Path, options: Namespace, _: Read) -> None:
     """Talks with a run's model in the terminal."""
-    check_drawing(options)
     import torch
 
     from seqgan_kit.dialogue.chat import Chat, pieces
@@ -143,7 +145,7 @@ def evaluate_options(parser: ArgumentParser) -> None:
     add_unit(parser)
     parser.add_argument(
         "--evaluators",
-        type=int,
+        type=Whole,
         default=0,
         help="Number of replies to train evaluators on, for AdverSuc and ERE (default: %(default)s, none)",
     )
@@ -153,7 +155,6 @@ def evaluate_options(parser: ArgumentParser) -> None:
 
 def evaluate(run: Path, options: Namespace, read: Read) -> None:
     """Scores a run's model on held-out dialogues."""
-    check_drawing(options)
     config, _ = read()
     samples, seed = asked("evaluate", options, config.evaluation)
     import torch
@@ -241,14 +242,17 @@ def _known_only(network: Any, template: Template, options: Namespace) -> tuple[A
     return Without(network, never, *drawing) if never else network, never
 
 
-def _drawn(network: Any, template: Template, length: int, messages: Messages, options: Namespace) -> list[str]:
+def _drawn(network: Any, template: Template, length: int, messages: Messages, options: Namespace) -> Iterator[str]:
+    """As they come, however many."""
     from seqgan_kit.samples import repeated
     from seqgan_kit.tokens.sampling import sample, with_context
 
-    given = repeated(template.ask([messages]), options.count)
     drawing = (options.temperature, options.top_k, options.top_p)
-    drawn = sample(with_context(network, given), options.count, length, template.end, *drawing)
-    return list(map(template.words.shown, template.decode(drawn)))
+    for start in range(0, options.count, BLOCK):
+        many = min(BLOCK, options.count - start)
+        given = repeated(template.ask([messages]), many)
+        drawn = sample(with_context(network, given), many, length, template.end, *drawing)
+        yield from map(template.words.shown, template.decode(drawn))
 
 
 def _decoded(

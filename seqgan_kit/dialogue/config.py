@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Annotated
 
 from torch import nn
 
+from seqgan_kit.bounds import Bound, Count, Layers, NotNegative, Seed, Share, Whole
 from seqgan_kit.dialogue.evaluators import EvaluatorConfig
 from seqgan_kit.dialogue.sources import DataConfig
 from seqgan_kit.engine.learning import OptimizerConfig
@@ -36,10 +38,10 @@ class DialogueGeneratorConfig(LanguageGeneratorConfig):
         dropout: Share of the LSTM's embeddings, and of what its output reads, that is dropped in the likelihood phase.
     """
 
-    embedding: int = 128
-    hidden: int = 128
-    layers: int = 2
-    dropout: float = 0.0
+    embedding: Count = 128
+    hidden: Count = 128
+    layers: Layers = 2
+    dropout: Share = 0.0
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,8 @@ class DiscriminatorConfig(LanguageDiscriminatorConfig):
 
     network: Callable[[int], nn.Module] = HierarchicalDiscriminator
     from_generator: bool = False
-    mismatched: float = 0.0
-    beams: int = 0
+    mismatched: Share = 0.0
+    beams: Whole = 0
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=None))
 
 
@@ -84,8 +86,8 @@ class AdversarialConfig(LanguageAdversarialConfig):
     """
 
     credit: Callable[[nn.Module, int, int | None], Credit] = Prefixes
-    teacher_forcing: int = 1
-    kl: float = 0.0
+    teacher_forcing: Whole = 1
+    kl: NotNegative = 0.0
 
 
 @dataclass(frozen=True)
@@ -113,16 +115,16 @@ class EvaluationConfig:
         evaluator: The evaluators: discriminators that are trained anew to measure adversarial success.
     """
 
-    samples: int = 500
-    every: int = 500
-    rounds: int = 20
-    seed: int = 1234
+    samples: Annotated[int, Bound(2)] = 500
+    every: Whole = 500
+    rounds: Whole = 20
+    seed: Seed = 1234
     unit: Unit | None = None
     best: str = "auto"
-    patience: int = 0
+    patience: Whole = 0
     keep_models: bool = False
-    shown: int = 12
-    evaluators: int = 0
+    shown: Whole = 12
+    evaluators: Whole = 0
     evaluator: EvaluatorConfig = field(default_factory=EvaluatorConfig)
 
 

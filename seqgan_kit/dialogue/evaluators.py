@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqgan_kit import progress
+from seqgan_kit.bounds import Count, Rate, Share, Whole
 from seqgan_kit.networks.text.hierarchical import HierarchicalDiscriminator
 from seqgan_kit.samples import Replies, chunks, concatenate, rows, size, trimmed
 from seqgan_kit.tokens.discriminator import call
@@ -39,14 +40,14 @@ class EvaluatorConfig:
         looks: Number of times that an evaluator judges the replies that were kept back.
     """
 
-    steps: int = 500
-    batch_size: int = 64
-    lr: float = 5e-3
-    embedding: int = 64
-    hidden: int = 64
-    dropout: float = 0.0
-    kept_back: float = 0.1
-    looks: int = 20
+    steps: Whole = 500
+    batch_size: Count = 64
+    lr: Rate = 5e-3
+    embedding: Count = 64
+    hidden: Count = 64
+    dropout: Share = 0.0
+    kept_back: Share = 0.1
+    looks: Whole = 20
 
 
 class Split(NamedTuple):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from transformers import AutoTokenizer
 from seqgan_kit.dialogue.config import DialogueGeneratorConfig, DiscriminatorConfig
 from seqgan_kit.dialogue.sources import Source
 from seqgan_kit.dialogue.template import Template
-from seqgan_kit.files import write_json
+from seqgan_kit.files import parsed, read_bytes, write_json
 from seqgan_kit.language import pretrained
 from seqgan_kit.language.training import features_width
 from seqgan_kit.language.words import check_words, words_of
@@ -72,7 +71,7 @@ def load_template(run: Path, folder: Path | None = None) -> tuple[Template, int]
     """How a run's messages become tokens, and the most tokens of a reply; folder: see there. Raises UserError."""
     folder = folder or run / "model"
     try:
-        known = json.loads((folder / SETTINGS).read_text("utf-8"))
+        known = parsed(read_bytes(folder / SETTINGS))
         tokenizer = AutoTokenizer.from_pretrained(folder, **LOCAL)
         end, most = int(known["end"]), int(known["max_history"])
         return Template(tokenizer, end, most, words_of(known)), int(known["length"])

@@ -13,6 +13,7 @@ from typing import Literal
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from seqgan_kit.bounds import SAMPLE, Integer, Whole, check_fits
 from seqgan_kit.dialogue.columns import Columns
 from seqgan_kit.dialogue.conversations import BadRows, Conversation, Exchange, exchanges, read_conversations
 from seqgan_kit.dialogue.template import EncodedHistory, Template, end_of, to_replies
@@ -56,13 +57,13 @@ class DataConfig(FileConfig, Columns):
     """
 
     bad_rows: BadRows = "error"
-    dialogues: int = 3000
-    shapes: int = 3
-    max_history: int = 128
-    max_reply: int | None = None
+    dialogues: Whole = 3000
+    shapes: Whole = 3
+    max_history: Integer = 128
+    max_reply: Integer | None = None
     end: str | None = None
     backward: bool = False
-    limit: int | None = None
+    limit: Whole | None = None
 
 
 @dataclass(frozen=True)
@@ -196,6 +197,8 @@ def _check(config: DataConfig, pretrained: bool) -> None:
     config.check_held_out()
     if config.path is None and config.dialogues < 2:
         raise UserError(f"--data.dialogues {config.dialogues}: give at least 2")
+    if config.path is None:
+        check_fits("--data.dialogues", config.dialogues, SAMPLE)
     if config.path is None and any(getattr(config, field.name) != field.default for field in fields(Columns)):
         raise UserError("--data.messages and what else names columns and speakers need a file, --data.path")
     if not 1 <= config.shapes <= MOST:

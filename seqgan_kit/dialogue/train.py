@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from seqgan_kit import bounds
 from seqgan_kit.algorithms import objectives
 from seqgan_kit.dialogue.checks import check_numbers
 from seqgan_kit.dialogue.comparison import compare
@@ -20,6 +21,7 @@ from seqgan_kit.engine.budget import Part, budgeted
 from seqgan_kit.engine.choice import check_best
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Metrics
+from seqgan_kit.engine.memory import within_memory
 from seqgan_kit.engine.run import run
 from seqgan_kit.engine.verdict import Score
 from seqgan_kit.files import write_json
@@ -43,8 +45,11 @@ OWN = {MLE: f"{SHORTER[MLE]}, --data.max_history"}
 
 def train(config: DialogueConfig, config_text: str = "", resume: bool = False) -> Path:
     """Runs all phases in the run folder, and returns it; see `engine.run.run`."""
+    bounds.check_numbers(config)
     config, config_text, record = budgeted(config, config_text, resume, parts(config), train)
-    return run(DialogueTask(settled(config)), config_text, resume, record)
+    with within_memory():
+        task = DialogueTask(settled(config))
+    return run(task, config_text, resume, record)
 
 
 class DialogueTask:

@@ -25,9 +25,11 @@ from torch import Tensor
 
 from seqgan_kit.engine.processes import Processes
 from seqgan_kit.errors import UserError, one_line
+from seqgan_kit.files import parsed, read_bytes
 
 VERSION = 1
 MANIFEST = "manifest.json"
+ASIDE = "delete that checkpoint, so that the one before it is used"
 
 
 class Damaged(Exception):
@@ -64,7 +66,7 @@ class Checkpointer:
         unfinished = self.root / f".unfinished-{step:08d}"
         error = None
         try:
-            self.root.parent.stat()  # a run folder that is gone must not be made anew under its old name
+            self.root.mkdir(exist_ok=True)  # but not the run's folder, where that has been moved away or deleted
             write_part(unfinished, f"process-{self.processes.rank}", {"kept": _states(self.kept), **own})
             if self.processes.is_main:
                 parts = {"networks": _states(self.networks), "optimizers": _states(self.optimizers)}
@@ -181,9 +183,9 @@ def seal(folder: Path, final: Path) -> None:
 def check(folder: Path) -> None:
     """Raises Damaged unless every file is there, to the byte, in a version that this code reads."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_text())
+        manifest = parsed(read_bytes(folder / MANIFEST))
         version, files = manifest["version"], dict(manifest["files"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, UserError) as error:
         raise Damaged(f"{MANIFEST} can't be read ({error})") from error
     if version != VERSION:
         raise Damaged(f"it has version {version}, this seqgan_kit reads version {VERSION}")
@@ -246,9 +248,9 @@ def read(folder: Path, name: str) -> Any:
     """One part of a checked checkpoint."""
     try:
         tensors = load((folder / f"{name}.safetensors").read_bytes())
-        return unpack(json.loads((folder / f"{name}.json").read_text()), tensors)
+        return unpack(parsed(read_bytes(folder / f"{name}.json")), tensors)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, SafetensorError) as error:
-        raise UserError(f"checkpoint {folder} has no readable part {name!r} ({error})") from error
+        raise UserError(f"checkpoint {folder} has no readable part {name!r} ({one_line(error)}): {ASIDE}") from error
 
 
 def _check_numbers(folder: Path, shared: Any, own: Any) -> None:

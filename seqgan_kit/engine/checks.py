@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -11,42 +11,7 @@ from torch import Tensor
 
 from seqgan_kit.algorithms.objectives import Objective
 from seqgan_kit.engine.learning import OptimizerConfig
-from seqgan_kit.engine.run_config import RunConfig
 from seqgan_kit.errors import UserError, name_of, one_line, where_raised
-
-Bound = tuple[str, float, float]
-"""An option, its value, and the least that it may be."""
-
-
-def at_least(*bounds: Bound) -> None:
-    """Raises UserError for the first option that is below its bound."""
-    for option, value, least in bounds:
-        if value < least:
-            raise UserError(f"{option} {value}: give at least {least}")
-
-
-def run_bounds(config: RunConfig) -> list[Bound]:
-    return [("--run.log_every", config.log_every, 1), ("--run.keep_checkpoints", config.keep_checkpoints, 1)]
-
-
-def optimizer_bounds(optimizers: Iterable[tuple[str, OptimizerConfig]]) -> list[Bound]:
-    """Of optimizers by the option that they are given by."""
-    return [
-        bound
-        for option, config in optimizers
-        for bound in (
-            (f"{option}.accumulate", config.accumulate, 1),
-            (f"{option}.lr", config.rate(), 0),
-            (f"{option}.history", config.history, 0),
-        )
-    ]
-
-
-def within(low: float, high: float, *values: tuple[str, float]) -> None:
-    """Raises UserError for the first option that is not from `low` to `high`."""
-    for option, value in values:
-        if not low <= value <= high:
-            raise UserError(f"{option} {value:g}: give a number from {low:g} to {high:g}")
 
 
 def rewarded(weight: float, rewards: Sequence[object]) -> None:

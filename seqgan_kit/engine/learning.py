@@ -14,6 +14,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from seqgan_kit.bounds import BelowOne, Count, NotNegative, Rate
 from seqgan_kit.errors import UserError
 
 Metrics = dict[str, float]
@@ -39,13 +40,13 @@ class OptimizerConfig:
             3.3). Its gradient is added, the loss that is told is without it. 0 has none.
     """
 
-    lr: float | None = 1e-3
-    final: float = 1.0
-    betas: tuple[float, float] = (0.9, 0.999)
-    weight_decay: float = 0.0
-    clip: float = 5.0
-    accumulate: int = 1
-    history: float = 0.0
+    lr: Rate | None = 1e-3
+    final: NotNegative = 1.0
+    betas: tuple[BelowOne, BelowOne] = (0.9, 0.999)
+    weight_decay: NotNegative = 0.0
+    clip: NotNegative = 5.0
+    accumulate: Count = 1
+    history: NotNegative = 0.0
 
     def rate(self, progress: float = 0.0) -> float:
         """The learning rate, `progress` (0 to 1) into a phase."""

@@ -23,6 +23,7 @@ import yaml
 
 from seqgan_kit.engine.run_config import RunConfig
 from seqgan_kit.errors import UserError
+from seqgan_kit.files import read_record
 
 PACKAGES = (
     *("seqgan_kit", "torch", "transformers", "accelerate", "tokenizers", "sentencepiece", "gymnasium", "mujoco"),
@@ -38,7 +39,7 @@ def provenance(
 
     data: the fingerprint of what it learns from, where it has one.
     """
-    before = json.loads((folder / "run.json").read_text()) if resume else {}
+    before = read_record(folder) if resume else {}
     commit, dirty = _commit()
     return {
         "command": before.get("command", shlex.join(sys.argv)),
@@ -76,7 +77,7 @@ def fingerprint(vocabulary: Mapping[str, int], *samples: Any) -> str:
 
 def check_data(run: Path, data: str | None) -> None:
     """Raises UserError where the data or the tokenizer are not those of the run: its tokens would mean others."""
-    before = json.loads((run / "run.json").read_text()).get("data")
+    before = read_record(run).get("data")
     if before is not None and data is not None and data != before:
         raise UserError(
             f"{run}: the data, or the tokenizer, have changed since this run began, so what it has learnt is of "

@@ -10,8 +10,10 @@ import torch
 
 from seqgan_kit.engine.budget import Part
 from seqgan_kit.engine.engine import Engine
+from seqgan_kit.engine.memory import within_memory
 from seqgan_kit.engine.provenance import config_yaml
 from seqgan_kit.engine.watch import Watch
+from seqgan_kit.errors import UserError
 from seqgan_kit.report import write_report
 from seqgan_kit.report.alarms import Alarms
 
@@ -63,7 +65,13 @@ def run(task: Task, config_text: str = "", resume: bool = False, record: Mapping
         engine.run_folder.record.update(record)
         engine.metrics.watch = Watch(engine.run_folder, task.alarms, engine.say)
         torch.manual_seed(config.run.seed)  # the same initial weights on every process
-        task.build(engine)
+        try:
+            with within_memory():
+                task.build(engine)
+        except UserError:
+            if not resume:
+                engine.run_folder.discard()
+            raise
         engine.restore()
         task.play()
         verdict = engine.choice.conclude() if engine.choice is not None else None

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from seqgan_kit.bounds import Count, NotNegative, Seed, Threads, Whole
+
 
 @dataclass(frozen=True)
 class RunConfig:
@@ -34,13 +36,13 @@ class RunConfig:
 
     folder: str | None = None
     budget: str | None = None
-    seed: int = 0
+    seed: Seed = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["fp32", "bf16"] = "fp32"
-    processes: int | None = None
-    threads: int | None = 1
-    log_every: int = 10
-    checkpoint_seconds: float = 60.0
-    checkpoint_steps: int | None = None
-    keep_checkpoints: int = 2
+    processes: Count | None = None
+    threads: Threads | None = 1
+    log_every: Count = 10
+    checkpoint_seconds: NotNegative = 60.0
+    checkpoint_steps: Whole | None = None
+    keep_checkpoints: Count = 2
     trackers: list[str] = field(default_factory=list)

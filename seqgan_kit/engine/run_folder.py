@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import glob
 import itertools
@@ -20,6 +21,7 @@ import torch
 import yaml
 
 from seqgan_kit.engine import checkpoints
+from seqgan_kit.engine.lock import NAME as LOCK
 from seqgan_kit.engine.lock import Lock
 from seqgan_kit.engine.provenance import check_data, provenance
 from seqgan_kit.engine.run_config import RunConfig
@@ -78,6 +80,14 @@ class RunFolder:
         if not self.record["saved"]:
             self.record["saved"] = True
             self.write_record()
+
+    def discard(self) -> None:
+        """Of a new run that can't begin: what was written, and the folder if it holds nothing else."""
+        if self.is_main:
+            with contextlib.suppress(OSError):
+                for name in ("config.yaml", "run.json", LOCK):
+                    (self.path / name).unlink(missing_ok=True)
+                self.path.rmdir()
 
     def finish(self, finished: bool = True) -> None:
         """Writes into run.json how long the run took, and whether it came to its end; and, of a run that had come to
@@ -196,8 +206,9 @@ class RunFolder:
     def refused(self, where: Path, reason: str) -> UserError:
         """Why nothing could be saved, and what to do."""
         self.check_there()
+        room = "Make room" if full_disk(OSError(reason)) else "Put that right"
         return UserError(
-            f"could not save to {where}: {reason}; {self.last_good()}. Make room, then: seqgan-kit resume {self.path}"
+            f"could not save to {where}: {reason}; {self.last_good()}. {room}, then: seqgan-kit resume {self.path}"
         )
 
     def last_good(self) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seqgan_kit.bounds import Number
 from seqgan_kit.errors import UserError, name_of, where_raised
 from seqgan_kit.samples import Images, Transitions
 
@@ -29,7 +30,7 @@ class Reward:
     """
 
     function: Callable[..., Any]
-    weight: float = 1.0
+    weight: Number = 1.0
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class StepReward:
     """
 
     function: Callable[..., Any]
-    weight: float = 1.0
+    weight: Number = 1.0
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class PictureReward:
     """
 
     function: Callable[..., Any]
-    weight: float = 1.0
+    weight: Number = 1.0
 
 
 def evaluate_pictures(reward: PictureReward, sample: Images) -> Tensor:

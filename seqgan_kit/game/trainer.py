@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from seqgan_kit.bounds import Count, Whole
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Learner, Metrics
 from seqgan_kit.engine.run_folder import Exports
@@ -31,9 +32,9 @@ class Turns:
             be compared.
     """
 
-    generator: int = 1
-    discriminator: int = 1
-    repeats: int = 1
+    generator: Whole = 1
+    discriminator: Whole = 1
+    repeats: Count = 1
 
 
 @dataclass(frozen=True)

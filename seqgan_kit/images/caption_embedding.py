@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -10,9 +9,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from seqgan_kit.bounds import Count, Positive, Whole
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import OptimizerConfig
 from seqgan_kit.errors import UserError
+from seqgan_kit.files import parsed, read_bytes
 from seqgan_kit.images.caption_encoders import HuggingFaceEncoder, Joint, Order, TextEncoder, Words, confused, order_for
 from seqgan_kit.images.clip import unseen_ends
 from seqgan_kit.images.data import Captioned, PictureBatches
@@ -49,14 +50,14 @@ class JointConfig:
         optimizer: The optimiser of the joint embedding.
     """
 
-    steps: int = 0
-    batch_size: int = 64
-    length: int = 96
-    widths: list[int] = field(default_factory=lambda: [64, 128, 128])
-    dim: int = 128
-    picture_width: int = 32
+    steps: Whole = 0
+    batch_size: Count = 64
+    length: Whole = 96
+    widths: list[Count] = field(default_factory=lambda: [64, 128, 128])
+    dim: Count = 128
+    picture_width: Count = 32
     objective: Literal["structured", "contrastive"] = "structured"
-    temperature: float = 0.1
+    temperature: Positive = 0.1
     alphabet: str = "paper"
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=7e-4, final=0.1))
 
@@ -87,7 +88,7 @@ class CaptionEncoderConfig:
     pooling: Pooling | Literal["auto"] = "auto"
     conditional: bool = True
     standardise: bool = True
-    averaged: int = 1
+    averaged: Count = 1
     cache: str | None = None
 
 
@@ -98,7 +99,7 @@ def encoder_of(config: CaptionEncoderConfig, captions: list[str], given: list[in
         return Words(captions, order_for(captions) if config.order == "auto" else config.order, given=given)
     folder = Path(config.encoder)
     try:
-        kind = json.loads((folder / "config.json").read_bytes()).get("model_type")
+        kind = parsed(read_bytes(folder / "config.json")).get("model_type")
     except OSError:
         if (folder / "model" / "config.json").is_file():
             raise UserError(f"--text.encoder {config.encoder} is a run: give its model, {folder / 'model'}") from None

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from seqgan_kit.bounds import Bound
 from seqgan_kit.engine import checks
 from seqgan_kit.errors import UserError, name_of
 from seqgan_kit.game.rewards import evaluate_pictures
@@ -24,45 +25,12 @@ NEIGHBOURS = 3  # that precision and recall look at
 
 def check_numbers(config: ImagesConfig) -> None:
     """Raises UserError, before anything is read, where an option's number makes no sense."""
-    critic, adversarial, second = config.discriminator, config.adversarial, config.second
-    checks.at_least(
-        ("--generator.width", config.generator.width, 1),
-        ("--generator.noise", config.generator.noise, 1),
-        ("--generator.text", config.generator.text, 1),
-        ("--generator.divergence", config.generator.divergence, 0),
-        ("--discriminator.wrong", critic.wrong, 1),
-        ("--discriminator.near", critic.near, 0),
-        ("--discriminator.gradient_square", critic.gradient_square, 0),
-        ("--discriminator.penalty", critic.penalty, 0),
-        ("--adversarial.rounds", adversarial.rounds, 0),
-        ("--adversarial.batch_size", adversarial.batch_size, 2),
-        ("--adversarial.interpolation", adversarial.interpolation, 0),
-        ("--adversarial.turns.generator", adversarial.turns.generator, 1),
-        ("--adversarial.turns.discriminator", adversarial.turns.discriminator, 0),
-        ("--second.batch_size", second.batch_size, 2),
-        ("--second.rounds", second.rounds, 0),
-        ("--style.steps", config.style.steps, 0),
-        ("--style.batch_size", config.style.batch_size, 1),
-        ("--evaluation.samples", config.evaluation.samples, 10),
-        ("--evaluation.feature_steps", config.evaluation.feature_steps, 0),
-        ("--evaluation.matcher_steps", config.evaluation.matcher_steps, 0),
-        ("--text.averaged", config.text.averaged, 1),
-        *checks.run_bounds(config.run),
-    )
+    critic, adversarial = config.discriminator, config.adversarial
+    Bound(1).check("--adversarial.turns.generator", adversarial.turns.generator)
     check_joint(config.joint, 0)
     checks.rewarded(adversarial.discriminator_weight, adversarial.rewards)
-    checks.within(
-        0,
-        1,
-        ("--discriminator.mismatched", critic.mismatched),
-        ("--adversarial.beta", adversarial.beta),
-        ("--generator.average", config.generator.average),
-        ("--discriminator.smoothing", critic.smoothing),
-    )
     if critic.near > critic.wrong:
         raise UserError(f"--discriminator.near {critic.near}: give at most --discriminator.wrong {critic.wrong}")
-    if not 0 < critic.penalised <= 1:
-        raise UserError(f"--discriminator.penalised {critic.penalised:g}: give a share above 0, at most 1")
     _check_sides(config)
     if checks.objective(critic.objective).distance is not None and (
         critic.mismatched or critic.matching or adversarial.interpolation
@@ -79,18 +47,10 @@ def check_numbers(config: ImagesConfig) -> None:
 
 def check_joint(config: JointConfig, steps: int) -> None:
     """Raises UserError for a joint embedding that can't be built, or trained for `steps` or more."""
-    checks.at_least(
-        ("--joint.steps", config.steps, steps),
-        ("--joint.batch_size", config.batch_size, 2),
-        ("--joint.length", config.length, SHORTEST),
-        ("--joint.dim", config.dim, 1),
-        ("--joint.picture_width", config.picture_width, 1),
-        *(("--joint.widths", width, 1) for width in config.widths),
-    )
+    Bound(steps).check("--joint.steps", config.steps)
+    Bound(SHORTEST).check("--joint.length", config.length)
     if len(config.widths) != 3:
         raise UserError(f"--joint.widths {config.widths}: give three, as [64, 128, 128]")
-    if not config.temperature > 0:
-        raise UserError(f"--joint.temperature {config.temperature:g}: give a number above 0")
     if not config.alphabet.strip():
         raise UserError("--joint.alphabet is empty: give paper, data or the characters themselves")
     if config.steps:  # the pairs of a batch would be told apart within its parts alone

@@ -10,8 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seqgan_kit.commands import add_samples, add_seed, asked, check_least
-from seqgan_kit.errors import UserError, check_seed
+from seqgan_kit.bounds import Count, check_fits
+from seqgan_kit.commands import add_samples, add_seed, asked
+from seqgan_kit.errors import UserError
 from seqgan_kit.files import write_json
 from seqgan_kit.report.metrics import phase_title, saved_samples
 from seqgan_kit.report.models import add_model, model_folder, tell_model
@@ -39,7 +40,7 @@ def sample_options(parser: ArgumentParser) -> None:
     parser.add_argument("--text", action="append", default=[], help="Caption to draw; may be given several times")
     parser.add_argument("--file", type=Path, help="Text file (UTF-8) with a caption a line")
     parser.add_argument(
-        "--count", type=int, help=f"Number of pictures of each caption (default: {COUNT}; 1 with --like)"
+        "--count", type=Count, help=f"Number of pictures of each caption (default: {COUNT}; 1 with --like)"
     )
     add_model(parser)
     add_seed(parser, "the pictures' noise: the same one gives the same pictures")
@@ -53,7 +54,6 @@ def sample(run: Path, options: Namespace, read: Read) -> None:
     """Writes pictures of captions as PNG files."""
     config, _ = read()
     captions = _captions(options, config.text.conditional)
-    check_seed(options.seed)
     import torch
     from PIL import Image
 
@@ -64,6 +64,7 @@ def sample(run: Path, options: Namespace, read: Read) -> None:
     model = model_folder(run, options.model)
     network = _load_model(model, run)
     count = _count(options, network)
+    check_fits("sample --count", count, 4 * (3 * network.side**2 + network.config.noise))
     encoder = _load_encoder(model, network)
     vectors = embed(encoder, captions)
     if not config.text.conditional:
@@ -227,7 +228,6 @@ def _count(options: Namespace, network: Any) -> int:
     from seqgan_kit.networks.pictures.generator import StackedGenerator
 
     count = int((COUNT if options.like is None else 1) if options.count is None else options.count)
-    check_least("sample", Namespace(count=count), count=1)
     draws = network.config.augmentation or isinstance(network, StackedGenerator)
     if options.like is not None and count > 1 and not draws:
         raise UserError(f"sample --count {count}: with --like all pictures of a caption are the same; leave it out")

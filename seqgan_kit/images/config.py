@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 from torch import nn
 
 from seqgan_kit.algorithms import objectives
+from seqgan_kit.bounds import Blocks, Bound, Count, Integer, NotNegative, Number, PositiveShare, Seed, Share, Whole
 from seqgan_kit.engine.learning import OptimizerConfig
 from seqgan_kit.engine.run_config import RunConfig
 from seqgan_kit.game.rewards import PictureReward
@@ -50,18 +51,18 @@ class PictureGeneratorConfig:
         optimizer: The optimiser of the generator.
     """
 
-    width: int = 48
-    noise: int = 32
-    text: int = 64
+    width: Count = 48
+    noise: Count = 32
+    text: Count = 64
     augmentation: bool = False
-    divergence: float = 2.0
+    divergence: NotNegative = 2.0
     upsampling: Literal["transposed", "nearest"] = "nearest"
     residual: bool = True
     modulation: bool = True
-    attention: int = 0
+    attention: Whole = 0
     norm: Norm = "batch"
     synchronised: bool = False
-    average: float = 0.998
+    average: Share = 0.998
     optimizer: OptimizerConfig = field(default_factory=_adam)
 
 
@@ -101,14 +102,14 @@ class DiscriminatorConfig:
 
     network: Callable[[int, int], nn.Module] = PictureDiscriminator
     objective: Callable[[], objectives.Objective] = objectives.non_saturating
-    mismatched: float = 0.5
-    wrong: int = 4
-    near: int = 2
-    smoothing: float = 1.0
-    gradient_square: float = 0.1
-    penalty: float = 0.0
-    penalised: float = 0.125
-    matching: int = 1500
+    mismatched: Share = 0.5
+    wrong: Count = 4
+    near: Whole = 2
+    smoothing: NotNegative = 1.0
+    gradient_square: NotNegative = 0.1
+    penalty: NotNegative = 0.0
+    penalised: PositiveShare = 0.125
+    matching: Whole = 1500
     augmentations: list[Kind] = field(default_factory=list)
     optimizer: OptimizerConfig = field(default_factory=_adam)
 
@@ -131,14 +132,14 @@ class AdversarialConfig:
             these alone.
     """
 
-    rounds: int = 3000
+    rounds: Whole = 3000
     turns: Turns = field(default_factory=Turns)
-    batch_size: int = 64
-    interpolation: float = 0.0
-    beta: float = 0.5
+    batch_size: Count = 64
+    interpolation: NotNegative = 0.0
+    beta: Share = 0.5
     fresh: bool = False
     rewards: list[PictureReward] = field(default_factory=list)
-    discriminator_weight: float = 1.0
+    discriminator_weight: Number = 1.0
 
 
 @dataclass(frozen=True)
@@ -157,11 +158,11 @@ class SecondStageConfig:
         discriminator_optimizer: The optimiser of the second stage's discriminator.
     """
 
-    side: int = 0
-    width: int = 32
-    blocks: int = 2
-    rounds: int = 2000
-    batch_size: int = 64
+    side: Integer = 0
+    width: Count = 32
+    blocks: Blocks = 2
+    rounds: Whole = 2000
+    batch_size: Count = 64
     train_first: bool = False
     discriminator: Callable[[int, int], nn.Module] = PictureDiscriminator
     optimizer: OptimizerConfig = field(default_factory=_adam)
@@ -178,8 +179,8 @@ class StyleConfig:
         optimizer: The optimiser of the style encoder.
     """
 
-    steps: int = 0
-    batch_size: int = 64
+    steps: Whole = 0
+    batch_size: Count = 64
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=1e-3, clip=0.0))
 
 
@@ -210,16 +211,16 @@ class EvaluationConfig:
             commands; each takes as much of the disk as RUN/model.
     """
 
-    samples: int = 500
-    every: int = 1000
+    samples: Annotated[int, Bound(10)] = 500
+    every: Whole = 1000
     features: str = "learned"
-    feature_steps: int = 400
+    feature_steps: Whole = 400
     matcher: str | None = "auto"
-    matcher_steps: int = 600
+    matcher_steps: Whole = 600
     clip: str | None = None
-    seed: int = 1234
+    seed: Seed = 1234
     best: str = "auto"
-    patience: int = 0
+    patience: Whole = 0
     keep_models: bool = False
 
 

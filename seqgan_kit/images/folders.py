@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from seqgan_kit.errors import UserError
-from seqgan_kit.files import library, listed, read_json, short
+from seqgan_kit.files import check_file, library, listed, read_json, short
 from seqgan_kit.images.records import (
     EXAMPLE,
     Reading,
@@ -91,6 +91,9 @@ def read(
 
 def _read_folder(reading: Reading, captions_from: CaptionsFrom, column: str | None) -> None:
     root, files = reading.root, files_in(reading.root)
+    for name in METADATA:
+        if (root / name).exists():  # as a pipe, it is none of the files
+            check_file(root / name)
     pictures = [path for path in files if is_picture(path)]
     tables = [path for path in files if path.name in METADATA] or [path for path in files if path.suffix == ".parquet"]
     if captions_from in ("auto", "metadata"):

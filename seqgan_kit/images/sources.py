@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 from torch import Tensor
 
+from seqgan_kit.bounds import SAMPLE, Count, Integer, NotNegative, Number, Whole, check_fits
 from seqgan_kit.errors import UserError
 from seqgan_kit.images.data import Captioned, captioned, shrunk
 from seqgan_kit.images.folders import CaptionsFrom, read
@@ -59,18 +60,18 @@ class DataConfig:
     captions_from: CaptionsFrom = "auto"
     column: str | None = None
     bad_rows: Literal["error", "drop"] = "error"
-    side: int = 32
-    margin: float = 0.0
+    side: Integer = 32
+    margin: NotNegative = 0.0
     flip: bool = False
     mismatch: Literal["caption", "class"] = "caption"
-    held_out: float = 0.1
-    reading: int = 2
+    held_out: Number = 0.1
+    reading: Whole = 2
     cache: str | None = None
-    workers: int | None = None
-    scenes: int = 4000
-    shapes: int = 1
-    captions: int = 8
-    unseen: int = 4
+    workers: Count | None = None
+    scenes: Whole = 4000
+    shapes: Whole = 1
+    captions: Whole = 8
+    unseen: Whole = 4
 
     def kept(self, side: int) -> int:
         """The side that pictures are kept at, to cut `side` out of."""
@@ -120,6 +121,7 @@ def load(config: DataConfig, side: int, seed: int) -> Source:
             raise UserError(
                 f"--data.{option} {getattr(config, option)}: it is about your own pictures: give --data.path"
             )
+    check_fits("--data.scenes", config.scenes, SAMPLE + 3 * side**2)
     return _shapes(config, side, seed)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,15 +12,17 @@ import yaml
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from seqgan_kit import bounds
 from seqgan_kit.engine.budget import Part, budgeted
 from seqgan_kit.engine.choice import Choice, Roles, check_best, with_weights
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Metrics
+from seqgan_kit.engine.memory import within_memory
 from seqgan_kit.engine.run import run
 from seqgan_kit.engine.run_folder import GAME, MODEL, Exports
 from seqgan_kit.engine.verdict import Score
 from seqgan_kit.errors import UserError
-from seqgan_kit.files import write_json
+from seqgan_kit.files import read_json, write_json
 from seqgan_kit.game.trainer import Hook, evaluated, fit, play
 from seqgan_kit.images.alarms import of_stage
 from seqgan_kit.images.caption_embedding import (
@@ -65,8 +66,10 @@ SHOWN = 64  # pictures of a grid, in 8 columns
 
 def train(config: ImagesConfig, config_text: str = "", resume: bool = False) -> Path:
     """Runs all phases in the run folder, and returns it; see `engine.run.run`."""
+    bounds.check_numbers(config)
     config, config_text, record = budgeted(config, config_text, resume, parts(config), train)
-    task = ImagesTask(config, resume)
+    with within_memory():
+        task = ImagesTask(config, resume)
     if config_text and task.config != config:  # with what was left open filled in
         content = yaml.safe_load(config_text)
         content["text"]["order"] = task.config.text.order
@@ -358,7 +361,7 @@ def _baselines(
 ) -> None:
     """What real pictures score, with their captions and with others', in a file: every result stands between them."""
     path = engine.folder / BASELINES
-    found = json.loads(path.read_bytes()) if path.is_file() else {}
+    found = read_json(path) if path.is_file() else {}
     if evaluation is None or any(key.startswith(name) for key in found if name or not key.startswith("second_")):
         return
     with engine.fixed_random(evaluation.seed):

@@ -10,10 +10,13 @@ from typing import ClassVar
 
 import torch
 
+from seqgan_kit import bounds
+from seqgan_kit.bounds import Count, Seed, Whole
 from seqgan_kit.engine.budget import Part, budgeted
-from seqgan_kit.engine.checks import at_least, batches
+from seqgan_kit.engine.checks import batches
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Metrics
+from seqgan_kit.engine.memory import within_memory
 from seqgan_kit.engine.run import run
 from seqgan_kit.engine.run_config import RunConfig
 from seqgan_kit.engine.run_folder import MODEL
@@ -45,9 +48,9 @@ class EncoderEvaluationConfig:
         seed: Seed of the captions that stand beside a picture's own, the same at every evaluation.
     """
 
-    samples: int = 500
-    every: int = 500
-    seed: int = 1234
+    samples: Count = 500
+    every: Whole = 500
+    seed: Seed = 1234
 
 
 @dataclass(frozen=True)
@@ -63,8 +66,11 @@ class EncoderConfig:
 
 def train(config: EncoderConfig, config_text: str = "", resume: bool = False) -> Path:
     """Trains it in the run folder, and returns that; see `engine.run.run`."""
+    bounds.check_numbers(config)
     config, config_text, record = budgeted(config, config_text, resume, parts(config), train)
-    return run(EncoderTask(config), config_text, resume, record)
+    with within_memory():
+        task = EncoderTask(config)
+    return run(task, config_text, resume, record)
 
 
 def parts(config: EncoderConfig) -> list[Part]:
@@ -83,7 +89,6 @@ class EncoderTask:
     def __init__(self, config: EncoderConfig) -> None:
         self.config = config
         check_joint(config.joint, 2)
-        at_least(("--evaluation.samples", config.evaluation.samples, 1))
         self.source = load(config.data, config.data.kept(config.data.side), config.run.seed)
         batches(
             self.source.name,

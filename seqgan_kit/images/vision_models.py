@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from torch.nn import functional as F
 from transformers import AutoModel, AutoModelForImageClassification
 
 from seqgan_kit.errors import UserError, one_line
+from seqgan_kit.files import parsed, read_bytes
 from seqgan_kit.networks.saved import load_frozen, model_folder, read_config
 
 MODES = {0: "nearest-exact", 2: "bilinear", 3: "bicubic"}  # by Pillow's numbers
@@ -88,7 +88,7 @@ def read_preprocessing(folder: Path) -> Preprocessing:
     if not path.is_file() and (folder / "processor_config.json").is_file():
         path = folder / "processor_config.json"
     try:
-        content = json.loads(path.read_text("utf-8"))
+        content = parsed(read_bytes(path))
         given = content.get("image_processor", content)
         return _preprocessing(given)
     except FileNotFoundError:

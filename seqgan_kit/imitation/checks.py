@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from typing import Any
 
@@ -9,7 +10,8 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from seqgan_kit.engine.checks import at_least, before_a_run, built, objective, of_shape, rewarded, run_bounds, tried
+from seqgan_kit.bounds import SAMPLE, check_fits
+from seqgan_kit.engine.checks import before_a_run, built, objective, of_shape, rewarded, tried
 from seqgan_kit.errors import UserError
 from seqgan_kit.game.rewards import evaluate_steps
 from seqgan_kit.imitation.config import ImitationConfig
@@ -24,27 +26,13 @@ from seqgan_kit.networks.policies.actor import is_picture, picture_scale
 from seqgan_kit.samples import Transitions, size
 
 ABSORBING = 1000  # steps of an episode and what follows it, where there is no time limit
+FLOAT = 4  # bytes
 EXACT = 2**24  # float32 holds every integer up to it
 
 
 def check_numbers(config: ImitationConfig, expert: Demonstrations | None) -> None:
     """Before anything is written: every number makes sense."""
     policy, critic = config.policy, config.discriminator
-    at_least(
-        ("--environment.copies", config.environment.copies, 1),
-        ("--policy.steps", policy.steps, 1),
-        ("--policy.recurrent", policy.recurrent, 0),
-        ("--cloning.steps", config.cloning.steps, 0),
-        ("--cloning.batch_size", config.cloning.batch_size, 1),
-        ("--discriminator.updates", critic.updates, 0),
-        ("--discriminator.batch_size", critic.batch_size or 1, 1),
-        ("--discriminator.replay", critic.replay, 1),
-        ("--adversarial.environment_steps", config.adversarial.environment_steps, 0),
-        ("--evaluation.episodes", config.evaluation.episodes, 1),
-        ("--evaluation.final", config.evaluation.final, 2),
-        ("--evaluation.longest", config.evaluation.longest, 1),
-        *run_bounds(config.run),
-    )
     if config.reward != "environment":
         rewarded(config.adversarial.discriminator_weight, config.adversarial.rewards)
     if not critic.inputs:
@@ -74,7 +62,8 @@ def check_environment(config: ImitationConfig, environment: Any, expert: Demonst
 
     Returns what the user is told of it first.
     """
-    name, space = config.environment.id, environment.observation_space
+    name, space, copies = config.environment.id, environment.observation_space, config.environment.copies
+    check_fits("--environment.copies", copies, SAMPLE + config.policy.steps * (math.prod(space.shape) + 8) * FLOAT)
     try:
         from_space(environment.action_space, config.policy.squash)
     except ValueError as error:

@@ -11,8 +11,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seqgan_kit.commands import add_seed, check_least, is_main_process
-from seqgan_kit.errors import UserError, check_seed
+from seqgan_kit.bounds import SAMPLE, Bound, Count, check_fits
+from seqgan_kit.commands import add_seed, is_main_process
+from seqgan_kit.errors import UserError
 from seqgan_kit.files import read_json, write_json
 from seqgan_kit.report.metrics import read_baselines, read_metrics
 from seqgan_kit.report.models import add_model, model_folder, tell_model
@@ -41,7 +42,7 @@ def evaluate_options(parser: ArgumentParser) -> None:
 
 
 def _episodes_option(parser: ArgumentParser, default: int, text: str) -> None:
-    parser.add_argument("--episodes", type=int, default=default, help=f"{text} (default: %(default)s)")
+    parser.add_argument("--episodes", type=Count, default=default, help=f"{text} (default: %(default)s)")
 
 
 def evaluate(run: Path, options: Namespace, read: Read) -> None:
@@ -53,7 +54,8 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
 
     config, _ = read()
     seed = config.evaluation.seed if options.seed is None else options.seed
-    check_least("evaluate", options, episodes=2)
+    Bound(2).check("evaluate --episodes", options.episodes)
+    check_fits("evaluate --episodes", options.episodes, SAMPLE)
     later = options.frozen and FROZEN not in _evaluated(run)
     network = None if later and options.model == "control" else _load_model(run, options)
     if later:
@@ -61,7 +63,6 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
     if not is_main_process():
         return
     network = network or _load_model(run, options)
-    check_seed(seed)
     environment = of_run(run, config.environment)
     tell_model(run, options.model)
     measured = measure(environment, network, options.episodes, seed, longest=config.evaluation.longest)
@@ -110,7 +111,7 @@ def record(run: Path, options: Namespace, read: Read) -> None:
     from seqgan_kit.imitation.fitting import fitted
     from seqgan_kit.imitation.recorded import of_run
 
-    check_least("record", options, episodes=1)
+    check_fits("record --episodes", options.episodes, SAMPLE)
     target = _target(run, options)
     config, _ = read()
     network = _load_model(run, options)
@@ -167,7 +168,7 @@ def _same(environment: EnvironmentConfig) -> str:
 def watch_options(parser: ArgumentParser) -> None:
     _episodes_option(parser, 1, "Number of episodes that are shown")
     parser.add_argument(
-        "--steps", type=int, default=500, help="Greatest number of steps of an episode (default: %(default)s)"
+        "--steps", type=Count, default=500, help="Greatest number of steps of an episode (default: %(default)s)"
     )
     parser.add_argument("--out", type=Path, help="File of the GIF, which is written anew (default: RUN/video.gif)")
     parser.add_argument("--sampled", action="store_true", help="Draw the actions, in place of the likeliest ones")
@@ -179,10 +180,10 @@ def watch(run: Path, options: Namespace, read: Read) -> None:
     """Writes an animated GIF of a run's policy; the report shows RUN/video.gif."""
     from seqgan_kit.imitation.evaluation import acts
     from seqgan_kit.imitation.recorded import of_run
-    from seqgan_kit.imitation.video import NAME, play, write_gif
+    from seqgan_kit.imitation.video import NAME, WIDTH, play, write_gif
     from seqgan_kit.report import write_report
 
-    check_least("watch", options, episodes=1, steps=1)
+    check_fits("watch --episodes", options.episodes, 3 * WIDTH**2)
     path = options.out or run / NAME
     if path.suffix != ".gif":
         raise UserError(f"watch --out {path}: only GIF can be written, end its name in .gif")
@@ -262,7 +263,6 @@ def _cell(cell: Cell | None) -> str:
 
 def _seed(seed: int) -> None:
     """As the evaluations while training do, so that the same seed gives the same numbers."""
-    check_seed(seed)
     from accelerate.utils import set_seed
 
     set_seed(seed)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 from torch import nn
 
 from seqgan_kit.algorithms import objectives
+from seqgan_kit.bounds import Bound, Count, NotNegative, Number, Seed, Share, Whole
 from seqgan_kit.engine.learning import OptimizerConfig
 from seqgan_kit.engine.run_config import RunConfig
 from seqgan_kit.game.rewards import StepReward
@@ -41,14 +42,14 @@ class PolicyConfig:
         improvement: Class of how the policy improves on a rollout: seqgan_kit.imitation.improvement.PPO or TRPO.
     """
 
-    hidden: list[int] = field(default_factory=lambda: [100, 100])
+    hidden: list[Count] = field(default_factory=lambda: [100, 100])
     activation: Activation = "tanh"
-    recurrent: int = 0
+    recurrent: Whole = 0
     squash: bool = False
-    log_std: float = -0.5
-    steps: int = 512
-    discount: float = 0.995
-    decay: float = 0.97
+    log_std: Number = -0.5
+    steps: Count = 512
+    discount: Share = 0.995
+    decay: Share = 0.97
     normalise: Literal["expert", "running", "none"] = "expert"
     improvement: Improvement = field(default_factory=PPO)
 
@@ -65,8 +66,8 @@ class CloningConfig:
         warm_up: Whether the adversarial phase begins with the cloned policy, not with a new one.
     """
 
-    steps: int = 1000
-    batch_size: int = 128
+    steps: Whole = 1000
+    batch_size: Count = 128
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=1e-3))
     warm_up: bool = False
 
@@ -105,15 +106,15 @@ class DiscriminatorConfig:
     network: Callable[[Layout], nn.Module] = TransitionNetwork
     objective: Callable[[], objectives.Objective] = objectives.minimax
     inputs: list[Input] = field(default_factory=lambda: ["state", "action"])
-    updates: int = 5
-    batch_size: int | None = 512
+    updates: Whole = 5
+    batch_size: Count | None = 512
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=1e-3, clip=0.0))
-    penalty: float = 10.0
-    penalty_norm: float = 1.0
-    entropy: float = 1e-3
+    penalty: NotNegative = 10.0
+    penalty_norm: NotNegative = 1.0
+    entropy: NotNegative = 1e-3
     absorbing: bool = False
     log_prob: bool = False
-    replay: int = 1
+    replay: Count = 1
 
 
 @dataclass(frozen=True)
@@ -128,9 +129,9 @@ class AdversarialConfig:
             these alone.
     """
 
-    environment_steps: int = 500_000
+    environment_steps: Whole = 500_000
     rewards: list[StepReward] = field(default_factory=list)
-    discriminator_weight: float = 1.0
+    discriminator_weight: Number = 1.0
 
 
 @dataclass(frozen=True)
@@ -166,15 +167,15 @@ class EvaluationConfig:
         video: Greatest number of steps of the episode that the report shows. 0 leaves it out.
     """
 
-    episodes: int = 10
-    final: int = 50
-    every: int = 20
-    seed: int = 1_000_003
+    episodes: Count = 10
+    final: Annotated[int, Bound(2)] = 50
+    every: Whole = 20
+    seed: Seed = 1_000_003
     best: str = "auto"
-    patience: int = 0
+    patience: Whole = 0
     keep_models: bool = False
-    longest: int = 30_000  # as evaluation.LONGEST
-    video: int = 200
+    longest: Count = 30_000  # as evaluation.LONGEST
+    video: Whole = 200
 
 
 @dataclass(frozen=True)

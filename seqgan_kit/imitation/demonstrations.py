@@ -15,7 +15,8 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.spaces import Space
 from torch.nn.utils.rnn import pad_sequence
 
-from seqgan_kit.errors import UserError, check_seed
+from seqgan_kit.bounds import LARGEST_SEED, Bound, Seed, Whole
+from seqgan_kit.errors import UserError
 from seqgan_kit.samples import Transitions
 from seqgan_kit.tables import Intake
 
@@ -87,9 +88,9 @@ class DemonstrationConfig:
 
     path: str | None = None
     minari: str | None = None
-    trajectories: int | None = None
-    subsample: int = 1
-    seed: int = 0
+    trajectories: Whole | None = None
+    subsample: Whole = 1
+    seed: Seed = 0
     bad_episodes: BadEpisodes = "error"
     ends_at_limit: Literal["cut", "terminated"] = "cut"
 
@@ -113,13 +114,13 @@ def transitions(demonstrations: Demonstrations, config: DemonstrationConfig) -> 
     each gives at least one pair. Rewards are 0 where unknown. `terminated` and `ended` are true at an episode's own
     last step only, if that is kept.
     """
+    Bound(0, LARGEST_SEED).check("--demonstrations.seed", config.seed)
     episodes, stride = choose(demonstrations, config).episodes, config.subsample
     lengths = [len(episode.actions) for episode in episodes]
     if not 1 <= stride <= min(lengths):
         shortest = f"{demonstrations.name} episode {int(np.argmin(lengths))} has {min(lengths)} steps"
         drop = f", or drop such episodes, {DROP}" if stride > 0 else ""
         raise UserError(f"--demonstrations.subsample {stride}: {shortest}, give 1 (keeps all) to {min(lengths)}{drop}")
-    check_seed(config.seed, "--demonstrations.seed")
     starts = np.random.RandomState(config.seed).randint(0, stride, len(episodes))  # old generator: the paper's draws
     kept = [(e, np.arange(start, len(e.actions), stride)) for e, start in zip(episodes, starts, strict=True)]
 

@@ -15,6 +15,7 @@ from typing import Any
 import gymnasium as gym
 from tqdm import tqdm
 
+from seqgan_kit.bounds import Count
 from seqgan_kit.errors import UserError, one_line
 from seqgan_kit.worlds import cartpole  # noqa: F401  it registers an environment
 
@@ -39,7 +40,7 @@ class EnvironmentConfig:
 
     id: str = "recorded"
     arguments: dict[str, Any] = field(default_factory=dict)
-    copies: int = 8
+    copies: Count = 8
     vectorised: bool | None = None
 
 
@@ -108,7 +109,8 @@ def _tell_once(text: str) -> None:
 def _explain(config: EnvironmentConfig, error: Exception) -> str:
     name = config.id
     module, _, bare = name.rpartition(":")
-    words, newest = one_line(error), _newest(bare)
+    words, newest = one_line(error).partition(" was raised from the environment creator")[0], _newest(bare)
+    words = re.sub(r"[\w.]+\(\) got an unexpected keyword argument", "it takes no", words)
     if isinstance(error, ModuleNotFoundError | gym.error.DependencyNotInstalled):
         if module and importlib.util.find_spec(module.split(".")[0]) is None:
             brings = f": pip install '{BRINGS[module]}'" if module in BRINGS else ", nor is it installed"

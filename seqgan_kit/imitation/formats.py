@@ -17,7 +17,7 @@ import numpy as np
 
 from seqgan_kit.archives import check_hdf5, check_npz
 from seqgan_kit.errors import UserError, one_line
-from seqgan_kit.files import library, listed, replacing
+from seqgan_kit.files import check_file, library, listed, replacing
 from seqgan_kit.imitation import steps as tables_of_steps
 from seqgan_kit.imitation.demonstrations import BadEpisodes, DemonstrationConfig, Demonstrations
 from seqgan_kit.imitation.episodes import About, Row, as_array, checked, is_numbers, is_single, no_numbers
@@ -191,6 +191,7 @@ def _wanted(name: str, there: Any) -> set[str]:
 def _arrays(path: Path) -> dict[str, Any]:
     """Those of the known keys that the file has. Others, as old `infos`, may be pickled: they are left alone."""
     try:
+        check_file(path)
         with open(path, "rb") as file:
             if (start := file.read(4)) != b"PK\x03\x04":
                 what = "is no .npz file (and nothing pickled is loaded)" if start else "is empty"
@@ -217,18 +218,19 @@ def _arrays(path: Path) -> dict[str, Any]:
 def _lengths(name: str, arrays: dict[str, Any], columns: dict[str, np.ndarray]) -> np.ndarray | None:
     """(episodes,) steps of each, or None where the file does not say by lens or indices."""
     observations, actions = len(columns["obs"]), len(columns["acts"])
-    if "lens" in arrays:
-        lens = arrays["lens"]
-    elif "indices" in arrays:
-        lens = np.diff(arrays["indices"], prepend=0, append=actions)
+    given = next((key for key in ("lens", "indices") if key in arrays), None)
+    if given is not None:
+        lens = arrays[given] if arrays[given].size else arrays[given].astype(np.int64)  # of no numbers, of no kind
+        if lens.ndim != 1 or lens.dtype.kind not in "iu":
+            raise UserError(f"{name}: {given} are {lens.dtype} of shape {lens.shape}: give integers, one an episode")
+        if given == "indices":
+            lens = np.diff(lens, prepend=0, append=actions)
     elif observations == actions + 1:
         lens = np.array([actions])
     else:
         return None
     if len(lens) == 0:
         raise UserError(f"{name} has no episodes: give at least one")
-    if lens.ndim != 1 or lens.dtype.kind not in "iu":
-        raise UserError(f"{name}: lens are {lens.dtype} of shape {lens.shape}: give integers, one an episode")
     if lens.min() < 0:
         raise UserError(f"{name} episode {lens.argmin()} has {lens.min()} steps: leave it out of lens and obs")
     return np.asarray(lens)

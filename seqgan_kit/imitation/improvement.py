@@ -12,6 +12,7 @@ from torch import Tensor
 
 from seqgan_kit.algorithms import credit as credits
 from seqgan_kit.algorithms import estimators, trust_region
+from seqgan_kit.bounds import Count, NotNegative, Positive, PositiveShare, Share, Whole
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Learner, Metrics, OptimizerConfig, slices
 from seqgan_kit.errors import Stopped
@@ -82,12 +83,12 @@ class PPO(Improvement):
         optimizer: The optimiser of the policy and its value.
     """
 
-    epochs: int = 8
-    minibatch: int = 512
-    clip: float = 0.2
-    entropy: float = 0.0
-    causal_entropy: float = 0.0
-    value_weight: float = 0.5
+    epochs: Count = 8
+    minibatch: Count = 512
+    clip: NotNegative = 0.2
+    entropy: NotNegative = 0.0
+    causal_entropy: NotNegative = 0.0
+    value_weight: NotNegative = 0.5
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=3e-4, clip=0.5))
 
     def learner(self, engine: Engine, prefix: str, actor: Actor, valuer: Valuer) -> Learner:
@@ -144,15 +145,15 @@ class TRPO(Improvement):
         optimizer: The optimiser of the value's regression.
     """
 
-    divergence: float = 0.01
-    damping: float = 0.1
-    iterations: int = 10
-    share: float = 0.1
-    halvings: int = 10
-    accept: float = 0.1
-    causal_entropy: float = 0.0
-    epochs: int = 3
-    minibatch: int = 1250
+    divergence: Positive = 0.01
+    damping: NotNegative = 0.1
+    iterations: Count = 10
+    share: PositiveShare = 0.1
+    halvings: Whole = 10
+    accept: Share = 0.1
+    causal_entropy: NotNegative = 0.0
+    epochs: Count = 3
+    minibatch: Count = 1250
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=1e-3))
 
     def learner(self, engine: Engine, prefix: str, actor: Actor, valuer: Valuer) -> Learner:

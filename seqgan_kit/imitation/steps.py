@@ -126,6 +126,8 @@ def _ends(name: str, columns: Mapping[str, np.ndarray], lens: np.ndarray | None,
     if "episode" in columns:
         ends[:-1] |= columns["episode"][1:] != columns["episode"][:-1]
     if lens is not None:
+        if lens.sum() != steps:
+            raise UserError(f"{name}: lens add up to {lens.sum()} steps, but acts has {steps}: correct one of them")
         ends[np.cumsum(lens) - 1] = True
     if "next_obs" in columns:
         broken = np.zeros(steps, bool)

@@ -12,10 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from seqgan_kit import bounds
 from seqgan_kit.engine.budget import Part, budgeted
 from seqgan_kit.engine.choice import Choice, Roles, check_best, with_weights
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Metrics
+from seqgan_kit.engine.memory import within_memory
 from seqgan_kit.engine.provenance import fingerprint
 from seqgan_kit.engine.run import run
 from seqgan_kit.engine.run_folder import GAME, MODEL, Exports
@@ -66,8 +68,11 @@ BASELINES = "baselines.json"
 
 def train(config: ImitationConfig, config_text: str = "", resume: bool = False) -> Path:
     """Runs all phases in the run folder, and returns it; see `engine.run.run`."""
+    bounds.check_numbers(config)
     config, config_text, record = budgeted(config, config_text, resume, parts(config), train)
-    return run(ImitationTask(config), config_text, resume, record)
+    with within_memory():
+        task = ImitationTask(config)
+    return run(task, config_text, resume, record)
 
 
 def parts(config: ImitationConfig) -> list[Part]:

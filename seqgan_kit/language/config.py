@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from torch import nn
 
 from seqgan_kit.algorithms import credit as credits
 from seqgan_kit.algorithms import estimators, objectives
+from seqgan_kit.bounds import Bound, Count, Integer, Number, Whole
 from seqgan_kit.engine.learning import OptimizerConfig
 from seqgan_kit.errors import UserError
 from seqgan_kit.game.players import Baseline, Estimator
@@ -47,13 +48,13 @@ class FileConfig:
 
     path: str | None = None
     held_out_path: str | None = None
-    held_out: float = 0.1
+    held_out: Number = 0.1
     too_long: Literal["error", "drop", "cut"] = "error"
     tokenizer: Kind = "word"
-    vocabulary: int | None = None
+    vocabulary: Integer | None = None
     lower: bool = False
     split: Split = "none"
-    reading: int = 2
+    reading: Annotated[int, Bound(1, 2)] = 2
 
     @property
     def words(self) -> Words:
@@ -86,9 +87,9 @@ class LanguageGeneratorConfig:
 
     model: str | None = None
     config: dict[str, Any] | None = None
-    lora: int = 0
-    embedding: int = 32
-    hidden: int = 32
+    lora: Whole = 0
+    embedding: Count = 32
+    hidden: Count = 32
 
 
 @dataclass(frozen=True)
@@ -102,8 +103,8 @@ class LikelihoodConfig:
             a Hugging Face model that begins anew, for adapters and for an LSTM of a run, 0.0001 for a pretrained model.
     """
 
-    steps: int = 2000
-    batch_size: int = 64
+    steps: Whole = 2000
+    batch_size: Count = 64
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=None))
 
 
@@ -141,9 +142,9 @@ class LanguageDiscriminatorConfig:
     model: str | None = None
     config: dict[str, Any] | None = None
     objective: Callable[[], objectives.Objective] = objectives.seqgan
-    steps: int = 200
-    batch_size: int = 64
-    passes: int = 1
+    steps: Whole = 200
+    batch_size: Count = 64
+    passes: Count = 1
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=1e-4, clip=0.0))
 
 
@@ -171,17 +172,17 @@ class LanguageAdversarialConfig:
             these alone.
     """
 
-    rounds: int = 100
+    rounds: Whole = 100
     turns: Turns = field(default_factory=lambda: Turns(generator=1, discriminator=5))
-    batch_size: int = 64
+    batch_size: Count = 64
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=None))
     credit: Callable[[nn.Module, int, int | None], Credit] = MonteCarlo
     baseline: Baseline = credits.leave_one_out
     critic: CriticConfig = field(default_factory=CriticConfig)
     estimator: Estimator = estimators.reinforce
-    passes: int = 1
+    passes: Count = 1
     rewards: list[Reward] = field(default_factory=list)
-    discriminator_weight: float = 1.0
+    discriminator_weight: Number = 1.0
 
 
 @dataclass(frozen=True)
@@ -198,7 +199,7 @@ class ControlConfig:
     """
 
     enabled: bool = True
-    steps: int | None = None
+    steps: Whole | None = None
 
 
 RATES = ("likelihood.optimizer.lr", "adversarial.optimizer.lr")

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from transformers import AutoModel, CLIPTextModelWithProjection
 
 from seqgan_kit.errors import UserError, one_line
-from seqgan_kit.files import read_json
+from seqgan_kit.files import check_file, read_json
 from seqgan_kit.networks.saved import load_frozen, load_tokenizer, model_folder, read_config
 
 Pooling = Literal["mean", "first", "own"]
@@ -178,6 +178,7 @@ def folder_sum(folder: Path) -> str:
 
 def _file_sum(path: Path) -> str:
     found = hashlib.sha256()
+    check_file(path)
     with open(path, "rb") as file:
         while block := file.read(2**20):
             found.update(block)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
-import json
 import os
 import re
 import socket
@@ -33,6 +32,7 @@ from transformers import (
 )
 
 from seqgan_kit.errors import UserError, one_line
+from seqgan_kit.files import parsed, read_bytes
 from seqgan_kit.language.adapters import adapt
 from seqgan_kit.language.data import unknown_id
 from seqgan_kit.networks.saved import LOCAL, NO_CODE, check_folder, check_saved, unloadable, why
@@ -76,7 +76,7 @@ def is_own(model: str | None) -> bool:
     if model is None:
         return False
     try:
-        known = json.loads((Path(model) / "config.json").read_text("utf-8"))
+        known = parsed(read_bytes(Path(model) / "config.json"))
         return known["model_type"] in [kind.config_class.model_type for kind in OWN.values()]  # type: ignore[union-attr]
     except (OSError, ValueError, TypeError, KeyError):
         return False
@@ -344,6 +344,9 @@ def _configured(option: str, given: dict[str, Any], filled: dict[str, Any]) -> P
         raise UserError(f"{option}.config {given}: name a model_type, such as gpt2, llama, t5, bart")
     if any("attn_implementation" in key and "/" in str(value) for key, value in given.items()):
         raise UserError(f"{option}.config {given}: its attn_implementation is code to download: leave it out")
+    for key, value in given.items():
+        if isinstance(value, int) and value < 0 and not key.endswith(("_id", "_index")):
+            raise UserError(f"{option}.config: {key} {value}: give a number above 0")
     try:
         made = AutoConfig.for_model(**{**filled, **given})
     except Exception as error:
@@ -375,7 +378,11 @@ def _reads(made: PretrainedConfig, key: str) -> bool:
 def _built(option: str, kind: Any, config: PretrainedConfig) -> PreTrainedModel:
     try:
         model: PreTrainedModel = kind.from_config(config, **NO_CODE)
+    except (UserError, MemoryError):
+        raise
     except Exception as error:
+        if "allocate memory" in str(error):
+            raise MemoryError(str(error)) from error
         raise UserError(f"{option}.config of {config.model_type}: {one_line(error, 300)}") from error
     return model
 

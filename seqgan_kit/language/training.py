@@ -13,6 +13,7 @@ from torch import nn
 
 from seqgan_kit.algorithms.credit import leave_one_out
 from seqgan_kit.algorithms.objectives import Objective
+from seqgan_kit.bounds import SAMPLE, check_fits
 from seqgan_kit.engine import checks
 from seqgan_kit.engine.budget import Part
 from seqgan_kit.engine.choice import Choice, Roles, with_weights
@@ -218,29 +219,14 @@ def features_width(network: Any, data: Tokens) -> int:
     return width
 
 
-def check_phases(config: Any, further: Sequence[checks.Bound], source: str, count: int, unit: str) -> None:
+def check_phases(config: Any, source: str, count: int, unit: str) -> None:
     """Raises UserError before anything is written, where a number makes no sense or a batch can't be filled.
 
-    further: bounds of options that only one of the uses has. source, count, unit: as in `checks.batches`.
+    source, count, unit: as in `checks.batches`.
     """
     likelihood, critic, adversarial = config.likelihood, config.discriminator, config.adversarial
     parts = {"likelihood": likelihood, "discriminator": critic, "adversarial": adversarial}
-    optimizers = [(f"--{name}.optimizer", part.optimizer) for name, part in parts.items()]
-    optimizers.append(("--adversarial.critic.optimizer", adversarial.critic.optimizer))
-    checks.at_least(
-        ("--generator.embedding", config.generator.embedding, 1),
-        ("--generator.hidden", config.generator.hidden, 1),
-        ("--generator.lora", config.generator.lora, 0),
-        ("--likelihood.steps", likelihood.steps, 0),
-        ("--discriminator.steps", critic.steps, 0),
-        ("--adversarial.rounds", adversarial.rounds, 0),
-        ("--adversarial.passes", adversarial.passes, 1),
-        ("--adversarial.turns.repeats", adversarial.turns.repeats, 1),
-        ("--evaluation.samples", config.evaluation.samples, 2),
-        *further,
-        *checks.run_bounds(config.run),
-        *checks.optimizer_bounds(optimizers),
-    )
+    check_fits("--evaluation.samples", config.evaluation.samples, SAMPLE)
     if adversarial.batch_size % adversarial.turns.repeats:
         raise UserError(
             f"--adversarial.batch_size {adversarial.batch_size} can't be divided by --adversarial.turns.repeats "

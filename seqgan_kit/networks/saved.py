@@ -5,7 +5,6 @@ Every mistake is a UserError that names the folder.
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import torch
 from transformers import AutoConfig, AutoTokenizer
 
 from seqgan_kit.errors import UserError, one_line
-from seqgan_kit.files import check_inside
+from seqgan_kit.files import check_file, check_inside, parsed, read_bytes
 
 VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model")
 NO_CODE: dict[str, Any] = {"trust_remote_code": False}
@@ -35,6 +34,9 @@ def check_folder(folder: Path, name: str | None = None) -> None:
     """
     name = name or str(folder)
     check_inside(folder)
+    for path in folder.glob("*"):
+        if path.exists():
+            check_file(path)
     if (folder / "adapter_config.json").is_file():  # transformers would take the model that it was made for
         raise UserError(f"{name} holds adapters: give the folder of the model that they are merged into")
     for index in folder.glob("*.index.json"):
@@ -42,7 +44,7 @@ def check_folder(folder: Path, name: str | None = None) -> None:
             if not isinstance(part, str) or Path(part).name != part:
                 raise UserError(f"{index} names {part!r}, which is no file beside it: copy the model again")
     config = folder / "config.json"
-    if config.is_file() and re.search(rb'attn_implementation\w*"\s*:\s*"[^"]*/', config.read_bytes()):
+    if config.is_file() and re.search(rb'attn_implementation\w*"\s*:\s*"[^"]*/', read_bytes(config)):
         raise UserError(f"{config}: attn_implementation names code to download, and the kit runs none: delete that key")
     pickled = sorted(path for pattern in PICKLED for path in folder.glob(pattern))
     if pickled and not any(folder.glob("*.safetensors")):
@@ -52,7 +54,7 @@ def check_folder(folder: Path, name: str | None = None) -> None:
 
 def _parts_of(index: Path) -> list[Any]:
     try:
-        return list(json.loads(index.read_bytes())["weight_map"].values())
+        return list(parsed(read_bytes(index))["weight_map"].values())
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return []  # told by who reads it
 
@@ -79,6 +81,13 @@ def load_network(kind: Any, folder: Path, run: Path) -> Any:
     return network
 
 
+UNLOADABLE = {
+    "ignore_mismatched_sizes": "config.json has other sizes than the weights",
+    "backend tokenizer": "its tokenizer's files are missing or damaged",
+}
+"""What transformers says, by a token of it, in words of ours."""
+
+
 def check_saved(folder: Path, run: Path) -> None:
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder} holds no model: it is written at the end of each phase; train on, or resume {run}")
@@ -86,7 +95,10 @@ def check_saved(folder: Path, run: Path) -> None:
 
 
 def unloadable(folder: Path, run: Path, error: BaseException) -> UserError:
-    return UserError(f"{folder} can't be loaded ({why(error)}); resume {run} to write it anew")
+    if isinstance(error, MemoryError) or any(words in str(error) for words in ("allocate memory", "Storage size")):
+        return UserError(f"{folder} asks for more memory than there is: resume {run} to write it anew")
+    known = (words for token, words in UNLOADABLE.items() if token in str(error))
+    return UserError(f"{folder} can't be loaded ({next(known, why(error))}); resume {run} to write it anew")
 
 
 # Of a user

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from seqgan_kit.errors import UserError
-from seqgan_kit.files import read_json
+from seqgan_kit.errors import UserError, one_line
+from seqgan_kit.files import read_bytes, read_record
 from seqgan_kit.old_names import renamed
 
 MEASURED = "measured"
@@ -14,6 +14,7 @@ PICTURES, NUMBERS = "pictures", "numbers"
 LANGUAGE = ("text", "dialogue")
 PER_TOKEN = ("nll_gen", "perplexity")  # metrics whose unit is the tokenizer's
 PER_TOKEN_OR_WORD = ("nll_word", "nll_character", "perplexity_")
+GROUPS = ("data", "generator", "evaluation")
 FEW = 1e-3  # a share of unknown tokens that hardly changes a likelihood
 WHAT = {"counted": "metrics of {}", "samples": "metrics of {} samples"}
 DATA = {"corpus": "are of", "held_out": "hold out"}
@@ -52,17 +53,29 @@ class Measured(NamedTuple):
         return ", ".join([self.counted, *(f"{count} {what}" for count, what in counts if count is not None)])
 
 
+KINDS: dict[str, Any] = {
+    **dict.fromkeys(("unit", "corpus", "held_out", "tokens"), str),
+    **{"samples": int, "texts": int, "unknown": (int, float), "notes": list, "replies": bool},
+}
+
+
+def measured_of(record: dict[str, Any], place: str) -> Measured:
+    """What a file says its metrics are of. Raises UserError, which names the place, where that can't be read."""
+    found = record[MEASURED]
+    fits = isinstance(found, dict) and isinstance(found.get("unit"), str)
+    if not fits or not all(value is None or isinstance(value, KINDS.get(key, ())) for key, value in found.items()):
+        raise UserError(f"{place}: what is {MEASURED} can't be read: use a newer version, or copy that file again")
+    return Measured(**found | {"notes": list(map(str, found.get("notes") or ()))})
+
+
 def read_measured(run: Path) -> Measured | None:
     """Of a run of text or dialogue; None of another one. Of an earlier version's, what its options tell.
 
     Such a run counted the tokens of its tokenizer: words where that took all words, else `tokens`.
     """
-    record = read_json(run / "run.json") if (run / "run.json").is_file() else {}
+    record = read_record(run) if (run / "run.json").is_file() else {}
     if MEASURED in record:
-        try:
-            return Measured(**record[MEASURED])
-        except TypeError:
-            raise UserError(f"{run / 'run.json'}: what is {MEASURED} can't be read: use a newer version") from None
+        return measured_of(record, str(run / "run.json"))
     if record.get("task") not in LANGUAGE or not (run / "config.yaml").is_file():
         return None
     return _of_options(_options(run))
@@ -71,7 +84,7 @@ def read_measured(run: Path) -> Measured | None:
 def compared(run: Path) -> Measured | None:
     """What must be alike in runs that are compared: as `read_measured`, and the number of pictures of images."""
     found = read_measured(run)
-    if found is not None or read_json(run / "run.json").get("task") != "images":
+    if found is not None or read_record(run).get("task") != "images":
         return found
     return Measured(PICTURES, (_options(run).get("evaluation") or {}).get("samples"))
 
@@ -79,8 +92,14 @@ def compared(run: Path) -> Measured | None:
 def _options(run: Path) -> dict[str, Any]:
     import yaml  # which takes its time, and not every command needs it
 
-    plan: dict[str, Any] = yaml.safe_load(renamed((run / "config.yaml").read_text("utf-8")))
-    return plan
+    path = run / "config.yaml"
+    try:
+        plan = yaml.safe_load(renamed(read_bytes(path).decode()))
+        if isinstance(plan, dict) and all(isinstance(plan.get(name) or {}, dict) for name in GROUPS):
+            return plan
+        raise ValueError("no groups of options")
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise UserError(f"{path} can't be read ({one_line(error)}): copy it again") from error
 
 
 def _of_options(plan: dict[str, Any]) -> Measured:

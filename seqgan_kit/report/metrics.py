@@ -1,6 +1,5 @@
 """What a report knows of a run: rows of metrics.jsonl, samples, and what the metrics and phases of each use mean."""
 
-import json
 import math
 import re
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from seqgan_kit.errors import UserError
+from seqgan_kit.files import parsed, read_bytes
 from seqgan_kit.report.measured import Measured, read_measured
 
 PREFIX, INTERVAL = "eval/", "_interval"
@@ -119,12 +119,12 @@ Baselines = dict[str, Pair | dict[str, float]]  # Name -> its mean return, or th
 def read_metrics(path: Path) -> Phases:
     """Rows of each phase. A resumed run repeats the steps since its checkpoint: the later line counts."""
     phases: dict[str, dict[float, Row]] = {}
-    lines = path.read_bytes().split(b"\n")  # The last one is empty unless a process was killed while writing it.
+    lines = read_bytes(path).split(b"\n")  # The last one is empty unless a process was killed while writing it.
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
-            entry = json.loads(line, parse_int=float)
+            entry = parsed(line, parse_int=float)
             phase, step = str(entry["phase"]), float(entry["step"])
             total = float(entry.get("total", step))
             if not (math.isfinite(step) and math.isfinite(total)):
@@ -151,7 +151,7 @@ def saved_samples(run: Path) -> dict[str, Saved]:
     """What RUN/samples holds of each phase."""
     files: dict[str, list[tuple[int, Path]]] = {}
     for path in sorted((run / "samples").glob("*.txt")):
-        if match := re.fullmatch(r"(.+)-(\d+)", path.stem):
+        if path.is_file() and (match := re.fullmatch(r"(.+)-(\d+)", path.stem)):
             files.setdefault(match[1], []).append((int(match[2]), path))
     return {phase: sorted(saved) for phase, saved in files.items()}
 
@@ -166,7 +166,7 @@ def read_baselines(path: Path) -> Baselines:
     if not path.is_file():
         return {}
     try:
-        known = json.loads(path.read_bytes())
+        known = parsed(read_bytes(path))
         measured = read_measured(path.parent)
         return {_counted(name, one, measured): _baseline(one) for name, one in known.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:

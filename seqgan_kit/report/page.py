@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from seqgan_kit.errors import UserError
-from seqgan_kit.files import read_json, write_whole
+from seqgan_kit.files import read_record, write_whole
 from seqgan_kit.report import pictures
 from seqgan_kit.report.alarms import ALARM, ALARMS
 from seqgan_kit.report.curves import ARROW, curves
-from seqgan_kit.report.measured import MEASURED, Measured, notes, read_measured
+from seqgan_kit.report.measured import MEASURED, Measured, measured_of, notes, read_measured
 from seqgan_kit.report.metrics import (
     CONTROLS,
     INTERVAL,
@@ -161,7 +161,7 @@ def facts(record: dict[str, Any]) -> str:
             continue
         text = str(value)
         if key == MEASURED:
-            text = Measured(**value).head()
+            text = measured_of(record, "run.json").head()
         elif key in ("phases", "peak", "budget") and isinstance(value, dict):
             text = _spent(key, value)
         elif isinstance(value, dict):
@@ -213,7 +213,7 @@ def page(run: Path) -> str:
         advice = "name a folder that a training run wrote, such as runs/<name>."
         raise UserError(f"{run} is not a run folder, it has no metrics.jsonl: {advice}")
     phases, config = read_metrics(run / "metrics.jsonl"), run / "config.yaml"
-    record = read_json(run / "run.json") if (run / "run.json").exists() else {}
+    record = read_record(run) if (run / "run.json").exists() else {}
     status = "finished" if record.get("finished") else "not finished (running or stopped)"
     for phase, rows in [] if record.get("finished") else list(phases.items())[-1:]:
         status += f" at {title(phase)}, step {rows[-1].step:.0f} of {length(rows):.0f}"
@@ -221,7 +221,7 @@ def page(run: Path) -> str:
         status += f" · {duration(float(record['seconds']))}"
     verdict = f'<p class="verdict">{escape(str(record["verdict"]))}</p>' if record.get("verdict") else ""
     name = escape(run.resolve().name)
-    settings = config.read_text(encoding="utf-8", errors="replace") if config.exists() else "There is no config.yaml."
+    settings = config.read_text(encoding="utf-8", errors="replace") if config.is_file() else "There is no config.yaml."
     baselines = read_baselines(run / "baselines.json")
     rang = alarms(record.get(ALARMS))
     sections = {"Summary": summary(phases, baselines, read_measured(run))}

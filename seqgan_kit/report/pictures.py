@@ -1,13 +1,13 @@
 """The pictures of a report: grids of samples while training, and those that a run draws at its end."""
 
 import base64
-import json
 import math
 from collections.abc import Collection, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
 from seqgan_kit.errors import UserError
+from seqgan_kit.files import parsed, read_bytes
 from seqgan_kit.report.metrics import Saved, number, title
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -105,7 +105,7 @@ def _nearest(run: Path) -> str:
     if not path.is_file():
         return ""
     try:
-        found = json.loads(path.read_bytes())
+        found = parsed(read_bytes(path))
         of_samples, of_real = (float(found[f"nearest_train_{kind}"]) for kind in ("sample", "held_out"))
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: no numbers of nearest_train_sample and _held_out; correct or delete it.") from error

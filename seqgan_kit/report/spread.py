@@ -13,7 +13,7 @@ from typing import NamedTuple
 import yaml
 
 from seqgan_kit.errors import UserError
-from seqgan_kit.files import read_json
+from seqgan_kit.files import read_bytes, read_record
 from seqgan_kit.old_names import renamed
 from seqgan_kit.report.changes import difference
 from seqgan_kit.report.measured import Measured, advice, apart, compared, notes, unlike
@@ -55,12 +55,12 @@ def read_group(runs: Sequence[Path]) -> Group:
     seeds, plans, others = [], dict[str, Path](), dict[str, Path]()
     for run in runs:
         try:
-            record = dict(json.loads((run / "run.json").read_bytes()))
-            plan = yaml.safe_load(renamed((run / "config.yaml").read_text("utf-8")))
+            record = read_record(run)
+            plan = yaml.safe_load(renamed(read_bytes(run / "config.yaml").decode()))
             for option in ("folder", *NOT_LEARNT_FROM):
                 plan["run"].pop(option, None)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
-            raise UserError(f"{run}: run.json or config.yaml can't be read: give a run that `train` made") from error
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, yaml.YAMLError) as error:
+            raise UserError(f"{run}: config.yaml can't be read: give a run that `train` made") from error
         if not record.get("finished"):
             raise UserError(f"{run} is not finished: seqgan-kit resume {run}, or leave it out")
         same = plans.setdefault(json.dumps(plan, sort_keys=True, default=str), run)
@@ -99,7 +99,7 @@ def comparison(groups: Sequence[Sequence[Path]]) -> str:
         why, of_data = differs
         if of_data or not swept.alike:
             of = [one for group in known for one in group.measured if one is not None]
-            runs, task = list(chain(*groups)), read_json(groups[0][0] / "run.json").get("task", "text")
+            runs, task = list(chain(*groups)), read_record(groups[0][0]).get("task", "text")
             samples = min((one.samples for one in of if one.samples), default=None)
             raise UserError(f"compare: {why}, which can't stand side by side: {advice(runs, task, of_data, samples)}")
         return "\n".join([f"only what their sweeps measured alike is compared: {why}", *swept.lines])

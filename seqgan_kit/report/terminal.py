@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from seqgan_kit.files import read_json
+from seqgan_kit.files import read_record
 from seqgan_kit.report.measured import notes, read_measured
 from seqgan_kit.report.metrics import (
     ADVERSARIAL,
@@ -88,16 +88,16 @@ def print_phases(run: Path) -> None:
 
 def print_samples(run: Path, what: str) -> None:
     """The first of the file of samples of RUN/model; else of the newest one, of the game if it has any."""
-    best = read_json(run / "run.json").get("best") or {}
+    best = read_record(run).get("best") or {}
     chosen = run / "samples" / f"{best.get('phase')}-{best.get('step', 0):06d}.txt"
-    files = list((run / "samples").glob("*.txt"))
+    files = [path for path in (run / "samples").glob("*.txt") if path.is_file()]
     newest = max((file for file in files if file.name.startswith(f"{ADVERSARIAL}-")), default=max(files, default=None))
     newest = chosen if chosen.is_file() else newest
     if newest is None:
         print(f"\n{run / 'samples'} has no {what}, which were there: draw some with the command below")
         return
     print(f"\n{what} ({newest}):")
-    print("".join(f"  {line}\n" for line in newest.read_text("utf-8").splitlines()[:SHOWN]))
+    print("".join(f"  {line}\n" for line in newest.read_text("utf-8", errors="replace").splitlines()[:SHOWN]))
 
 
 def print_places(run: Path, *commands: str) -> None:

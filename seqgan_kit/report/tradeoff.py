@@ -5,7 +5,6 @@ alone says nothing; models are compared by their curves.
 """
 
 import itertools
-import json
 import math
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -15,8 +14,9 @@ from typing import NamedTuple
 import numpy as np
 
 from seqgan_kit.errors import UserError
+from seqgan_kit.files import parsed, read_bytes
 from seqgan_kit.report.curves import ARROW, COLOUR, INK, OTHER_COLOUR, svg
-from seqgan_kit.report.measured import MEASURED, Measured, read_measured
+from seqgan_kit.report.measured import MEASURED, Measured, measured_of, read_measured
 from seqgan_kit.report.metrics import CONTROLS, about, number, phase_title, read_metrics, title
 
 FILE = "sweep.json"
@@ -58,7 +58,7 @@ def read_sweep(run: Path) -> Sweep | None:
     if not path.is_file():
         return None
     try:
-        found = json.loads(path.read_bytes())
+        found = parsed(read_bytes(path))
         if found.get("steps") is not None and found["steps"] != steps_made(run):
             return None
         quality, diversity = str(found["quality"]), str(found["diversity"])
@@ -73,7 +73,7 @@ def read_sweep(run: Path) -> Sweep | None:
         if len({tuple(point.temperature for point in curve) for curve in curves.values()}) != 1:
             raise ValueError("the models have other temperatures")
         real = {quality: math.nan, diversity: math.nan} | found["real"]
-        measured = Measured(**found[MEASURED]) if MEASURED in found else read_measured(run)
+        measured = measured_of(found, str(path)) if MEASURED in found else read_measured(run)
         samples = int(found["samples"])
         measured = None if measured is None else measured._replace(samples=samples)
         return Sweep(quality, diversity, samples, curves, point(math.nan, real), measured)

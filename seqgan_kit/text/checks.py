@@ -15,18 +15,9 @@ from seqgan_kit.tokens.discriminator import compares_rows
 
 def check_numbers(config: TextConfig, source: Source) -> None:
     """Raises UserError where an option's number makes no sense, or a batch can't be filled."""
-    critic, judge = config.discriminator, config.evaluation.judge
+    critic = config.discriminator
     checks.objective(critic.objective)
-    further = [
-        ("--adversarial.prefix", config.adversarial.prefix, 0),
-        ("--discriminator.clip_weights", critic.clip_weights, 0),
-        ("--discriminator.classes.real", critic.classes.real, 0),
-        ("--discriminator.classes.fake", critic.classes.fake, 0),
-        ("--evaluation.judge.steps", judge.steps, 1),
-        ("--evaluation.judge.batch_size", judge.batch_size, 1),
-        ("--evaluation.judge.filters", judge.filters, 1),
-    ]
-    training.check_phases(config, further, source.name, len(source.train.ids), "sentences")
+    training.check_phases(config, source.name, len(source.train.ids), "sentences")
     critic.smoothed_objective()
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from seqgan_kit.bounds import Count, Positive
 from seqgan_kit.commands import (
     Read,
     add_drawing,
@@ -15,8 +16,6 @@ from seqgan_kit.commands import (
     add_seed,
     add_unit,
     asked,
-    check_drawing,
-    check_least,
     print_record,
     tell_never_drawn,
     tell_unknown_words,
@@ -36,7 +35,9 @@ if TYPE_CHECKING:
 
 
 def sample_options(parser: ArgumentParser) -> None:
-    parser.add_argument("--count", type=int, default=10, help="Number of texts that are written (default: %(default)s)")
+    parser.add_argument(
+        "--count", type=Count, default=10, help="Number of texts that are written (default: %(default)s)"
+    )
     add_drawing(parser, "texts")
     parser.add_argument(
         "--prefix", default="", help="Beginning of every text, which the model goes on from (default: none)"
@@ -50,21 +51,15 @@ def sample_options(parser: ArgumentParser) -> None:
 
 def _temperature_option(parser: ArgumentParser) -> None:
     text = "Temperature of sampling: below 1 likelier texts, above 1 more various ones (default: %(default)s)"
-    parser.add_argument("--temperature", type=float, default=1.0, help=text)
-
-
-def _check_temperature(command: str, temperature: float) -> None:
-    if not 0 < temperature < math.inf:
-        raise UserError(f"{command} --temperature {temperature:g}: give a number above 0")
+    parser.add_argument("--temperature", type=Positive, default=1.0, help=text)
 
 
 def sample(run: Path, options: Namespace, _: Read) -> None:
     """Prints samples of a run's model."""
-    check_least("sample", options, count=1)
-    check_drawing(options)
     import torch
+    from tqdm import tqdm
 
-    from seqgan_kit.text.sampler import draw
+    from seqgan_kit.text.sampler import BLOCK, draw
     from seqgan_kit.tokens.sampling import Without
 
     sampler = load_sampler(model_folder(run, options.model))
@@ -73,22 +68,27 @@ def sample(run: Path, options: Namespace, _: Read) -> None:
         others = f"give one of {', '.join(known)}" if known else f"{run} has no labels, leave it out"
         raise UserError(f"sample: --label {options.label}: {others}")
     wanted = list(known) if options.label is None else [options.label]
-    labels = [known.index(wanted[i % len(wanted)]) for i in range(options.count)] if known else None
     first = _begun(run, sampler, options)
     tell_model(run, options.model)
     torch.manual_seed(options.seed)
-    under = None if labels is None else torch.tensor(labels)
     never = [] if sampler.unknown is None or options.unknown or not sampler.by_token else [sampler.unknown]
     drawing = options.temperature, options.top_k, options.top_p
     network = Without(sampler.network, never, *drawing) if never else sampler.network
-    drawn = draw(network, options.count, sampler.length, sampler.end, drawing[0], under, *drawing[1:], first)
-    for i, (row, mask) in enumerate(zip(drawn.ids.tolist(), drawn.mask.tolist(), strict=True)):
-        ids = [token for token, counts in zip(row, mask, strict=True) if counts and token != sampler.end]
-        text, label = sampler.text(ids), wanted[i % len(wanted)] if len(wanted) > 1 else None
-        if options.json:
-            print_record(True, **({} if label is None else {"label": label}), text=text)
-        else:
-            print_record(False, text=text if label is None else f"{label} {text}")
+    hidden = True if options.count <= BLOCK or sys.stdout.isatty() else None  # None: unless a terminal shows it
+    with tqdm(total=options.count, unit=" texts", disable=hidden) as bar:
+        for start in range(0, options.count, BLOCK):  # printed as they come, however many
+            turns = [wanted[i % len(wanted)] for i in range(start, min(start + BLOCK, options.count))] if wanted else []
+            many = min(BLOCK, options.count - start)
+            under = torch.tensor([known.index(label) for label in turns]) if known else None
+            drawn = draw(network, many, sampler.length, sampler.end, drawing[0], under, *drawing[1:], first)
+            for i, (row, mask) in enumerate(zip(drawn.ids.tolist(), drawn.mask.tolist(), strict=True)):
+                ids = [token for token, counts in zip(row, mask, strict=True) if counts and token != sampler.end]
+                text, label = sampler.text(ids), turns[i] if len(wanted) > 1 else None
+                if options.json:
+                    print_record(True, **({} if label is None else {"label": label}), text=text)
+                else:
+                    print_record(False, text=text if label is None else f"{label} {text}")
+            bar.update(many)
     if never:
         tell_never_drawn(sampler.text(never), float(network.expected))
 
@@ -149,7 +149,6 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
     """Scores a run's model on held-out data, beside real data."""
     config, _ = read()
     samples, seed = asked("evaluate", options, config.evaluation)
-    _check_temperature("evaluate", options.temperature)
     import torch
 
     from seqgan_kit.language.units import tokenizer_name
@@ -240,7 +239,7 @@ def _embed(path: str | None, source: Source) -> Embed | None:
 def sweep_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--temperatures",
-        type=float,
+        type=Positive,
         nargs="+",
         help="Temperatures of the curve, two or more (default: 0.5 0.6 ... 1.4)",
     )
@@ -262,9 +261,6 @@ def sweep(run: Path, options: Namespace, read: Read) -> None:
     from seqgan_kit.text.sweep import TEMPERATURES
 
     temperatures = list(dict.fromkeys(options.temperatures or TEMPERATURES))
-    for temperature in temperatures:
-        if not (temperature > 0 and math.isfinite(temperature)):
-            raise UserError(f"sweep: --temperatures {temperature:g}: give numbers above 0, as 0.5 1 1.5")
     if len(temperatures) < 2:
         raise UserError("sweep: one temperature is no curve: give two or more --temperatures")
     config, _ = read()

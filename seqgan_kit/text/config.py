@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
+from seqgan_kit.bounds import Bound, Seed, Whole
 from seqgan_kit.engine.run_config import RunConfig
 from seqgan_kit.language.config import (
     ControlConfig,
@@ -35,7 +37,7 @@ class AdversarialConfig(LanguageAdversarialConfig):
     """
 
     critic: CriticConfig = field(default_factory=lambda: CriticConfig(enabled=False))
-    prefix: int = 0
+    prefix: Whole = 0
     route: Route | None = None
 
 
@@ -61,13 +63,13 @@ class EvaluationConfig:
         judge: The judge of labelled texts: a classifier that says whether samples are of their class.
     """
 
-    samples: int = 1000
-    every: int = 500
-    rounds: int = 10
-    seed: int = 1234
+    samples: Annotated[int, Bound(2)] = 1000
+    every: Whole = 500
+    rounds: Whole = 10
+    seed: Seed = 1234
     unit: Unit | None = None
     best: str = "auto"
-    patience: int = 0
+    patience: Whole = 0
     keep_models: bool = False
     judge: LabelClassifierConfig = field(default_factory=LabelClassifierConfig)
 

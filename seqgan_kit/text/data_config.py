@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from seqgan_kit.bounds import Count, Integer, Whole
 from seqgan_kit.errors import UserError
 from seqgan_kit.language.config import FileConfig
 from seqgan_kit.language.data import BadRows
@@ -49,14 +50,14 @@ class DataConfig(FileConfig):
     unit: Unit = "line"
     labelled: bool = False
     tokens: bool = False
-    padding: int | None = None
+    padding: Whole | None = None
     dense: bool = False
     names: str | None = None
     world: Literal["shapes", "oracle"] = "shapes"
-    sentences: int = 10_000
+    sentences: Whole = 10_000
     oracle: str | None = None
-    oracle_vocabulary: int = 5000
-    max_length: int | None = None
+    oracle_vocabulary: Count = 5000
+    max_length: Integer | None = None
 
     def check(self) -> None:
         """Raises UserError for options that do not go together, so that none is ignored in silence."""

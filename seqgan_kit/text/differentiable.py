@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from seqgan_kit.bounds import Blocks, Count, NotNegative
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.errors import UserError, one_line
 from seqgan_kit.game.players import Discriminator
@@ -68,10 +69,10 @@ class GumbelSoftmax(Route):
         penalty: Weight of the gradient penalty of the discriminator. 0 has none.
     """
 
-    sharpness: float = 100.0
+    sharpness: NotNegative = 100.0
     straight_through: bool = False
     matching: Matching | None = None
-    penalty: float = 0.0
+    penalty: NotNegative = 0.0
 
     def view(self, source: Source) -> View:
         return partial(soft, vocabulary=source.vocabulary)
@@ -121,10 +122,10 @@ class Convolutions(Route):
         penalty: Weight of the gradient penalty of the critic. 0 has none.
     """
 
-    noise: int = 128
-    width: int = 512
-    blocks: int = 5
-    penalty: float = 10.0
+    noise: Count = 128
+    width: Count = 512
+    blocks: Blocks = 5
+    penalty: NotNegative = 10.0
 
     def network(self, source: Source) -> NoiseToText | None:
         sizes = {"noise": self.noise, "width": self.width, "blocks": self.blocks}

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqgan_kit import progress
+from seqgan_kit.bounds import Count, Rate, Share
 from seqgan_kit.engine.learning import Metrics
 from seqgan_kit.engine.stream import Stream
 from seqgan_kit.networks.text.cnn import TextCNN
@@ -33,11 +34,11 @@ class LabelClassifierConfig:
         dropout: Share of the judge's features that is dropped in training.
     """
 
-    steps: int = 400
-    batch_size: int = 64
-    lr: float = 1e-3
-    filters: int = 64
-    dropout: float = 0.5
+    steps: Count = 400
+    batch_size: Count = 64
+    lr: Rate = 1e-3
+    filters: Count = 64
+    dropout: Share = 0.5
 
 
 class LabelClassifier:

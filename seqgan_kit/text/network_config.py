@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from seqgan_kit.algorithms import objectives
+from seqgan_kit.bounds import NotNegative
 from seqgan_kit.errors import UserError
 from seqgan_kit.language.config import LanguageDiscriminatorConfig, LanguageGeneratorConfig
 
@@ -19,7 +20,7 @@ class TextGeneratorConfig(LanguageGeneratorConfig):
         deviation: Standard deviation of the initial weights of the LSTM.
     """
 
-    deviation: float = 0.1
+    deviation: NotNegative = 0.1
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,9 @@ class ClassesConfig:
         reward: Weight of log p(label | text) in the generator's reward, beside that for being real. 0 has none.
     """
 
-    real: float = 1.0
-    fake: float = 0.0
-    reward: float = 1.0
+    real: NotNegative = 1.0
+    fake: NotNegative = 0.0
+    reward: NotNegative = 1.0
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,9 @@ class DiscriminatorConfig(LanguageDiscriminatorConfig):
             `output`, is made wider.
     """
 
-    output_decay: float = 0.0
-    real_target: float = 1.0
-    clip_weights: float = 0.0
+    output_decay: NotNegative = 0.0
+    real_target: NotNegative = 1.0
+    clip_weights: NotNegative = 0.0
     classes: ClassesConfig = field(default_factory=ClassesConfig)
 
     def smoothed_objective(self) -> objectives.Objective:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from seqgan_kit import progress
+from seqgan_kit.files import check_file, parsed, read_bytes
 from seqgan_kit.language.words import words_of
 from seqgan_kit.networks.text.plain_lstm import PlainLSTM
 from seqgan_kit.samples import LabelledTokens, Tokens, concatenate, map_tensors
@@ -42,8 +42,10 @@ def load_plain(folder: Path) -> Sampler:
     from safetensors.torch import load_file
     from tokenizers import Tokenizer
 
+    for path in folder.glob("*"):
+        check_file(path)
     config, begins, words = (
-        json.loads((folder / name).read_bytes()) for name in ("config.json", SETTINGS, "tokenizer_config.json")
+        parsed(read_bytes(folder / name)) for name in ("config.json", SETTINGS, "tokenizer_config.json")
     )
     if config["model_type"] != "seqgan_lstm" or words.get("clean_up_tokenization_spaces"):
         raise ValueError("not an LSTM of ours")

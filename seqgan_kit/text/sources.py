@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from seqgan_kit.bounds import SAMPLE, check_fits
 from seqgan_kit.engine.provenance import fingerprint
 from seqgan_kit.errors import UserError
 from seqgan_kit.files import listed
@@ -123,6 +124,8 @@ def load(
         raise UserError("--data.labelled needs a file of text, --data.path: generated data and tokens have no labels")
     if config.path is None and config.sentences < 2:
         raise UserError(f"--data.sentences {config.sentences}: give at least 2")
+    if config.path is None:
+        check_fits("--data.sentences", config.sentences, SAMPLE)
     numbers = "--data.tokens true" if config.tokens else "--data.world oracle"
     without = config.tokens and not is_of_ids(tokenizer)
     if tokenizer is not None and (without or (config.path is None and config.world == "oracle")):

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import torch
 
+from seqgan_kit import bounds
 from seqgan_kit.engine.budget import Part, budgeted
 from seqgan_kit.engine.choice import check_best
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Metrics
+from seqgan_kit.engine.memory import within_memory
 from seqgan_kit.engine.run import run
 from seqgan_kit.engine.verdict import Score
 from seqgan_kit.files import write_json
@@ -40,8 +42,11 @@ REAL = "real data"  # the baseline: what sentences of the training set score
 
 def train(config: TextConfig, config_text: str = "", resume: bool = False) -> Path:
     """Runs all phases in the run folder, and returns it; see `engine.run.run`."""
+    bounds.check_numbers(config)
     config, config_text, record = budgeted(config, config_text, resume, parts(config), train)
-    return run(TextTask(settled(config)), config_text, resume, record)
+    with within_memory():
+        task = TextTask(settled(config))
+    return run(task, config_text, resume, record)
 
 
 class TextTask:

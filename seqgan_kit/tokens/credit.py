@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from seqgan_kit.algorithms import credit as credits
+from seqgan_kit.bounds import Count, Share
 from seqgan_kit.networks import device_sizes
 from seqgan_kit.samples import Tokens, last, rows, size
 from seqgan_kit.tokens import sampling
@@ -50,9 +51,9 @@ class MonteCarlo(Credit):
         network: nn.Module,
         length: int,
         end: int | None,
-        rollouts: int = 16,
-        lag: float = 0.8,
-        chunk: int = 1 << 16,
+        rollouts: Count = 16,
+        lag: Share = 0.8,
+        chunk: Count = 1 << 16,
     ) -> None:
         self.network = network
         self.lagging = deepcopy(network).requires_grad_(False)
@@ -127,7 +128,7 @@ class LikelihoodRatio(Credit):
             normalises over the batch.
     """
 
-    def __init__(self, network: nn.Module, length: int, end: int | None, group: int | None = None) -> None:
+    def __init__(self, network: nn.Module, length: int, end: int | None, group: Count | None = None) -> None:
         self.group = group
 
     def __call__(self, sampled: Tokens, earned: Tensor, reward: Earned) -> Tensor:

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from seqgan_kit.algorithms import objectives
 from seqgan_kit.algorithms.objectives import Objective
+from seqgan_kit.bounds import Positive
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Learner, Metrics, training
 from seqgan_kit.game.players import Comparison, Score
@@ -131,7 +132,7 @@ class Gaussians(Matching):
             matching networks).
     """
 
-    bandwidths: Sequence[float] = (2.0, 5.0, 10.0, 20.0, 40.0, 80.0)
+    bandwidths: Sequence[Positive] = (2.0, 5.0, 10.0, 20.0, 40.0, 80.0)
 
     def __call__(self, first: Tensor, second: Tensor) -> Tensor:
         return objectives.mmd(first, second, self.bandwidths)

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from seqgan_kit.errors import UserError
+from seqgan_kit.files import check_file
 from seqgan_kit.networks.text.lstm import LSTMConfig, LSTMGenerator
 from seqgan_kit.networks.text.output import block_rows
 from seqgan_kit.samples import Tokens, rows, size, to, trimmed
@@ -66,6 +67,7 @@ def load_oracle(path: Path | str, length: int = 20) -> LSTMGenerator:
 def _read(path: Path | str) -> list[Tensor]:
     """The 15 arrays, of shapes that fit together."""
     try:
+        check_file(Path(path))
         with open(path, "rb") as stream:
             file = np.load(stream, allow_pickle=False)
             if not isinstance(file, np.lib.npyio.NpzFile):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from seqgan_kit.bounds import Count, Whole
 from seqgan_kit.networks.pictures.generator import START, doublings
 from seqgan_kit.networks.pictures.layers import (
     SLOPE,
@@ -51,20 +52,22 @@ class PictureDiscriminator(nn.Module):
         self,
         side: int,
         condition: int,
-        width: int = 48,
-        most: int = 512,
-        text: int = 64,
+        width: Count = 48,
+        most: Count = 512,
+        text: Count = 64,
         residual: bool = True,
         modulation: bool = True,
-        join: int = 1,
+        join: Count = 1,
         unconditional: bool = False,
-        attention: int = 0,
+        attention: Whole = 0,
         norm: Norm = "none",
         spectral: bool = False,
     ) -> None:
         super().__init__()
         bias = norm == "none"
         sides = [side // 2 ** (level + 1) for level in range(doublings(side))]
+        if join % 2 == 0:
+            raise ValueError(f"join {join}: give an odd number")
         if attention and attention not in sides:
             raise ValueError(f"attention {attention}: give 0, or one of {sides}")
         channels = 3

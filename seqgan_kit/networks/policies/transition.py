@@ -9,6 +9,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
+from seqgan_kit.bounds import Count
 from seqgan_kit.networks.policies.actor import Pictures
 from seqgan_kit.networks.policies.layers import Activation, Layers, linear
 
@@ -81,7 +82,7 @@ class TransitionNetwork(nn.Module):
     def __init__(
         self,
         layout: Layout,
-        hidden: Sequence[int] = (100, 100),
+        hidden: Sequence[Count] = (100, 100),
         spectral_norm: bool = False,
         activation: Activation = "tanh",
     ) -> None:
@@ -107,7 +108,9 @@ class ShapedNetwork(nn.Module):
         shaping: Widths of the hidden layers of the potential h.
     """
 
-    def __init__(self, layout: Layout, hidden: Sequence[int] = (100, 100), shaping: Sequence[int] = (100, 100)) -> None:
+    def __init__(
+        self, layout: Layout, hidden: Sequence[Count] = (100, 100), shaping: Sequence[Count] = (100, 100)
+    ) -> None:
         super().__init__()
         for name in ("state", "next_state", "ended"):
             part = getattr(layout, name)

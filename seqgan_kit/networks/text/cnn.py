@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from seqgan_kit.bounds import Count, Share, Whole
 from seqgan_kit.networks import device_sizes
 from seqgan_kit.networks.text.cnn_tables import missing, tabulated
 from seqgan_kit.networks.text.minibatch import MinibatchDiscrimination
@@ -36,11 +37,11 @@ class TextCNN(nn.Module):
     def __init__(
         self,
         vocabulary: int,
-        embedding: int = 64,
-        windows: Sequence[int] = PAPER_WINDOWS,
-        filters: Sequence[int] = PAPER_FILTERS,
-        dropout: float = 0.25,
-        kernels: int = 0,
+        embedding: Count = 64,
+        windows: Sequence[Count] = PAPER_WINDOWS,
+        filters: Sequence[Count] = PAPER_FILTERS,
+        dropout: Share = 0.25,
+        kernels: Whole = 0,
     ) -> None:
         super().__init__()
         if len(windows) != len(filters):

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence
 
+from seqgan_kit.bounds import Count, Share
 from seqgan_kit.networks.text.histories import each_once
 from seqgan_kit.samples import last
 
@@ -29,7 +30,7 @@ class HierarchicalDiscriminator(nn.Module):
 
     scores_prefixes = True
 
-    def __init__(self, vocabulary: int, embedding: int = 128, hidden: int = 128, dropout: float = 0.0) -> None:
+    def __init__(self, vocabulary: int, embedding: Count = 128, hidden: Count = 128, dropout: Share = 0.0) -> None:
         super().__init__()
         self.embedding = nn.Embedding(vocabulary, embedding)
         self.words = nn.LSTM(embedding, hidden, batch_first=True)

@@ -7,6 +7,7 @@ import contextlib
 import torch
 from torch import Tensor, nn
 
+from seqgan_kit.bounds import Count, Share
 from seqgan_kit.networks.text.soft import embed
 from seqgan_kit.samples import last
 
@@ -23,7 +24,7 @@ class TextLSTM(nn.Module):
 
     scores_prefixes = True
 
-    def __init__(self, vocabulary: int, embedding: int = 64, hidden: int = 128, dropout: float = 0.25) -> None:
+    def __init__(self, vocabulary: int, embedding: Count = 64, hidden: Count = 128, dropout: Share = 0.25) -> None:
         super().__init__()
         self.embedding = nn.Embedding(vocabulary, embedding)
         self.lstm = nn.LSTM(embedding, hidden, batch_first=True)

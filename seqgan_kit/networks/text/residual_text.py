@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 
+from seqgan_kit.bounds import Blocks, Count
+
 State = tuple[Tensor, Tensor]
 SHARE = 0.3  # of what a block finds, in its sum
 
@@ -104,7 +106,7 @@ class ResidualCritic(nn.Module):
         blocks: Number of residual blocks of the critic.
     """
 
-    def __init__(self, vocabulary: int, length: int = 33, width: int = 512, blocks: int = 5) -> None:
+    def __init__(self, vocabulary: int, length: Count = 33, width: Count = 512, blocks: Blocks = 5) -> None:
         super().__init__()
         self.vocabulary, self.length = vocabulary, length
         self.input = nn.Conv1d(vocabulary, width, 1)
