@@ -31,7 +31,8 @@ HALF_PAIR = re.compile("[\ud800-\udfff]")  # JSON can hold half a surrogate pair
 
 RECORD: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("task", "command", "started", "data", "device", "precision"), str),
-    **{"seed": int, "processes": int, "resumed": int, "finished": bool, "seconds": (int, float), "measured": dict},
+    **{"seed": int, "processes": int, "resumed": int, "finished": bool, "seconds": (int, float)},
+    **dict.fromkeys(("measured", "best"), dict),
 }
 """What of run.json is used, and of what type; earlier versions wrote less of it."""
 

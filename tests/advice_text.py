@@ -449,6 +449,11 @@ PARTS = [
         mend=model(),
     ),
     Case(
+        f"{TRAIN} --generator.config '{GPT2[:-1]}, \"n_inner\": -1}}'",
+        "n_inner -1: give a number above 0",
+        (f"--generator.config '{GPT2}'",),
+    ),
+    Case(
         f"""{TRAIN} --generator.config '{{"model_type": "gpt9"}}'""",
         "--generator.config {'model_type': 'gpt9'}",
         (f"--generator.config '{GPT2}'",),

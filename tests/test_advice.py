@@ -152,7 +152,7 @@ LEFT = {
     ("text/commands.py", "sample --prefix"): "tests/test_text_samples.py",
     ("text/sources.py", "nothing that is held out is left"): "of what is left after other refusals",
     ("dialogue/sources.py", "about every scene"): "takes thousands of dialogues: tests/test_dialogue_data.py",
-    ("engine/learning.py", "lr is null"): "of Python alone: the command line names the option, cli/numbers.py",
+    ("engine/learning.py", "lr is null"): "of Python alone: the command line names the option, cli/parsing.py",
     ("engine/processes.py", "sees no GPU here"): "depends on the machine",
     ("engine/processes.py", "--run.processes"): SEVERAL,
     ("engine/processes.py", "--run.trackers"): "asks for a package",

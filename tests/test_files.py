@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from seqgan_kit.errors import UserError, check_seed, one_line
-from seqgan_kit.files import library, read_json, replacing, write_json
+from seqgan_kit.errors import UserError, one_line
+from seqgan_kit.files import library, read_bytes, read_json, replacing, write_json
 
 
 def test_an_error_in_one_line() -> None:
@@ -19,12 +19,12 @@ def test_an_error_in_one_line() -> None:
     assert one_line(KeyboardInterrupt()) == "KeyboardInterrupt"
 
 
-@pytest.mark.parametrize("seed", [-1, 2**32])
-def test_seeds_that_numpy_takes(seed: int) -> None:
-    check_seed(0)
-    check_seed(2**32 - 1)
-    with pytest.raises(UserError, match=f"--demonstrations.seed {seed}: give a number from 0 to 4294967295"):
-        check_seed(seed, "--demonstrations.seed")
+def test_larger_than_memory_is_told_before_it_is_read(tmp_path: Path) -> None:
+    """By its size alone: a hole on the disk, which would fill the memory."""
+    with open(tmp_path / "f", "wb") as file:
+        file.truncate(2**42)
+    with pytest.raises(UserError, match=r"f has 4398\.0 GB, and .* GB of memory are free: give a smaller file"):
+        read_bytes(tmp_path / "f")
 
 
 def written(path: Path, kind: str, text: str, fails: bool) -> Path:

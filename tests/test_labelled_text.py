@@ -670,7 +670,7 @@ def test_rewards_may_ask_for_the_label(tmp_path: Path, monkeypatch: pytest.Monke
         (["--discriminator.network.init_args.kernels", "4",
           "--adversarial.credit", "seqgan_kit.tokens.credit.Terminal"],
          "a discriminator that compares rows tells no classes"),
-        (["--discriminator.classes.real", "-1"], "--discriminator.classes.real -1.0: give at least 0"),
+        (["--discriminator.classes.real", "-1"], "--discriminator.classes.real -1: give at least 0"),
         (["--evaluation.judge.steps", "0"], "--evaluation.judge.steps 0: give at least 1"),
         (["--generator.config", "{model_type: gpt2, n_layer: 1, n_embd: 8, n_head: 2, n_positions: 6}"],
          "takes 6 tokens, but texts have up to 6 and 2 before them"),

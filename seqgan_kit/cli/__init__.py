@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import errno
 import gc
 import importlib
 import itertools
@@ -17,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from seqgan_kit import __version__, bounds
+from seqgan_kit.cli.failures import REFUSED, asked_for, leave_output, out_of_memory
 from seqgan_kit.cli.terminal import plain_output
 from seqgan_kit.commands import is_main_process
 from seqgan_kit.errors import Stopped, UserError
@@ -56,12 +55,6 @@ seqgan-kit train text --help shows ten options to know of text, --help all shows
 seqgan-kit train text --discriminator.network.help lists the classes that there are for that option;
 seqgan-kit watch --help shows the options of watch, and so on."""
 
-ROOM, ALLOWED = "make room there", "give a folder that you may write to, and files that you may read"
-REFUSED = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), ROOM)
-REFUSED |= dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), ALLOWED)
-REFUSED |= {errno.ENAMETOOLONG: "give a shorter name", errno.ENOENT: "check the path; was it moved or deleted?"}
-"""What to do where the system refuses a file."""
-
 SMALLER = "make batches, samples, networks or texts smaller"
 COMPARE = """usage: seqgan-kit compare RUN RUN ... [-- RUN RUN ...] ...
 
@@ -93,21 +86,21 @@ def _status(words: list[str]) -> int:
         print(f"seqgan-kit: {error}", file=sys.stderr)
         return 1
     except (MemoryError, RuntimeError) as error:
-        if not _out_of_memory(error):
+        if not out_of_memory(error):
             raise
         saved = "; what was saved before stays" if _trains(words) else ""
-        print(f"seqgan-kit: there is too little memory for it{_asked_for(error)}{saved}: {SMALLER}", file=sys.stderr)
+        print(f"seqgan-kit: there is too little memory for it{asked_for(error)}{saved}: {SMALLER}", file=sys.stderr)
         return 1
     except BrokenPipeError:  # whoever read the output, `head` for instance, has seen enough
         if _trains(words):  # which did not come to its end
             raise
-        _leave_output()
+        leave_output()
         return 0
     except OSError as error:  # a full or read-only disk, a folder that is gone
         if error.errno is None:
             raise
         if error.filename is None:  # what is printed has no place
-            _leave_output()
+            leave_output()
         place = "" if error.filename is None else f"{error.filename}: "
         print(f"seqgan-kit: {place}{error.strerror}: {REFUSED.get(error.errno, 'check the path')}", file=sys.stderr)
         return 1
@@ -118,27 +111,6 @@ def _status(words: list[str]) -> int:
     except Stopped as error:
         print(f"seqgan-kit: {error}", file=sys.stderr)
         return 130
-
-
-def _leave_output() -> None:
-    """Nobody takes what is printed: Python would complain of it again as it ends."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _asked_for(error: BaseException) -> str:
-    """How much was asked for, where the message says it."""
-    found = re.search(r"allocate ([\d.]+) ?(\w+)", str(error))
-    if found is None:
-        return ""
-    number, unit = found.groups()
-    return f" (it asks for {int(number) / 1e9:.1f} GB)" if unit == "bytes" else f" (it asks for {number} {unit})"
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    """PyTorch has no class of its own for that of the processor."""
-    told = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return told or any(words in str(error) for words in ("can't allocate memory", "Storage size calculation"))
 
 
 def _trains(words: list[str]) -> bool:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from torch import nn
 
 from seqgan_kit.algorithms import credit as credits
 from seqgan_kit.algorithms import estimators, objectives
-from seqgan_kit.bounds import Bound, Count, Integer, Number, Whole
+from seqgan_kit.bounds import Count, Integer, Number, Whole
 from seqgan_kit.engine.learning import OptimizerConfig
 from seqgan_kit.errors import UserError
 from seqgan_kit.game.players import Baseline, Estimator
@@ -54,7 +54,7 @@ class FileConfig:
     vocabulary: Integer | None = None
     lower: bool = False
     split: Split = "none"
-    reading: Annotated[int, Bound(1, 2)] = 2
+    reading: Integer = 2
 
     @property
     def words(self) -> Words:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from seqgan_kit.errors import UserError
-from seqgan_kit.files import read_json
+from seqgan_kit.files import read_record
 from seqgan_kit.report.metrics import phase_title
 
 BEST = "best"
@@ -77,4 +77,4 @@ def _of_step(run: Path, name: str) -> list[Path]:
 
 
 def _record(run: Path) -> dict[str, Any]:
-    return read_json(run / "run.json") if (run / "run.json").is_file() else {}
+    return read_record(run) if (run / "run.json").is_file() else {}
