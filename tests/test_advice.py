@@ -125,6 +125,12 @@ def test_a_finished_run_that_is_resumed_writes_its_model_anew(
 OWN_PARTS = "parts of one's own: tests/test_own_parts.py"
 SEVERAL = "needs several processes: tests/test_processes.py and its like"
 LEFT = {
+    ("images/checks.py", "for one pair"): OWN_PARTS,
+    ("images/sources.py", "as earlier versions read them"): "a guard of a number, whose choices it lists",
+    ("imitation/fitting.py", "is taken"): "a line of the summary: no refusal",
+    ("language/pretrained.py", "its attn_implementation is code to download"): "tests/test_strangers_files.py",
+    ("language/token_ids.py", "or begin anew, without --generator.model"): "trained run: tests/test_text_intake.py",
+    ("text/sources.py", "draws sequences of one length"): "needs a trained run: tests/test_text_intake.py",
     ("dialogue/columns.py", "the one with the conversations"): "followed in tests/test_dialogue_reading.py",
     ("dialogue/conversations.py", "keys and speakers"): "followed in tests/test_dialogue_reading.py",
     ("dialogue/conversations.py", "nobody in"): "followed in tests/test_dialogue_reading.py",

@@ -25,6 +25,7 @@ from seqgan_kit.cli import main
 from seqgan_kit.cli.parsing import parse
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import OptimizerConfig
+from seqgan_kit.engine.lock import Lock
 from seqgan_kit.engine.run_folder import RunFolder
 from seqgan_kit.engine.watch import KEPT, Watch
 from seqgan_kit.game.players import Discriminator, of_turn
@@ -444,7 +445,7 @@ def test_a_report_of_any_run_json(tmp_path: Path, kept: Any) -> None:
 
 def test_alarms_are_functions_of_the_metrics_alone(tmp_path: Path) -> None:
     """What a run tells is what the files of its folder give, line by line; rows that no alarm looks at are dropped."""
-    folder = RunFolder(tmp_path, {"alarms": ["of somebody else"]}, True)
+    folder = RunFolder(tmp_path, {"alarms": ["of somebody else"]}, True, Lock())
     lines = [{"phase": GAME, "step": step, "total": 3000, "discriminator_accuracy": 0.5} for step in range(1, 3001)]
     told: list[str] = []
     watch = Watch(folder, {GAME: {"chance": partial(alarms.at_chance, advice=TRY)}}, told.append)

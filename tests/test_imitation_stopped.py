@@ -147,7 +147,7 @@ def test_an_environment_that_always_breaks_is_mended_and_the_run_resumed(tmp_pat
     options = walking(tmp_path, f'{{"trouble": "raises", "every": 1, "flag": "{flag}"}}')
     breaks = ["--adversarial.rewards", '[{"function": "toys.break_at", "weight": 1.0}]']
     victim = Victim(run, runs.tiny_imitation(run, *options, *SHORT, *breaks))
-    process = runs.Launched(victim.words, victim.log, {"TOYS_FLAG": str(flag), "TOYS_CALL": "5"})
+    process = runs.Launched(victim.words, victim.log, {"TOYS_FLAG": str(flag), "TOYS_CALL": "6"})
     assert process.wait() == 1
     told = victim.log.read_text()
     (said,) = [line for line in told.splitlines() if line.startswith("seqgan-kit: ")]

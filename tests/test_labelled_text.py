@@ -620,7 +620,7 @@ def test_a_run_s_model_is_trained_on_with_the_same_labels_only(
 ) -> None:
     """It begins as the other ended; other labels, or none, are a mistake."""
     short = ["--likelihood.steps", "1", "--discriminator.steps", "0", "--adversarial.rounds", "0"]
-    short += ["--control.enabled", "false", "--likelihood.optimizer.lr", "0", "--generator.model", str(made / "model")]
+    short += ["--control.enabled", "false", "--likelihood.optimizer.lr", "0", "--generator.model", str(made / "game")]
     run = tmp_path / "same" / "run"
     assert main(words_of(run, *short)) == 0
     ended, begun = (

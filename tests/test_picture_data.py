@@ -293,8 +293,8 @@ def test_pictures_of_one_caption_are_held_out_together(tmp_path: Path) -> None:
     pictures = [(f"{i}.png", caption, ["an animal"]) for i, caption in enumerate(names)]
     lines = [json.dumps({"file_name": name, "text": text, "captions": more}) for name, text, more in pictures]
     (tmp_path / "metadata.jsonl").write_text("\n".join(lines))
-    for name, _, _ in pictures:
-        save_grid(tmp_path / name, numbered(1), 1, [])
+    for i, (name, _, _) in enumerate(pictures):
+        save_grid(tmp_path / name, numbered(len(pictures))[i : i + 1], 1, [])
     chosen = set()
     for seed in range(10):
         source = load(DataConfig(path=str(tmp_path), side=SIDE, held_out=0.3), SIDE, seed)

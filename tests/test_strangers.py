@@ -183,9 +183,9 @@ def test_the_users_own_parts_need_no_word_where_they_were_trained(
         monkeypatch.delitem(sys.modules, "evil", raising=False)
         capsys.readouterr()
         assert main(words_of(command, tmp_path / "moved")) == 0 or not spoken(capsys.readouterr().err), command
-    assert main(["resume", str(tmp_path / "moved"), "--adversarial.rounds", "3"]) == 0
+    assert main(["resume", str(tmp_path / "moved"), "--control.steps", "23"]) == 0
     monkeypatch.delitem(sys.modules, "evil")
-    assert main(["resume", str(tmp_path / "moved"), "--adversarial.rounds", "4"]) == 0
+    assert main(["resume", str(tmp_path / "moved"), "--control.steps", "24"]) == 0
     # another configuration at the same place, and the same one on another machine
     text = (tmp_path / "moved" / "config.yaml").read_text()
     (tmp_path / "moved" / "config.yaml").write_text(text + "\n")
@@ -262,10 +262,10 @@ def test_a_run_folder_may_be_given_as_a_link(
     run.rename(tmp_path / "disk" / "run")
     (tmp_path / "runs").symlink_to(tmp_path / "disk")
     (tmp_path / "here").symlink_to(tmp_path / "disk" / "run")
-    assert main(["resume", str(tmp_path / "runs" / "run"), "--adversarial.rounds", "3"]) == 0
-    assert main(["resume", str(tmp_path / "here"), "--adversarial.rounds", "4"]) == 0
+    assert main(["resume", str(tmp_path / "runs" / "run"), "--control.steps", "23"]) == 0
+    assert main(["resume", str(tmp_path / "here"), "--control.steps", "24"]) == 0
     assert main(["report", str(tmp_path / "here")]) == 0
-    assert '"step": 4' in (tmp_path / "disk" / "run" / "metrics.jsonl").read_text()
+    assert '"step": 24' in (tmp_path / "disk" / "run" / "metrics.jsonl").read_text()
 
 
 def test_another_name_of_the_metrics_is_left_alone(stranger: Callable[[str], Path], tmp_path: Path) -> None:
@@ -273,7 +273,7 @@ def test_another_name_of_the_metrics_is_left_alone(stranger: Callable[[str], Pat
     run = stranger("text")
     os.link(run / "metrics.jsonl", tmp_path / "outside")
     before = (tmp_path / "outside").read_bytes()
-    assert main(["resume", str(run), "--adversarial.rounds", "3"]) == 0
+    assert main(["resume", str(run), "--control.steps", "23"]) == 0
     assert (tmp_path / "outside").read_bytes() == before
     assert len((run / "metrics.jsonl").read_bytes()) > len(before)
 
@@ -287,7 +287,7 @@ def test_only_checkpoints_are_deleted(stranger: Callable[[str], Path]) -> None:
     for name in ("2019", "2020", "00000001", "notes"):
         (run / "checkpoints" / name).mkdir()
         (run / "checkpoints" / name / "mine").touch()
-    options = ["--adversarial.rounds", "6", "--run.checkpoint_steps", "1", "--run.keep_checkpoints", "2"]
+    options = ["--control.steps", "26", "--run.checkpoint_steps", "1", "--run.keep_checkpoints", "2"]
     assert main(["resume", str(run), *options]) == 0
     kept = {path.name for path in (run / "checkpoints").iterdir() if not (path / "mine").exists()}
     assert len(kept) == 2
@@ -327,11 +327,15 @@ def test_numbers_in_a_checkpoint_are_checked(
 def test_a_forged_part_of_a_checkpoint_is_one_line(
     text: str, stranger: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """It is set aside, and the run goes on from the one before it."""
     run = stranger("text")
     newest = checkpoints.all_in(run / "checkpoints")[-1]
     (newest / "shared.json").write_text(text)
     checkpoints.seal(newest, run / "checkpoints" / "00099999")
-    assert f"checkpoint {run}/checkpoints/00099999" in refused(capsys, "resume", str(run))
+    assert main(["resume", str(run)]) == 0
+    out, err = capsys.readouterr()
+    assert f"checkpoint {run}/checkpoints/00099999 is damaged" in out + err
+    assert "Traceback" not in out + err
 
 
 def test_a_manifest_names_only_what_is_beside_it(stranger: Callable[[str], Path]) -> None:

@@ -477,7 +477,7 @@ def test_every_container_holds_the_same(tmp_path: Path, kind: str) -> None:
 
 
 def test_a_gzipped_text_and_fasta(tmp_path: Path) -> None:
-    (tmp_path / "a.txt.gz").write_bytes(gzip.compress(b"a b\n\nc\n"))
+    (tmp_path / "a.txt.gz").write_bytes(gzip.compress(b"a b\n\nc\n", mtime=0))
     assert read_sentences(tmp_path / "a.txt.gz").texts == ["a b", "c"]
     fasta = ">one first\nACGT\nAC\n\n>two\nGG\n>three\n"
     (tmp_path / "a.fasta").write_text(fasta)
@@ -863,7 +863,11 @@ def test_what_is_no_text_is_told_as_what_it_is(write: Write, value: Any, advice:
 
 @pytest.mark.parametrize(
     ("content", "told"),
-    [(gzip.compress(b"a b"), "a name that ends in .gz"), (b"PK\x03\x04\0", "as CSV"), (b"%PDF-1.4 \0", "a PDF")],
+    [
+        (gzip.compress(b"a b", mtime=0), "a name that ends in .gz"),
+        (b"PK\x03\x04\0", "as CSV"),
+        (b"%PDF-1.4 \0", "a PDF"),
+    ],
 )
 def test_files_that_are_packed_say_how(tmp_path: Path, content: bytes, told: str) -> None:
     (tmp_path / "a.txt").write_bytes(content)

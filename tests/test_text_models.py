@@ -150,7 +150,7 @@ def test_killed_in_every_phase_and_resumed_it_ends_equal(tmp_path: Path, slots: 
 def test_bf16_learns(tmp_path: Path) -> None:
     run = tmp_path / "run"
     options = [*SLOTS["gpt2 by prefixes"], "--run.precision", "bf16", "--likelihood.optimizer.lr", "0.03"]
-    options += ["--likelihood.steps", "40"]
+    options += ["--likelihood.steps", "120"]  # with its dropout it learns more slowly
     runs.finish(runs.tiny(run, *options), tmp_path / "log")
     nll = [line["nll"] for line in runs.lines(run) if line["phase"] == "maximum_likelihood"]
     assert nll[-1] < 0.7 * nll[0]

@@ -99,10 +99,10 @@ def test_no_unknown_word_is_drawn_unless_asked_for(run: Path, capsys: pytest.Cap
     lines, beside = told(capsys, run, "--count", 300)
     assert not any("<unk>" in line for line in lines)
     assert beside.endswith(" times <unk> would have been drawn, and was not; --unknown draws it\n")
-    expected = int(beside.split()[1])
+    expected = int(beside.splitlines()[-1].split()[1])
     lines, beside = told(capsys, run, "--count", 300, "--unknown")
     drawn = sum(line.split().count("<unk>") for line in lines)
-    assert beside == ""
+    assert "<unk>" not in beside
     assert expected / 2 < drawn < 2 * expected, "other words lead to other ones, so it is no more than about"
 
 

@@ -65,12 +65,22 @@ def share(replies: Replies, engine: Engine) -> Replies:
     return trimmed(rows(replies, history % engine.processes == engine.rank))
 
 
+def without_dropout(network: nn.Module) -> nn.Module:
+    """So that halves of a batch and the whole have the same gradient."""
+    for part in network.modules():
+        if isinstance(part, nn.Dropout):
+            part.p = 0.0
+        if isinstance(getattr(part, "dropout", None), float):
+            part.dropout = 0.0  # type: ignore[assignment]
+    return network
+
+
 def networks(name: str) -> tuple[Any, nn.Module]:
     """A generator and a discriminator; the same on every process."""
     torch.manual_seed(3)
     generator: Any
     if name in ("gpt2", "t5"):
-        generator = LanguageModel(model(name, VOCABULARY, END))
+        generator = LanguageModel(without_dropout(model(name, VOCABULARY, END)))
     else:
         config = Seq2SeqConfig(VOCABULARY, embedding=6, hidden=6, layers=2, start=END, end=END)
         generator = Seq2SeqGenerator(config)

@@ -64,7 +64,8 @@ class Engine:
         self.learners: dict[str, Learner] = {}
         self.parts = Checkpointer(self.folder / "checkpoints", group, config.keep_checkpoints)
         self.metrics = MetricsLog(self.accelerator, self.folder / "metrics.jsonl", bool(config.trackers))
-        self.phases = Phases(config, group, self.run_folder, self.metrics, self.save, self._check_weights)
+        calls = self.save, self._check_weights, self._refresh
+        self.phases = Phases(config, group, self.run_folder, self.metrics, *calls)
         self.counters, self.seconds, self.stopping = self.phases.counters, self.phases.seconds, self.phases.stopping
         self.updating = self.phases.updating
         self.save_soon, self.log, self.finish = self.phases.save_soon, self.metrics.add, self.run_folder.finish
@@ -128,9 +129,12 @@ class Engine:
         exports: the models that are written as the phase leaves them. evaluate: is given the steps done; it may raise
         Interrupted where `stopping()`. Raises Stopped after Ctrl-C, when all is saved.
         """
-        if exports and self.choice is not None:
-            self.choice.refresh()
         return self.phases.steps(phase, total, exports or {}, evaluate)
+
+    def _refresh(self) -> None:
+        """Of a resumed run, which no phase has refused: RUN/model is the best one again."""
+        if self.choice is not None:
+            self.choice.refresh()
 
     def save_text(self, name: str, lines: list[str]) -> None:
         """Writes samples/<name>.txt, one sample a line."""

@@ -33,6 +33,7 @@ class Phases:
     their updates alone. progress: of the phase at work, 0 to 1.
     ended: the length of phases that were ended early.
     save: writes a checkpoint where there is something new. check: raises UserError where nothing must be saved.
+    refresh: called before a phase makes its first step in this process.
     shorter: the options that make a phase shorter, by phase, for whoever finds it too long. plan: all phases, in order.
     """
 
@@ -44,6 +45,7 @@ class Phases:
         log: MetricsLog,
         save: Callable[[], None],
         check: Callable[[], None],
+        refresh: Callable[[], None],
     ) -> None:
         self.config, self.processes, self.folder, self.log = config, processes, folder, log
         self.counters: dict[str, int] = {}
@@ -55,7 +57,7 @@ class Phases:
         self.progress = 0.0
         self.shorter: Mapping[str, str] = {}
         self.plan: Sequence[Part] = []
-        self._save, self._check = save, check
+        self._save, self._check, self._refresh = save, check, refresh
         self._total = 0
         self._met: list[str] = []  # the phases that this process has come to
         self._stop_signal = 0
@@ -115,6 +117,7 @@ class Phases:
             return
         self.folder.left = {}
         self.folder.settle()
+        self._refresh()
         log = self.log
         if not log.is_open:
             raise RuntimeError("call engine.restore() after all parts are registered and before the first phase")

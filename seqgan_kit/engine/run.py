@@ -74,7 +74,10 @@ def run(task: Task, config_text: str = "", resume: bool = False, record: Mapping
             raise
         engine.restore()
         task.play()
-        verdict = engine.choice.conclude() if engine.choice is not None else None
+        verdict = None
+        if engine.choice is not None:
+            engine.choice.refresh()
+            verdict = engine.choice.conclude()
         engine.finish()
         if engine.is_main:
             write_report(engine.folder)

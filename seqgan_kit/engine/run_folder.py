@@ -57,6 +57,7 @@ class RunFolder:
 
     def write_record(self) -> None:
         if self.is_main:
+            self.check_there()
             write_json(self.path / "run.json", self.record)
 
     @property
@@ -104,6 +105,7 @@ class RunFolder:
     def took(self, phases: Mapping[str, Mapping[str, float]]) -> None:
         """Writes into run.json what the run took so far, all in all and by phase."""
         if self.is_main:
+            self.check_there()
             self.record["phases"] = phases
             write_json(self.path / "run.json", {**self.record, **self._so_far()})
 

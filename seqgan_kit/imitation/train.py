@@ -196,7 +196,7 @@ class ImitationTask:
         """The mean return that policies are compared by, on the episodes from `seed` on."""
         config, engine, kind = self.config.evaluation, self.engine, self.best.removeprefix("return_")
         limits = config.longest, engine.stopping
-        given = self.config.environment, actor, config.final, seed, engine.say, *limits
+        given = self.config.environment, actor, config.final, seed, self._say, *limits
         return evaluate(*given, kinds=[kind])[kind].score
 
     def _hook(self, game: Game) -> Hook:
