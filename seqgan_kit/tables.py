@@ -186,7 +186,7 @@ def _is_list(text: str) -> bool:
     if not re.match(r"\s*\[\s*\{", text):
         return False
     try:
-        json.loads(text.split("\n", 1)[0])
+        parsed(text.split("\n", 1)[0])
     except ValueError:
         return True
     return "\n" not in text.strip()

@@ -404,6 +404,6 @@ def test_a_run_folder_that_goes_is_not_made_anew(gone: str, tmp_path: Path) -> N
                 shutil.rmtree(run)
             engine.save()
 
-    with pytest.raises(UserError, match=r"run is gone, moved or deleted .* bring it back under this name"):
+    with pytest.raises(UserError, match=r"run was (renamed to .*other|deleted) while it was trained"):
         work()
     assert not run.exists()

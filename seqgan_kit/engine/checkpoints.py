@@ -212,9 +212,9 @@ def check_parts(folder: Path, processes: int, files: Collection[str] | None = No
 def _processes(folder: Path) -> int:
     """Of how many processes a checkpoint holds the parts."""
     try:
-        count = dict(json.loads((folder / "shared.json").read_text())["dict"])["processes"]["value"]
+        count = dict(parsed(read_bytes(folder / "shared.json"))["dict"])["processes"]["value"]
         return int(count)
-    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, LookupError, TypeError, UserError) as error:
         raise Damaged(f"shared.json can't be read ({one_line(error)})") from error
 
 
