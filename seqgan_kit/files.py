@@ -86,10 +86,14 @@ def check_real(folder: Path) -> None:
     for place, folders, names in os.walk(folder):
         for name in (*folders, *names):
             path = Path(place, name)
-            mode = path.lstat().st_mode
-            if stat.S_ISLNK(mode):
+            try:
+                mode = path.lstat().st_mode
+                target = os.readlink(path) if stat.S_ISLNK(mode) else None
+            except FileNotFoundError:  # of a run that goes on, which writes and replaces its files meanwhile
+                continue
+            if target is not None:
                 raise UserError(
-                    f"{path} is a link (to {os.readlink(path)}), and a run folder holds only files and folders of its "
+                    f"{path} is a link (to {target}), and a run folder holds only files and folders of its "
                     "own: delete it, or put in its place a copy of what it leads to, if that is yours"
                 )
             if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):

@@ -11,6 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -187,7 +188,10 @@ def train(out: Path, words: list[str]) -> int:
 
 def tell_threads(out: Path) -> None:
     """Which of gloo's threads are alive when Python ends."""
-    names = [(each / "comm").read_text().strip() for each in Path("/proc/self/task").iterdir()]
+    names = []
+    for each in Path("/proc/self/task").iterdir():
+        with suppress(OSError):  # a thread that ends meanwhile: its file is gone, or can't be read to its end
+            names.append((each / "comm").read_text().strip())
     (out / f"threads-{os.environ['RANK']}.json").write_text(json.dumps([name for name in names if "gloo" in name]))
 
 

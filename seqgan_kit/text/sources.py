@@ -195,9 +195,8 @@ def _text(
     train, rows = _rows(train, tokenizer, boundary, config, config.too_long, config.reading)
     held_out, unseen_rows = _rows(held_out, tokenizer, boundary, config, _of_held_out(config))
     tokens, unseen = files.to_tokens(rows, None, boundary), files.to_tokens(unseen_rows, None, boundary)
-    classes: tuple[str, ...] = ()
+    classes = _classes(train) if config.labelled else ()
     if config.labelled:
-        classes = _classes(train)
         tokens, unseen = _labelled(train, tokens, classes), _labelled(held_out, unseen, classes)
         told += remarks.classes(files.labels_of(train), files.labels_of(held_out))
     seen, new = map(alike, train.texts), list(map(alike, held_out.texts))
@@ -206,7 +205,6 @@ def _text(
     told.append(remarks.unknown(train.texts, held_out.texts, unknown))
     if not held_out.texts:
         raise UserError(f"{name}: nothing that is held out is left: give more, or --data.too_long cut")
-    intakes = [corpus.intake] if other is None else [corpus.intake, other.intake]
     return Source(
         name=name,
         kind=kind,
@@ -222,7 +220,7 @@ def _text(
         train_texts=train.texts,
         held_out_texts=held_out.texts,
         words=config.words,
-        told=_told(intakes, told),
+        told=_told([each.intake for each in (corpus, other) if each is not None], told),
     )
 
 
