@@ -12,7 +12,6 @@ import re
 import resource
 import shutil
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
