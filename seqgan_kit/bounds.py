@@ -42,8 +42,9 @@ class Bound:
 
     def _wanted(self, value: float) -> str:
         if self.high == 1 or self.high == LARGEST_SEED:
-            first = f"above {self.low:g}" if self.above else f"from {self.low:g}"
-            return f"a number {first} to {'below ' if self.below else ''}{self.high}"
+            if self.above:
+                return f"a number above {self.low:g}, at most {self.high}"
+            return f"a number from {self.low:g} to {'below ' if self.below else ''}{self.high}"
         if value > self.low:
             return f"at most {self.high}"
         return f"a number above {self.low:g}" if self.above else f"at least {self.low:g}"
@@ -52,6 +53,7 @@ class Bound:
 Seed = Annotated[int, Bound(0, LARGEST_SEED)]
 Whole = Annotated[int, Bound(0)]
 Count = Annotated[int, Bound(1)]
+Several = Annotated[int, Bound(2)]
 Layers = Annotated[int, Bound(1, 1000)]
 Blocks = Annotated[int, Bound(0, 1000)]
 Integer = Annotated[int, Bound()]

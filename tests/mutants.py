@@ -1840,7 +1840,7 @@ MUTANTS = [
     Mutant("errors.py", "[:most]", "", "test_files.py::test_an_error_in_one_line", True),
     Mutant(
         "files.py",
-        "if stat.S_ISLNK(mode):",
+        "if target is not None:",
         "if not path.exists():",
         "test_strangers.py::test_a_run_is_not_resumed_through_a_link_from_python",
     ),

@@ -92,7 +92,7 @@ def parse(words: list[str], task: str = "text") -> tuple[Any, str]:
 
     def read(words: list[str]) -> tuple[Any, str]:
         try:
-            namespace = parser.parse_args(words)
+            namespace = _parsed(parser, words)
             namespace.pop("trust")
             check_numbers(namespace, configuration)
             text = parser.dump(_from_anywhere(namespace), skip_unset=False)
@@ -116,6 +116,18 @@ def parse(words: list[str], task: str = "text") -> tuple[Any, str]:
     if hasattr(config, "environment"):
         parts.check_environment(config.environment.id)
     return config, text
+
+
+def _parsed(parser: ArgumentParser, words: list[str]) -> Namespace:
+    """Raises UserError where jsonargparse joins two mappings of one option, of which one looks like a class."""
+    try:
+        return parser.parse_args(words)
+    except AttributeError as error:
+        given = [word.partition("=")[0] for word in words if word.startswith("--")]
+        twice = sorted({option for option in given if given.count(option) > 1})
+        if not twice:
+            raise
+        raise UserError(f"{' and '.join(twice)}: given twice: give it once") from error
 
 
 def check_rates(options: Namespace, path: str = "-") -> None:

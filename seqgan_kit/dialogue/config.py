@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Annotated
 
 from torch import nn
 
-from seqgan_kit.bounds import Bound, Count, Layers, NotNegative, Seed, Share, Whole
+from seqgan_kit.bounds import Count, Layers, NotNegative, Seed, Several, Share, Whole
 from seqgan_kit.dialogue.evaluators import EvaluatorConfig
 from seqgan_kit.dialogue.sources import DataConfig
 from seqgan_kit.engine.learning import OptimizerConfig
@@ -115,7 +114,7 @@ class EvaluationConfig:
         evaluator: The evaluators: discriminators that are trained anew to measure adversarial success.
     """
 
-    samples: Annotated[int, Bound(2)] = 500
+    samples: Several = 500
     every: Whole = 500
     rounds: Whole = 20
     seed: Seed = 1234

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from seqgan_kit.bounds import Count, Positive, Whole
+from seqgan_kit.bounds import Count, Positive, Several, Whole
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import OptimizerConfig
 from seqgan_kit.errors import UserError
@@ -51,7 +51,7 @@ class JointConfig:
     """
 
     steps: Whole = 0
-    batch_size: Count = 64
+    batch_size: Several = 64
     length: Whole = 96
     widths: list[Count] = field(default_factory=lambda: [64, 128, 128])
     dim: Count = 128

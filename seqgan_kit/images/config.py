@@ -9,7 +9,19 @@ from typing import Annotated, Literal
 from torch import nn
 
 from seqgan_kit.algorithms import objectives
-from seqgan_kit.bounds import Blocks, Bound, Count, Integer, NotNegative, Number, PositiveShare, Seed, Share, Whole
+from seqgan_kit.bounds import (
+    Blocks,
+    Bound,
+    Count,
+    Integer,
+    NotNegative,
+    Number,
+    PositiveShare,
+    Seed,
+    Several,
+    Share,
+    Whole,
+)
 from seqgan_kit.engine.learning import OptimizerConfig
 from seqgan_kit.engine.run_config import RunConfig
 from seqgan_kit.game.rewards import PictureReward
@@ -105,7 +117,7 @@ class DiscriminatorConfig:
     mismatched: Share = 0.5
     wrong: Count = 4
     near: Whole = 2
-    smoothing: NotNegative = 1.0
+    smoothing: Share = 1.0
     gradient_square: NotNegative = 0.1
     penalty: NotNegative = 0.0
     penalised: PositiveShare = 0.125
@@ -134,7 +146,7 @@ class AdversarialConfig:
 
     rounds: Whole = 3000
     turns: Turns = field(default_factory=Turns)
-    batch_size: Count = 64
+    batch_size: Several = 64
     interpolation: NotNegative = 0.0
     beta: Share = 0.5
     fresh: bool = False
@@ -162,7 +174,7 @@ class SecondStageConfig:
     width: Count = 32
     blocks: Blocks = 2
     rounds: Whole = 2000
-    batch_size: Count = 64
+    batch_size: Several = 64
     train_first: bool = False
     discriminator: Callable[[int, int], nn.Module] = PictureDiscriminator
     optimizer: OptimizerConfig = field(default_factory=_adam)

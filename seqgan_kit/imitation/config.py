@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Literal
 
 from torch import nn
 
 from seqgan_kit.algorithms import objectives
-from seqgan_kit.bounds import Bound, Count, NotNegative, Number, Seed, Share, Whole
+from seqgan_kit.bounds import Count, NotNegative, Number, Seed, Several, Share, Whole
 from seqgan_kit.engine.learning import OptimizerConfig
 from seqgan_kit.engine.run_config import RunConfig
 from seqgan_kit.game.rewards import StepReward
@@ -168,7 +168,7 @@ class EvaluationConfig:
     """
 
     episodes: Count = 10
-    final: Annotated[int, Bound(2)] = 50
+    final: Several = 50
     every: Whole = 20
     seed: Seed = 1_000_003
     best: str = "auto"

@@ -1,5 +1,6 @@
 """The page: summary, curves, samples over time, the run's facts, configuration."""
 
+import contextlib
 import math
 from collections.abc import Collection, Mapping, Sequence
 from html import escape
@@ -163,7 +164,8 @@ def facts(record: dict[str, Any]) -> str:
         if key == MEASURED:
             text = measured_of(record, "run.json").head()
         elif key in ("phases", "peak", "budget") and isinstance(value, dict):
-            text = _spent(key, value)
+            with contextlib.suppress(TypeError, ValueError, LookupError, AttributeError):  # of somebody else's kit
+                text = _spent(key, value)
         elif isinstance(value, dict):
             text = ", ".join(f"{name} {version}" for name, version in value.items())
         elif value is None or isinstance(value, bool):

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated
 
-from seqgan_kit.bounds import Bound, Seed, Whole
+from seqgan_kit.bounds import Seed, Several, Whole
 from seqgan_kit.engine.run_config import RunConfig
 from seqgan_kit.language.config import (
     ControlConfig,
@@ -63,7 +62,7 @@ class EvaluationConfig:
         judge: The judge of labelled texts: a classifier that says whether samples are of their class.
     """
 
-    samples: Annotated[int, Bound(2)] = 1000
+    samples: Several = 1000
     every: Whole = 500
     rounds: Whole = 10
     seed: Seed = 1234

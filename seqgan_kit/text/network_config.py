@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from seqgan_kit.algorithms import objectives
-from seqgan_kit.bounds import NotNegative
+from seqgan_kit.bounds import NotNegative, PositiveShare
 from seqgan_kit.errors import UserError
 from seqgan_kit.language.config import LanguageDiscriminatorConfig, LanguageGeneratorConfig
 
@@ -60,7 +60,7 @@ class DiscriminatorConfig(LanguageDiscriminatorConfig):
     """
 
     output_decay: NotNegative = 0.0
-    real_target: NotNegative = 1.0
+    real_target: PositiveShare = 1.0
     clip_weights: NotNegative = 0.0
     classes: ClassesConfig = field(default_factory=ClassesConfig)
 
@@ -69,8 +69,6 @@ class DiscriminatorConfig(LanguageDiscriminatorConfig):
         objective, target = self.objective(), self.real_target
         if target == 1:
             return objective
-        if not 0 < target < 1:
-            raise UserError(f"--discriminator.real_target {target:g}: give a number above 0, at most 1")
         try:
             return objectives.with_label_smoothing(objective, target)
         except ValueError as error:
