@@ -64,7 +64,7 @@ OPTIONS = [
         "--discriminator.near 5: give at most --discriminator.wrong 4",
         ("--discriminator.near 4", "--discriminator.wrong 5"),
     ),
-    Case(f"{TRAIN} --discriminator.penalised 0", "--discriminator.penalised 0: give a number above 0 to 1"),
+    Case(f"{TRAIN} --discriminator.penalised 0", "--discriminator.penalised 0: give a number above 0, at most 1"),
     Case(f"{TRAIN} --discriminator.mismatched 2", "--discriminator.mismatched 2: give a number from 0 to 1"),
     Case(f"{TRAIN} --discriminator.objective {PAIRS}", "one that compares pictures in pairs"),
     Case(

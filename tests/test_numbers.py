@@ -93,7 +93,7 @@ def _put(options: Any, option: str, value: float) -> None:
         (bounds.Whole, [0], [-1], "give at least 0"),
         (bounds.Seed, [0, 2**32 - 1], [-1, 2**32], "give a number from 0 to 4294967295"),
         (bounds.Share, [0.0, 1.0], [-0.1, 1.1], "give a number from 0 to 1"),
-        (bounds.PositiveShare, [0.1, 1.0], [0.0, 1.1], "give a number above 0 to 1"),
+        (bounds.PositiveShare, [0.1, 1.0], [0.0, 1.1], "give a number above 0, at most 1"),
         (bounds.BelowOne, [0.0, 0.9], [1.0, -1.0], "give a number from 0 to below 1"),
         (bounds.Positive, [0.1], [0.0, -1.0], "give a number above 0"),
         (bounds.NotNegative, [0.0, 3.0], [-1.0], "give at least 0"),
