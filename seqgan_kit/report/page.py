@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from html import escape
 from itertools import islice
 from pathlib import Path
@@ -163,7 +164,8 @@ def facts(record: dict[str, Any]) -> str:
         if key == MEASURED:
             text = measured_of(record, "run.json").head()
         elif key in ("phases", "peak", "budget") and isinstance(value, dict):
-            text = _spent(key, value)
+            with suppress(ArithmeticError, LookupError, TypeError, ValueError):  # else as it stands
+                text = _spent(key, value)
         elif isinstance(value, dict):
             text = ", ".join(f"{name} {version}" for name, version in value.items())
         elif value is None or isinstance(value, bool):
