@@ -165,6 +165,7 @@ def read_json(path: Path, advice: str = "correct or delete that file") -> dict[s
 def read_record(run: Path) -> dict[str, Any]:
     """What RUN/run.json says of a run. Raises UserError where what the kit uses of it is of another kind."""
     record, path = read_json(run / "run.json"), run / "run.json"
+    value: Any
     for key, kinds in RECORD.items():
         value = record.get(key)
         fits = value is None or isinstance(value, kinds)
