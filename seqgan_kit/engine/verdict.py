@@ -112,7 +112,8 @@ def sentence(
         told.append(f"{_started(warm_up.phase)} ended at {warm_up.score.shown}.")
     if game is not None:
         helped = _helped(direction, best, warm_up, game)
-        if control is not None and control.phase == best.phase and compared(best.score, game.score, direction) == BETTER:
+        longer = control is not None and control.phase == best.phase
+        if longer and compared(best.score, game.score, direction) == BETTER:
             helped += f", and {_phase(best.phase)} is better than the game's"
         told.append(f"{_of_game(game, best)}{helped}.")
     if control is not None and (control.phase, control.step) != (best.phase, best.step):
