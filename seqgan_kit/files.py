@@ -174,7 +174,7 @@ def read_record(run: Path) -> dict[str, Any]:
     if (best := record.get("best")) is not None:
         for key, kind in OF_BEST.items():
             value = best.get(key)
-            if not isinstance(value, kind) or (key == "phase" and not value.isidentifier()):
+            if not isinstance(value, kind) or (key == "phase" and not str(value).isidentifier()):
                 raise UserError(f"{path}: best: {key} is {short(value)}: correct it, or copy that file again")
     return record
 
