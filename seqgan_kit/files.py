@@ -35,6 +35,8 @@ RECORD: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("measured", "best"), dict),
 }
 """What of run.json is used, and of what type; earlier versions wrote less of it."""
+OF_BEST: dict[str, type] = {"score": str, "phase": str, "step": int}
+"""What `best` of run.json holds, of what is used; the phase and the step name a file."""
 
 # Written whole
 
@@ -163,11 +165,17 @@ def read_json(path: Path, advice: str = "correct or delete that file") -> dict[s
 def read_record(run: Path) -> dict[str, Any]:
     """What RUN/run.json says of a run. Raises UserError where what the kit uses of it is of another kind."""
     record, path = read_json(run / "run.json"), run / "run.json"
+    value: Any
     for key, kinds in RECORD.items():
         value = record.get(key)
         fits = value is None or isinstance(value, kinds)
         if not fits or (isinstance(value, float) and not 0 <= value < math.inf):
             raise UserError(f"{path}: {key} is {short(value)}: correct it, or copy that file again")
+    if (best := record.get("best")) is not None:
+        for key, kind in OF_BEST.items():
+            value = best.get(key)
+            if not isinstance(value, kind) or (key == "phase" and not str(value).isidentifier()):
+                raise UserError(f"{path}: best: {key} is {short(value)}: correct it, or copy that file again")
     return record
 
 

@@ -72,6 +72,12 @@ IDS = "".join(f"1 {i}\n" for i in range(40))
 TOKENS = f"{FILE} --data.tokens true"
 READ = [
     Case(f"{TRAIN} --data.header false", "--data.header needs a file", ("no --data.header",)),
+    Case(
+        f"{FILE} --adversarial.prefix 4",
+        "no text has more than 4 tokens: give at most 3",
+        ("--adversarial.prefix 3",),
+        lines(),
+    ),
     Case(f"{FILE} --data.padding 0", "is for integer tokens", ("no --data.padding",), lines()),
     Case(f"{FILE} --data.reading 3", "--data.reading 3: ", ("--data.reading 2", "--data.reading 1"), lines()),
     Case(

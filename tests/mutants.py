@@ -1439,8 +1439,8 @@ MUTANTS = [
     ),
     Mutant(
         PICTURES,
-        "self.labels[pictures] * len(self.captions) + captions",
-        "self._classes[:1] - 1 + 0 * captions",
+        "self.labels[pictures] * len(self.captions) + alike",
+        "self._classes[:1] - 1 + 0 * alike",
         "test_picture_data.py::test_a_caption_that_two_classes_share_is_wrong_for_neither",
     ),
     Mutant(

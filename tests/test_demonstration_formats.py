@@ -118,6 +118,25 @@ def test_stable_baselines(tmp_path: Path) -> None:
     there = read(tmp_path / "expert.npz")
     assert_read(there, episodes, known=False)
     assert "the LAST STEP of 3 episodes is LEFT OUT, since the observation after it is not in the file" in told(there)
+    assert "episode_returns" not in told(there)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda returns: np.add(returns, [0, 1, 0]),
+            "1 of 3 episode_returns are NOT what the rewards of the steps add up to",
+        ),
+        (lambda returns: returns[1:], "episode_returns are of 2 episodes, but 3 are FOUND in the steps"),
+    ],
+)
+def test_returns_that_are_not_those_of_the_rewards_are_told(tmp_path: Path, change: Any, message: str) -> None:
+    """As where rewards were normalised, or the files of two runs were mixed."""
+    stable_baselines(tmp_path / "expert.npz", made(4, 2, 7))
+    arrays = dict(np.load(tmp_path / "expert.npz"))
+    np.savez(tmp_path / "other.npz", **arrays | {"episode_returns": change(arrays["episode_returns"])})
+    assert message in told(read(tmp_path / "other.npz"))
 
 
 # D4RL

@@ -461,3 +461,26 @@ def test_conversations_that_look_alike_are_on_one_side(tmp_path: Path) -> None:
     assert not said[0] & said[1]
     assert any("40 conversations are copies of 20" in note for note in found.notes)
     assert not any("ALSO TRAINED ON" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("header", ["prompt\treply", "Reply\tPrompt ", "answer\tquestion"])
+def test_a_header_of_two_names_is_no_pair(tmp_path: Path, header: str) -> None:
+    """It says which is which, and is told; another first line is a pair, and so is a header further down."""
+    rows = ["a\tb", "prompt\treply", "c\td"]
+    swapped = header.lower().startswith(("reply", "answer"))
+    rest = ["\t".join(row.split("\t")[::-1]) for row in rows] if swapped else rows
+    found = read_conversations(write(tmp_path, "a.txt", "\n".join([header, *rest])))
+    assert texts(found.conversations) == [row.split("\t") for row in rows]
+    assert (found.intake.read, found.intake.used, dict(found.intake.dropped)) == (4, 3, {"header": 1})
+    assert texts(read_conversations(write(tmp_path, "b.txt", "\n".join(rows))).conversations)[0] == ["a", "b"]
+
+
+def test_parts_of_a_message_are_one_text(tmp_path: Path) -> None:
+    """As OpenAI's files have them; a picture among them is refused."""
+    parts = [{"type": "text", "text": "how are"}, {"type": "text", "text": "you ?"}]
+    rows = [{"messages": [{"role": "user", "content": parts}, {"role": "assistant", "content": parts[1:]}]}]
+    path = write(tmp_path, "a.jsonl", lines(*rows))
+    assert texts(read_conversations(path).conversations) == [["how are you ?", "you ?"]]
+    parts.append({"type": "image_url", "image_url": {"url": "x.png"}})
+    with pytest.raises(UserError, match=r"message 1: 'content' is .*, not a string"):
+        read_conversations(write(tmp_path, "a.jsonl", lines(*rows)))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from seqgan_kit.errors import UserError, one_line
-from seqgan_kit.files import library, read_bytes, read_json, replacing, write_json
+from seqgan_kit.files import library, read_bytes, read_json, read_record, replacing, write_json
 
 
 def test_an_error_in_one_line() -> None:
@@ -84,3 +84,21 @@ def test_a_package_that_is_missing() -> None:
         UserError, match=r"no_such_package cannot be imported \(.*\): pip install 'seqgan_kit\[extra\]'"
     ):
         library("no_such_package", "extra")
+
+
+@pytest.mark.parametrize(
+    ("best", "message"),
+    [
+        ({"score": "nll", "phase": "adversarial", "step": "9"}, "best: step is '9'"),
+        ({"score": "nll", "phase": "../../x", "step": 9}, r"best: phase is '\.\./\.\./x'"),
+        ({"phase": "adversarial", "step": 9}, "best: score is None"),
+        ({}, "best: score is None"),
+    ],
+)
+def test_a_forged_best_model_is_refused(best: dict[str, object], message: str, tmp_path: Path) -> None:
+    """Its phase and step name a file of samples: it may not lie elsewhere."""
+    write_json(tmp_path / "run.json", {"best": best})
+    with pytest.raises(UserError, match=message):
+        read_record(tmp_path)
+    write_json(tmp_path / "run.json", {"best": {"score": "nll", "phase": "adversarial", "step": 9}})
+    assert read_record(tmp_path)["best"]["step"] == 9

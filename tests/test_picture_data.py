@@ -109,6 +109,18 @@ def test_a_caption_that_two_classes_share_is_wrong_for_neither() -> None:
     assert "a flower" not in {data.captions[j] for j in data.draw_wrong(others, rng)}
 
 
+@pytest.mark.parametrize("labels", [None, ["0", "0", "1", "1"]])
+def test_captions_that_differ_in_capitals_alone_fit_alike(labels: list[str] | None) -> None:
+    """ "A flower" is not wrong for a picture of "a  flower"; captions themselves are left as they are."""
+    captions = [["a flower", "leaves"], ["A Flower"], ["a  FLOWER", "roots"], ["a tree"]]
+    data, rng = made(captions, labels), np.random.default_rng(0)
+    assert list(data.captions) == ["a flower", "leaves", "A Flower", "a  FLOWER", "roots", "a tree"]
+    for picture, others in enumerate(({"roots", "a tree"}, {"leaves", "roots", "a tree"}, {"leaves", "a tree"})):
+        wrong = {data.captions[j] for j in data.draw_wrong(np.repeat(picture, 200), rng)}
+        own = {"leaves"} if labels and picture == 1 else {"a tree"} if labels and picture == 2 else set()
+        assert wrong == others - own
+
+
 @pytest.mark.parametrize("near", [1, 2, 3])
 def test_near_captions_are_the_nearest_that_do_not_fit(near: int) -> None:
     """By the cosine, the nearest first, all different and of other pictures, after those that are drawn from all."""

@@ -16,7 +16,7 @@ import pytest
 
 from seqgan_kit.errors import UserError
 from seqgan_kit.report import curves, metrics, read_metrics, write_report
-from seqgan_kit.report.page import SAMPLE_FILES, SAMPLES
+from seqgan_kit.report.page import SAMPLE_FILES, SAMPLES, facts
 
 pytestmark = pytest.mark.usefixtures("with_curves")
 HOSTILE = "<script>alert('1')</script> & <img src=\"http://example.org/x.png\">"
@@ -117,6 +117,14 @@ def test_hostile_text_is_escaped(tmp_path: Path) -> None:
     assert text.count("&lt;script&gt;alert(") == 2 * len(PHASES) + 2
     assert "&lt;i&gt;$x" in text
     assert "not finite, not drawn: 1 values" in text
+
+
+@pytest.mark.parametrize("wrong", ["x", [], {}, {"game": 1}, {"game": {"steps": "x", "seconds": None}}])
+def test_forged_times_are_shown_as_they_stand(wrong: object) -> None:
+    """Of run.json: of another type than the kit writes, they are no traceback."""
+    for key in ("phases", "peak", "budget"):
+        assert facts({key: wrong}).startswith("<div")
+    assert "game 3 steps in 1 min 15 s" in facts({"phases": {"game": {"steps": 3, "seconds": 75}}})
 
 
 def test_phases_and_samples_are_in_order(tmp_path: Path) -> None:

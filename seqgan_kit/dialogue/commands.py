@@ -21,7 +21,7 @@ from seqgan_kit.commands import (
     tell_unknown_words,
 )
 from seqgan_kit.errors import UserError
-from seqgan_kit.files import checked, read_json, write_json
+from seqgan_kit.files import checked, read_record, write_json
 from seqgan_kit.report.measured import MEASURED, notes, read_measured
 from seqgan_kit.report.models import BEST, add_model, model_folder, tell_model
 from seqgan_kit.report.terminal import print_phases, print_places, print_samples, scores_table
@@ -174,7 +174,7 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
     check_data(run, source.fingerprint())
     check_evaluators("--evaluators", options.evaluators, source)
     samples = min(samples, size(source.held_out))
-    recorded: Any = MEASURED in read_json(run / "run.json") and read_measured(run)
+    recorded: Any = MEASURED in read_record(run) and read_measured(run)
     evaluation = DialogueEvaluation(source, options.unit or (recorded.unit if recorded else None))
     measured = evaluation.measured(samples, tokenizer_name(config, source))
     drawing = Drawing(options.temperature, options.top_k, options.top_p)

@@ -74,7 +74,7 @@ def read_conversations(path: str | Path, columns: Columns = BY_NAME, bad_rows: B
 
     A table, whatever its container (see `tables.records`), has a list of messages, or a prompt and a reply, which may
     be lists of messages, too, in each row; which columns these are is known by their names, or told by `columns`. Any
-    other file: a prompt, a tab and its reply on each line.
+    other file: a prompt, a tab and its reply on each line, with or without a header of two such names.
 
     bad_rows: what becomes of a row that is no conversation: "error" raises, and tells how many there are; "drop" leaves
     it out; "repair" leaves out messages without a text and those before the first of the user, and joins those of one
@@ -152,19 +152,29 @@ def _rows(path: Path, intake: Intake) -> list[tuple[str, Record]]:
     if is_table(path):
         return list(records(path, EXAMPLE, intake))
     found: list[tuple[str, Record]] = []
+    names: Sequence[str] = PAIRS[0]
     lines = LINE_END.split(text_of(path))
     for line, text in enumerate(lines[:-1] if not lines[-1] else lines, start=1):
         intake.read += 1
         parts = text.split("\t")
         if not text.strip():
             intake.dropped["blank"] += 1
+        elif not found and not intake.bad and (header := _header(parts)):
+            names = header
+            intake.dropped["header"] += 1
         elif len(parts) == 2:
-            found.append((f"{path} line {line}", dict(zip(PAIRS[0], parts, strict=True))))
+            found.append((f"{path} line {line}", dict(zip(names, parts, strict=True))))
         else:
             count = f"{len(parts) - 1} tabs" if len(parts) > 2 else "no tab"
             advice = "give a prompt, one tab and its reply on each line, or a .jsonl, .tsv or .csv file"
             intake.reject(f"{path} line {line}: {count}: {advice}")
     return found
+
+
+def _header(parts: Sequence[str]) -> list[str]:
+    """The names of two columns, a prompt's and its reply's in either order; none where they are texts."""
+    names = [part.strip().lower() for part in parts]
+    return names if any(sorted(names) == sorted(pair) for pair in PAIRS) else []
 
 
 def _advice(wrong: int, read: int) -> str:
@@ -231,6 +241,7 @@ class _Reader:
     def _message(self, place: str, message: object) -> tuple[str, str | None]:
         """Who speaks, and the stripped text, None where there is none."""
         role, text, key = message if isinstance(message, _Said) else self._by_keys(place, message)
+        text = _joined(text)
         if text is not None and not isinstance(text, str):
             raise _Wrong("no text", f"{place}: {key!r} is {short(text)}, not a string: put the text in quotes")
         if text is not None and HALF_PAIR.search(text):
@@ -297,6 +308,13 @@ def _value(place: str, record: Record, name: str) -> object:
     except KeyError:
         there = listed(record) or "an empty record"
         raise _Wrong(f"no column {name!r}", f"{place}: no column {name!r}, only {there}: give {EXAMPLE}") from None
+
+
+def _joined(text: object) -> object:
+    """OpenAI's parts, `[{"type": "text", "text": ...}, ...]`, as one text; anything else as it is, pictures, too."""
+    parts = text if isinstance(text, list) and text else [None]
+    told = [one.get("text") if isinstance(one, dict) and one.get("type") == "text" else None for one in parts]
+    return " ".join(map(str, told)) if all(isinstance(one, str) for one in told) else text
 
 
 def _repaired(said: Sequence[tuple[str, str | None]]) -> tuple[list[tuple[str, str | None]], list[str]]:

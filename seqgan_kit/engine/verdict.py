@@ -111,7 +111,11 @@ def sentence(
     if warm_up is not None and (warm_up.phase, warm_up.step) != (best.phase, best.step):
         told.append(f"{_started(warm_up.phase)} ended at {warm_up.score.shown}.")
     if game is not None:
-        told.append(f"{_of_game(game, best)}{_helped(direction, best, warm_up, game)}.")
+        helped = _helped(direction, best, warm_up, game)
+        longer = control is not None and control.phase == best.phase
+        if longer and compared(best.score, game.score, direction) == BETTER:
+            helped += f", and {_phase(best.phase)} is better than the game's"
+        told.append(f"{_of_game(game, best)}{helped}.")
     if control is not None and (control.phase, control.step) != (best.phase, best.step):
         beside = best if game is None else game
         against = "" if game is None else " than the game's" if beside is game else ""

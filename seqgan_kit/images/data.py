@@ -38,13 +38,19 @@ class Captioned:
     caption_ids: Ints
     labels: Ints | None = None
     holds: Callable[[int, int], bool] | None = None
+    _alike: Ints = field(init=False)  # (captions,), the first one that differs from each in capitals and blanks alone
     _keys: Ints = field(init=False)  # of the pairs that fit: picture * captions + caption
     _classes: Ints | None = field(init=False)  # the same of classes, which have the captions of all their pictures
 
     def __post_init__(self) -> None:
         owner = np.repeat(np.arange(len(self.pixels)), np.diff(self.first))
-        classes = None if self.labels is None else np.sort(self.labels[owner] * len(self.captions) + self.caption_ids)
-        object.__setattr__(self, "_keys", np.sort(owner * len(self.captions) + self.caption_ids))
+        firsts: dict[str, int] = {}
+        folded = (" ".join(caption.casefold().split()) for caption in self.captions)
+        alike = np.array([firsts.setdefault(caption, i) for i, caption in enumerate(folded)], dtype=np.int64)
+        fitting = alike[self.caption_ids]
+        classes = None if self.labels is None else np.sort(self.labels[owner] * len(self.captions) + fitting)
+        object.__setattr__(self, "_alike", alike)
+        object.__setattr__(self, "_keys", np.sort(owner * len(self.captions) + fitting))
         object.__setattr__(self, "_classes", classes)
 
     def __len__(self) -> int:
@@ -96,12 +102,13 @@ class Captioned:
         return list(found)
 
     def _fit(self, pictures: Ints, captions: Ints) -> NDArray[np.bool_]:
+        alike = self._alike[captions]
         if self.holds is not None:
             fit = np.array([self.holds(int(i), int(j)) for i, j in zip(pictures, captions, strict=True)], dtype=bool)
         else:
-            fit = _among(self._keys, pictures * len(self.captions) + captions)
+            fit = _among(self._keys, pictures * len(self.captions) + alike)
         if self._classes is not None and self.labels is not None:
-            fit |= _among(self._classes, self.labels[pictures] * len(self.captions) + captions)
+            fit |= _among(self._classes, self.labels[pictures] * len(self.captions) + alike)
         return fit
 
 

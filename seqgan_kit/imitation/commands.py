@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from seqgan_kit.bounds import SAMPLE, Bound, Count, check_fits
 from seqgan_kit.commands import add_seed, is_main_process
 from seqgan_kit.errors import UserError
-from seqgan_kit.files import read_json, write_json
+from seqgan_kit.files import read_record, write_json
 from seqgan_kit.report.metrics import read_baselines, read_metrics
 from seqgan_kit.report.models import add_model, model_folder, tell_model
 from seqgan_kit.report.terminal import aligned, print_places
@@ -83,7 +83,7 @@ def _train_control(run: Path, config: ImitationConfig, read: Read) -> None:
         raise UserError(
             f"evaluate --frozen: {run} learnt from the environment's own reward, without a discriminator: leave it out"
         )
-    if not read_json(run / "run.json").get("finished"):
+    if not read_record(run).get("finished"):
         raise UserError(f"evaluate --frozen: {run} has not come to its end: first seqgan-kit resume {run}")
     train(*read("--control.frozen", "true"), resume=True)
 

@@ -117,7 +117,23 @@ def _from_arrays(
         columns["terminals"] = np.zeros(len(columns["acts"]), bool)
         columns["terminals"][np.cumsum(lens) - 1] = arrays["terminal"]
     rows, notes = tables_of_steps.split(name, columns, lens)
+    notes += _unlike_returns(rows, arrays.get(tables_of_steps.RETURNS))
     return checked(name, rows, about._replace(ends_told="timeouts" in columns), bad, notes)
+
+
+def _unlike_returns(rows: Sequence[Row], told: np.ndarray | None) -> list[str]:
+    """Where a file's own returns are not what its rewards add up to, which the expert's row is made of."""
+    if told is None or not is_numbers(told):
+        return []
+    if told.size != len(rows):
+        return [f"{tables_of_steps.RETURNS} are of {told.size} episodes, but {len(rows)} are FOUND in the steps"]
+    sums = [np.nan if row.rewards is None else np.sum(row.rewards, dtype=np.float64) for row in rows]
+    sums = [one if row.earned is None else row.earned for one, row in zip(sums, rows, strict=True)]
+    finite = np.isfinite(sums)  # what is not, is told of by its episode
+    told = told.reshape(-1)[finite]
+    unlike = int((~np.isclose(np.array(sums)[finite], told, rtol=1e-3, atol=1e-2)).sum())
+    which = f"{unlike} of {len(rows)} {tables_of_steps.RETURNS} are NOT what the rewards of the steps add up to"
+    return [f"{which}: the latter are taken"] if unlike else []
 
 
 def _refuse_missing(name: str, columns: Any, there: Any) -> None:

@@ -26,7 +26,8 @@ NAMES = {
     "step": ("step", "frame_index", "timestep"),
 }
 FLAGS = ("terminals", "timeouts", "dones", "starts")  # of each step
-EPISODES = ("lens", "indices", "terminal", "seeds", "env_id", "env_spec")  # of an .npz of the kit
+RETURNS = "episode_returns"  # of stable-baselines
+EPISODES = ("lens", "indices", "terminal", "seeds", "env_id", "env_spec", RETURNS)  # what is not of each step
 ENDS = "timeouts (steps,), whether a time limit cut the episode at each step, all False if none did"
 MOST = 1e-5  # by which an observation and the next one of the step before may differ, of its size
 

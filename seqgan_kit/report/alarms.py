@@ -116,13 +116,16 @@ def length_drifts(seen: Seen, advice: str) -> str | None:
     """Samples are longer or shorter than the data, and more so than before the game.
 
     Length is the first thing that a reward is gained by (GAD, Ye et al. 2025: a frozen discriminator's answers grow to
-    1,300 tokens). Threshold: 20 % and half a word, in two evaluations; the recipe of captions stays within 10 %.
+    1,300 tokens). Threshold: 20 % and half a word, in two evaluations, and 5 % further than before, as
+    samples differ by chance; the recipe of captions stays within 10 %.
     """
     found, real, before = seen.confirmed("length"), seen.of_data("length"), seen.before("length")
     if not found or not real or len({value > real for value in found}) > 1:
         return None
     away = min(abs(value - real) for value in found)
-    was_further = before is not None and (before > real) == (found[-1] > real) and abs(before - real) >= away
+    was_further = (
+        before is not None and (before > real) == (found[-1] > real) and abs(before - real) + 0.05 * real >= away
+    )
     if away <= max(0.2 * real, 0.5) or was_further:
         return None
     was = f", {before:.3g} before the game" if before is not None else ""

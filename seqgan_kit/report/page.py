@@ -1,8 +1,8 @@
 """The page: summary, curves, samples over time, the run's facts, configuration."""
 
-import contextlib
 import math
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from html import escape
 from itertools import islice
 from pathlib import Path
@@ -164,7 +164,7 @@ def facts(record: dict[str, Any]) -> str:
         if key == MEASURED:
             text = measured_of(record, "run.json").head()
         elif key in ("phases", "peak", "budget") and isinstance(value, dict):
-            with contextlib.suppress(TypeError, ValueError, LookupError, AttributeError):  # of somebody else's kit
+            with suppress(ArithmeticError, AttributeError, LookupError, TypeError, ValueError):  # else as it stands
                 text = _spent(key, value)
         elif isinstance(value, dict):
             text = ", ".join(f"{name} {version}" for name, version in value.items())

@@ -19,6 +19,11 @@ def check_numbers(config: TextConfig, source: Source) -> None:
     checks.objective(critic.objective)
     training.check_phases(config, source.name, len(source.train.ids), "sentences")
     critic.smoothed_objective()
+    prefix, most = config.adversarial.prefix, source.length - 1
+    if prefix > most:
+        raise UserError(
+            f"--adversarial.prefix {prefix}: no text has more than {source.length} tokens: give at most {most}"
+        )
 
 
 def check_route(config: TextConfig, source: Source) -> None:

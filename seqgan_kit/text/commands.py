@@ -21,7 +21,7 @@ from seqgan_kit.commands import (
     tell_unknown_words,
 )
 from seqgan_kit.errors import UserError, one_line
-from seqgan_kit.files import checked, read_json, write_json
+from seqgan_kit.files import checked, read_record, write_json
 from seqgan_kit.report.measured import MEASURED, notes, read_measured
 from seqgan_kit.report.metrics import CONVENTION
 from seqgan_kit.report.models import add_model, model_folder, tell_model
@@ -178,7 +178,7 @@ def _evaluation(run: Path, config: TextConfig, source: Source, options: Namespac
     """By --unit, or as in training. What a run of an earlier version counted is not known: words then."""
     from seqgan_kit.text.evaluation import TextEvaluation
 
-    recorded: Any = MEASURED in read_json(run / "run.json") and read_measured(run)
+    recorded: Any = MEASURED in read_record(run) and read_measured(run)
     unit = options.unit or (recorded.unit if recorded else None)
     return TextEvaluation(source, _embed(options.embedder, source), config.evaluation.judge, unit)
 
@@ -306,7 +306,7 @@ def _folders(run: Path) -> dict[str, str]:
     from seqgan_kit.language.training import ADVERSARIAL, CONTROL, MLE
     from seqgan_kit.report import read_metrics
 
-    if not read_json(run / "run.json").get("finished"):
+    if not read_record(run).get("finished"):
         raise UserError(f"sweep: {run} is not finished: seqgan-kit resume {run}")
     made = read_metrics(run / "metrics.jsonl")
     folders = {MLE: MLE, ADVERSARIAL: model_folder(run, "game").name, CONTROL: CONTROL}
