@@ -20,8 +20,8 @@ class RunConfig:
             recipe, are then proportions only. Unset takes the steps as they are.
         seed: The seed of all random numbers: data, initial weights, samples; on a CPU the same seed gives the same run.
         device: Where networks are computed. `auto` takes a GPU where there is one.
-        precision: Precision of the networks' forward passes: fp32, or bf16, which computes them in bfloat16
-            (`seqgan-kit env` says whether the machine knows it).
+        precision: Precision of the networks' products, of samples and of steps: fp32, or bf16, which computes them in
+            bfloat16 (`seqgan-kit env` says whether the machine knows it), but for the recurrences of LSTMs.
         processes: Number of processes that torchrun launched, as a check. Unset takes those that there are.
         threads: CPU threads of each process. null leaves PyTorch's choice. Small networks are fastest on 1, and at the
             sizes of the SeqGAN paper 2 gain a factor of 1.4 to 1.6, if nothing else runs: on a busy machine they wait
