@@ -28,6 +28,8 @@ class Sizes:
         few numbers; a vocabulary of less than 8 blocks is drawn in one step.
     rollouts: completions of a roll-out drawn at a time. A CPU's caches don't hold more, and fewer don't fill its
         products; on a GPU memory is the bound, that of a transformer's keys and values of so many texts.
+    joined_states: bytes of keys and values, of completions of all lengths in one growing batch, up to which copying them
+        at each step costs less than as many steps for each length.
     scored_rows: completions or prefixes that a discriminator is given in one call, if it does not say otherwise.
     rewarded_rows: completions that users' rewards are given in one call; what their functions bear, on any device.
     response_rows: rows whose responses `TextCNN` holds at once where nothing is differentiated.
@@ -46,6 +48,7 @@ class Sizes:
     first_rows: int = 64
     cdf_block: int = 64
     rollouts: int = 3000
+    joined_states: int = 1 << 25
     scored_rows: int = 512
     rewarded_rows: int = 512
     response_rows: int = 512
@@ -62,7 +65,8 @@ SIZES = {
         logit_block=200_000_000,
         first_rows=1024,
         cdf_block=1024,
-        rollouts=1 << 14,
+        rollouts=1 << 15,
+        joined_states=1 << 28,
         scored_rows=4096,
         response_rows=1 << 14,
         table_entries=0,

@@ -1,11 +1,11 @@
-"""Drawing tokens from a network, and completing every prefix of a sample: no gradient, one step of time at a time."""
+"""Drawing tokens from a network: no gradient, one step of time at a time."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -82,13 +82,6 @@ class Without:
         shares = heated.masked_fill(~likeliest(heated, top_k, top_p), -torch.inf).softmax(-1)
         self.expected += shares[..., tokens].sum().cpu()
         return found.index_fill(-1, tokens, -torch.inf)
-
-
-class Completions(NamedTuple):
-    """tokens: (rows, time). cells: (rows,) int64, b * time + t where the row completes the tokens 0..t of sample b."""
-
-    tokens: Tokens
-    cells: Tensor
 
 
 def draw_from(
@@ -239,39 +232,6 @@ def stream(
         yield int(token)
         if t + 1 < length:
             features, state = network.step(token, state)
-
-
-@torch.no_grad()
-def roll_out(network: TokenNetwork, sampled: Tokens, repeats: int, length: int, end: int | None) -> Completions:
-    """Completes each proper prefix of each sample `repeats` times (Yu et al. 2017, sec. 3.1, Monte Carlo search).
-
-    sampled: (batch, time <= length). Every prefix enters one growing batch with its state already computed, so there
-    are `length` sequential steps in all, and no prefix is read twice.
-    """
-    batch, time = sampled.ids.shape
-    device = sampled.ids.device
-    _, prefix_state = network.start(batch)
-    ids = torch.empty((0, length), dtype=torch.int64, device=device)
-    cells = alive = torch.empty(0, dtype=torch.int64, device=device)
-    features, state = None, None
-    for t in range(1, length):
-        if t < time:
-            prefix_features, prefix_state = network.step(sampled.ids[:, t - 1], prefix_state)
-            owner = sampled.mask[:, t].nonzero().squeeze(1).repeat(repeats)
-            new = torch.full((len(owner), length), end or 0, device=device)
-            new[:, :t] = sampled.ids[owner, :t]
-            alive = torch.cat([alive, len(ids) + torch.arange(len(owner), device=device)])
-            ids, cells = torch.cat([ids, new]), torch.cat([cells, owner * time + t - 1])
-            entering = (prefix_features[owner], select(prefix_state, owner))
-            if len(owner):
-                features, state = entering if features is None else join((features, state), entering)
-        if features is None:
-            continue
-        tokens = draw_from(network, features)
-        ids[alive, t] = tokens
-        tokens, state, alive = _drop_ended(tokens, state, alive, end)
-        features, state = network.step(tokens, state) if len(alive) and t + 1 < length else (None, None)
-    return Completions(Tokens(ids, until_end(ids, end)), cells)
 
 
 def _drop_ended(tokens: Tensor, state: State, alive: Tensor, end: int | None) -> tuple[Tensor, State, Tensor]:

@@ -1,0 +1,64 @@
+"""Keys and values of what a transformer has read, (batch, heads, time, width), with room for what it will read.
+
+A cache of transformers' own is copied as a whole for each token that is read; one with room is written into.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
+
+Pairs = tuple[tuple[Tensor, Tensor], ...]
+"""Keys and values of each layer."""
+
+
+class _Layer(DynamicLayer):  # type: ignore[misc]
+    """Of its keys and values the first `read` places are filled."""
+
+    def __init__(self, keys: Tensor, values: Tensor, read: int) -> None:
+        super().__init__()
+        self.dtype, self.device, self.is_initialized = keys.dtype, keys.device, True
+        self.keys, self.values, self.read = keys, values, read
+
+    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        before, self.read = self.read, self.read + key_states.shape[-2]
+        self.keys, self.values = (
+            _written(old, new, before) for old, new in ((self.keys, key_states), (self.values, value_states))
+        )
+        return self.keys[:, :, : self.read], self.values[:, :, : self.read]
+
+    def get_seq_length(self) -> int:
+        return self.read
+
+
+def _written(old: Tensor, new: Tensor, read: int) -> Tensor:
+    if old.shape[2] < read + new.shape[2]:
+        return torch.cat([old[:, :, :read], new], dim=2)
+    old[:, :, read : read + new.shape[2]] = new
+    return old
+
+
+def pairs_of(cache: Any) -> Pairs:
+    return tuple((layer.keys, layer.values) for layer in cache.layers)
+
+
+def cache_of(pairs: Pairs, read: int | None = None) -> DynamicCache:
+    """The inverse, of which `read` places are filled, or all. `DynamicCache(pairs)` would copy them all."""
+    cache = DynamicCache()
+    cache.layers.extend(_Layer(keys, values, keys.shape[2] if read is None else read) for keys, values in pairs)
+    return cache
+
+
+def with_room(pairs: Pairs, rows: Tensor, read: int, steps: int) -> Pairs:
+    """Of these rows, what they have read, and room for so many tokens more: a copy."""
+
+    def roomy(old: Tensor) -> Tensor:
+        new = old.new_empty(len(rows), old.shape[1], read + steps, old.shape[3])
+        new[:, :, :read] = old[:, :, :read][rows]
+        return new
+
+    return tuple((roomy(keys), roomy(values)) for keys, values in pairs)

@@ -1,0 +1,154 @@
+"""Roll-outs in pieces: the numbers do not depend on them, and the memory does."""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from enumeration import every_sequence, probabilities, tiny_lstm
+from replies import REPLIES
+from seqgan_kit.networks.text.language_models import LanguageModel, Unprompted
+from seqgan_kit.samples import Tokens, size
+from seqgan_kit.tokens import rollouts, sampling
+from seqgan_kit.tokens.credit import MonteCarlo
+from test_dialogue_networks import language_model, seq2seq
+from test_sampling import Counting, assert_distributed
+
+LENGTH, END = 7, 1
+
+
+def gpt2(vocabulary: int = 6, length: int = LENGTH, width: int = 16) -> Unprompted:
+    torch.manual_seed(3)
+    sizes = {"n_embd": width, "n_layer": 2, "n_head": 2, "n_positions": length + 1}
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=vocabulary, bos_token_id=0, eos_token_id=END, **sizes))
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    return Unprompted(LanguageModel(model), 0).eval()
+
+
+def drawn(network: Any) -> Tokens:
+    torch.manual_seed(1)
+    return sampling.sample(network, 9, LENGTH, END)
+
+
+CASES: dict[str, Callable[[], tuple[Any, Tokens]]] = {
+    "lstm": lambda: (tiny_lstm(6, LENGTH, END), drawn(tiny_lstm(6, LENGTH, END))),
+    "gpt2": lambda: (gpt2(), drawn(gpt2())),
+    "seq2seq": lambda: (sampling.with_context(seq2seq(), REPLIES), REPLIES),
+    "t5": lambda: (sampling.with_context(language_model("t5"), REPLIES), REPLIES),
+}
+
+
+def least(network: Any, sampled: Tokens, length: int) -> int:
+    """The smallest budget, as the refusal tells it."""
+    with pytest.raises(rollouts.TooLarge) as told:
+        next(rollouts.pieces(network, sampled, 3, length, END, 1))
+    return told.value.needed
+
+
+@pytest.mark.parametrize("joined_states", [0, 1 << 30])
+@pytest.mark.parametrize("case", CASES)
+def test_pieces_change_no_number(case: str, joined_states: int, tune: Callable[..., None]) -> None:
+    """Whole, in pieces of a few completions, or one by one: the same completions in the same order."""
+    tune(joined_states=joined_states, rollouts=100)
+    network, sampled = CASES[case]()
+    length, needed = sampled.ids.shape[1] + 1, least(network, sampled, sampled.ids.shape[1] + 1)
+    found, counts = [], []
+    for memory in (math.inf, 1 << 26, 2 * needed, needed):
+        torch.manual_seed(0)
+        some = list(rollouts.pieces(network, sampled, 3, length, END, memory))
+        found.append([torch.cat(part) for part in zip(*((*vars(one.tokens).values(), one.cells) for one in some))])
+        counts.append(len(some))
+    assert all(all(map(torch.equal, found[0], other)) for other in found[1:])
+    assert counts[0] == counts[1] < counts[2] < counts[3] == len(found[0][2])
+    assert len(found[0][0].unique(dim=0)) > 20
+    with pytest.raises(rollouts.TooLarge):
+        next(rollouts.pieces(network, sampled, 3, length, END, needed - 2))
+
+
+@pytest.mark.parametrize("end", [None, END])
+def test_completions_of_each_length_follow_the_network(end: int | None, tune: Callable[..., None]) -> None:
+    """A transformer's, length by length and in pieces: the frequencies of p(rest | prefix), by enumeration."""
+    tune(joined_states=0)
+    network, repeats = gpt2(3, 3), 4000
+    every = every_sequence(3, 3, end)
+    weights = probabilities(network, every).detach()
+    sampled = Tokens(torch.tensor([[0, 2, 0], [2, 0, 2]]), torch.ones(2, 3, dtype=torch.bool))
+    torch.manual_seed(0)
+    done = rollouts.roll_out(network, sampled, repeats, 3, end, 1 << 21)
+    assert Counter(done.cells.tolist()) == {0: repeats, 1: repeats, 3: repeats, 4: repeats}
+    for cell in done.cells.unique().tolist():
+        b, t = divmod(cell, 3)
+        same = (every.ids[:, : t + 1] == sampled.ids[b, : t + 1]).all(1)
+        counts = Counter(map(tuple, done.tokens.ids[done.cells == cell].tolist()))
+        found = torch.tensor([counts.pop(tuple(row), 0) for row in every.ids[same].tolist()])
+        assert not counts
+        assert_distributed(found, weights[same] / weights[same].sum() * repeats)
+
+
+def test_looking_seldom_changes_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows that have ended may stay in the batch, as on a GPU, or leave it at once."""
+    found = []
+    for looks in (lambda *_: True, lambda *_: False, lambda t, _: t % 3 == 2):
+        monkeypatch.setattr(rollouts, "looks", looks)
+        for case in ("lstm", "gpt2"):
+            network, sampled = CASES[case]()
+            torch.manual_seed(0)
+            found.append(rollouts.roll_out(network, sampled, 3, LENGTH, END).tokens)
+            assert found[-1].ids[~found[-1].mask].unique().tolist() == [END]
+    for first, other in zip(found[:2] * 2, found[2:], strict=True):
+        assert first.ids.equal(other.ids)
+        assert first.mask.equal(other.mask)
+
+
+@pytest.mark.parametrize(("kind", "looked"), [("cpu", list(range(40))), ("cuda", [15, 31])])
+def test_a_gpu_is_asked_every_16th_token(kind: str, looked: list[int]) -> None:
+    assert [t for t in range(40) if rollouts.looks(t, torch.device(kind))] == looked
+
+
+class Peak(TorchDispatchMode):
+    """The most bytes that tensors made inside have held at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.most = 0
+        self.known: set[int] = set()
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = function(*args, **(kwargs or {}))
+        for tensor in tree_leaves(found):
+            if isinstance(tensor, Tensor) and (key := tensor.untyped_storage()._cdata) not in self.known:
+                storage = tensor.untyped_storage()
+                self.known.add(key)
+                self.now += storage.nbytes()
+                weakref.finalize(storage, self._left, key, storage.nbytes())
+        self.most = max(self.most, self.now)
+        return found
+
+    def _left(self, key: int, count: int) -> None:
+        self.known.discard(key)
+        self.now -= count
+
+
+def test_memory_stays_within_the_budget(tune: Callable[..., None]) -> None:
+    """Keys and values of 8 * 4 completions of 24 tokens are 1.5 MiB at each length, joined 18 MiB: 1 MiB is given."""
+    tune(joined_states=0)
+    network = gpt2(20, 24, 64)
+    torch.manual_seed(0)
+    sampled = sampling.sample(network, 8, 24, None)
+    budget, total = 1 << 20, 0
+    with Peak() as peak:
+        for done in rollouts.pieces(network, sampled, 4, 24, None, budget):
+            total += len(done.cells)
+    assert total == 8 * 4 * 23
+    assert budget / 3 < peak.most < budget
