@@ -10,7 +10,7 @@ from torch import Tensor
 from enumeration import action_values, every_sequence, tiny_lstm
 from seqgan_kit.algorithms import credit
 from seqgan_kit.samples import Tokens
-from seqgan_kit.tokens import rollouts, sampling
+from seqgan_kit.tokens import rollouts
 
 LENGTHS = torch.tensor([4, 1, 3, 2, 4])
 MASK = torch.arange(4) < LENGTHS.unsqueeze(1)

@@ -18,11 +18,10 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from enumeration import every_sequence, probabilities, tiny_lstm
 from replies import REPLIES
 from seqgan_kit.networks.text.language_models import LanguageModel, Unprompted
-from seqgan_kit.samples import Tokens, size
+from seqgan_kit.samples import Tokens
 from seqgan_kit.tokens import rollouts, sampling
-from seqgan_kit.tokens.credit import MonteCarlo
 from test_dialogue_networks import language_model, seq2seq
-from test_sampling import Counting, assert_distributed
+from test_sampling import assert_distributed
 
 LENGTH, END = 7, 1
 
@@ -67,7 +66,8 @@ def test_pieces_change_no_number(case: str, joined_states: int, tune: Callable[.
     for memory in (math.inf, 1 << 26, 2 * needed, needed):
         torch.manual_seed(0)
         some = list(rollouts.pieces(network, sampled, 3, length, END, memory))
-        found.append([torch.cat(part) for part in zip(*((*vars(one.tokens).values(), one.cells) for one in some))])
+        each = [(one.tokens.ids, one.tokens.mask, one.cells) for one in some]
+        found.append([torch.cat(part) for part in zip(*each, strict=True)])
         counts.append(len(some))
     assert all(all(map(torch.equal, found[0], other)) for other in found[1:])
     assert counts[0] == counts[1] < counts[2] < counts[3] == len(found[0][2])

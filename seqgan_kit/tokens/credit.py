@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from seqgan_kit.algorithms import credit as credits
 from seqgan_kit.bounds import Count, Share
+from seqgan_kit.errors import UserError
 from seqgan_kit.networks import device_memory
-from seqgan_kit.samples import Tokens, last, rows, size
+from seqgan_kit.samples import Tokens, last, rows, size, size_in_bytes
 from seqgan_kit.tokens import rollouts, sampling
 from seqgan_kit.tokens.rewards import Earned
 
@@ -68,16 +69,19 @@ class MonteCarlo(Credit):
     def __call__(self, sampled: Tokens, earned: Tensor, reward: Earned) -> Tensor:
         self._follow()
         memory = self._budget(sampled.ids.device)
-        row = rollouts.BESIDE * self.length + rollouts.size_in_bytes(sampled.context) // size(sampled)
+        row = rollouts.BESIDE * self.length + size_in_bytes(sampled.context) // size(sampled)
         at_once = max(1, min(self.chunk, memory // (4 * row)))
         network = sampling.with_context(self.lagging.eval(), sampled)
         rewards, cells = [earned[:0]], [sampled.ids.new_empty(0)]
         pieces = rollouts.pieces(network, sampled, self.rollouts, self.length, self.end, memory)
-        for done in rollouts.regrouped(pieces, at_once):
-            # a completion has its sample's context
-            whole = rows(sampled, done.cells // sampled.ids.shape[1])
-            rewards.append(reward(replace(whole, ids=done.tokens.ids, mask=done.tokens.mask)))
-            cells.append(done.cells)
+        try:
+            for done in rollouts.regrouped(pieces, at_once):
+                # a completion has its sample's context
+                whole = rows(sampled, done.cells // sampled.ids.shape[1])
+                rewards.append(reward(replace(whole, ids=done.tokens.ids, mask=done.tokens.mask)))
+                cells.append(done.cells)
+        except rollouts.TooLarge as error:
+            raise UserError(self._too_large(size(sampled), error)) from None
         return credits.monte_carlo(torch.cat(rewards), torch.cat(cells), earned, sampled.mask)
 
     def _follow(self) -> None:
@@ -93,6 +97,15 @@ class MonteCarlo(Credit):
         if self._measured is None:
             self._measured = device_memory.free(device) // 4
         return self._measured
+
+    def _too_large(self, batch: int, error: rollouts.TooLarge) -> str:
+        given = "" if self.memory is None else f" {self.memory}"
+        unset = ", a quarter of what was free on the device" if self.memory is None else ""
+        return (
+            f"--adversarial.credit.memory{given}: what is known of {batch} samples, and one completion of "
+            f"{self.length} tokens, take {error.needed} bytes, and have {error.given:.0f}{unset}. Give "
+            f"--adversarial.credit.memory {error.needed} or more, or a smaller --adversarial.batch_size"
+        )
 
     def state_dict(self) -> dict[str, Any]:
         return {"follows": self._follows, "network": self.lagging.state_dict()}

@@ -16,12 +16,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils._pytree import tree_leaves
 
 from seqgan_kit.networks import device_sizes
 from seqgan_kit.networks.categorical import draw
 from seqgan_kit.networks.text.output import block_rows
-from seqgan_kit.samples import Tokens
+from seqgan_kit.samples import Tokens, size_in_bytes
 from seqgan_kit.tokens.sampling import State, TokenNetwork, join, select, until_end
 
 LOOKS = 16  # tokens between two looks at what has ended, on a device that is no CPU
@@ -49,8 +48,9 @@ def roll_out(
     network: TokenNetwork, sampled: Tokens, repeats: int, length: int, end: int | None, memory: float = math.inf
 ) -> Completions:
     """Completes each proper prefix of each sample `repeats` times; arguments as of `pieces`."""
-    nothing = Completions(Tokens(sampled.ids.new_empty(0, length), sampled.mask[:0, :1].expand(0, length)), sampled.ids[:0, 0])
-    return _joined([nothing, *pieces(network, sampled, repeats, length, end, memory)])
+    none = Tokens(sampled.ids.new_empty(0, length), sampled.mask.new_empty(0, length))
+    found = pieces(network, sampled, repeats, length, end, memory)
+    return _joined([Completions(none, sampled.ids.new_empty(0)), *found])
 
 
 @torch.no_grad()
@@ -166,11 +166,6 @@ class _Prefixes:
         return count if self.reserve is None or small else 0
 
 
-def size_in_bytes(tree: Any) -> int:
-    """Of the tensors of a tree, each counted once."""
-    return sum({one.data_ptr(): one.numel() * one.element_size() for one in tree_leaves(tree)}.values())
-
-
 def _complete(
     prefixes: _Prefixes, ids: Tensor, cells: Tensor, points: Tensor, end: int | None, block: int, joined: bool
 ) -> Completions:
@@ -193,9 +188,7 @@ def _complete(
             entered = new.stop
         if features is None:
             continue
-        tokens = torch.cat(
-            [draw(network.logits(some).float(), point) for some, point in _blocks(features, points[here, t - length], block)]
-        )
+        tokens = _drawn(network, features, points[here, t - length], block)
         ids[here, t] = tokens
         if t + 1 == length:
             break
@@ -207,8 +200,10 @@ def _complete(
     return Completions(Tokens(ids if end is None else ids.masked_fill(~mask, end), mask), cells)
 
 
-def _blocks(features: Tensor, points: Tensor, rows: int) -> Iterator[tuple[Tensor, Tensor]]:
-    return zip(features.split(rows), points.split(rows), strict=True)
+def _drawn(network: TokenNetwork, features: Tensor, points: Tensor, block: int) -> Tensor:
+    """A token a row, of so many rows' logits at a time, by the random numbers that are given."""
+    parts = zip(features.split(block), points.split(block), strict=True)
+    return torch.cat([draw(network.logits(some).float(), point) for some, point in parts])
 
 
 def _with(here: slice | Tensor, new: slice, device: torch.device) -> slice | Tensor:

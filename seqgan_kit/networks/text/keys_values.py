@@ -16,8 +16,11 @@ Pairs = tuple[tuple[Tensor, Tensor], ...]
 """Keys and values of each layer."""
 
 
-class _Layer(DynamicLayer):  # type: ignore[misc]
+class _Layer(DynamicLayer):
     """Of its keys and values the first `read` places are filled."""
+
+    keys: Tensor
+    values: Tensor
 
     def __init__(self, keys: Tensor, values: Tensor, read: int) -> None:
         super().__init__()
@@ -26,9 +29,7 @@ class _Layer(DynamicLayer):  # type: ignore[misc]
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         before, self.read = self.read, self.read + key_states.shape[-2]
-        self.keys, self.values = (
-            _written(old, new, before) for old, new in ((self.keys, key_states), (self.values, value_states))
-        )
+        self.keys, self.values = _written(self.keys, key_states, before), _written(self.values, value_states, before)
         return self.keys[:, :, : self.read], self.values[:, :, : self.read]
 
     def get_seq_length(self) -> int:
