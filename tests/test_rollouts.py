@@ -98,11 +98,10 @@ def test_completions_of_each_length_follow_the_network(end: int | None, tune: Ca
 
 def test_looking_seldom_changes_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows that have ended may stay in the batch, as on a GPU, or leave it at once."""
-    found = []
+    cases, found = [CASES[name]() for name in ("lstm", "gpt2")], []
     for looks in (lambda *_: True, lambda *_: False, lambda t, _: t % 3 == 2):
-        monkeypatch.setattr(rollouts, "looks", looks)
-        for case in ("lstm", "gpt2"):
-            network, sampled = CASES[case]()
+        monkeypatch.setattr(sampling, "looks", looks)
+        for network, sampled in cases:
             torch.manual_seed(0)
             found.append(rollouts.roll_out(network, sampled, 3, LENGTH, END).tokens)
             assert found[-1].ids[~found[-1].mask].unique().tolist() == [END]
@@ -111,9 +110,24 @@ def test_looking_seldom_changes_no_number(monkeypatch: pytest.MonkeyPatch) -> No
         assert first.mask.equal(other.mask)
 
 
+def test_samples_follow_the_network_where_rows_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU: the frequencies of whole sequences, by enumeration; padding holds the end token."""
+    monkeypatch.setattr(sampling, "looks", lambda t, _: t == 2)
+    network, every = tiny_lstm(3, 4, END), every_sequence(3, 4, END)
+    torch.manual_seed(0)
+    found = sampling.sample(network, 20_000, 4, END)
+    counts = Counter(map(tuple, found.ids.tolist()))
+    assert_distributed(
+        torch.tensor([counts.pop(tuple(row), 0) for row in every.ids.tolist()]),
+        probabilities(network, every).detach() * 20_000,
+    )
+    assert not counts
+    assert found.mask.equal(sampling.until_end(found.ids, END))
+
+
 @pytest.mark.parametrize(("kind", "looked"), [("cpu", list(range(40))), ("cuda", [15, 31])])
 def test_a_gpu_is_asked_every_16th_token(kind: str, looked: list[int]) -> None:
-    assert [t for t in range(40) if rollouts.looks(t, torch.device(kind))] == looked
+    assert [t for t in range(40) if sampling.looks(t, torch.device(kind))] == looked
 
 
 class Peak(TorchDispatchMode):
@@ -141,14 +155,14 @@ class Peak(TorchDispatchMode):
 
 
 def test_memory_stays_within_the_budget(tune: Callable[..., None]) -> None:
-    """Keys and values of 8 * 4 completions of 24 tokens are 1.5 MiB at each length, joined 18 MiB: 1 MiB is given."""
+    """Keys and values of 8 * 4 completions of 16 tokens are 1 MiB at each length, joined 8 MiB: 0.75 MiB is given."""
     tune(joined_states=0)
-    network = gpt2(20, 24, 64)
+    network = gpt2(20, 16, 64)
     torch.manual_seed(0)
-    sampled = sampling.sample(network, 8, 24, None)
-    budget, total = 1 << 20, 0
+    sampled = sampling.sample(network, 8, 16, None)
+    budget, total = 3 << 18, 0
     with Peak() as peak:
-        for done in rollouts.pieces(network, sampled, 4, 24, None, budget):
+        for done in rollouts.pieces(network, sampled, 4, 16, None, budget):
             total += len(done.cells)
-    assert total == 8 * 4 * 23
+    assert total == 8 * 4 * 15
     assert budget / 3 < peak.most < budget

@@ -21,9 +21,9 @@ from seqgan_kit.networks import device_sizes
 from seqgan_kit.networks.categorical import draw
 from seqgan_kit.networks.text.output import block_rows
 from seqgan_kit.samples import Tokens, size_in_bytes
-from seqgan_kit.tokens.sampling import State, TokenNetwork, join, select, until_end
+from seqgan_kit.tokens.sampling import State, TokenNetwork, join, select, until_end, without_ended
 
-LOOKS = 16  # tokens between two looks at what has ended, on a device that is no CPU
+PATIENCE = 1 / 8  # share of the rows that have ended before the states of the others are copied
 BESIDE = 32  # bytes of a token that is drawn: its id, twice, its random numbers, and its place in masks
 LOGITS = 8  # copies of a block of logits while tokens are drawn from it
 
@@ -194,7 +194,7 @@ def _complete(
             break
         if end is not None:
             ended = ended | (tokens == end)
-            tokens, state, ended, here = _without_ended(t, tokens, state, ended, here)
+            tokens, state, ended, here = without_ended(t, tokens, state, ended, here, PATIENCE)
         features, state = network.step(tokens, state) if len(tokens) else (None, None)
     mask = until_end(ids, end)
     return Completions(Tokens(ids if end is None else ids.masked_fill(~mask, end), mask), cells)
@@ -210,20 +210,3 @@ def _with(here: slice | Tensor, new: slice, device: torch.device) -> slice | Ten
     if isinstance(here, slice):
         return slice(new.stop)
     return torch.cat([here, torch.arange(new.start, new.stop, device=device)])
-
-
-def looks(t: int, device: torch.device) -> bool:
-    """Whether to look now at what has ended, for which a device that is no CPU must be waited for."""
-    return device.type == "cpu" or t % LOOKS == LOOKS - 1
-
-
-def _without_ended(
-    t: int, tokens: Tensor, state: State, ended: Tensor, here: slice | Tensor
-) -> tuple[Tensor, State, Tensor, slice | Tensor]:
-    """Where it is looked, and an eighth of the rows has ended, the others; a state's copy costs more than few rows."""
-    if not looks(t, tokens.device):
-        return tokens, state, ended, here
-    keep = (~ended).nonzero().squeeze(1)
-    if 8 * len(keep) > 7 * len(ended):
-        return tokens, state, ended, here
-    return tokens[keep], select(state, keep), ended[keep], keep if isinstance(here, slice) else here[keep]
