@@ -22,12 +22,20 @@ class _Layer(DynamicLayer):
     keys: Tensor
     values: Tensor
 
-    def __init__(self, keys: Tensor, values: Tensor, read: int) -> None:
+    def __init__(self, keys: Tensor | None = None, values: Tensor | None = None, read: int = 0) -> None:
         super().__init__()
-        self.dtype, self.device, self.is_initialized = keys.dtype, keys.device, True
-        self.keys, self.values, self.read = keys, values, read
+        self.read = read
+        if keys is not None and values is not None:
+            self.lazy_initialization(keys, values)
+            self.keys, self.values = keys, values
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        self.dtype, self.device, self.is_initialized = key_states.dtype, key_states.device, True
+        self.keys, self.values = key_states[:, :, :0], value_states[:, :, :0]
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
         before, self.read = self.read, self.read + key_states.shape[-2]
         self.keys, self.values = _written(self.keys, key_states, before), _written(self.values, value_states, before)
         return self.keys[:, :, : self.read], self.values[:, :, : self.read]
@@ -50,6 +58,7 @@ def pairs_of(cache: Any) -> Pairs:
 def cache_of(pairs: Pairs, read: int | None = None) -> DynamicCache:
     """The inverse, of which `read` places are filled, or all. `DynamicCache(pairs)` would copy them all."""
     cache = DynamicCache()
+    cache.layer_class_to_replicate = _Layer  # of layers that are not there yet
     cache.layers.extend(_Layer(keys, values, keys.shape[2] if read is None else read) for keys, values in pairs)
     return cache
 

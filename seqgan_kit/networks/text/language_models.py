@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._pytree import tree_map
-from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel
+from transformers import EncoderDecoderCache, PreTrainedModel
 
 from seqgan_kit.networks.text.histories import Given, each_once
 from seqgan_kit.networks.text.keys_values import cache_of, pairs_of, with_room
@@ -78,12 +78,12 @@ class LanguageModel(nn.Module):
         if not self.encodes:
             return each_once(self._begin, history, turns >= 0)
         first = torch.full((batch, 1), self.first, device=history.device)
-        cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
+        cache = EncoderDecoderCache(cache_of(()), cache_of(()))
         return self._decode(first, torch.ones_like(first, dtype=torch.bool), *self.encode(history, turns >= 0), cache)
 
     def _begin(self, history: Tensor, history_mask: Tensor) -> tuple[Tensor, Any]:
         # a cache of the model's own would forget what a sliding window has passed, whose length then differs
-        found = self.read(history, history_mask, past_key_values=DynamicCache(), use_cache=True)
+        found = self.read(history, history_mask, past_key_values=cache_of(()), use_cache=True)
         return found.last_hidden_state[:, -1], (history_mask, pairs_of(found.past_key_values))
 
     def step(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
