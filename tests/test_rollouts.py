@@ -17,9 +17,16 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from enumeration import every_sequence, probabilities, tiny_lstm
 from replies import REPLIES
+from seqgan_kit.engine.engine import Engine
+from seqgan_kit.errors import UserError
+from seqgan_kit.networks import device_sizes
+from seqgan_kit.networks.text.cnn import TextCNN
 from seqgan_kit.networks.text.language_models import LanguageModel, Unprompted
+from seqgan_kit.networks.text.lstm import LSTMConfig, LSTMGenerator
 from seqgan_kit.samples import Tokens
 from seqgan_kit.tokens import rollouts, sampling
+from seqgan_kit.tokens.credit import MonteCarlo
+from seqgan_kit.tokens.rewards import Earned, Rewards
 from test_dialogue_networks import language_model, seq2seq
 from test_sampling import assert_distributed
 
@@ -166,3 +173,64 @@ def test_memory_stays_within_the_budget(tune: Callable[..., None]) -> None:
             total += len(done.cells)
     assert total == 8 * 4 * 15
     assert budget / 3 < peak.most < budget
+
+
+def test_a_budget_that_is_too_small_is_refused_with_the_numbers(engine: Engine) -> None:
+    """What is advised then works; unset, a share of the device's memory is taken."""
+    network = tiny_lstm(6, LENGTH, END)
+    sampled = drawn(network)
+    reward: Any = Earned(Rewards(lambda logits: logits), lambda tokens: tokens.ids.float().mean(1), engine)
+
+    def credit(memory: int | None) -> Tensor:
+        torch.manual_seed(0)
+        return MonteCarlo(network, LENGTH, END, rollouts=4, memory=memory)(sampled, reward(sampled), reward)
+
+    with pytest.raises(UserError) as told:
+        credit(100)
+    words = str(told.value)
+    assert words.startswith(
+        "--adversarial.credit.memory 100: what is known of 9 samples, and one completion of 7 tokens"
+    )
+    advised = int(words.split("Give --adversarial.credit.memory ")[1].split()[0])
+    torch.testing.assert_close(credit(advised), credit(None), rtol=0, atol=1e-5)
+    with pytest.raises(UserError, match=f"memory {advised - 2}: "):
+        credit(advised - 2)
+
+
+@pytest.mark.parametrize("end", [None, 7])
+def test_a_credit_launches_few_kernels_and_waits_seldom(end: int | None) -> None:
+    """Of the paper's length, on a GPU that is not there, whatever the number of rows."""
+    pretend = pytest.importorskip("pretend_device")
+    torch.manual_seed(0)
+    network = LSTMGenerator(LSTMConfig(vocabulary=30, embedding=4, hidden=4, length=20, end=end)).eval()
+    critic = TextCNN(30, 4, filters=(2,) * 12).eval()
+    assert device_sizes.SIZES["cuda"].rollouts >= 64 * 16 * 20, "or the paper's batch would be several"
+    with torch.no_grad(), pretend.plugged_in() as log:
+        network, critic = network.to(pretend.DEVICE), critic.to(pretend.DEVICE)
+        credit = MonteCarlo(network, 20, end, 2, lag=0.0)
+        sampled = sampling.sample(network, 8, 20, end)
+        of_samples = log.copy()
+        reward: Any = lambda tokens: critic(tokens.ids, tokens.mask)  # noqa: E731
+        credit(sampled, reward(sampled), reward)
+        of_credit = log - of_samples
+    assert of_samples.waits.total() <= 20 / 16
+    assert of_credit.waits.total() <= (0 if end is None else 2)
+    assert 500 < of_credit.launches.total() <= 1500
+
+
+def test_prefixes_of_a_discriminator_are_laid_out_few_at_a_time(engine: Engine, tune: Callable[..., None]) -> None:
+    """Their histories, too; their rewards are those of one batch."""
+    asked: list[int] = []
+
+    def score(tokens: Any) -> Tensor:
+        asked.append(len(tokens.ids))
+        return (tokens.ids * tokens.mask).sum(1).float() + tokens.history.sum(1)
+
+    earned = Earned(Rewards(lambda logits: logits, scored_at_once=20), score, engine)
+    at_once = earned.prefixes(REPLIES)
+    assert max(asked) == 20
+    row = REPLIES.ids.shape[1] * 9 + REPLIES.history.shape[1] * 16
+    tune(scored_bytes=3 * row + 1)
+    asked.clear()
+    assert earned.prefixes(REPLIES).equal(at_once)
+    assert max(asked) == 3

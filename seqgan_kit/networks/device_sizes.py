@@ -30,6 +30,8 @@ class Sizes:
         products; on a GPU memory is the bound, that of a transformer's keys and values of so many texts.
     joined_states: bytes of keys and values of completions of all lengths in one growing batch, up to which copying them
         at each step costs less than as many steps for each length.
+    piece_states: bytes of the states of completions that are drawn at a time, if no budget says fewer; on a CPU more
+        make nothing faster.
     scored_rows: completions or prefixes that a discriminator is given in one call, if it does not say otherwise.
     scored_bytes: of prefixes and their contexts that are laid out at a time to be scored.
     rewarded_rows: completions that users' rewards are given in one call; what their functions bear, on any device.
@@ -50,6 +52,7 @@ class Sizes:
     cdf_block: int = 64
     rollouts: int = 3000
     joined_states: int = 1 << 25
+    piece_states: float = 1 << 28
     scored_rows: int = 512
     scored_bytes: int = 1 << 26
     rewarded_rows: int = 512
@@ -69,6 +72,7 @@ SIZES = {
         cdf_block=1024,
         rollouts=1 << 15,
         joined_states=1 << 28,
+        piece_states=math.inf,
         scored_rows=4096,
         scored_bytes=1 << 28,
         response_rows=1 << 14,

@@ -45,8 +45,8 @@ class MonteCarlo(Credit):
         rollouts: Number of completions of each prefix, the paper's N. More give a surer credit, and take longer.
         lag: Share of its own weights that the lagging copy keeps at each update. 0 rolls out the generator itself.
         chunk: Number of completions whose reward is asked at a time. More need more memory.
-        memory: Bytes that prefixes and completions may take at a time. Less takes longer, and changes no number. Unset
-            takes a quarter of what is free on the device at first.
+        memory: Bytes that roll-outs may take. Fewer take longer, and change no number beyond rounding. Unset takes a
+            quarter of the device's memory, or half of what is free at the first roll-out if that is less.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class MonteCarlo(Credit):
         self.lagging = deepcopy(network).requires_grad_(False)
         self.length, self.end, self.rollouts, self.lag, self.chunk = length, end, rollouts, lag, chunk
         self.memory = memory
-        self._measured: int | None = None
+        self._found: int | None = None  # what the device has to give
         self._follows = False
 
     def __call__(self, sampled: Tokens, earned: Tensor, reward: Earned) -> Tensor:
@@ -94,13 +94,13 @@ class MonteCarlo(Credit):
     def _budget(self, device: torch.device) -> int:
         if self.memory is not None:
             return self.memory
-        if self._measured is None:
-            self._measured = device_memory.free(device) // 4
-        return self._measured
+        if self._found is None:
+            self._found = device_memory.budget(device)
+        return self._found
 
     def _too_large(self, batch: int, error: rollouts.TooLarge) -> str:
         given = "" if self.memory is None else f" {self.memory}"
-        unset = ", a quarter of what was free on the device" if self.memory is None else ""
+        unset = " of what is free on the device" if self.memory is None else ""
         return (
             f"--adversarial.credit.memory{given}: what is known of {batch} samples, and one completion of "
             f"{self.length} tokens, take {error.needed} bytes, and have {error.given:.0f}{unset}. Give "

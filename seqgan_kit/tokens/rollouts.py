@@ -78,7 +78,7 @@ def pieces(
     for cells in _batches(is_open, repeats, joined):
         first = int(cells[0]) % time + 1
         points = torch.rand(len(cells), length - first, 2, device=ids.device)
-        for some, point in zip(cells.split(fit or len(cells)), points.split(fit or len(cells)), strict=True):
+        for some, point in zip(cells.split(fit), points.split(fit), strict=True):
             yield _complete(prefixes, ids, some, point, end, block, joined > 0)
 
 
@@ -102,14 +102,13 @@ def _joined(some: list[Completions]) -> Completions:
 
 
 def _fitting(prefixes: _Prefixes, memory: float) -> int:
-    """How many completions fit beside the prefixes; 0 for any number. A state is there twice where some rows leave."""
-    if memory == math.inf:
-        return 0
-    row = 2 * prefixes.row_bytes() + BESIDE * prefixes.length
-    left = memory / 2 - size_in_bytes(prefixes.known)
-    if left < row:
-        raise TooLarge(2 * (size_in_bytes(prefixes.known) + row), memory)
-    return int(left / row)
+    """How many completions are drawn at a time. A state is there twice while rows leave."""
+    known, state = size_in_bytes(prefixes.known), prefixes.row_bytes()
+    row = 2 * state + BESIDE * prefixes.length
+    if memory / 2 < known + row:
+        raise TooLarge(2 * (known + row), memory)
+    pays = device_sizes.sizes(prefixes.known[0][0].device).piece_states / state
+    return int(min(1 << 40, max(1, pays), (memory / 2 - known) / row))
 
 
 def _batches(is_open: Tensor, repeats: int, joined: int) -> Iterator[Tensor]:
