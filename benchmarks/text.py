@@ -44,7 +44,7 @@ from seqgan_kit.networks.text.cnn import PAPER_FILTERS, PAPER_WINDOWS, TextCNN
 from seqgan_kit.networks.text.language_models import LanguageModel, Unprompted
 from seqgan_kit.networks.text.lstm import LSTMConfig, LSTMGenerator
 from seqgan_kit.samples import Tokens, concatenate
-from seqgan_kit.tokens import sampling
+from seqgan_kit.tokens import rollouts, sampling
 from seqgan_kit.tokens.credit import MonteCarlo
 
 BATCH, LENGTH, ROLLOUTS, VOCABULARY, SAMPLED, SENTENCES = 64, 20, 16, 5000, 2560, 10_000
@@ -187,7 +187,7 @@ def generation(options: argparse.Namespace) -> dict[str, Any]:
     sampled = sampling.sample(network, BATCH, LENGTH, None)
     return compare(
         "generation",
-        lambda: sampling.roll_out(network, sampled, ROLLOUTS, LENGTH, None),
+        lambda: rollouts.roll_out(network, sampled, ROLLOUTS, LENGTH, None),
         lambda: plain_credit(network, sampled, None),
         3,
         1,

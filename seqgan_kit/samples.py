@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils._pytree import tree_leaves
 
 
 @dataclass(frozen=True)
@@ -199,6 +200,11 @@ def rows(sample: S, index: Tensor | slice) -> S:
 def size(sample: Tokens | Transitions | Images) -> int:
     """The number of rows."""
     return len(getattr(sample, fields(sample)[0].name))
+
+
+def size_in_bytes(tree: Any) -> int:
+    """Of the tensors of a tree, each counted once."""
+    return sum({id(one): one.numel() * one.element_size() for one in tree_leaves(tree)}.values())
 
 
 def trimmed(sample: S) -> S:

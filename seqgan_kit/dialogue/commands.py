@@ -108,7 +108,7 @@ def sample(run: Path, options: Namespace, read: Read) -> None:
         for reply in replies:
             print_record(options.json, **message, reply=reply)
     if never and not options.beams:
-        tell_never_drawn(str(template.tokenizer.unk_token), float(drawn_from.expected))
+        tell_never_drawn(str(template.tokenizer.unk_token), drawn_from.expected)
 
 
 def chat_options(parser: ArgumentParser) -> None:

@@ -28,7 +28,12 @@ class Sizes:
         few numbers; a vocabulary of less than 8 blocks is drawn in one step.
     rollouts: completions of a roll-out drawn at a time. A CPU's caches don't hold more, and fewer don't fill its
         products; on a GPU memory is the bound, that of a transformer's keys and values of so many texts.
+    joined_states: bytes of keys and values of completions of all lengths in one growing batch, up to which copying them
+        at each step costs less than as many steps for each length.
+    piece_states: bytes of the states of completions that are drawn at a time, if no budget says fewer; on a CPU more
+        make nothing faster.
     scored_rows: completions or prefixes that a discriminator is given in one call, if it does not say otherwise.
+    scored_bytes: of prefixes and their contexts that are laid out at a time to be scored.
     rewarded_rows: completions that users' rewards are given in one call; what their functions bear, on any device.
     response_rows: rows whose responses `TextCNN` holds at once where nothing is differentiated.
     table_entries: floats of the largest tables that `TextCNN` looks its responses up in, 512 MiB on a CPU, which is
@@ -46,7 +51,10 @@ class Sizes:
     first_rows: int = 64
     cdf_block: int = 64
     rollouts: int = 3000
+    joined_states: int = 1 << 25
+    piece_states: float = 1 << 28
     scored_rows: int = 512
+    scored_bytes: int = 1 << 26
     rewarded_rows: int = 512
     response_rows: int = 512
     table_entries: int = 1 << 27
@@ -62,8 +70,11 @@ SIZES = {
         logit_block=200_000_000,
         first_rows=1024,
         cdf_block=1024,
-        rollouts=1 << 14,
+        rollouts=1 << 15,
+        joined_states=1 << 28,
+        piece_states=math.inf,
         scored_rows=4096,
+        scored_bytes=1 << 28,
         response_rows=1 << 14,
         table_entries=0,
         addition=math.inf,

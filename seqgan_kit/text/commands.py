@@ -90,7 +90,7 @@ def sample(run: Path, options: Namespace, _: Read) -> None:
                     print_record(False, text=text if label is None else f"{label} {text}")
             bar.update(many)
     if never:
-        tell_never_drawn(sampler.text(never), float(network.expected))
+        tell_never_drawn(sampler.text(never), network.expected)
 
 
 def _begun(run: Path, sampler: Sampler, options: Namespace) -> list[int]:

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from seqgan_kit.algorithms import credit as credits
 from seqgan_kit.bounds import Count, Share
-from seqgan_kit.engine.engine import Engine
-from seqgan_kit.networks import device_sizes
-from seqgan_kit.samples import Tokens, last, rows, size
-from seqgan_kit.tokens import sampling
+from seqgan_kit.errors import UserError
+from seqgan_kit.networks import device_memory
+from seqgan_kit.samples import Tokens, last, rows, size, size_in_bytes
+from seqgan_kit.tokens import rollouts, sampling
 from seqgan_kit.tokens.rewards import Earned
 
 
@@ -45,6 +45,8 @@ class MonteCarlo(Credit):
         rollouts: Number of completions of each prefix, the paper's N. More give a surer credit, and take longer.
         lag: Share of its own weights that the lagging copy keeps at each update. 0 rolls out the generator itself.
         chunk: Number of completions whose reward is asked at a time. More need more memory.
+        memory: Bytes that roll-outs may take. Fewer take longer, and change no number beyond rounding. Unset takes a
+            quarter of the device's memory, or half of what is free at the first roll-out if that is less.
     """
 
     def __init__(
@@ -55,39 +57,33 @@ class MonteCarlo(Credit):
         rollouts: Count = 16,
         lag: Share = 0.8,
         chunk: Count = 1 << 16,
+        memory: Count | None = None,
     ) -> None:
         self.network = network
         self.lagging = deepcopy(network)  # autocast keeps the weights only of what could be trained
         self.length, self.end, self.rollouts, self.lag, self.chunk = length, end, rollouts, lag, chunk
+        self.memory = memory
+        self._found: int | None = None  # what the device has to give
         self._follows = False
 
     def __call__(self, sampled: Tokens, earned: Tensor, reward: Earned) -> Tensor:
         self._follow()
-        parts = self._parts(sampled, self.chunk)
-        return torch.cat([self._of(rows(sampled, part), earned[part], reward) for part in parts])
-
-    def _parts(self, sampled: Tokens, completions: int) -> list[slice]:
-        """Of the batch, each of at most so many completions, or of one row."""
-        count = max(1, completions // (self.rollouts * sampled.ids.shape[1]))
-        return [slice(i, i + count) for i in range(0, size(sampled), count)]
-
-    def _of(self, sampled: Tokens, earned: Tensor, reward: Earned) -> Tensor:
-        parts = self._parts(sampled, device_sizes.sizes(sampled.ids.device).rollouts)
-        ids, masks, cells = zip(*(self._roll_out(sampled, part, reward.engine) for part in parts), strict=True)
-        completed, cell = earned[:0], torch.cat(cells)
-        if len(cell):
-            # a completion has its sample's context
-            whole = rows(sampled, cell // sampled.ids.shape[1])
-            completed = reward(replace(whole, ids=torch.cat(ids), mask=torch.cat(masks)))
-        return credits.monte_carlo(completed, cell, earned, sampled.mask)
-
-    def _roll_out(self, sampled: Tokens, part: slice, engine: Engine) -> tuple[Tensor, Tensor, Tensor]:
-        """ids and mask (rows, length) of the completions of some samples, and their cells among all."""
-        samples = rows(sampled, part)
-        with engine.drawing(self.lagging) as network:
-            network = sampling.with_context(network, samples)
-            done = sampling.roll_out(network, samples, self.rollouts, self.length, self.end)
-        return done.tokens.ids, done.tokens.mask, done.cells + part.start * sampled.ids.shape[1]
+        memory = self._budget(sampled.ids.device)
+        row = rollouts.BESIDE * self.length + size_in_bytes(sampled.context) // size(sampled)
+        at_once = max(1, min(self.chunk, memory // (4 * row)))
+        rewards, cells = [earned[:0]], [sampled.ids.new_empty(0)]
+        try:
+            with reward.engine.drawing(self.lagging) as network:
+                network = sampling.with_context(network, sampled)
+                pieces = rollouts.pieces(network, sampled, self.rollouts, self.length, self.end, memory)
+                for done in rollouts.regrouped(pieces, at_once):
+                    # a completion has its sample's context
+                    whole = rows(sampled, done.cells // sampled.ids.shape[1])
+                    rewards.append(reward(replace(whole, ids=done.tokens.ids, mask=done.tokens.mask)))
+                    cells.append(done.cells)
+        except rollouts.TooLarge as error:
+            raise UserError(self._too_large(size(sampled), error)) from None
+        return credits.monte_carlo(torch.cat(rewards), torch.cat(cells), earned, sampled.mask)
 
     @torch.no_grad()
     def _follow(self) -> None:
@@ -96,6 +92,22 @@ class MonteCarlo(Credit):
         for lagging, current in zip(self.lagging.parameters(), self.network.parameters(), strict=True):
             lagging.lerp_(current, 1 - lag)
         self._follows = True
+
+    def _budget(self, device: torch.device) -> int:
+        if self.memory is not None:
+            return self.memory
+        if self._found is None:
+            self._found = device_memory.budget(device)
+        return self._found
+
+    def _too_large(self, batch: int, error: rollouts.TooLarge) -> str:
+        given = "" if self.memory is None else f" {self.memory}"
+        unset = " of what is free on the device" if self.memory is None else ""
+        return (
+            f"--adversarial.credit.memory{given}: what is known of {batch} samples, and one completion of "
+            f"{self.length} tokens, take {error.needed} bytes, and have {error.given:.0f}{unset}. Give "
+            f"--adversarial.credit.memory {error.needed} or more, or a smaller --adversarial.batch_size"
+        )
 
     def state_dict(self) -> dict[str, Any]:
         return {"follows": self._follows, "network": self.lagging.state_dict()}

@@ -18,6 +18,7 @@ class Given:
     def __init__(self, network: Any, *context: Tensor) -> None:
         self.network, self.context = network, context
         self.step, self.logits = network.step, network.logits
+        self.reserve = getattr(network, "reserve", None)
 
     def start(self, batch: int) -> tuple[Tensor, Any]:
         """Raises ValueError where there are not so many contexts."""

@@ -12,14 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel
-from transformers.cache_utils import DynamicLayer
+from torch.utils._pytree import tree_map
+from transformers import EncoderDecoderCache, PreTrainedModel
 
 from seqgan_kit.networks.text.histories import Given, each_once
+from seqgan_kit.networks.text.keys_values import cache_of, pairs_of, with_room
 from seqgan_kit.networks.text.output import log_probs
-
-Pairs = tuple[tuple[Tensor, Tensor], ...]
-"""Keys and values (batch, heads, time, width) of each layer."""
 
 
 class Unsuited(ValueError):
@@ -74,37 +72,44 @@ class LanguageModel(nn.Module):
         return Given(self, history, turns)
 
     # Drawn from, its state is a tuple of tensors, batch first: the mask of what was read, keys and values of each
-    # layer, and for an encoder-decoder what the encoder made of the histories.
+    # layer, which may have room for more, and for an encoder-decoder what the encoder made of the histories.
 
     def start(self, batch: int, history: Tensor, turns: Tensor) -> tuple[Tensor, Any]:
         if not self.encodes:
             return each_once(self._begin, history, turns >= 0)
         first = torch.full((batch, 1), self.first, device=history.device)
-        cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
-        return self._decode(first, *self.encode(history, turns >= 0), cache)
+        cache = EncoderDecoderCache(cache_of(()), cache_of(()))
+        return self._decode(first, torch.ones_like(first, dtype=torch.bool), *self.encode(history, turns >= 0), cache)
 
     def _begin(self, history: Tensor, history_mask: Tensor) -> tuple[Tensor, Any]:
         # a cache of the model's own would forget what a sliding window has passed, whose length then differs
-        found = self.read(history, history_mask, past_key_values=DynamicCache(), use_cache=True)
-        return found.last_hidden_state[:, -1], (history_mask, _pairs(found.past_key_values))
+        found = self.read(history, history_mask, past_key_values=cache_of(()), use_cache=True)
+        return found.last_hidden_state[:, -1], (history_mask, pairs_of(found.past_key_values))
 
     def step(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
-        if self.encodes:
-            encoded, history_mask, past, crossed = state
-            cache = EncoderDecoderCache(_cache(past), _cache(crossed))
-            return self._decode(tokens.unsqueeze(1), encoded, history_mask, cache)
-        mask, pairs = state
+        mask, pairs, *others = state
+        cache = cache_of(pairs, mask.shape[1])
         mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
-        found = self.read(tokens.unsqueeze(1), mask, past_key_values=_cache(pairs), use_cache=True)
-        return found.last_hidden_state[:, -1], (mask, _pairs(found.past_key_values))
+        if self.encodes:
+            encoded, history_mask, crossed = others
+            both = EncoderDecoderCache(cache, cache_of(crossed))
+            return self._decode(tokens.unsqueeze(1), mask, encoded, history_mask, both)
+        found = self.read(tokens.unsqueeze(1), mask, past_key_values=cache, use_cache=True)
+        return found.last_hidden_state[:, -1], (mask, pairs_of(found.past_key_values))
+
+    def reserve(self, state: Any, rows: Tensor, steps: int) -> Any:
+        """The state of these rows, (count,), with room for so many tokens: each `step` writes into it, so that an
+        earlier state of the same rows must not be stepped again."""
+        mask, pairs, *others = state
+        return mask[rows], with_room(pairs, rows, mask.shape[1], steps), *tree_map(lambda one: one[rows], others)
 
     def _decode(
-        self, tokens: Tensor, encoded: Tensor, history_mask: Tensor, cache: EncoderDecoderCache
+        self, tokens: Tensor, mask: Tensor, encoded: Tensor, history_mask: Tensor, cache: EncoderDecoderCache
     ) -> tuple[Tensor, Any]:
         found = self.decode(tokens, encoded, history_mask, past_key_values=cache, use_cache=True)
         cache = found.past_key_values
-        state = (encoded, history_mask, _pairs(cache.self_attention_cache), _pairs(cache.cross_attention_cache))
-        return found.last_hidden_state[:, -1], state
+        past, crossed = pairs_of(cache.self_attention_cache), pairs_of(cache.cross_attention_cache)
+        return found.last_hidden_state[:, -1], (mask, past, encoded, history_mask, crossed)
 
     @property
     def head(self) -> Any:
@@ -208,6 +213,10 @@ class Unprompted(nn.Module):
     def step(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
         return self.language.step(tokens, state)
 
+    def reserve(self, state: Any, rows: Tensor, steps: int) -> Any:
+        """As of `LanguageModel`."""
+        return self.language.reserve(state, rows, steps)
+
     def logits(self, features: Tensor) -> Tensor:
         return self.language.logits(features)
 
@@ -217,18 +226,3 @@ class Unprompted(nn.Module):
         if labels is not None:
             history = torch.cat([history, labels.unsqueeze(1)], dim=1)
         return history, torch.zeros_like(history)
-
-
-def _pairs(cache: Any) -> Pairs:
-    return tuple((layer.keys, layer.values) for layer in cache.layers)
-
-
-def _cache(pairs: Pairs) -> DynamicCache:
-    """The inverse. `DynamicCache(pairs)` would copy them all."""
-    cache = DynamicCache()
-    for keys, values in pairs:
-        layer = DynamicLayer()
-        layer.lazy_initialization(keys, values)
-        layer.keys, layer.values = keys, values
-        cache.layers.append(layer)
-    return cache
