@@ -14,6 +14,7 @@ from accelerate.utils import broadcast_object_list
 from torch import Tensor
 from tqdm import tqdm
 
+from seqgan_kit.engine import devices
 from seqgan_kit.engine.provenance import check_launch
 from seqgan_kit.engine.run_config import RunConfig
 from seqgan_kit.errors import UserError
@@ -30,11 +31,8 @@ class Processes:
         if config.threads:
             torch.set_num_threads(config.threads)
         check_launch(config.processes)
-        cpu = config.device == "cpu" or not torch.cuda.is_available()
-        if config.device == "cuda" and cpu:
-            raise UserError("--run.device cuda: PyTorch sees no GPU here; use --run.device cpu or auto")
         self.accelerator = Accelerator(
-            cpu=cpu,
+            cpu=devices.on_cpu(config.device),
             mixed_precision="bf16" if config.precision == "bf16" else "no",
             log_with=_trackers(config.trackers),
             project_dir="runs",  # the run folder is known only when all processes agree on it
