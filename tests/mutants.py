@@ -915,8 +915,8 @@ MUTANTS = [
     ),
     Mutant(
         HIERARCHICAL,
-        "read.view(batch, count, -1), number.cpu()",
-        "read.view(batch, count, -1), torch.full_like(number, count).cpu()",
+        "read.view(batch, count, -1), number",
+        "read.view(batch, count, -1), torch.full_like(number, count)",
         "test_dialogue_discriminators.py::test_hierarchical_equals_a_loop",
     ),
     Mutant(
@@ -1357,8 +1357,8 @@ MUTANTS = [
     Mutant(POLICY, "own[:, -1] = True", "pass", "test_environment_policy.py::test_advantages_and_returns"),
     Mutant(
         POLICY,
-        "fake.next_memory[own].unsqueeze(1)",
-        "fake.memory[own].unsqueeze(1)",
+        "fake.next_memory[chosen].unsqueeze(1)",
+        "fake.memory[chosen].unsqueeze(1)",
         "test_environment_policy.py::test_advantages_and_returns",
     ),
     Mutant(

@@ -34,6 +34,8 @@ class Sizes:
     table_entries: floats of the largest tables that `TextCNN` looks its responses up in, 512 MiB on a CPU, which is
         twice what the paper's filters and vocabulary have; 0 has no tables.
     addition: what it costs to add an entry of such a table, in multiplications of a matrix product.
+    history_tokens: from so many tokens of histories on, equal ones are looked for, which are read once; a GPU has to be
+        waited for to find them.
     embedded_rows: captions or pictures embedded at a time where nothing is differentiated.
     sigmoid_entries: numbers from which tanh is made of a sigmoid: three fast calls for one slow one.
     product_side: side in pixels of the largest map that is doubled by a matrix product in place of PyTorch's transposed
@@ -51,6 +53,7 @@ class Sizes:
     response_rows: int = 512
     table_entries: int = 1 << 27
     addition: float = 16
+    history_tokens: int = 0
     embedded_rows: int = 256
     sigmoid_entries: float = 4096
     product_side: int = 4
@@ -67,6 +70,7 @@ SIZES = {
         response_rows=1 << 14,
         table_entries=0,
         addition=math.inf,
+        history_tokens=1 << 14,
         embedded_rows=1024,
         sigmoid_entries=math.inf,
         product_side=0,
