@@ -56,11 +56,12 @@ class Mixed(RuntimeError):
 
 class Log:
     """waits: how often the program waited for the device, by "file:line function: operation" of the package, or of the
-    test. launches: of kernels, by operation."""
+    test. launches: of kernels, by operation. doubles: whether the device knows float64, which Apple's do not."""
 
     def __init__(self) -> None:
         self.waits: Counter[str] = Counter()
         self.launches: Counter[str] = Counter()
+        self.doubles = True
 
     def __sub__(self, other: Log) -> Log:
         found = Log()
@@ -159,6 +160,8 @@ def _done(function: Any, args: Any, kwargs: Any) -> Any:
 def _there(one: Any, known: dict[int, Pretended]) -> Any:
     if not isinstance(one, Tensor):
         return one
+    if not LOG.doubles and one.dtype == torch.float64:
+        raise TypeError("float64 on a device that does not know it")
     found = known[id(one)] if id(one) in known else Pretended(one)  # what is changed in place stays the same tensor
     assert found.shape == one.shape, "an operation changes a tensor's shape in place, which is not pretended here"
     return found
@@ -171,7 +174,7 @@ def _check(name: str, args: Any, kwargs: Any, here: list[Pretended], others: lis
         return
     if name in INDEX:  # its indices may be the CPU's
         others = [one for one in [args[0], *args[2:3]] if isinstance(one, Tensor) and type(one) is not Pretended]
-    numbers = name not in ONE_DEVICE and any(one.dim() for one in here) or not any(one.dim() for one in others)
+    numbers = (name not in ONE_DEVICE and any(one.dim() for one in here)) or not any(one.dim() for one in others)
     if any(one.dim() or name in ONE_DEVICE for one in others) or (others and not numbers):
         raise Mixed(f"{name}: tensors of the device and of the CPU")
 
@@ -286,11 +289,15 @@ def _moved(module: nn.Module, function: Any, recurse: bool = True) -> nn.Module:
 
 
 @contextmanager
-def plugged_in() -> Iterator[Log]:
-    """Within it `--run.device cuda` is this device. Gives the log, which begins anew."""
+def plugged_in(kind: str = "cuda") -> Iterator[Log]:
+    """Within it `--run.device cuda`, or mps, is this device. Gives the log, which begins anew."""
     LOG.__init__()  # type: ignore[misc]
+    LOG.doubles = kind != "mps"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(devices, "present", lambda kind: kind == "cuda")
+        patch.setattr(devices, "present", lambda other: other == kind)
+        patch.setattr(
+            devices, "chosen", lambda asked: DEVICE if devices.kind_of(asked) == kind else torch.device("cpu")
+        )
         patch.setenv("ACCELERATE_TORCH_DEVICE", str(DEVICE))
         patch.setattr(torch, "tensor", _tensor)
         patch.setattr(torch, "as_tensor", lambda data, **o: data if isinstance(data, Tensor) else _tensor(data, **o))

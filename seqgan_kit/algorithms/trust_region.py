@@ -61,7 +61,9 @@ def conjugate_gradient(product: Product, target: Tensor, iterations: int, tolera
     square = residual.dot(residual)
     for _ in range(iterations):
         small = square < tolerance
-        if small.device.type == "cpu" and small:  # a GPU goes on in place: to look at the number would be to wait for it
+        if (
+            small.device.type == "cpu" and small
+        ):  # a GPU goes on in place: to look at the number would be to wait for it
             break
         along = product(direction)
         step = torch.where(small, 0.0, square / direction.dot(along))

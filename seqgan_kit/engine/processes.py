@@ -32,12 +32,13 @@ class Processes:
             torch.set_num_threads(config.threads)
         check_launch(config.processes)
         self.accelerator = Accelerator(
-            cpu=devices.on_cpu(config.device),
+            cpu=devices.kind_of(config.device) == "cpu",
             mixed_precision="bf16" if config.precision == "bf16" else "no",
             log_with=_trackers(config.trackers),
             project_dir="runs",  # the run folder is known only when all processes agree on it
         )
         self.device = self.accelerator.device
+        devices.set_up(self.device, config.tf32)
         self.rank, self.count = self.accelerator.process_index, self.accelerator.num_processes
         self.is_main = self.accelerator.is_main_process
         if self.count > 1:

@@ -56,7 +56,9 @@ class Replay(Generic[S]):
             return rows(self._kept[0], sent(index, self.device))
         bounds = [0, *itertools.accumulate(counts)]
         inside = [(a, index[(index >= a) & (index < b)] - a) for a, b in itertools.pairwise(bounds)]
-        return concatenate([rows(kept, sent(chosen, self.device)) for kept, (_, chosen) in zip(self._kept, inside, strict=True)])
+        return concatenate(
+            [rows(kept, sent(chosen, self.device)) for kept, (_, chosen) in zip(self._kept, inside, strict=True)]
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """What the next turn will not have made itself."""

@@ -246,4 +246,3 @@ def _each_step(experience: Experience, chosen: Tensor) -> Experience:
     """Each counted step, (steps,) of the flattened ones, as a row of its own, as `samples.steps`."""
     flat = Experience(**{name: tensor.flatten(0, 1).unsqueeze(1) for name, tensor in vars(experience).items()})
     return flat if len(chosen) == len(flat.mask) else flat.rows(chosen)
-

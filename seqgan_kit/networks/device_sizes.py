@@ -6,7 +6,7 @@ Results depend on them by rounding alone, and by the order in which random numbe
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -59,22 +59,25 @@ class Sizes:
     product_side: int = 4
 
 
+CUDA = Sizes(
+    logit_block=200_000_000,
+    first_rows=1024,
+    cdf_block=1024,
+    rollouts=1 << 14,
+    scored_rows=4096,
+    response_rows=1 << 14,
+    table_entries=0,
+    addition=math.inf,
+    history_tokens=1 << 14,
+    embedded_rows=1024,
+    sigmoid_entries=math.inf,
+    product_side=0,
+)
 SIZES = {
     "cpu": Sizes(),
-    "cuda": Sizes(
-        logit_block=200_000_000,
-        first_rows=1024,
-        cdf_block=1024,
-        rollouts=1 << 14,
-        scored_rows=4096,
-        response_rows=1 << 14,
-        table_entries=0,
-        addition=math.inf,
-        history_tokens=1 << 14,
-        embedded_rows=1024,
-        sigmoid_entries=math.inf,
-        product_side=0,
-    ),
+    "cuda": CUDA,
+    # Apple's share the machine's memory with all else
+    "mps": replace(CUDA, logit_block=50_000_000, rollouts=1 << 13, scored_rows=2048, response_rows=1 << 13),
 }
 
 

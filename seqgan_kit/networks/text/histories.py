@@ -54,4 +54,5 @@ def packed(values: Tensor, lengths: Tensor) -> PackedSequence:
 def padded(sequence: PackedSequence) -> Tensor:
     """`pad_packed_sequence` of what was `packed`: (batch, time, width)."""
     found, _ = pad_packed_sequence(PackedSequence(sequence.data, sequence.batch_sizes), batch_first=True)
-    return found.index_select(0, sequence.unsorted_indices)
+    order = sequence.unsorted_indices
+    return found if order is None else found.index_select(0, order)

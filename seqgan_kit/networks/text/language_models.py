@@ -169,17 +169,17 @@ class LanguageModel(nn.Module):
     def _takes_whole_masks(self, device: torch.device) -> bool:
         was = self.training
         self.eval()
-        ids, turns = torch.tensor([[0, 0, 1], [0, 1, 0]], device=device), torch.tensor([[-1, 0, 0], [0, 0, 0]])
+        ids, turns = (torch.tensor(rows, device=device) for rows in ([[0, 0, 1], [0, 1, 0]], [[-1, 0, 0], [0, 0, 0]]))
         found = []
         try:
             for self._whole_masks in (False, True):
-                found.append(self.features(ids, ids, turns.to(device)))
+                found.append(self.features(ids, ids, turns))
         except Exception:  # whatever a model does to a mask that it does not expect
             return False
         finally:
             self._whole_masks = None
             self.train(was)
-        return torch.allclose(*found, rtol=1e-3, atol=1e-3)
+        return torch.allclose(found[0], found[1], rtol=1e-3, atol=1e-3)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(rows, width) -> (rows, vocabulary)."""

@@ -14,7 +14,6 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from seqgan_kit.networks.text import masks
 from seqgan_kit.samples import sent
 
-
 TRIED = ("bert", "roberta", "electra", "distilbert")
 """Encoders that take `masks` as their layers use them, to the same end."""
 
