@@ -68,6 +68,8 @@ CLASS_HEAD, CLASSES, DATA = "networks/text/class_head.py", "text/label_classifie
 FITTING, STEPS, RECORDED = "imitation/fitting.py", "imitation/steps.py", "imitation/recorded.py"
 IMPROVEMENT, FEATURES, GAME = "imitation/improvement.py", "imitation/discriminator_inputs.py", "imitation/players.py"
 
+NETWORKS_THERE = "test_rehearsal.py::test_networks_of_replies"
+
 
 class Mutant(NamedTuple):
     """`old`, which occurs once in `file`, becomes `new`; one of `tests`, file or file::test, must then fail."""
@@ -1007,6 +1009,30 @@ MUTANTS = [
         "test_trust_region.py::test_natural_step_into_nowhere_is_none",
     ),
     Mutant(TRUST_REGION, "    move(0.0)\n", "", "test_trust_region.py::test_failed_line_search_restores", True),
+    # on a GPU: what mixes devices, and what is waited for
+    Mutant(
+        SEQ2SEQ, "(batch,), self.config.start, device=history.device", "(batch,), self.config.start", NETWORKS_THERE
+    ),
+    Mutant(HISTORIES, "order = sent(order, values.device)", "order = order", NETWORKS_THERE),
+    Mutant(HISTORIES, "found.index_select(0, order)", "found", NETWORKS_THERE),
+    Mutant(HIERARCHICAL, "where = sent(spoken, ids.device)", "where = spoken", NETWORKS_THERE),
+    Mutant("networks/text/masks.py", "(places <= places[", "(places < places[", NETWORKS_THERE),
+    Mutant(
+        "networks/text/masks.py",
+        '"windows" if any(windows) else "full_attention"',
+        '"full_attention"',
+        "test_rehearsal.py::test_masks_are_made_for_plain_attention_alone",
+    ),
+    Mutant(SAMPLES, "non_blocking=True", "non_blocking=False", "test_rehearsal.py::test_what_is_waited_for_is_counted"),
+    Mutant(OUTPUT, "targets * mask).masked_fill(~mask, 0.0)", "targets * mask)", "test_rehearsal.py::test_functions"),
+    Mutant(TRUST_REGION, "torch.where(small, 0.0, square /", "(square /", "test_rehearsal.py::test_functions"),
+    Mutant(CREDIT, ".sum().div(count).sqrt()", ".mean().sqrt()", "test_rehearsal.py::test_functions"),
+    Mutant(
+        IMPROVEMENT,
+        "order = sent(torch.randperm(rows), experience.mask.device)",
+        "order = torch.randperm(rows)",
+        "test_rehearsal.py::test_a_run_is_rehearsed[imitation-PPO]",
+    ),
     Mutant(
         TRUST_REGION,
         "found - loss <= share * fraction * slope",
