@@ -518,8 +518,8 @@ MUTANTS = [
         "test_credit.py::test_leave_one_out_of_a_group_equals_a_slow_loop "
         "test_token_policy.py::test_repeats_are_compared_with_each_other",
     ),
-    Mutant(CREDIT, "counted.mean()) / scale * mask", "credit.mean()) / scale * mask", "test_credit.py"),
-    Mutant(CREDIT, "(credit - counted.mean()) / scale", "credit / scale", "test_credit.py"),
+    Mutant(CREDIT, "mean, deviation = counted.mean(),", "mean, deviation = credit.mean(),", "test_credit.py"),
+    Mutant(CREDIT, "(credit - mean) / deviation", "credit / deviation", "test_credit.py"),
     # estimators
     Mutant(
         ESTIMATORS,
@@ -732,8 +732,8 @@ MUTANTS = [
     ),
     Mutant(
         TOKEN_REWARDS,
-        "total += whole.to(total.device)",
-        "total -= whole.to(total.device)",
+        "total += sent(whole, total.device)",
+        "total -= sent(whole, total.device)",
         "test_learning.py::test_policy_learns_from_a_users_reward_alone",
     ),
     Mutant(
@@ -985,8 +985,8 @@ MUTANTS = [
     ),
     Mutant(
         TRUST_REGION,
-        "following / square * direction",
-        "square / following * direction",
+        "torch.where(small, 0.0, following / square)",
+        "torch.where(small, 0.0, square / following)",
         "test_trust_region.py::test_conjugate_gradient_solves",
     ),
     Mutant(
@@ -1004,8 +1004,8 @@ MUTANTS = [
     ),
     Mutant(
         TRUST_REGION,
-        "if not curvature > 0:",
-        "if curvature < 0:",
+        "torch.where(curvature > 0,",
+        "torch.where(~(curvature < 0),",
         "test_trust_region.py::test_natural_step_into_nowhere_is_none",
     ),
     Mutant(TRUST_REGION, "    move(0.0)\n", "", "test_trust_region.py::test_failed_line_search_restores", True),
@@ -1077,7 +1077,7 @@ MUTANTS = [
         "(log_probs * batch.mask).sum() / batch.mask.sum()",
         "test_cut_batches.py",
     ),
-    Mutant(IMPROVEMENT, "slope = gradient.dot(step)", "slope = -gradient.dot(step)", "test_trust_region.py"),
+    Mutant(IMPROVEMENT, "gradient.dot(step), spread]", "-gradient.dot(step), spread]", "test_trust_region.py"),
     Mutant(IMPROVEMENT, "start + fraction * step", "start + step", "test_trust_region.py"),
     # actions
     Mutant(ACTIONS, "chosen, dim=-1).sum(-1)", "chosen, dim=-1).mean(-1)", "test_actions.py::test_log_prob_of_choices"),

@@ -18,6 +18,7 @@ from seqgan_kit.engine import devices
 from seqgan_kit.engine.provenance import check_launch
 from seqgan_kit.engine.run_config import RunConfig
 from seqgan_kit.errors import UserError
+from seqgan_kit.samples import sent
 
 
 class Processes:
@@ -67,9 +68,14 @@ class Processes:
 
     def any(self, flag: bool) -> bool:
         """Whether the flag is up on any process: all then do the same."""
+        return self.any_of(flag)[0]
+
+    def any_of(self, *flags: bool) -> list[bool]:
+        """The same of several flags, which the processes tell each other at once."""
         if self.count == 1:
-            return flag
-        return bool(self.accelerator.reduce(torch.tensor(float(flag), device=self.device)).item())
+            return list(flags)
+        up = sent(torch.tensor(flags, dtype=torch.float32), self.device)
+        return [value > 0 for value in self.accelerator.reduce(up).tolist()]
 
     def on_main(self, function: Callable[[], Any]) -> Any:
         """The function's result, computed by the main process, or its UserError, on every process."""
