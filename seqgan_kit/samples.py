@@ -179,8 +179,15 @@ def map_tensors(sample: S, function: Callable[[Tensor], Tensor]) -> S:
     return replace(sample, **{f.name: function(getattr(sample, f.name)) for f in fields(sample)})
 
 
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on the device. A GPU copies it while the CPU goes on, so it must not be written to any more."""
+    if tensor.device.type != "cpu" or device.type in ("cpu", "mps"):  # what is read is waited for; MPS copies at once
+        return tensor.to(device)
+    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
+
+
 def to(sample: S, device: torch.device) -> S:
-    return map_tensors(sample, lambda tensor: tensor.to(device))
+    return map_tensors(sample, lambda tensor: sent(tensor, device))
 
 
 def soft(tokens: Tokens, vocabulary: int) -> SoftTokens:

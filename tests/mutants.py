@@ -68,6 +68,8 @@ CLASS_HEAD, CLASSES, DATA = "networks/text/class_head.py", "text/label_classifie
 FITTING, STEPS, RECORDED = "imitation/fitting.py", "imitation/steps.py", "imitation/recorded.py"
 IMPROVEMENT, FEATURES, GAME = "imitation/improvement.py", "imitation/discriminator_inputs.py", "imitation/players.py"
 
+NETWORKS_THERE = "test_rehearsal.py::test_networks_of_replies"
+
 
 class Mutant(NamedTuple):
     """`old`, which occurs once in `file`, becomes `new`; one of `tests`, file or file::test, must then fail."""
@@ -534,8 +536,8 @@ MUTANTS = [
         "test_credit.py::test_leave_one_out_of_a_group_equals_a_slow_loop "
         "test_token_policy.py::test_repeats_are_compared_with_each_other",
     ),
-    Mutant(CREDIT, "counted.mean()) / scale * mask", "credit.mean()) / scale * mask", "test_credit.py"),
-    Mutant(CREDIT, "(credit - counted.mean()) / scale", "credit / scale", "test_credit.py"),
+    Mutant(CREDIT, "mean, deviation = counted.mean(),", "mean, deviation = credit.mean(),", "test_credit.py"),
+    Mutant(CREDIT, "(credit - mean) / deviation", "credit / deviation", "test_credit.py"),
     # estimators
     Mutant(
         ESTIMATORS,
@@ -748,8 +750,8 @@ MUTANTS = [
     ),
     Mutant(
         TOKEN_REWARDS,
-        "total += whole.to(total.device)",
-        "total -= whole.to(total.device)",
+        "total += sent(whole, total.device)",
+        "total -= sent(whole, total.device)",
         "test_learning.py::test_policy_learns_from_a_users_reward_alone",
     ),
     Mutant(
@@ -933,8 +935,8 @@ MUTANTS = [
     ),
     Mutant(
         HIERARCHICAL,
-        "read.view(batch, count, -1), number.cpu()",
-        "read.view(batch, count, -1), torch.full_like(number, count).cpu()",
+        "read.view(batch, count, -1), number",
+        "read.view(batch, count, -1), torch.full_like(number, count)",
         "test_dialogue_discriminators.py::test_hierarchical_equals_a_loop",
     ),
     Mutant(
@@ -1001,8 +1003,8 @@ MUTANTS = [
     ),
     Mutant(
         TRUST_REGION,
-        "following / square * direction",
-        "square / following * direction",
+        "torch.where(small, 0.0, following / square)",
+        "torch.where(small, 0.0, square / following)",
         "test_trust_region.py::test_conjugate_gradient_solves",
     ),
     Mutant(
@@ -1020,11 +1022,35 @@ MUTANTS = [
     ),
     Mutant(
         TRUST_REGION,
-        "if not curvature > 0:",
-        "if curvature < 0:",
+        "torch.where(curvature > 0,",
+        "torch.where(~(curvature < 0),",
         "test_trust_region.py::test_natural_step_into_nowhere_is_none",
     ),
     Mutant(TRUST_REGION, "    move(0.0)\n", "", "test_trust_region.py::test_failed_line_search_restores", True),
+    # on a GPU: what mixes devices, and what is waited for
+    Mutant(
+        SEQ2SEQ, "(batch,), self.config.start, device=history.device", "(batch,), self.config.start", NETWORKS_THERE
+    ),
+    Mutant(HISTORIES, "order = sent(order, values.device)", "order = order", NETWORKS_THERE),
+    Mutant(HISTORIES, "found.index_select(0, order)", "found", NETWORKS_THERE),
+    Mutant(HIERARCHICAL, "where = sent(spoken, ids.device)", "where = spoken", NETWORKS_THERE),
+    Mutant("networks/text/masks.py", "(places <= places[", "(places < places[", NETWORKS_THERE),
+    Mutant(
+        "networks/text/masks.py",
+        '"windows" if any(windows) else "full_attention"',
+        '"full_attention"',
+        "test_rehearsal.py::test_masks_are_made_for_plain_attention_alone",
+    ),
+    Mutant(SAMPLES, "non_blocking=True", "non_blocking=False", "test_rehearsal.py::test_what_is_waited_for_is_counted"),
+    Mutant(OUTPUT, "targets * mask).masked_fill(~mask, 0.0)", "targets * mask)", "test_rehearsal.py::test_functions"),
+    Mutant(TRUST_REGION, "torch.where(small, 0.0, square /", "(square /", "test_rehearsal.py::test_functions"),
+    Mutant(CREDIT, ".sum().div(count).sqrt()", ".mean().sqrt()", "test_rehearsal.py::test_functions"),
+    Mutant(
+        IMPROVEMENT,
+        "order = sent(torch.randperm(rows), experience.mask.device)",
+        "order = torch.randperm(rows)",
+        "test_rehearsal.py::test_a_run_is_rehearsed[imitation-PPO]",
+    ),
     Mutant(
         TRUST_REGION,
         "found - loss <= share * fraction * slope",
@@ -1069,7 +1095,7 @@ MUTANTS = [
         "(log_probs * batch.mask).sum() / batch.mask.sum()",
         "test_cut_batches.py",
     ),
-    Mutant(IMPROVEMENT, "slope = gradient.dot(step)", "slope = -gradient.dot(step)", "test_trust_region.py"),
+    Mutant(IMPROVEMENT, "gradient.dot(step), spread]", "-gradient.dot(step), spread]", "test_trust_region.py"),
     Mutant(IMPROVEMENT, "start + fraction * step", "start + step", "test_trust_region.py"),
     # actions
     Mutant(ACTIONS, "chosen, dim=-1).sum(-1)", "chosen, dim=-1).mean(-1)", "test_actions.py::test_log_prob_of_choices"),
@@ -1375,8 +1401,8 @@ MUTANTS = [
     Mutant(POLICY, "own[:, -1] = True", "pass", "test_environment_policy.py::test_advantages_and_returns"),
     Mutant(
         POLICY,
-        "fake.next_memory[own].unsqueeze(1)",
-        "fake.memory[own].unsqueeze(1)",
+        "fake.next_memory[chosen].unsqueeze(1)",
+        "fake.memory[chosen].unsqueeze(1)",
         "test_environment_policy.py::test_advantages_and_returns",
     ),
     Mutant(

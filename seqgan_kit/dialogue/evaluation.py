@@ -134,6 +134,8 @@ class DialogueEvaluation:
         lot = torch.randperm(size(source.train), generator=torch.Generator().manual_seed(seed))[:samples]
         human = Split(rows(source.train, lot), rows(source.held_out, slice(samples)))
         machine = Split(*(draw(network, some, source.length, source.end, drawing, chunk) for some in human))
+        device = _ready(network)  # where evaluators are trained
+        human, machine = (Split(*(to(some, device) for some in kind)) for kind in (human, machine))
         found = evaluators.evaluator_reliability_error(human, machine, config, seed, source.vocabulary)
         success = evaluators.adversarial_success(human, machine, config, seed, source.vocabulary)
         return {"adversarial_success": success, **found._asdict()}
@@ -197,10 +199,11 @@ def likelihoods(network: Generator, replies: Replies, chunk: int = CHUNK) -> tup
     """The perplexity of these replies, and log p of each in nats, (replies,) float64 on the CPU."""
     device = _ready(network)
     total, found = torch.zeros((), dtype=torch.float64), []
-    for part in (to(part, device) for part in chunks(replies, chunk)):
-        log_probs = network(part.ids, *part.context, mask=part.mask)
-        total -= log_probs[part.mask].double().sum().cpu()
-        found.append((log_probs * part.mask).double().sum(1).cpu())
+    for part in chunks(replies, chunk):
+        some = to(part, device)
+        log_probs = network(some.ids, *some.context, mask=some.mask).cpu()
+        total -= log_probs[part.mask].double().sum()
+        found.append((log_probs * part.mask).double().sum(1))
     return float((total / replies.mask.sum()).exp()), torch.cat(found)
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import torch
 from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
 from torch import nn
@@ -221,7 +222,8 @@ class Engine:
         the folder must be there."""
         self.on_main(self.run_folder.check_there)
         for name, learner in self.learners.items():
-            if not all(parameter.isfinite().all() for parameter in learner.network.parameters()):
+            finite = [parameter.isfinite().all() for parameter in learner.network.parameters()]
+            if not torch.stack(finite).all():  # a GPU is waited for once
                 raise UserError(
                     f"{name}: weights that are not finite after steps {self.counters}; not saved, "
                     f"{self.run_folder.last_good()}. Lower the learning rate."

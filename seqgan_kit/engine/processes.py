@@ -14,9 +14,11 @@ from accelerate.utils import broadcast_object_list
 from torch import Tensor
 from tqdm import tqdm
 
+from seqgan_kit.engine import devices
 from seqgan_kit.engine.provenance import check_launch
 from seqgan_kit.engine.run_config import RunConfig
 from seqgan_kit.errors import UserError
+from seqgan_kit.samples import sent
 
 
 class Processes:
@@ -30,16 +32,14 @@ class Processes:
         if config.threads:
             torch.set_num_threads(config.threads)
         check_launch(config.processes)
-        cpu = config.device == "cpu" or not torch.cuda.is_available()
-        if config.device == "cuda" and cpu:
-            raise UserError("--run.device cuda: PyTorch sees no GPU here; use --run.device cpu or auto")
         self.accelerator = Accelerator(
-            cpu=cpu,
+            cpu=devices.kind_of(config.device) == "cpu",
             mixed_precision="bf16" if config.precision == "bf16" else "no",
             log_with=_trackers(config.trackers),
             project_dir="runs",  # the run folder is known only when all processes agree on it
         )
         self.device = self.accelerator.device
+        devices.set_up(self.device, config.tf32)
         self.rank, self.count = self.accelerator.process_index, self.accelerator.num_processes
         self.is_main = self.accelerator.is_main_process
         if self.count > 1:
@@ -68,9 +68,14 @@ class Processes:
 
     def any(self, flag: bool) -> bool:
         """Whether the flag is up on any process: all then do the same."""
+        return self.any_of(flag)[0]
+
+    def any_of(self, *flags: bool) -> list[bool]:
+        """The same of several flags, which the processes tell each other at once."""
         if self.count == 1:
-            return flag
-        return bool(self.accelerator.reduce(torch.tensor(float(flag), device=self.device)).item())
+            return list(flags)
+        up = sent(torch.tensor(flags, dtype=torch.float32), self.device)
+        return [value > 0 for value in self.accelerator.reduce(up).tolist()]
 
     def on_main(self, function: Callable[[], Any]) -> Any:
         """The function's result, computed by the main process, or its UserError, on every process."""

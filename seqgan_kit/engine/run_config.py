@@ -19,9 +19,12 @@ class RunConfig:
             The phases are tried for a moment, and their steps chosen and told; steps that are given, or those of a
             recipe, are then proportions only. Unset takes the steps as they are.
         seed: The seed of all random numbers: data, initial weights, samples; on a CPU the same seed gives the same run.
-        device: Where networks are computed. `auto` takes a GPU where there is one.
+        device: Where networks are computed. `auto` takes a GPU where there is one, NVIDIA's (cuda) or Apple's (mps),
+            but the CPU for small policies in environments, which a GPU makes slower.
         precision: Precision of the networks' products, of samples and of steps: fp32, or bf16, which computes them in
             bfloat16 (`seqgan-kit env` says whether the machine knows it), but for the recurrences of LSTMs.
+        tf32: Whether NVIDIA's GPUs multiply float32 numbers as TF32, many times as fast, with the exponents of float32
+            and the first 10 of its 23 bits. false multiplies them whole. The CPU always does.
         processes: Number of processes that torchrun launched, as a check. Unset takes those that there are.
         threads: CPU threads of each process. null leaves PyTorch's choice. Small networks are fastest on 1, and at the
             sizes of the SeqGAN paper 2 gain a factor of 1.4 to 1.6, if nothing else runs: on a busy machine they wait
@@ -37,8 +40,9 @@ class RunConfig:
     folder: str | None = None
     budget: str | None = None
     seed: Seed = 0
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["fp32", "bf16"] = "fp32"
+    tf32: bool = True
     processes: Count | None = None
     threads: Threads | None = 1
     log_every: Count = 10

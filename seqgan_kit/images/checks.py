@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 
 import torch
 from torch import nn
 
 from seqgan_kit.bounds import Bound
-from seqgan_kit.engine import checks
+from seqgan_kit.engine import checks, devices
 from seqgan_kit.errors import UserError, name_of
 from seqgan_kit.game.rewards import evaluate_pictures
 from seqgan_kit.images.caption_embedding import JointConfig
@@ -95,8 +94,7 @@ def check_parts(config: ImagesConfig, dim: int) -> None:
     networks = [("--discriminator.network", critic.network, config.data.side)]
     if second.side:
         networks.append(("--second.discriminator", second.discriminator, second.side))
-    alone = config.run.device == "cpu" or not torch.cuda.is_available()
-    device = torch.device("cpu") if alone else torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    device = devices.chosen(config.run.device)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
         for option, make, side in networks:

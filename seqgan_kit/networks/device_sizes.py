@@ -6,7 +6,7 @@ Results depend on them by rounding alone, and by the order in which random numbe
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -39,6 +39,8 @@ class Sizes:
     table_entries: floats of the largest tables that `TextCNN` looks its responses up in, 512 MiB on a CPU, which is
         twice what the paper's filters and vocabulary have; 0 has no tables.
     addition: what it costs to add an entry of such a table, in multiplications of a matrix product.
+    history_tokens: from so many tokens of histories on, equal ones are looked for, which are read once; a GPU has to be
+        waited for to find them.
     embedded_rows: captions or pictures embedded at a time where nothing is differentiated.
     sigmoid_entries: numbers from which tanh is made of a sigmoid: three fast calls for one slow one.
     product_side: side in pixels of the largest map that is doubled by a matrix product in place of PyTorch's transposed
@@ -59,29 +61,34 @@ class Sizes:
     response_rows: int = 512
     table_entries: int = 1 << 27
     addition: float = 16
+    history_tokens: int = 0
     embedded_rows: int = 256
     sigmoid_entries: float = 4096
     product_side: int = 4
 
 
+CUDA = Sizes(
+    logit_block=200_000_000,
+    first_rows=1024,
+    cdf_block=1024,
+    rollouts=1 << 15,
+    joined_states=1 << 28,
+    piece_states=math.inf,
+    scored_rows=4096,
+    scored_bytes=1 << 28,
+    response_rows=1 << 14,
+    table_entries=0,
+    addition=math.inf,
+    history_tokens=1 << 14,
+    embedded_rows=1024,
+    sigmoid_entries=math.inf,
+    product_side=0,
+)
 SIZES = {
     "cpu": Sizes(),
-    "cuda": Sizes(
-        logit_block=200_000_000,
-        first_rows=1024,
-        cdf_block=1024,
-        rollouts=1 << 15,
-        joined_states=1 << 28,
-        piece_states=math.inf,
-        scored_rows=4096,
-        scored_bytes=1 << 28,
-        response_rows=1 << 14,
-        table_entries=0,
-        addition=math.inf,
-        embedded_rows=1024,
-        sigmoid_entries=math.inf,
-        product_side=0,
-    ),
+    "cuda": CUDA,
+    # Apple's share the machine's memory with all else
+    "mps": replace(CUDA, logit_block=50_000_000, rollouts=1 << 13, scored_rows=2048, response_rows=1 << 13),
 }
 
 

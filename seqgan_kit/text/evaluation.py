@@ -43,7 +43,7 @@ class TextEvaluation:
     """Scores generators on one source, with reference counts computed once.
 
     embed: of sentences, for the metrics that compare vectors. judge: how the judge of classes learns, which it does as
-    this is made. unit: what metrics count; None: words, or what `language.units.unit_of` says.
+    this is made, on the device. unit: what metrics count; None: words, or what `language.units.unit_of` says.
     """
 
     def __init__(
@@ -52,6 +52,7 @@ class TextEvaluation:
         embed: Embed | None = None,
         judge: LabelClassifierConfig | None = None,
         unit: Unit | None = None,
+        device: torch.device | str = "cpu",
     ) -> None:
         self.source, self.embed = source, embed
         self.units = units.counted(units.unit_of(unit, source.name, source.train_texts), source.tokenizer)
@@ -62,7 +63,7 @@ class TextEvaluation:
         self.judge: LabelClassifier | None = None
         if isinstance(source.train, LabelledTokens):
             self.judge = LabelClassifier(
-                source.train, source.vocabulary, source.labels, judge or LabelClassifierConfig()
+                source.train, source.vocabulary, source.labels, judge or LabelClassifierConfig(), device
             )
         with collector_paused():
             self._count()

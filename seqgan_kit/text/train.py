@@ -91,7 +91,7 @@ class TextTask:
         if source.oracle is not None:
             source.oracle.to(engine.device)
         unit = config.evaluation.unit or engine.run_folder.unit() or self.unit
-        self.evaluation = TextEvaluation(source, judge=config.evaluation.judge, unit=unit)
+        self.evaluation = TextEvaluation(source, judge=config.evaluation.judge, unit=unit, device=engine.device)
         record(engine, config, source, self.evaluation)
         self.training = LanguageTraining(
             engine, config, source, "sentences", self.network, save_generator, self._hooks, self._measured, self.best

@@ -118,7 +118,7 @@ class TokenPolicy:
         return replace(real, ids=drawn.ids, mask=drawn.mask)
 
     def update(self, real: Tokens, fake: Tokens, score: Score[Tokens]) -> Metrics:
-        metrics: Metrics = {}
+        told: dict[str, Tensor] = {}
         drawn, critic = self._drawn(fake.mask), self.gradient.critic
         with torch.no_grad():
             reward = Earned(self.rewards, score, self.engine)
@@ -126,7 +126,7 @@ class TokenPolicy:
             if self.anchor is not None:
                 drift = self._drift(fake, self.anchor.network)
                 per_token = per_token - self.anchor.weight * drift
-                metrics["kl"] = (drift.sum() / fake.mask.sum()).item()
+                told["kl"] = drift.sum() / fake.mask.sum()
             # what is given per token needs no estimate: what follows a token is its credit
             target = self.credit(fake, earned, reward) + credits.reward_to_go(per_token, fake.mask)
             credit = target
@@ -137,16 +137,14 @@ class TokenPolicy:
             credit = self._less_baseline(credit * drawn, drawn)
             if self.likelihood.prefix is not None:
                 credit = credit + (fake.mask & ~drawn)
-        metrics |= self._improve(fake, credit, drawn)
+        told = {"reward": earned.mean(), "length": fake.mask.sum(1).float().mean(), **told}
+        metrics = self._improve(fake, credit, drawn)
         if critic is not None:
             metrics |= critic.update(features, target, drawn)
         for _ in range(self.likelihood.teacher_forcing):
             metrics["nll"] = self._teach(real)
-        return {
-            "reward": earned.mean().item(),
-            "length": fake.mask.sum(1).float().mean().item(),
-            **metrics,
-        }
+        # a GPU is waited for once, for all of them
+        return dict(zip(told, torch.stack(list(told.values())).tolist(), strict=True)) | metrics
 
     def _drawn(self, mask: Tensor) -> Tensor:
         """Which tokens the generator drew itself, (batch, time): all but those of a real prefix."""

@@ -13,7 +13,7 @@ from seqgan_kit.engine.engine import Engine
 from seqgan_kit.game import rewards
 from seqgan_kit.game.players import Score
 from seqgan_kit.networks import device_sizes
-from seqgan_kit.samples import Tokens, rows, size, size_in_bytes
+from seqgan_kit.samples import Tokens, rows, sent, size, size_in_bytes
 from seqgan_kit.tokens import sampling
 from seqgan_kit.tokens.discriminator import AT_ONCE
 
@@ -56,9 +56,9 @@ class Rewards:
         columns = {} if self.columns is None else self.columns(tokens)
         for reward in self.users:
             whole, steps = rewards.evaluate(reward, texts, ids, columns)
-            total += whole.to(total.device)
+            total += sent(whole, total.device)
             if steps is not None:
-                per_token[:, : steps.shape[1]] += steps.to(total.device)
+                per_token[:, : steps.shape[1]] += sent(steps, total.device)
         return total, per_token
 
 

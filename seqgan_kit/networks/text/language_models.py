@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from torch.utils._pytree import tree_map
 from transformers import EncoderDecoderCache, PreTrainedModel
 
+from seqgan_kit.networks.text import masks
 from seqgan_kit.networks.text.histories import Given, each_once
 from seqgan_kit.networks.text.keys_values import cache_of, pairs_of, with_room
 from seqgan_kit.networks.text.output import log_probs
@@ -42,6 +43,7 @@ class LanguageModel(nn.Module):
         self.adapted: Any = None  # peft's view of a model whose adapters are trained
         self.takes_positions = "position_ids" in inspect.signature(model.base_model.forward).parameters
         self.scale, self.cap = self._measured_head()
+        self._whole_masks: bool | None = None  # not known yet
 
     def forward(self, ids: Tensor, history: Tensor, turns: Tensor, mask: Tensor | None = None) -> Tensor:
         """Log-probability of each token of the replies: (batch, time), float32. ids: (batch, time). history, turns:
@@ -128,7 +130,8 @@ class LanguageModel(nn.Module):
         if self.takes_positions:  # from the left, padding not counted
             places = (mask.long().cumsum(1) - 1).clamp_min(0)
             positions = {"position_ids": places[:, -ids.shape[1] :]}
-        return self.model.base_model(input_ids=ids, attention_mask=mask, **positions, **others, return_dict=True)
+        shown = masks.of_model(masks.causal(mask, ids.shape[1]), self.model) if self.whole_masks(ids.device) else mask
+        return self.model.base_model(input_ids=ids, attention_mask=shown, **positions, **others, return_dict=True)
 
     def encode(self, history: Tensor, history_mask: Tensor) -> tuple[Tensor, Tensor]:
         """Histories (batch, past) -> (batch, past, width), and which of these tell something, (batch, past)."""
@@ -138,11 +141,19 @@ class LanguageModel(nn.Module):
         # an encoder counts places from the first, padding or not
         places = torch.arange(history.shape[1], device=history.device) - history_mask.sum(1, keepdim=True)
         ids, history_mask = history.gather(1, places % history.shape[1]), places < 0
-        found = self.model.get_encoder()(input_ids=ids, attention_mask=history_mask, return_dict=True)
+        shown = history_mask
+        if self.whole_masks(ids.device):
+            shown = masks.of_model(masks.both_ways(shown, ids.shape[1]), self.model)
+        found = self.model.get_encoder()(input_ids=ids, attention_mask=shown, return_dict=True)
         return found.last_hidden_state, history_mask
 
     def decode(self, ids: Tensor, encoded: Tensor, history_mask: Tensor, **others: Any) -> Any:
         """A decoder without its head."""
+        if self.whole_masks(ids.device):
+            cache, new = others.get("past_key_values"), ids.shape[1]
+            read = ids.new_ones(len(ids), new + (0 if cache is None else cache.get_seq_length()), dtype=torch.bool)
+            others["attention_mask"] = masks.of_model(masks.causal(read, new), self.model)
+            history_mask = masks.of_model(masks.both_ways(history_mask, new), self.model)
         return self.model.get_decoder()(
             input_ids=ids,
             encoder_hidden_states=encoded,
@@ -150,6 +161,30 @@ class LanguageModel(nn.Module):
             **others,
             return_dict=True,
         )
+
+    def whole_masks(self, device: torch.device) -> bool:
+        """Whether the model is given `masks` as its layers use them: on a GPU, if it takes them, which is tried."""
+        if device.type == "cpu":
+            return False  # where to look at a mask costs nothing, and none is the quickest
+        if self._whole_masks is None:
+            self._whole_masks = masks.plain(self.model.config) and self._takes_whole_masks(device)
+        return self._whole_masks
+
+    @torch.no_grad()
+    def _takes_whole_masks(self, device: torch.device) -> bool:
+        was = self.training
+        self.eval()
+        ids, turns = (torch.tensor(rows, device=device) for rows in ([[0, 0, 1], [0, 1, 0]], [[-1, 0, 0], [0, 0, 0]]))
+        found = []
+        try:
+            for self._whole_masks in (False, True):
+                found.append(self.features(ids, ids, turns))
+        except Exception:  # whatever a model does to a mask that it does not expect
+            return False
+        finally:
+            self._whole_masks = None
+            self.train(was)
+        return torch.allclose(found[0], found[1], rtol=1e-3, atol=1e-3)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(rows, width) -> (rows, vocabulary)."""

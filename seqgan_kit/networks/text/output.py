@@ -34,12 +34,15 @@ def log_probs(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, mas
     """`plain_log_probs` in float32; its gradient can't be differentiated again.
 
     hidden: (..., width). weight: (vocabulary, width). bias: (vocabulary,). targets: (...) int64. Returns (...).
-    mask: (...) bool; where it is False, 0 is returned, and nothing computed.
+    mask: (...) bool; where it is False, 0 is returned, and on a CPU nothing computed. A GPU computes it all: the CPU
+    would wait to hear how much there is to compute.
     The logits are rounded as a linear layer's are, in autocast's precision or the weights', so that they are those that
     a sampler draws from; what follows is computed in float32.
     Where the layer is narrow, or there are many, logits are made again in the backward pass: on a CPU that costs less
     than writing and reading them.
     """
+    if mask is not None and mask.device.type != "cpu":
+        return log_probs(hidden, weight, bias, targets * mask).masked_fill(~mask, 0.0)
     if mask is not None and not mask.all():
         found = log_probs(hidden[mask], weight, bias, targets[mask])
         return found.new_zeros(targets.shape).masked_scatter(mask, found)

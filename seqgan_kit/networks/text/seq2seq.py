@@ -7,10 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 
-from seqgan_kit.networks.text.histories import Given, each_once
+from seqgan_kit.networks.text.histories import Given, each_once, packed, padded
 from seqgan_kit.networks.text.output import in_float32, log_probs
 
 Memory = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -96,10 +95,9 @@ class Seq2SeqGenerator(PreTrainedModel):
         count = history_mask.sum(1)
         places = (torch.arange(history.shape[1], device=history.device) - count.unsqueeze(1)) % history.shape[1]
         read = self.dropout(self.embedding(history.gather(1, places)))
-        packed = pack_padded_sequence(read, count.cpu(), batch_first=True, enforce_sorted=False)
         with in_float32(history.device):
-            outputs, (hidden, cell) = self.encoder(packed)
-        encoded, _ = pad_packed_sequence(outputs, batch_first=True)
+            outputs, (hidden, cell) = self.encoder(packed(read, count.cpu()))
+        encoded = padded(outputs)
         known = torch.arange(encoded.shape[1], device=history.device) < count.unsqueeze(1)
         return hidden.transpose(0, 1), cell.transpose(0, 1), encoded, known
 
