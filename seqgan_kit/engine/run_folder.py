@@ -189,7 +189,10 @@ class RunFolder:
         self.write({name: write for name, write in exports.items() if not (self.chosen and name == MODEL)})
 
     def write(self, exports: Exports) -> None:
-        """Each model, whole or not at all."""
+        """Each model, whole or not at all. All processes call it, for a model in parts."""
+        for write in exports.values():
+            if hasattr(write, "collect"):
+                write.collect()
         if not self.is_main:
             return
         self.check_there()

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from seqgan_kit.algorithms import credit as credits
 from seqgan_kit.algorithms import estimators
+from seqgan_kit.engine import sharding
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Learner, Metrics
 from seqgan_kit.game.players import Baseline, Estimator, Score
@@ -111,6 +112,7 @@ class TokenPolicy:
     likelihood: WithLikelihood = field(default_factory=WithLikelihood)
 
     def sample(self, real: Tokens) -> Tokens:
+        sharding.gather(self.learner.network)
         network = sampling.with_context(self.learner.network.eval(), real)
         given = None if self.likelihood.prefix is None else real.ids[:, : self.likelihood.prefix()]
         drawn = sampling.sample(network, size(real), self.length, self.end, given=given)
@@ -130,6 +132,7 @@ class TokenPolicy:
             target = self.credit(fake, earned, reward) + credits.reward_to_go(per_token, fake.mask)
             credit = target
             if critic is not None:
+                sharding.gather(self.learner.network)
                 network: Any = self.learner.network.eval()
                 features = network.features(fake.ids, *fake.context)
                 credit = target - critic.values(features)
@@ -213,6 +216,7 @@ class HalfDecoded:
     def sample(self, real: Tokens) -> Tokens:
         half = size(real) // 2
         given = rows(real, slice(half, None))
+        sharding.gather(self.policy.learner.network)
         network = sampling.with_context(self.policy.learner.network.eval(), given)
         found = beam_search(network, size(given), self.policy.length, self.policy.end, width=self.width).tokens
         best = rows(found, torch.arange(0, size(found), self.width, device=found.ids.device))
