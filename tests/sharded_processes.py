@@ -155,5 +155,10 @@ def find_gradients(out: Path) -> None:
         (out / f"held-{engine.rank}-of-{engine.processes}.json").write_text(json.dumps(held(engine)))
 
 
+def main(words: list[str]) -> int:
+    find_gradients(Path(words[1]))
+    return 0
+
+
 if __name__ == "__main__":
-    find_gradients(Path(sys.argv[2]))
+    sys.exit(main(sys.argv[1:]))

@@ -110,7 +110,9 @@ class Choice:
             return
         engine = self.engine
         if self.settings.keep_models:
-            engine.run_folder.write({f"{STEPS}/{phase}-{done:06d}": engine.export(network, partial(self._write, phase))})
+            engine.run_folder.write(
+                {f"{STEPS}/{phase}-{done:06d}": engine.export(network, partial(self._write, phase))}
+            )
         last = engine.phases.ends_at(phase, done)
         sharding.gather(network)  # by all: the main process measures alone
         fresh = self._measured(lambda: network, FRESH) if last else None

@@ -100,9 +100,7 @@ def _by_decay(parameters: list[nn.Parameter]) -> tuple[list[nn.Parameter], list[
     return [p for p in parameters if p.dim() > 1], [p for p in parameters if p.dim() < 2]
 
 
-def _in_groups_of_now(
-    network: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]
-) -> dict[str, Any]:
+def _in_groups_of_now(network: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
     """A saved state as the optimizer numbers its parameters. It has one group, in the network's order, where nothing
     was decayed, or everything was (before biases had a group of their own)."""
     groups, parameters = state["param_groups"], [p for p in network.parameters() if p.requires_grad]

@@ -7,6 +7,7 @@ game has two of each and more, and on CPUs makes it DDP without a word. Precisio
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
@@ -29,6 +30,8 @@ class Sharding:
         self.mesh = init_device_mesh(device.type, (processes,))
         self.is_main = is_main
         self._shells: dict[nn.Module, nn.Module] = {}
+        # of outputs that are views, which nobody changes in place
+        warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor")
 
     def __contains__(self, network: nn.Module) -> bool:
         return network in self._shells
