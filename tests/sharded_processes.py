@@ -11,7 +11,6 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
-
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import AutoModel, AutoModelForCausalLM, BertConfig, GPT2Config
-
 
 from policies import token_policy
 from seqgan_kit.algorithms import estimators, objectives

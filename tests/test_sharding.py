@@ -87,7 +87,7 @@ def train(run: Path, *options: str) -> list[str]:
 @pytest.mark.slow
 def test_a_run_in_parts_is_killed_and_resumed_bit_for_bit(tmp_path: Path) -> None:
     """Killed with SIGKILL in likelihood and in the game, and resumed, it ends as the run that was not; its model is one
-    of Hugging Face, with the best weights that the last checkpoint has; its losses are those of a run with whole copies."""
+    of Hugging Face, with the best weights that the last checkpoint has; losses are those of a run with whole copies."""
     whole = tmp_path / "whole" / "run"
     by_words(whole, train(whole))
     rng = random.Random(5)

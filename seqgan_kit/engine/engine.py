@@ -97,7 +97,7 @@ class Engine:
         if shares is None:
             return
         copies = [network for part in self.parts.copies.values() for network in _networks(part)]
-        for network in [*self.parts.networks.values(), *copies]:
+        for network in [*(learner.network for learner in self.learners.values()), *copies]:
             if network in shares:
                 continue
             now = shares.shard(network)

@@ -141,7 +141,8 @@ def _check_plugins() -> None:
         if os.environ.get(variable, "false").lower() in ("1", "true"):
             raise UserError(
                 f"{name} by `accelerate launch` takes one network with one optimizer, and a game has two of each: "
-                "start with `torchrun --nproc_per_node 2 -m seqgan_kit.cli train ... --run.shard true`, which shares out both"
+                "start with `torchrun --nproc_per_node 2 -m seqgan_kit.cli train ... --run.shard true`, which shares "
+                "out both"
             )
 
 

@@ -23,8 +23,9 @@ class RunConfig:
         precision: Precision of the networks' forward passes: fp32, or bf16, which computes them in bfloat16
             (`seqgan-kit env` says whether the machine knows it).
         processes: Number of processes that torchrun launched, as a check. Unset takes those that there are.
-        shard: Whether weights, gradients and moments of all networks are shared out among the processes (FSDP2), so that
-            each needs the memory of its part; by torchrun, for text and dialogue. It takes longer than whole copies.
+        shard: Whether weights, gradients and moments of all networks are shared out among the processes that torchrun
+            launched (FSDP2), so that each needs the memory of its part; for text and dialogue. It takes longer than
+            whole copies.
         timeout: Seconds that processes wait for one another before the run ends with an error, as where one evaluates.
             Unset takes PyTorch's, 600 on GPUs and 1800 on CPUs.
         threads: CPU threads of each process. null leaves PyTorch's choice. Small networks are fastest on 1, and at the

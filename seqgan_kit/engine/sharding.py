@@ -166,7 +166,8 @@ def _groups(network: nn.Module) -> list[FSDPModule]:
 
 def _as_usual(group: FSDPModule, network: nn.Module) -> None:
     """A block is given away after each pass; the rest, which the backward begins and ends with, after that."""
-    group.set_reshard_after_forward(group is not network, recurse=False)
+    root: object = network
+    group.set_reshard_after_forward(group is not root, recurse=False)
     group.set_reshard_after_backward(True, recurse=False)
 
 
