@@ -80,6 +80,24 @@ class Mutant(NamedTuple):
 
 
 MUTANTS = [
+    # one precision from drawing to gradient
+    Mutant(
+        "engine/engine.py", "with self.accelerator.autocast():", "with contextlib.nullcontext():", "test_precision.py"
+    ),
+    Mutant(
+        OUTPUT,
+        "torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype",
+        "weight.dtype",
+        "test_precision.py::test_log_probs_in_bfloat16",
+        fast=True,
+    ),
+    Mutant(OUTPUT, "wanted[1] else None", "True else None", "test_precision.py::test_a_frozen_head_costs_no_gradient"),
+    Mutant(
+        "language/pretrained.py",
+        'asked is None and precision == "bf16"',
+        'asked is None and precision == "fp32"',
+        "test_precision.py::test_how_attention_is_computed",
+    ),
     # alarms
     Mutant(
         "report/alarms.py",
@@ -748,8 +766,8 @@ MUTANTS = [
     ),
     Mutant(
         TOKEN_POLICY,
-        "now = self.learner.network.eval()(fake.ids, *fake.context, mask=fake.mask)",
-        "now = self.learner.network.eval()(fake.ids, *fake.context)",
+        "now: Tensor = network(fake.ids, *fake.context, mask=fake.mask)",
+        "now: Tensor = network(fake.ids, *fake.context)",
         "test_token_policy.py::test_drift_is_taken_from_what_follows",
     ),
     Mutant(

@@ -70,7 +70,7 @@ class DialogueTask:
         self.unit = unit_of(config.evaluation.unit, self.source.name, human(self.source))
         self.best = check_best(config.evaluation, names(self.source, self.unit))
         torch.manual_seed(config.run.seed)  # the same initial weights on every process
-        self.network = build_generator(config.generator, self.source)
+        self.network = build_generator(config.generator, self.source, config.run.precision)
         self.judge = build_discriminator(config.discriminator, self.source, self.network)
         check_parts(config.adversarial, self.source, self.network, self.judge, self._columns)
 

@@ -121,6 +121,19 @@ class Engine:
         self.keep(name, stream)
         return stream
 
+    @contextlib.contextmanager
+    def drawing(self, learner: Learner | nn.Module) -> Iterator[Any]:
+        """The bare, whole network, without dropout, on the run's device and in the run's precision: in here is done all
+        that is drawn or read and is no step: sampling, roll-outs, search, features, evaluation.
+
+        What is drawn has then the log-probabilities that are differentiated. learner: or a network that none trains,
+        such as a copy. No step is made inside: weights in the precision are kept until the end.
+        """
+        network = learner.network if isinstance(learner, Learner) else learner
+        sharding.gather(network)  # until the next step, as there may be more to draw
+        with self.accelerator.autocast():
+            yield network.eval()
+
     # -- the gradient step ---------------------------------------------------------------------------------------
 
     def update(self, learner: Learner, loss: Loss, rows: int, twice: bool = False) -> Metrics:

@@ -20,8 +20,8 @@ class RunConfig:
             recipe, are then proportions only. Unset takes the steps as they are.
         seed: The seed of all random numbers: data, initial weights, samples; on a CPU the same seed gives the same run.
         device: Where networks are computed. `auto` takes a GPU where there is one.
-        precision: Precision of the networks' forward passes: fp32, or bf16, which computes them in bfloat16
-            (`seqgan-kit env` says whether the machine knows it).
+        precision: Precision of the networks' products, of samples and of steps: fp32, or bf16, which computes them in
+            bfloat16 (`seqgan-kit env` says whether the machine knows it), but for the recurrences of LSTMs.
         processes: Number of processes that torchrun launched, as a check. Unset takes those that there are.
         shard: Whether weights, gradients and moments of all networks are shared out among the processes that torchrun
             launched (FSDP2), so that each needs the memory of its part; for text and dialogue. It takes longer than

@@ -80,6 +80,9 @@ class LanguageGeneratorConfig:
         config: Configuration of a Hugging Face model that begins anew, as {model_type: gpt2, n_layer: 2, n_embd: 128,
             n_head: 4}. Its vocabulary and special tokens are filled in.
         lora: Rank of adapters (LoRA), which are trained instead of the weights; needs peft. 0 trains the weights.
+        attention: How a Hugging Face model computes attention, by transformers' name: eager, sdpa, flash_attention_2.
+            Unset takes the model's own in float32, and eager in bfloat16, with which what is drawn has the very
+            log-probabilities that are differentiated; others take less memory for long texts.
         embedding: Width of a token's embedding in the LSTM.
         hidden: Width of the LSTM's state; larger learns more from much data, is slower, and overfits little data
             sooner.
@@ -88,6 +91,7 @@ class LanguageGeneratorConfig:
     model: str | None = None
     config: dict[str, Any] | None = None
     lora: Whole = 0
+    attention: str | None = None
     embedding: Count = 32
     hidden: Count = 32
 

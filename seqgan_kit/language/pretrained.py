@@ -86,6 +86,7 @@ def generator(
     model: str | None,
     config: dict[str, Any] | None,
     lora: int,
+    attention: str | None,
     vocabulary: int,
     end: int | None,
     wanted: str,
@@ -94,8 +95,9 @@ def generator(
     """The generator that is loaded, one of ours or a `LanguageModel`, or such a model that begins anew; None where
     neither is asked for. Raises UserError.
 
-    lora: rank of adapters. vocabulary: how many tokens it must know. end: its special token. wanted: CAUSAL or EITHER.
-    options: of the configuration of one of ours, instead of what it has.
+    lora: rank of adapters. attention: how it is computed, if not as by itself. vocabulary: how many tokens it must
+    know. end: its special token. wanted: CAUSAL or EITHER. options: of the configuration of one of ours, instead of
+    what it has.
     """
     if model is not None:
         known = _loaded(f"{GENERATOR}.model", model, AutoConfig)
@@ -121,10 +123,30 @@ def generator(
         )
     else:
         return None
+    if attention is not None:
+        _attend(found, attention)
     network = _suited(option, found, wanted)
     if lora:
         adapt(network, lora, f"{GENERATOR}.lora")
     return network
+
+
+def attention(config: Any, precision: str) -> str | None:
+    """What a generator's configuration asks for, in this precision; None for the model's own way.
+
+    In bfloat16 the kernels behind sdpa round at other places for a token after a cache than for a whole text.
+    """
+    asked: str | None = config.attention
+    if asked is None and precision == "bf16" and "attn_implementation" not in (config.config or {}):
+        return "eager"
+    return asked
+
+
+def _attend(model: PreTrainedModel, attention: str) -> None:
+    try:
+        model.set_attn_implementation(attention)
+    except Exception as error:  # whatever it makes of what is not known, or not installed
+        raise UserError(f"{GENERATOR}.attention {attention}: {one_line(error, 300)}: give eager or sdpa") from error
 
 
 def _own_model(model: str, lora: int, vocabulary: int, end: int | None, wanted: str, options: dict[str, Any]) -> Any:

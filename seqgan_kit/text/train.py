@@ -70,7 +70,7 @@ class TextTask:
         torch.manual_seed(config.run.seed)  # the same initial weights on every process
         route = config.adversarial.route
         own = None if route is None else route.network(self.source)
-        self.network = own or build_generator(config.generator, self.source)
+        self.network = own or build_generator(config.generator, self.source, config.run.precision)
         self.judge = build_discriminator(config.discriminator, self.source)
         known = names(self.source, self.unit, self.network, config.evaluation.samples)
         self.best = check_best(config.evaluation, known)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from seqgan_kit.algorithms import credit as credits
 from seqgan_kit.bounds import Count, Share
 from seqgan_kit.engine import sharding
+from seqgan_kit.engine.engine import Engine
 from seqgan_kit.networks import device_sizes
 from seqgan_kit.samples import Tokens, last, rows, size
 from seqgan_kit.tokens import sampling
@@ -57,13 +58,12 @@ class MonteCarlo(Credit):
         chunk: Count = 1 << 16,
     ) -> None:
         self.network = network
-        self.lagging = deepcopy(network).requires_grad_(False)
+        self.lagging = deepcopy(network)  # autocast keeps the weights only of what could be trained
         self.length, self.end, self.rollouts, self.lag, self.chunk = length, end, rollouts, lag, chunk
         self._follows = False
 
     def __call__(self, sampled: Tokens, earned: Tensor, reward: Earned) -> Tensor:
         self._follow()
-        sharding.gather(self.lagging)
         parts = self._parts(sampled, self.chunk)
         return torch.cat([self._of(rows(sampled, part), earned[part], reward) for part in parts])
 
@@ -74,7 +74,7 @@ class MonteCarlo(Credit):
 
     def _of(self, sampled: Tokens, earned: Tensor, reward: Earned) -> Tensor:
         parts = self._parts(sampled, device_sizes.sizes(sampled.ids.device).rollouts)
-        ids, masks, cells = zip(*(self._roll_out(sampled, part) for part in parts), strict=True)
+        ids, masks, cells = zip(*(self._roll_out(sampled, part, reward.engine) for part in parts), strict=True)
         completed, cell = earned[:0], torch.cat(cells)
         if len(cell):
             # a completion has its sample's context
@@ -82,13 +82,15 @@ class MonteCarlo(Credit):
             completed = reward(replace(whole, ids=torch.cat(ids), mask=torch.cat(masks)))
         return credits.monte_carlo(completed, cell, earned, sampled.mask)
 
-    def _roll_out(self, sampled: Tokens, part: slice) -> tuple[Tensor, Tensor, Tensor]:
+    def _roll_out(self, sampled: Tokens, part: slice, engine: Engine) -> tuple[Tensor, Tensor, Tensor]:
         """ids and mask (rows, length) of the completions of some samples, and their cells among all."""
         samples = rows(sampled, part)
-        network = sampling.with_context(self.lagging.eval(), samples)
-        done = sampling.roll_out(network, samples, self.rollouts, self.length, self.end)
+        with engine.drawing(self.lagging) as network:
+            network = sampling.with_context(network, samples)
+            done = sampling.roll_out(network, samples, self.rollouts, self.length, self.end)
         return done.tokens.ids, done.tokens.mask, done.cells + part.start * sampled.ids.shape[1]
 
+    @torch.no_grad()
     def _follow(self) -> None:
         """Starts as the generator and then follows it: theta' <- lag * theta' + (1 - lag) * theta."""
         lag = self.lag if self._follows else 0.0

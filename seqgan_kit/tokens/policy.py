@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from seqgan_kit.algorithms import credit as credits
 from seqgan_kit.algorithms import estimators
-from seqgan_kit.engine import sharding
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Learner, Metrics
 from seqgan_kit.game.players import Baseline, Estimator, Score
@@ -112,10 +111,10 @@ class TokenPolicy:
     likelihood: WithLikelihood = field(default_factory=WithLikelihood)
 
     def sample(self, real: Tokens) -> Tokens:
-        sharding.gather(self.learner.network)
-        network = sampling.with_context(self.learner.network.eval(), real)
         given = None if self.likelihood.prefix is None else real.ids[:, : self.likelihood.prefix()]
-        drawn = sampling.sample(network, size(real), self.length, self.end, given=given)
+        with self.engine.drawing(self.learner) as network:
+            network = sampling.with_context(network, real)
+            drawn = sampling.sample(network, size(real), self.length, self.end, given=given)
         return replace(real, ids=drawn.ids, mask=drawn.mask)
 
     def update(self, real: Tokens, fake: Tokens, score: Score[Tokens]) -> Metrics:
@@ -132,9 +131,8 @@ class TokenPolicy:
             target = self.credit(fake, earned, reward) + credits.reward_to_go(per_token, fake.mask)
             credit = target
             if critic is not None:
-                sharding.gather(self.learner.network)
-                network: Any = self.learner.network.eval()
-                features = network.features(fake.ids, *fake.context)
+                with self.engine.drawing(self.learner) as network:
+                    features = network.features(fake.ids, *fake.context)
                 credit = target - critic.values(features)
             credit = self._less_baseline(credit * drawn, drawn)
             if self.likelihood.prefix is not None:
@@ -189,9 +187,10 @@ class TokenPolicy:
         return self.engine.update(self.learner, loss, size(real))["nll"]
 
     def _drift(self, fake: Tokens, frozen: nn.Module) -> Tensor:
-        now = self.learner.network.eval()(fake.ids, *fake.context, mask=fake.mask)
-        then: Tensor = frozen.eval()(fake.ids, *fake.context, mask=fake.mask)
-        return now - then
+        with self.engine.drawing(self.learner) as network:
+            now: Tensor = network(fake.ids, *fake.context, mask=fake.mask)
+        with self.engine.drawing(frozen) as network:
+            return now - network(fake.ids, *fake.context, mask=fake.mask)
 
     def _less_baseline(self, credit: Tensor, mask: Tensor) -> Tensor:
         """The baseline sees the samples of all processes, so that two processes equal one on the joined batch."""
@@ -216,9 +215,9 @@ class HalfDecoded:
     def sample(self, real: Tokens) -> Tokens:
         half = size(real) // 2
         given = rows(real, slice(half, None))
-        sharding.gather(self.policy.learner.network)
-        network = sampling.with_context(self.policy.learner.network.eval(), given)
-        found = beam_search(network, size(given), self.policy.length, self.policy.end, width=self.width).tokens
+        with self.policy.engine.drawing(self.policy.learner) as network:
+            network = sampling.with_context(network, given)
+            found = beam_search(network, size(given), self.policy.length, self.policy.end, width=self.width).tokens
         best = rows(found, torch.arange(0, size(found), self.width, device=found.ids.device))
         sampled = self.policy.sample(rows(real, slice(half)))
         return concatenate([sampled, replace(given, ids=best.ids, mask=best.mask)])
