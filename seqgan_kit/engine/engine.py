@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
-from torch import nn
+from torch import Tensor, nn
 
-from seqgan_kit.engine import checkpoints, run_folder
+from seqgan_kit.engine import checkpoints, run_folder, sharding
 from seqgan_kit.engine.checkpoints import Checkpointer, NotSaved, Stateful
-from seqgan_kit.engine.choice import Choice
+from seqgan_kit.engine.choice import Choice, with_weights
 from seqgan_kit.engine.learning import (
     Learner,
     Loss,
@@ -80,18 +82,39 @@ class Engine:
         if name in self.learners:
             raise ValueError(f"a learner named {name!r} is there already")
         known = next((learner for learner in self.learners.values() if learner.network is network), None)
-        module = known.module if known is not None else self.accelerator.prepare(network)
         if known is None:
             self.parts.networks[name] = network
+        module = known.module if known is not None else self.group.prepared(network)
         optimizer = build_optimizer(network, config)
         self.parts.optimizers[name] = optimizer
         parameters = [p for p in network.parameters() if p.requires_grad]
         self.learners[name] = Learner(name, network, module, optimizer, config, parameters, dropout)
         return self.learners[name]
 
+    def shard(self) -> None:
+        """With --run.shard, shares out the networks of all parts among the processes. Call when they are registered:
+        what is a copy of one has been copied."""
+        shares = self.group.sharding
+        if shares is None:
+            return
+        copies = [network for part in self.parts.copies.values() for network in _networks(part)]
+        for network in [*(learner.network for learner in self.learners.values()), *copies]:
+            if network in shares:
+                continue
+            now = shares.shard(network)
+            for learner in self.learners.values():
+                if learner.network is network:
+                    learner.parameters[:] = [now[parameter] for parameter in learner.parameters]
+                    for group in learner.optimizer.param_groups:
+                        group["params"] = [now[parameter] for parameter in group["params"]]
+
     def keep(self, name: str, part: Stateful) -> None:
-        """Has the state of a part (data position, environments, a lagging copy) saved and restored, per process."""
+        """Has the state of a part (data position, environments) saved and restored, per process."""
         self.parts.kept[name] = part
+
+    def keep_copy(self, name: str, part: Stateful) -> None:
+        """The same of a part that is equal on all processes (a lagging copy): the main one saves it."""
+        self.parts.copies[name] = part
 
     def stream(self, name: str, data: S, seed: int, source: str, unit: str) -> Stream[S]:
         """Shuffled batches of `data` (`source` has so many `unit`, in error messages), whose position is kept."""
@@ -108,15 +131,20 @@ class Engine:
         such as a copy. No step is made inside: weights in the precision are kept until the end.
         """
         network = learner.network if isinstance(learner, Learner) else learner
+        sharding.gather(network)  # until the next step, as there may be more to draw
         with self.accelerator.autocast():
             yield network.eval()
 
     # -- the gradient step ---------------------------------------------------------------------------------------
 
-    def update(self, learner: Learner, loss: Loss, rows: int) -> Metrics:
-        """One optimiser step on a batch of `rows`. Raises UserError, before the step, where the loss is not finite."""
+    def update(self, learner: Learner, loss: Loss, rows: int, twice: bool = False) -> Metrics:
+        """One optimiser step on a batch of `rows`. Raises UserError, before the step, where the loss is not finite.
+
+        twice: whether the loss has a gradient in it, which is differentiated again.
+        """
+        self.group.release()
         try:
-            return step(self.accelerator, learner, loss, rows, self.phases.progress)
+            return step(self.accelerator, learner, loss, rows, self.phases.progress, twice)
         except NotFinite as error:
             raise UserError(
                 f"{error} after steps {self.counters or 'none'}; stopped before the step, "
@@ -156,6 +184,26 @@ class Engine:
             folder = self.folder / "samples"
             folder.mkdir(exist_ok=True)
             (folder / f"{name}.txt").write_text("".join(record_line(line) + "\n" for line in lines), "utf-8")
+
+    # -- whole models ----------------------------------------------------------------------------------------------
+
+    def weights(self, network: nn.Module) -> dict[str, Tensor]:
+        """A copy of the network's weights on the CPU; of a network in parts, the main process's alone."""
+        if self.group.sharding is not None and network in self.group.sharding:
+            return self.group.sharding.weights(network)
+        return {key: value.detach().cpu().clone() for key, value in network.state_dict().items()}
+
+    def with_weights(self, network: nn.Module, weights: Mapping[str, Tensor]) -> Any:
+        """A copy of the network with these weights."""
+        if self.group.sharding is not None and network in self.group.sharding:
+            return self.group.sharding.filled(network, weights).to(self.device)
+        return with_weights(network, weights)
+
+    def export(self, network: nn.Module, write: Callable[[Any, Path], None]) -> Callable[[Path], None]:
+        """What writes the network, as it then is, into an empty folder; `write` is given a whole one."""
+        if self.group.sharding is None:
+            return partial(write, network)
+        return Collected(self, network, write)
 
     @contextlib.contextmanager
     def fixed_random(self, seed: int) -> Iterator[None]:
@@ -221,9 +269,13 @@ class Engine:
         """A step of finite loss can leave weights that are not finite; they must not become the last good ones. And
         the folder must be there."""
         self.on_main(self.run_folder.check_there)
+        self.group.release()
         for name, learner in self.learners.items():
-            finite = [parameter.isfinite().all() for parameter in learner.network.parameters()]
-            if not torch.stack(finite).all():  # a GPU is waited for once
+            finite = torch.stack(
+                [sharding.local(parameter).isfinite().all() for parameter in learner.network.parameters()]
+            )
+            bad = not finite.all()  # a GPU is waited for once
+            if self.group.any(bad) if self.group.sharding else bad:
                 raise UserError(
                     f"{name}: weights that are not finite after steps {self.counters}; not saved, "
                     f"{self.run_folder.last_good()}. Lower the learning rate."
@@ -260,3 +312,25 @@ class Engine:
             raise folder.refused(self.folder, full or str(error)) from error
         if error is not None and kind is None:
             raise error
+
+
+class Collected:
+    """Writes a network in parts, which all processes have collected before the main one writes it."""
+
+    def __init__(self, engine: Engine, network: nn.Module, write: Callable[[Any, Path], None]) -> None:
+        self.engine, self.network, self.write = engine, network, write
+        self._weights: dict[str, Tensor] = {}
+
+    def collect(self) -> None:
+        self._weights = self.engine.weights(self.network)
+
+    def __call__(self, folder: Path) -> None:
+        sharding = self.engine.group.sharding
+        assert sharding is not None
+        self.write(sharding.filled(self.network, self._weights), folder)
+        self._weights = {}
+
+
+def _networks(part: Any) -> list[nn.Module]:
+    """Those that a part is, or holds."""
+    return [each for each in (part, *vars(part).values()) if isinstance(each, nn.Module)]

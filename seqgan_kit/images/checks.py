@@ -25,6 +25,7 @@ NEIGHBOURS = 3  # that precision and recall look at
 def check_numbers(config: ImagesConfig) -> None:
     """Raises UserError, before anything is read, where an option's number makes no sense."""
     critic, adversarial = config.discriminator, config.adversarial
+    checks.not_sharded(config.run.shard, "networks of pictures are whole on each process")
     Bound(1).check("--adversarial.turns.generator", adversarial.turns.generator)
     check_joint(config.joint, 0)
     checks.rewarded(adversarial.discriminator_weight, adversarial.rewards)

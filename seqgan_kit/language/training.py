@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from seqgan_kit.algorithms.objectives import Objective
 from seqgan_kit.bounds import SAMPLE, check_fits
 from seqgan_kit.engine import checks
 from seqgan_kit.engine.budget import Part
-from seqgan_kit.engine.choice import Choice, Roles, with_weights
+from seqgan_kit.engine.choice import Choice, Roles
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.run_folder import GAME, MODEL, Exports
 from seqgan_kit.engine.verdict import Score
@@ -85,13 +84,14 @@ class LanguageTraining:
         self.continued = engine.learner("control", self.control_network, config.likelihood.optimizer)
         self.real = engine.stream("real", source.train, config.run.seed, source.name, unit)
         self.control_real = engine.stream("control_real", source.train, config.run.seed + 1, source.name, unit)
-        self.model: Exports = {MODEL: partial(save, network, source)}
+        write = lambda model, folder: save(model, source, folder)  # noqa: E731
+        self.model: Exports = {MODEL: engine.export(network, write)}
         if best != "none":
             chosen = config.evaluation, Roles(MLE, ADVERSARIAL, CONTROL)
-            load = lambda phase, weights: with_weights(network, weights)  # noqa: E731
-            write = lambda phase, model, folder: save(model, source, folder)  # noqa: E731
-            engine.choice = Choice(engine, best, *chosen, lambda model, seed: measure(model), load, write)
-        self.control_model = partial(save, self.control_network, source)
+            load = lambda phase, weights: engine.with_weights(network, weights)  # noqa: E731
+            written = lambda phase, model, folder: write(model, folder)  # noqa: E731
+            engine.choice = Choice(engine, best, *chosen, lambda model, seed: measure(model), load, written)
+        self.control_model = engine.export(self.control_network, write)
 
     def policy(
         self,
@@ -111,7 +111,7 @@ class LanguageTraining:
         engine, source, config, critic = self.engine, self.source, self.config.adversarial, None
         learner = engine.learner("policy", self.network, config.optimizer, dropout=False)
         credit: Credit = config.credit(self.network, source.length, source.end)  # where the weights now are
-        engine.keep("credit", credit)
+        engine.keep_copy("credit", credit)
         if config.critic.enabled:
             head = ValueHead(features_width(self.network, source.train))
             critic = Critic(engine, engine.learner("critic", head, config.critic.optimizer))

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from seqgan_kit import bounds
+from seqgan_kit.engine import sharding
 from seqgan_kit.engine.budget import Part, budgeted
 from seqgan_kit.engine.choice import check_best
 from seqgan_kit.engine.engine import Engine
@@ -116,6 +117,7 @@ class TextTask:
         settings = self.config.evaluation
 
         def measure(phase: str, done: int) -> Metrics:
+            sharding.gather(network)
             found, texts = self.evaluation(network, settings.samples)
             self.engine.save_text(f"{phase}-{done:06d}", texts)
             if self.engine.choice is not None:

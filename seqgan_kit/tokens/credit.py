@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from seqgan_kit.algorithms import credit as credits
 from seqgan_kit.bounds import Count, Share
+from seqgan_kit.engine import sharding
 from seqgan_kit.errors import UserError
 from seqgan_kit.networks import device_memory
 from seqgan_kit.samples import Tokens, last, rows, size, size_in_bytes
@@ -28,7 +29,7 @@ class Credit(ABC):
         """sampled: (batch, time); earned: (batch,), what they earned; reward: what others would. -> (batch, time)."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint must hold beside the network; most credits keep nothing."""
+        """What a checkpoint must hold beside the network, equal on all processes; most credits keep nothing."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027
@@ -89,6 +90,8 @@ class MonteCarlo(Credit):
     def _follow(self) -> None:
         """Starts as the generator and then follows it: theta' <- lag * theta' + (1 - lag) * theta."""
         lag = self.lag if self._follows else 0.0
+        sharding.release(self.lagging)
+        sharding.release(self.network)
         for lagging, current in zip(self.lagging.parameters(), self.network.parameters(), strict=True):
             lagging.lerp_(current, 1 - lag)
         self._follows = True
