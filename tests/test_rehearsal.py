@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -160,7 +161,7 @@ def test_the_credit_of_a_batch_is_few_launches() -> None:
         credit = MonteCarlo(generator, 20, None)
         real = sampling.sample(generator, 64, 20, None)
         rewards = Rewards(lambda logits: logits, scored_at_once=scored_at_once(judge))
-        earned = Earned(rewards, lambda tokens: call(judge, tokens), SimpleNamespace())  # type: ignore[arg-type]
+        earned = Earned(rewards, lambda tokens: call(judge, tokens), SimpleNamespace(drawing=nullcontext))  # type: ignore[arg-type]
         before, scored = LOG.copy(), call(judge, real)
         credit(real, scored, earned)
         assert (LOG - before).launches.total() <= CREDIT

@@ -6,6 +6,8 @@ import math
 import weakref
 from collections import Counter
 from collections.abc import Callable
+from contextlib import nullcontext
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -211,6 +213,7 @@ def test_a_credit_launches_few_kernels_and_waits_seldom(end: int | None) -> None
         sampled = sampling.sample(network, 8, 20, end)
         of_samples = log.copy()
         reward: Any = lambda tokens: critic(tokens.ids, tokens.mask)  # noqa: E731
+        reward.engine = SimpleNamespace(drawing=nullcontext)
         credit(sampled, reward(sampled), reward)
         of_credit = log - of_samples
     assert of_samples.waits.total() <= 20 / 16
