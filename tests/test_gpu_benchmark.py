@@ -30,14 +30,7 @@ def test_its_parts_run_on_a_cpu(benchmark: ModuleType, tmp_path: Path, capsys: p
     out = tmp_path / "gpu.json"
     assert benchmark.main([*TINY, "--trl", str(tmp_path / "none"), "--out", str(out), "--only", *only]) == 1
     found: dict[str, Any] = json.loads(out.read_text())["parts"]
-    assert [*found] == [
-        "limits",
-        "text, Gumbel, fp32",
-        "speed of lstm",
-        "speed of dialogue",
-        "speed of pictures",
-        "whole",
-    ]
+    assert {*found} == {*only, "whole"}
     assert "none" in found["speed of dialogue"]["trl"]["error"]
     assert "failed: speed of dialogue;" in capsys.readouterr().out
     assert {"train_seconds", "resume_seconds", "evaluate_seconds"} <= found["text, Gumbel, fp32"].keys()
@@ -77,8 +70,8 @@ def test_a_worker_that_dies_is_followed_by_another(
     assert found["two"]["seconds"] == 1
 
 
-def test_a_device_that_gives_other_numbers_is_noted(benchmark: ModuleType) -> None:
-    """On the pretend device all agree; of other weights none would."""
+def test_the_pretend_device_agrees_with_the_cpu(benchmark: ModuleType) -> None:
+    """In float32 and bfloat16; what is compared are outputs and gradients."""
     import gpu_checks
     import torch
 
