@@ -1032,7 +1032,7 @@ MUTANTS = [
         SEQ2SEQ, "(batch,), self.config.start, device=history.device", "(batch,), self.config.start", NETWORKS_THERE
     ),
     Mutant(HISTORIES, "order = sent(order, values.device)", "order = order", NETWORKS_THERE),
-    Mutant(HISTORIES, "found.index_select(0, order)", "found", NETWORKS_THERE),
+    Mutant(HISTORIES, "found.index_select(0, order)", "found", "test_dialogue_networks.py"),
     Mutant(HIERARCHICAL, "where = sent(spoken, ids.device)", "where = spoken", NETWORKS_THERE),
     Mutant("networks/text/masks.py", "(places <= places[", "(places < places[", NETWORKS_THERE),
     Mutant(

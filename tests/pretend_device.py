@@ -260,6 +260,23 @@ for _name in (
     _packet, _, _overload = _name.partition(".")
     _made: Any = getattr(getattr(torch.ops.aten, _packet), _overload or "default")
     _aten.impl(_name, lambda *args, function=_made, **kwargs: _done(function, args, kwargs), "PrivateUse1")
+_fallback.fallback(torch.library.fallthrough_kernel, "AutocastPrivateUse1")
+
+
+def _in_precision(function: Any, *args: Any, **kwargs: Any) -> Any:
+    """What autocast does of products: their floats are cast first."""
+    kind, key = torch.get_autocast_dtype(NAME), torch._C.DispatchKey.AutocastPrivateUse1
+    floats = (torch.float32, torch.bfloat16, torch.float16)
+    cast = lambda one: one.to(kind) if isinstance(one, Tensor) and one.dtype in floats else one  # noqa: E731
+    with torch._C._ExcludeDispatchKeyGuard(torch._C.DispatchKeySet(key)):
+        return function(*tree_map(cast, args), **tree_map(cast, kwargs))
+
+
+for _name in ("linear", "matmul", "mm", "addmm", "bmm", "conv1d", "conv2d"):
+    _made = getattr(torch.ops.aten, _name).default
+    _aten.impl(
+        _name, lambda *args, function=_made, **kwargs: _in_precision(function, *args, **kwargs), "AutocastPrivateUse1"
+    )
 
 
 # -- what torch does in C++, where neither class nor fallback are asked -----------------------------------------------

@@ -177,14 +177,17 @@ class LanguageModel(nn.Module):
         ids, turns = (torch.tensor(rows, device=device) for rows in ([[0, 0, 1], [0, 1, 0]], [[-1, 0, 0], [0, 0, 0]]))
         found = []
         try:
-            for self._whole_masks in (False, True):
-                found.append(self.features(ids, ids, turns))
+            # within autocast the weights that it casts here would be kept, and have no gradient later
+            with torch.autocast(device.type, enabled=False):
+                for self._whole_masks in (False, True):
+                    found.append(self.features(ids, ids, turns).float())
         except Exception:  # whatever a model does to a mask that it does not expect
             return False
         finally:
             self._whole_masks = None
             self.train(was)
-        return torch.allclose(found[0], found[1], rtol=1e-3, atol=1e-3)
+        close = 5e-3 if self.head.weight.dtype == torch.float32 else 5e-2  # kernels differ by rounding
+        return torch.allclose(found[0], found[1], rtol=close, atol=close)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(rows, width) -> (rows, vocabulary)."""
