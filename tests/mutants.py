@@ -1857,6 +1857,19 @@ MUTANTS = [
     ),
     Mutant("errors.py", "[:most]", "", "test_files.py::test_an_error_in_one_line", True),
     Mutant(
+        "engine/sharding.py",
+        "for group in _groups(network):\n        group.set_reshard_after_forward(False, recurse=False)\n"
+        "        group.set_reshard_after_backward(False, recurse=False)",
+        "for group in ():\n        pass",
+        "test_sharding.py::test_gradients_in_parts_are_those_of_one_process",
+    ),
+    Mutant(
+        "engine/engine.py",
+        "        self.group.release()\n        try:",
+        "        try:",
+        "test_sharding.py::test_each_process_holds_its_part",
+    ),
+    Mutant(
         "files.py",
         "if stat.S_ISLNK(mode):",
         "if not path.exists():",
