@@ -269,9 +269,9 @@ MUTANTS = [
         "test_soft_text.py::test_straight_through_has_whole_tokens_and_the_soft_gradient",
     ),
     Mutant(
-        SAMPLING,
-        "ended = ended | (tokens == end)",
-        "ended = tokens == end",
+        "tokens/sampling.py",
+        "ended = ended | (tokens == end) if end is not None else ended",
+        "ended = (tokens == end) if end is not None else ended",
         "test_soft_text.py::test_a_soft_text_ends_with_its_first_end_token",
     ),
     Mutant(
@@ -591,9 +591,9 @@ MUTANTS = [
         "test_sampling.py::test_draw_matches_the_softmax",
     ),
     Mutant(
-        DRAW,
-        "device=cdf.device) * cdf[:, -1:]",
-        "device=cdf.device)",
+        "networks/categorical.py",
+        "if point is None else point) * cdf[:, -1:]",
+        "if point is None else point)",
         "test_sampling.py::test_draw_matches_the_softmax",
     ),
     Mutant(SAMPLING, "draw(logits / temperature if", "draw(logits * temperature if", "test_sampling.py"),
@@ -611,35 +611,22 @@ MUTANTS = [
         "test_sampling.py::test_until_end_counts_the_end_token",
     ),
     Mutant(
-        SAMPLING,
-        "owner * time + t - 1]",
-        "owner * time + t]",
-        "test_sampling.py::test_roll_out_completes_exactly_the_open_prefixes "
-        "test_credit.py::test_monte_carlo_converges_to_enumerated_q",
-    ),
-    Mutant(
-        SAMPLING,
-        "sampled.mask[:, t].nonzero()",
-        "sampled.mask[:, t - 1].nonzero()",
+        "tokens/rollouts.py",
+        "after = F.pad(is_open[:, 1:], (0, 1))",
+        "after = F.pad(is_open[:, :-1], (0, 1))",
         "test_sampling.py::test_roll_out_completes_exactly_the_open_prefixes",
     ),
     Mutant(
-        SAMPLING,
-        "(prefix_features[owner], select(prefix_state, owner))",
-        "(prefix_features[owner], select(prefix_state, owner.flip(0)))",
+        "tokens/rollouts.py",
+        "return features[owner], select(state, owner)",
+        "return features[owner], select(state, owner.flip(0))",
         "test_sampling.py::test_states_belong_to_their_rows",
     ),
     Mutant(
-        SAMPLING,
-        "return tokens[keep], select(state, keep), alive[keep]",
-        "return tokens[keep], select(state, torch.arange(len(keep))), alive[keep]",
+        "tokens/sampling.py",
+        "return tokens[keep], select(state, keep), ended[keep]",
+        "return tokens[keep], select(state, torch.arange(len(keep))), ended[keep]",
         "test_sampling.py::test_states_belong_to_their_rows test_sampling.py::test_samples_follow_the_network",
-    ),
-    Mutant(
-        SAMPLING,
-        "new[:, :t] = sampled.ids[owner, :t]",
-        "new[:, : t - 1] = sampled.ids[owner, : t - 1]",
-        "test_sampling.py::test_roll_out_completes_exactly_the_open_prefixes",
     ),
     Mutant(
         SAMPLING,
@@ -647,11 +634,10 @@ MUTANTS = [
         "features[:few]), features[few + 1 :]",
         "test_sampling.py::test_draw_from_does_not_depend_on_blocks",
     ),
-    Mutant(SAMPLING, "repeat(repeats)", "repeat(1)", "test_sampling.py"),
     Mutant(
-        SAMPLING,
-        "tokens, state, alive = _drop_ended(tokens, state, alive, end)\n        if t + 1",
-        "if t + 1",
+        "tokens/rollouts.py",
+        "yield found.repeat_interleave(repeats)",
+        "yield found.repeat_interleave(1)",
         "test_sampling.py",
     ),
     Mutant(
@@ -791,9 +777,9 @@ MUTANTS = [
         "test_token_policy.py::test_teacher_forcing_is_on_real_replies",
     ),
     Mutant(
-        TOKEN_REWARDS,
-        "owner.device) <= place.unsqueeze(1)",
-        "owner.device) < place.unsqueeze(1).clamp_min(1)",
+        "tokens/rewards.py",
+        "shown = places <= until.unsqueeze(1)",
+        "shown = places < until.unsqueeze(1).clamp_min(1)",
         "test_token_policy.py::test_prefixes_earn_what_the_discriminator_makes_of_them",
     ),
     Mutant(
@@ -803,15 +789,15 @@ MUTANTS = [
         "test_token_policy.py::test_prefixes_earn_what_the_discriminator_makes_of_them",
     ),
     Mutant(
-        TOKEN_CREDIT,
-        "cell // sampled.ids.shape[1])",
-        "cell % len(sampled.ids))",
+        "tokens/credit.py",
+        "done.cells // sampled.ids.shape[1])",
+        "done.cells % len(sampled.ids))",
         "test_token_policy.py::test_completions_have_their_sample_s_history",
     ),
     Mutant(
-        TOKEN_CREDIT,
-        "done.cells + part.start * sampled.ids.shape[1]",
-        "done.cells",
+        "tokens/credit.py",
+        "cells.append(done.cells)",
+        "cells.append(done.cells.flip(0))",
         "test_token_policy.py::test_completions_have_their_sample_s_history",
     ),
     Mutant(
@@ -1882,6 +1868,19 @@ MUTANTS = [
         "test_spread.py::test_the_interval_of_returns_is_scipy_s",
     ),
     Mutant("errors.py", "[:most]", "", "test_files.py::test_an_error_in_one_line", True),
+    Mutant(
+        "engine/sharding.py",
+        "for group in _groups(network):\n        group.set_reshard_after_forward(False, recurse=False)\n"
+        "        group.set_reshard_after_backward(False, recurse=False)",
+        "for group in ():\n        pass",
+        "test_sharding.py::test_gradients_in_parts_are_those_of_one_process",
+    ),
+    Mutant(
+        "engine/engine.py",
+        "        self.group.release()\n        try:",
+        "        try:",
+        "test_sharding.py::test_each_process_holds_its_part",
+    ),
     Mutant(
         "files.py",
         "if target is not None:",

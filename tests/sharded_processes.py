@@ -1,4 +1,4 @@
-"""What test_sharding.py runs by one process and by two: `sharded_processes.py gradients OUT`.
+"""What test_sharding.py runs by one process and by two: `sharded_processes.py gradients OUT`, `... wait OUT`.
 
 The gradients of every player's update, as its optimiser gets them, are written to OUT/rank-R-of-N.safetensors, and what
 each process holds to OUT/rank-R.json.
@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -153,8 +155,21 @@ def find_gradients(out: Path) -> None:
         (out / f"held-{engine.rank}-of-{engine.processes}.json").write_text(json.dumps(held(engine)))
 
 
+def wait(out: Path) -> None:
+    """One process waits for the other, which comes too late."""
+    config = RunConfig(folder=str(out / "run"), device="cpu", timeout=2.0)
+    with Engine(config, "text") as engine:
+        began = time.monotonic()
+        if not engine.is_main:
+            time.sleep(8)
+        with suppress(RuntimeError):
+            engine.sum(torch.ones(1))
+        (out / f"waited-{engine.rank}.json").write_text(json.dumps(time.monotonic() - began))
+        os._exit(0)  # the group can't be left together
+
+
 def main(words: list[str]) -> int:
-    find_gradients(Path(words[1]))
+    {"gradients": find_gradients, "wait": wait}[words[0]](Path(words[1]))
     return 0
 
 

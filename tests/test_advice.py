@@ -162,7 +162,9 @@ LEFT = {
     ("engine/learning.py", "lr is null"): "of Python alone: the command line names the option, cli/parsing.py",
     ("engine/processes.py", "--run.processes"): SEVERAL,
     ("engine/processes.py", "--run.trackers"): "asks for a package",
+    ("engine/processes.py", "by `accelerate launch`"): "needs its variables: tests/test_sharding.py",
     ("engine/provenance.py", "accelerate launch"): SEVERAL,
+    ("engine/sharding.py", "can't be shared out"): SEVERAL,
     ("language/data.py", "is not a share"): "of Python alone: check_held_out is before",
     ("language/encoders.py", "lacks"): "needs a damaged encoder: tests/test_text_encoders.py",
     (

@@ -20,6 +20,9 @@ from transformers import AutoModelForCausalLM
 
 import runs
 import sharded_processes
+from seqgan_kit.engine.checkpoints import Checkpointer
+from seqgan_kit.engine.processes import Processes
+from seqgan_kit.engine.run_config import RunConfig
 from sharded_processes import ADAPTERS, PLAYERS
 from test_processes import by_two, pair, reached
 
@@ -113,6 +116,11 @@ def test_a_run_in_parts_is_killed_and_resumed_bit_for_bit(tmp_path: Path) -> Non
     assert model.keys() == saved.keys()
     assert all(torch.equal(model[name], saved[name]) for name in model)
 
+    runs.checkpoints.check(newest)
+    (newest / "process-1.safetensors").unlink()
+    before = runs.checkpoints.newest_good(whole / "checkpoints", lambda told: None)
+    assert before not in (None, newest), "what lacks a process's part is not believed"
+
     copies = tmp_path / "copies" / "run"
     by_words(copies, train(copies, "--run.shard", "false", "--adversarial.rounds", "0"))
     for one, two in zip(runs.lines(copies), runs.lines(whole), strict=False):
@@ -125,6 +133,34 @@ def by_words(run: Path, words: list[str]) -> None:
     processes = pair(words, run.parent)
     found = [process.wait() for process in processes]
     assert found == [0, 0], [process.log.read_text()[-3000:] for process in processes]
+
+
+@pytest.mark.slow
+def test_processes_wait_as_long_as_they_are_told(tmp_path: Path) -> None:
+    """With --run.timeout 2 the main process gives up long before the other one, which sleeps, comes."""
+    by_two("sharded_processes", tmp_path, "wait")
+    waited = json.loads((tmp_path / "waited-0.json").read_text())
+    print(f"waited {waited:.1f} s")
+    assert 1 < waited < 6
+
+
+def test_copies_that_each_process_saved_are_found(tmp_path: Path) -> None:
+    """A checkpoint of a version that kept lagging copies among each process's own parts."""
+    group = Processes(RunConfig(device="cpu"))
+    old, new = (Checkpointer(tmp_path / "checkpoints", group, 2) for _ in range(2))
+    one, other = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
+    rest = {"metrics_bytes": 0, "counters": {}, "seconds": {}}
+    (tmp_path / "checkpoints").mkdir()
+    old.kept["credit"] = one
+    old.save(1, lambda: rest, {"pending": {}, "random": {}})
+    folder = tmp_path / "checkpoints" / "00000001"
+    shared = runs.checkpoints.read(folder, "shared")
+    assert shared.pop("copies") == {}
+    runs.checkpoints.write_part(folder, "shared", shared)  # as it was then
+    runs.checkpoints.seal(folder, tmp_path / "checkpoints" / "00000002")
+    new.copies["credit"] = other
+    assert new.restore() is not None
+    assert torch.equal(one.weight, other.weight)
 
 
 def test_what_can_not_be_shared_out_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
