@@ -71,6 +71,7 @@ class Case(NamedTuple):
 ROUNDS, STEPS = ("--adversarial.rounds", 2), ("--adversarial.environment_steps", 80)
 READING = dict.fromkeys(runs.IMAGES_PHASES, 1) | {images.ADVERSARIAL: 2, images.SECOND: 2}
 CASES = {
+    # roll-outs ask once how many there are of each length
     "text-LSTM": Case(runs.tiny, LANGUAGE, ROUNDS, {MLE: 1, WARM_UP: 1, ADVERSARIAL: 4}),
     "text-GPT-2": Case(
         runs.tiny, (*LANGUAGE, "--generator.config", tiny_models.GPT2), ROUNDS, {MLE: 1, WARM_UP: 1, ADVERSARIAL: 4}
@@ -88,7 +89,7 @@ CASES = {
         runs.tiny_dialogue,
         (*LANGUAGE, *ROLL_OUTS, "--generator.config", tiny_models.GPT2),
         ROUNDS,
-        {MLE: 1, WARM_UP: 2, ADVERSARIAL: 8},
+        {MLE: 1, WARM_UP: 2, ADVERSARIAL: 9},
     ),
     "dialogue-T5": Case(
         runs.tiny_dialogue,
