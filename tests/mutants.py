@@ -54,6 +54,7 @@ PICTURES, PAINTING, LAYERS = "images/data.py", "images/players.py", "networks/pi
 WORDS, JOINED = "images/caption_encoders.py", "networks/pictures/joint_embedding.py"
 PAINTER, CRITIC, AVERAGE = "networks/pictures/generator.py", "networks/pictures/discriminator.py", "networks/average.py"
 AUGMENTATION, SHOWN = "images/augmentation.py", "images/evaluation.py"
+ROLLOUTS = "tokens/rollouts.py"
 TOKEN_POLICY, TOKEN_CREDIT, SEQ2SEQ = "tokens/policy.py", "tokens/credit.py", "networks/text/seq2seq.py"
 LANGUAGE_MODELS, REPLY_ENCODER = "networks/text/language_models.py", "networks/text/reply_encoder.py"
 TOKEN_REWARDS = "tokens/rewards.py"
@@ -591,7 +592,7 @@ MUTANTS = [
         "test_sampling.py::test_draw_matches_the_softmax",
     ),
     Mutant(
-        "networks/categorical.py",
+        DRAW,
         "if point is None else point) * cdf[:, -1:]",
         "if point is None else point)",
         "test_sampling.py::test_draw_matches_the_softmax",
@@ -611,22 +612,35 @@ MUTANTS = [
         "test_sampling.py::test_until_end_counts_the_end_token",
     ),
     Mutant(
-        "tokens/rollouts.py",
-        "after = F.pad(is_open[:, 1:], (0, 1))",
-        "after = F.pad(is_open[:, :-1], (0, 1))",
+        ROLLOUTS,
+        "(cells % time + 1).tolist()",
+        "(cells % time + 2).tolist()",
+        "test_sampling.py::test_roll_out_completes_exactly_the_open_prefixes "
+        "test_credit.py::test_monte_carlo_converges_to_enumerated_q",
+    ),
+    Mutant(
+        ROLLOUTS,
+        "F.pad(is_open[:, 1:], (0, 1))",
+        "F.pad(is_open[:, :-1], (0, 1))",
         "test_sampling.py::test_roll_out_completes_exactly_the_open_prefixes",
     ),
     Mutant(
-        "tokens/rollouts.py",
+        ROLLOUTS,
         "return features[owner], select(state, owner)",
         "return features[owner], select(state, owner.flip(0))",
         "test_sampling.py::test_states_belong_to_their_rows",
     ),
     Mutant(
-        "tokens/sampling.py",
+        SAMPLING,
         "return tokens[keep], select(state, keep), ended[keep]",
         "return tokens[keep], select(state, torch.arange(len(keep))), ended[keep]",
         "test_sampling.py::test_states_belong_to_their_rows test_sampling.py::test_samples_follow_the_network",
+    ),
+    Mutant(
+        ROLLOUTS,
+        "ids = ids[owner]",
+        "ids = ids[owner.flip(0)]",
+        "test_sampling.py::test_roll_out_completes_exactly_the_open_prefixes",
     ),
     Mutant(
         SAMPLING,
@@ -634,10 +648,36 @@ MUTANTS = [
         "features[:few]), features[few + 1 :]",
         "test_sampling.py::test_draw_from_does_not_depend_on_blocks",
     ),
+    Mutant(ROLLOUTS, "repeat_interleave(repeats)", "repeat_interleave(1)", "test_sampling.py"),
+    Mutant(ROLLOUTS, "points[here, t - length]", "points[here, 0]", "test_sampling.py test_rollouts.py"),
     Mutant(
-        "tokens/rollouts.py",
-        "yield found.repeat_interleave(repeats)",
-        "yield found.repeat_interleave(1)",
+        ROLLOUTS,
+        "0 if joined else self.length - 1 - place)",
+        "0)",
+        "test_rollouts.py::test_memory_stays_within_the_budget",
+    ),
+    Mutant(
+        ROLLOUTS,
+        "yield _joined(waiting)\n                waiting = []",
+        "waiting = []",
+        "test_token_policy.py::test_completions_have_their_sample_s_history",
+    ),
+    Mutant(
+        "networks/text/keys_values.py",
+        "new[:, :, :read] = old[:, :, :read][rows]",
+        "new[:, :, :read] = old[:, :, :read][rows.flip(0)]",
+        "test_dialogue_networks.py::test_completions_are_those_of_a_naive_loop",
+    ),
+    Mutant(
+        SAMPLING,
+        'return device.type == "cpu" or t % LOOKS == LOOKS - 1',
+        "return True",
+        "test_rollouts.py::test_a_gpu_is_asked_every_16th_token",
+    ),
+    Mutant(
+        SAMPLING,
+        "            tokens, state, ended, alive = without_ended(t, tokens, state, ended, alive)\n",
+        "",
         "test_sampling.py",
     ),
     Mutant(
@@ -777,7 +817,7 @@ MUTANTS = [
         "test_token_policy.py::test_teacher_forcing_is_on_real_replies",
     ),
     Mutant(
-        "tokens/rewards.py",
+        TOKEN_REWARDS,
         "shown = places <= until.unsqueeze(1)",
         "shown = places < until.unsqueeze(1).clamp_min(1)",
         "test_token_policy.py::test_prefixes_earn_what_the_discriminator_makes_of_them",
@@ -789,13 +829,13 @@ MUTANTS = [
         "test_token_policy.py::test_prefixes_earn_what_the_discriminator_makes_of_them",
     ),
     Mutant(
-        "tokens/credit.py",
+        TOKEN_CREDIT,
         "done.cells // sampled.ids.shape[1])",
-        "done.cells % len(sampled.ids))",
+        "done.cells % size(sampled))",
         "test_token_policy.py::test_completions_have_their_sample_s_history",
     ),
     Mutant(
-        "tokens/credit.py",
+        TOKEN_CREDIT,
         "cells.append(done.cells)",
         "cells.append(done.cells.flip(0))",
         "test_token_policy.py::test_completions_have_their_sample_s_history",

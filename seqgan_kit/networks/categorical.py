@@ -16,7 +16,8 @@ def draw(logits: Tensor, points: Tensor | None = None) -> Tensor:
     `torch.multinomial` draws a random number per vocabulary entry, which costs many times the network on a CPU. A large
     vocabulary is drawn in two steps, a block and then an entry of it.
     """
-    weights, block = logits.softmax(-1), device_sizes.sizes(logits.device).cdf_block
+    weights = logits.softmax(-1, dtype=torch.promote_types(logits.dtype, torch.float32))
+    block = device_sizes.sizes(logits.device).cdf_block
     first, second = (None, None) if points is None else points.split(1, dim=1)
     return _invert(weights, first) if weights.shape[1] < 8 * block else _in_two_steps(weights, block, first, second)
 

@@ -202,7 +202,7 @@ def _complete(
 def _drawn(network: TokenNetwork, features: Tensor, points: Tensor, block: int) -> Tensor:
     """A token a row, of so many rows' logits at a time, by the random numbers that are given."""
     parts = zip(features.split(block), points.split(block), strict=True)
-    return torch.cat([draw(network.logits(some).float(), point) for some, point in parts])
+    return torch.cat([draw(network.logits(some), point) for some, point in parts])
 
 
 def _with(here: slice | Tensor, new: slice, device: torch.device) -> slice | Tensor:

@@ -184,7 +184,7 @@ def sample(
             tokens = draw_from(network, features, temperature, top_k, top_p)
         ids[alive, t] = tokens
         if end is not None:
-            ended = ended | (tokens == end)
+            ended = (tokens == end) | ended
             tokens, state, ended, alive = without_ended(t, tokens, state, ended, alive)
         if t + 1 == length or not len(alive):
             break
