@@ -32,7 +32,7 @@ def build_generator(
     """The network that the configuration asks for. Raises UserError."""
     check_words(config.model, SETTINGS, source.template.words)
     attention = pretrained.attention(config, precision)
-    given = config.model, config.config, config.lora, attention, source.vocabulary, source.end, pretrained.EITHER
+    given = config.model, config.config, config.lora, source.vocabulary, source.end, pretrained.EITHER, attention
     found: Seq2SeqGenerator | LanguageModel | None = pretrained.generator(*given, dropout=config.dropout)
     if found is not None:
         return found

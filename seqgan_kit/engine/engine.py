@@ -30,6 +30,7 @@ from seqgan_kit.engine.phases import Phases
 from seqgan_kit.engine.processes import Processes
 from seqgan_kit.engine.run_config import RunConfig
 from seqgan_kit.engine.run_folder import Exports, RunFolder
+from seqgan_kit.engine.set_aside import SetAside
 from seqgan_kit.engine.stream import Stream
 from seqgan_kit.errors import UserError
 from seqgan_kit.files import record_line
@@ -87,6 +88,10 @@ class Engine:
         parameters = [p for p in network.parameters() if p.requires_grad]
         self.learners[name] = Learner(name, network, module, optimizer, config, parameters, dropout)
         return self.learners[name]
+
+    def later(self, name: str) -> Later:
+        """A learner that a later phase begins; until then its weights and moments lie on the disk."""
+        return Later(self, name)
 
     def keep(self, name: str, part: Stateful) -> None:
         """Has the state of a part (data position, environments, a lagging copy) saved and restored, per process."""
@@ -258,3 +263,34 @@ class Engine:
             raise folder.refused(self.folder, full or str(error)) from error
         if error is not None and kind is None:
             raise error
+
+
+class Later:
+    """A learner that is not there until its phase.
+
+    network, optimizer: its states, which are set aside.
+    """
+
+    def __init__(self, engine: Engine, name: str) -> None:
+        self.engine, self.name = engine, name
+        parts, group = engine.parts, engine.group
+        self.network, self.optimizer = (SetAside(parts.root, f"{name}-{part}", group) for part in ("weights", "adam"))
+        parts.networks[name], parts.optimizers[name] = self.network, self.optimizer
+
+    @property
+    def known(self) -> bool:
+        """Whether there is something to begin with."""
+        return self.network.file is not None
+
+    def put(self, learner: Learner) -> None:
+        """Has it begin as this one is now. Raises UserError where the disk refuses."""
+        self.network.put(learner.network.state_dict())
+        self.optimizer.put(learner.optimizer.state_dict())
+
+    def begin(self, network: nn.Module, config: OptimizerConfig) -> Learner:
+        """The learner, in a network of the same shape. Raises UserError where what was set aside is damaged."""
+        network.load_state_dict(self.network.get())
+        learner = self.engine.learner(self.name, network, config)
+        learner.optimizer.load_state_dict(self.optimizer.get())
+        lay_out_as_weights(learner.optimizer)
+        return learner

@@ -86,18 +86,18 @@ def generator(
     model: str | None,
     config: dict[str, Any] | None,
     lora: int,
-    attention: str | None,
     vocabulary: int,
     end: int | None,
     wanted: str,
+    attention: str | None = None,
     **options: Any,
 ) -> Any:
     """The generator that is loaded, one of ours or a `LanguageModel`, or such a model that begins anew; None where
     neither is asked for. Raises UserError.
 
-    lora: rank of adapters. attention: how it is computed, if not as by itself. vocabulary: how many tokens it must
-    know. end: its special token. wanted: CAUSAL or EITHER. options: of the configuration of one of ours, instead of
-    what it has.
+    lora: rank of adapters. vocabulary: how many tokens it must know. end: its special token. wanted: CAUSAL or EITHER.
+    attention: how it is computed, if not as by itself. options: of the configuration of one of ours, instead of what it
+    has.
     """
     if model is not None:
         known = _loaded(f"{GENERATOR}.model", model, AutoConfig)

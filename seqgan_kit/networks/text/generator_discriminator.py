@@ -30,7 +30,7 @@ class GeneratorDiscriminator(nn.Module):
         self.generator = deepcopy(generator)
         if isinstance(self.generator, Seq2SeqGenerator):
             self.generator.output.requires_grad_(False)
-        else:  # where it is the embedding, too, that is trained
+        elif self.generator.adapted is None:  # where it is the embedding, too, that is trained
             weight = self.generator.head.weight
             self.generator.head.requires_grad_(weight is self.generator.model.get_input_embeddings().weight)
         self.output = nn.Linear(width, 1)

@@ -7,6 +7,7 @@ same model, so that log-probabilities agree; neither goes through `generate`.
 from __future__ import annotations
 
 import inspect
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -20,6 +21,10 @@ from seqgan_kit.networks.text.output import log_probs
 
 Pairs = tuple[tuple[Tensor, Tensor], ...]
 """Keys and values (batch, heads, time, width) of each layer."""
+
+
+ADAPTER = ".lora_"
+"""What the names of adapters' weights hold, and no others."""
 
 
 class Unsuited(ValueError):
@@ -41,9 +46,27 @@ class LanguageModel(nn.Module):
         self.encodes = bool(model.config.is_encoder_decoder)
         if not isinstance(model.get_output_embeddings(), nn.Linear):
             raise Unsuited(f"{type(model).__name__} has no language modelling head")
-        self.adapted: Any = None  # peft's view of a model whose adapters are trained
+        self.adapted: Any = None
         self.takes_positions = "position_ids" in inspect.signature(model.base_model.forward).parameters
         self.scale, self.cap = self._measured_head()
+
+    def adapt(self, adapted: Any) -> None:
+        """Trains adapters alone. adapted: peft's view of the model.
+
+        From here on a state is that of the adapters, and a copy shares all other weights.
+        """
+        self.__dict__["adapted"] = adapted  # no part of its own: it has the model's weights
+        self.register_state_dict_post_hook(_adapters_alone)
+        self.register_load_state_dict_pre_hook(_once)
+        self.register_load_state_dict_post_hook(_others_are_here)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> LanguageModel:
+        if self.adapted is not None:
+            memo.update({id(one): one for one in self.parameters() if not one.requires_grad})
+        copy = type(self).__new__(type(self))
+        memo[id(self)] = copy
+        copy.__dict__.update(deepcopy(self.__dict__, memo))
+        return copy
 
     def forward(self, ids: Tensor, history: Tensor, turns: Tensor, mask: Tensor | None = None) -> Tensor:
         """Log-probability of each token of the replies: (batch, time), float32. ids: (batch, time). history, turns:
@@ -217,6 +240,24 @@ class Unprompted(nn.Module):
         if labels is not None:
             history = torch.cat([history, labels.unsqueeze(1)], dim=1)
         return history, torch.zeros_like(history)
+
+
+def _adapters_alone(network: LanguageModel, state: dict[str, Any], prefix: str, _: Any) -> None:
+    """Leaves of a state what is trained; of copies that are not, too."""
+    for name in [name for name in state if name.startswith(prefix) and ADAPTER not in name]:
+        del state[name]
+
+
+def _once(network: LanguageModel, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Of a state that has the base, and all by another name as well, as earlier versions saved it, the adapters."""
+    for name in [name for name in state if name.startswith(prefix)]:
+        if name.startswith(f"{prefix}adapted.") or ADAPTER not in name:
+            del state[name]
+
+
+def _others_are_here(network: LanguageModel, keys: Any) -> None:
+    base = tuple(f"model.{name}" for name in network.model.state_dict() if ADAPTER not in name)
+    keys.missing_keys[:] = [name for name in keys.missing_keys if not name.endswith(base)]
 
 
 def _pairs(cache: Any) -> Pairs:
