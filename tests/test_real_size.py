@@ -11,14 +11,18 @@ import torch
 from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from replies import END, LENGTH, REPLIES, VOCABULARY, far_from_uniform
+from replies import END, LENGTH, REPLIES, VOCABULARY, far_from_uniform, stepped
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import OptimizerConfig
 from seqgan_kit.engine.set_aside import SetAside
 from seqgan_kit.errors import UserError
+from seqgan_kit.language import pretrained
 from seqgan_kit.language.adapters import adapt
+from seqgan_kit.language.pretrained import CAUSAL, EITHER, How
 from seqgan_kit.networks.text.generator_discriminator import GeneratorDiscriminator
 from seqgan_kit.networks.text.language_models import LanguageModel, Unprompted
+from seqgan_kit.samples import Tokens
+from seqgan_kit.text.network_config import TextGeneratorConfig
 from seqgan_kit.tokens.credit import MonteCarlo
 from seqgan_kit.tokens.policy import likelihood_loss
 
@@ -134,7 +138,7 @@ def test_copies_of_an_adapted_model_share_its_base(adapted: LanguageModel) -> No
     before = adapted.eval()(REPLIES.ids, *REPLIES.context)
     lagging: Any = MonteCarlo(adapted, LENGTH, END).lagging
     copies = [deepcopy(adapted), lagging, GeneratorDiscriminator(adapted, 16).generator]
-    own = {name: parameter for name, parameter in adapted.named_parameters()}
+    own = dict(adapted.named_parameters())
     for copy in copies:
         for name, parameter in copy.named_parameters():
             assert (parameter is own[name]) == (".lora_" not in name)
@@ -155,3 +159,80 @@ def test_without_lag_the_generator_is_rolled_out_itself() -> None:
     with_lag.load_state_dict(saved)
     credit.load_state_dict(with_lag.state_dict())
     assert credit.lagging is network
+
+
+# -- what is kept for the gradient -----------------------------------------------------------------------------------
+
+
+def kept(engine: Engine, learner: Any) -> int:
+    """Bytes saved for the way back, weights not counted, of a step of the policy."""
+    own = {parameter.untyped_storage().data_ptr() for parameter in learner.network.parameters()}
+    found: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            found[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    batch = Tokens(torch.randint(1, 40, (16, 48)), torch.ones(16, 48, dtype=torch.bool))
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        engine.update(learner, lambda part: likelihood_loss(learner.module, batch), 16)
+    return sum(found.values())
+
+
+def test_checkpointing_keeps_a_tenth_in_the_policy_phase_too(engine: Engine) -> None:
+    """And the step is the same, bit for bit."""
+    sizes = {"n_embd": 32, "n_layer": 6, "n_head": 4, "n_positions": 64, "bos_token_id": 0, "eos_token_id": 0}
+    costs, ends = [], []
+    for how in (How(), How(checkpointing=True)):
+        torch.manual_seed(0)
+        network = Unprompted(pretrained.generator(None, {"model_type": "gpt2", **sizes}, 0, 40, 0, CAUSAL, how), 0)
+        torch.manual_seed(0)
+        learner = engine.learner(f"policy{len(ends)}", network, OptimizerConfig(), dropout=False)
+        costs.append(kept(engine, learner))
+        ends.append(state(network))
+    assert same(*ends)
+    assert costs[1] < costs[0] / 10
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "t5"])
+def test_weights_in_bfloat16_are_drawn_as_they_are_differentiated(kind: str, engine: Engine) -> None:
+    """Without autocast: in a run of float32."""
+    sizes = {
+        "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64},
+        "llama": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64},
+        "t5": {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4},
+    }[kind]
+    torch.manual_seed(0)
+    how = pretrained.how(TextGeneratorConfig(config={"model_type": kind}, dtype="bfloat16"), "fp32")
+    network = pretrained.generator(None, {"model_type": kind, **sizes}, 0, VOCABULARY, END, EITHER, how)
+    assert {parameter.dtype for parameter in network.parameters()} == {torch.bfloat16}
+    learner = engine.learner("policy", network, OptimizerConfig(), dropout=False)
+    with torch.no_grad(), engine.drawing(learner):
+        gap = (network(REPLIES.ids, *REPLIES.context) - stepped(network, REPLIES))[REPLIES.mask]
+    assert gap.abs().mean() < 1e-3
+    before = state(network)
+    step(engine, learner)
+    assert not same(before, state(network))
+
+
+def test_options_of_large_models_are_for_models_of_hugging_face() -> None:
+    for given in ({"attention": "sdpa"}, {"dtype": "bfloat16"}, {"checkpointing": True}):
+        (name,) = given
+        with pytest.raises(
+            UserError, match=f"--generator.{name} .* is for Hugging Face models: give --generator.model"
+        ):
+            pretrained.how(TextGeneratorConfig(**given), "fp32")  # type: ignore[arg-type]
+
+
+# -- schedules -------------------------------------------------------------------------------------------------------
+
+
+def test_schedules() -> None:
+    """Linear as ever; half a wave; and a warm-up from 0, after which either begins."""
+    assert OptimizerConfig(lr=2.0, final=0.5).rate(0.5) == 1.5
+    cosine = OptimizerConfig(lr=2.0, final=0.0, schedule="cosine")
+    assert [round(cosine.rate(progress), 6) for progress in (0.0, 0.25, 0.5, 1.0)] == [2.0, 1.707107, 1.0, 0.0]
+    warmed = OptimizerConfig(lr=2.0, final=0.0, schedule="cosine", warm_up=0.2)
+    assert [round(warmed.rate(progress), 6) for progress in (0.0, 0.1, 0.2, 0.6, 1.0)] == [0.0, 1.0, 2.0, 1.0, 0.0]

@@ -45,4 +45,5 @@ class GeneratorDiscriminator(nn.Module):
         """ids, mask: (batch, time). history, turns: (batch, past), as of `Replies`. -> (batch,), float32, of what the
         mask shows; (batch, time), of each prefix, where it is asked for."""
         features = self.generator.features(F.pad(ids, (0, 1)), history, turns)[:, 1:]  # known after each token
-        return self.output(features if prefixes else last(features, mask)).squeeze(-1).float()
+        read = features if prefixes else last(features, mask)
+        return self.output(read.to(self.output.weight.dtype)).squeeze(-1).float()
