@@ -99,8 +99,11 @@ FAMILIES = {
 # families whose numbers are others than those of this commit, on purpose, and why
 BEFORE = "c8e2271"
 ROLLED = "the random numbers of all completions of a roll-out are drawn before the first token"
+LOW = "in bf16 all that is drawn is computed so, too, and the logits of a step as those of a draw"
 CHANGED = {
-    "text oracle": ROLLED,
+    "text oracle": f"{ROLLED}; {LOW}",
+    "text relgan": LOW,
+    "text textgan": LOW,
     "text shapes": ROLLED,
     "text own": ROLLED,
     "text labelled": ROLLED,

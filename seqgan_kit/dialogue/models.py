@@ -31,8 +31,8 @@ def build_generator(
 ) -> Seq2SeqGenerator | LanguageModel:
     """The network that the configuration asks for. Raises UserError."""
     check_words(config.model, SETTINGS, source.template.words)
-    attention = pretrained.attention(config, precision)
-    given = config.model, config.config, config.lora, attention, source.vocabulary, source.end, pretrained.EITHER
+    how = pretrained.how(config, precision)
+    given = config.model, config.config, config.lora, source.vocabulary, source.end, pretrained.EITHER, how
     found: Seq2SeqGenerator | LanguageModel | None = pretrained.generator(*given, dropout=config.dropout)
     if found is not None:
         return found

@@ -33,6 +33,7 @@ from seqgan_kit.engine.phases import Phases
 from seqgan_kit.engine.processes import Processes
 from seqgan_kit.engine.run_config import RunConfig
 from seqgan_kit.engine.run_folder import Exports, RunFolder
+from seqgan_kit.engine.set_aside import SetAside
 from seqgan_kit.engine.stream import Stream
 from seqgan_kit.errors import UserError
 from seqgan_kit.files import record_line
@@ -107,6 +108,10 @@ class Engine:
                     learner.parameters[:] = [now[parameter] for parameter in learner.parameters]
                     for group in learner.optimizer.param_groups:
                         group["params"] = [now[parameter] for parameter in group["params"]]
+
+    def later(self, name: str) -> Later:
+        """A learner that a later phase begins; until then its weights and moments lie on the disk."""
+        return Later(self, name)
 
     def keep(self, name: str, part: Stateful) -> None:
         """Has the state of a part (data position, environments) saved and restored, per process."""
@@ -192,6 +197,10 @@ class Engine:
         if self.group.sharding is not None and network in self.group.sharding:
             return self.group.sharding.weights(network)
         return {key: value.detach().cpu().clone() for key, value in network.state_dict().items()}
+
+    def whole(self, state: Any) -> Any:
+        """A state dict whose tensors are whole; with --run.shard in the main process alone. Every process calls it."""
+        return state if self.group.sharding is None else self.group.sharding.whole(state)
 
     def with_weights(self, network: nn.Module, weights: Mapping[str, Tensor]) -> Any:
         """A copy of the network with these weights."""
@@ -334,3 +343,34 @@ class Collected:
 def _networks(part: Any) -> list[nn.Module]:
     """Those that a part is, or holds."""
     return [each for each in (part, *vars(part).values()) if isinstance(each, nn.Module)]
+
+
+class Later:
+    """A learner that is not there until its phase.
+
+    network, optimizer: its states, which are set aside.
+    """
+
+    def __init__(self, engine: Engine, name: str) -> None:
+        self.engine, self.name = engine, name
+        parts, group = engine.parts, engine.group
+        self.network, self.optimizer = (SetAside(parts.root, f"{name}-{part}", group) for part in ("weights", "adam"))
+        parts.networks[name], parts.optimizers[name] = self.network, self.optimizer
+
+    @property
+    def known(self) -> bool:
+        """Whether there is something to begin with."""
+        return self.network.file is not None
+
+    def put(self, learner: Learner) -> None:
+        """Has it begin as this one is now. Raises UserError where the disk refuses."""
+        self.network.put(self.engine.weights(learner.network))
+        self.optimizer.put(self.engine.whole(learner.optimizer.state_dict()))
+
+    def begin(self, network: nn.Module, config: OptimizerConfig) -> Learner:
+        """The learner, in a copy of the network. Raises UserError where what was set aside is damaged."""
+        learner = self.engine.learner(self.name, self.engine.with_weights(network, self.network.get()), config)
+        self.engine.shard()
+        learner.optimizer.load_state_dict(self.optimizer.get())
+        lay_out_as_weights(learner.optimizer)
+        return learner

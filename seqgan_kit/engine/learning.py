@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
@@ -29,8 +29,9 @@ class OptimizerConfig:
 
     Args:
         lr: Learning rate of Adam. Of the options whose default is null, null takes what suits the generator.
-        final: Share of the learning rate that is left at the end of a phase, to which it falls linearly. 1 keeps it
-            constant.
+        warm_up: Share of a phase in which the learning rate grows from 0.
+        schedule: How the learning rate then falls: linear, or cosine, half a wave.
+        final: Share of the learning rate that is left at the end of a phase. 1 keeps it constant.
         betas: Decay of the running mean of the gradient, and of its square. Nearer 1 averages over more steps.
         weight_decay: Weight decay of a step, decoupled as in AdamW, of matrices, convolutions and embeddings; biases,
             gains of norms and other vectors have none. 0 has none at all.
@@ -42,6 +43,8 @@ class OptimizerConfig:
     """
 
     lr: Rate | None = 1e-3
+    warm_up: BelowOne = 0.0
+    schedule: Literal["linear", "cosine"] = "linear"
     final: NotNegative = 1.0
     betas: tuple[BelowOne, BelowOne] = (0.9, 0.999)
     weight_decay: NotNegative = 0.0
@@ -53,7 +56,12 @@ class OptimizerConfig:
         """The learning rate, `progress` (0 to 1) into a phase."""
         if self.lr is None:
             raise UserError("an optimizer's lr is null, which is for --likelihood and --adversarial: give a number")
-        return self.lr * (1 - (1 - self.final) * progress)
+        if progress < self.warm_up:
+            return self.lr * progress / self.warm_up
+        if self.warm_up:
+            progress = (progress - self.warm_up) / (1 - self.warm_up)
+        fallen = progress if self.schedule == "linear" else (1 - math.cos(math.pi * progress)) / 2
+        return self.lr * (1 - (1 - self.final) * fallen)
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,8 @@ class MonteCarlo(Credit):
         memory: Count | None = None,
     ) -> None:
         self.network = network
-        self.lagging = deepcopy(network)  # autocast keeps the weights only of what could be trained
+        # a copy that could be trained: of others autocast would not keep the weights
+        self.lagging = deepcopy(network) if lag else network
         self.length, self.end, self.rollouts, self.lag, self.chunk = length, end, rollouts, lag, chunk
         self.memory = memory
         self._found: int | None = None  # what the device has to give
@@ -93,7 +94,8 @@ class MonteCarlo(Credit):
         sharding.release(self.lagging)
         sharding.release(self.network)
         for lagging, current in zip(self.lagging.parameters(), self.network.parameters(), strict=True):
-            lagging.lerp_(current, 1 - lag)
+            if lagging is not current:  # as what is not trained is
+                lagging.lerp_(current, 1 - lag)
         self._follows = True
 
     def _budget(self, device: torch.device) -> int:
@@ -113,11 +115,12 @@ class MonteCarlo(Credit):
         )
 
     def state_dict(self) -> dict[str, Any]:
-        return {"follows": self._follows, "network": self.lagging.state_dict()}
+        return {"follows": self._follows, "network": self.lagging.state_dict() if self.lag else {}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._follows = state["follows"]
-        self.lagging.load_state_dict(state["network"])
+        self._follows = state["follows"] and bool(state["network"])
+        if self.lag and self._follows:
+            self.lagging.load_state_dict(state["network"])
 
 
 class Terminal(Credit):
