@@ -11,16 +11,21 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
+from itertools import accumulate, chain
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.distributed.tensor import DTensor, Shard, distribute_tensor
+from torch.utils._pytree import tree_leaves, tree_map
 from transformers import PreTrainedModel
 
 from seqgan_kit.errors import UserError
+
+AT_ONCE = 1 << 28
+"""Bytes of whole tensors that are collected at once."""
 
 
 class Sharding:
@@ -45,10 +50,10 @@ class Sharding:
             for block in _blocks(network):
                 fully_shard(block, mesh=self.mesh)
             root = fully_shard(network, mesh=self.mesh)
-        except (ValueError, RuntimeError, NotImplementedError) as error:
+            root._get_fsdp_state()._lazy_init()  # or the first block that is called round the root would be one itself
+        except (AssertionError, ValueError, RuntimeError, NotImplementedError) as error:
             name = type(network).__name__.removeprefix("FSDP")
             raise UserError(f"--run.shard: {name} can't be shared out ({error}): leave it out") from error
-        root._get_fsdp_state()._lazy_init()  # or the first block that is called round the root would be one itself
         network.register_load_state_dict_pre_hook(_share_out_weights)
         return dict(zip(before, network.parameters(), strict=True))
 
@@ -60,14 +65,30 @@ class Sharding:
     def whole(self, state: Any) -> Any:
         """A state dict, of parts nested in any way, with whole tensors in the main process's memory; every process
         calls it, and the others get None in place of a tensor that was shared out."""
-        if isinstance(state, DTensor):
-            found = state.full_tensor()  # by all of them
-            return found.cpu() if self.is_main else None
-        if isinstance(state, dict):
-            return {key: self.whole(value) for key, value in state.items()}
-        if isinstance(state, list | tuple):
-            return type(state)(self.whole(value) for value in state)
-        return state
+        shared = [leaf for leaf in tree_leaves(state) if isinstance(leaf, DTensor)]
+        found = chain.from_iterable(self._collected(some) for some in _batches(shared))
+        return tree_map(lambda leaf: next(found) if isinstance(leaf, DTensor) else leaf, state)
+
+    def _collected(self, shared: list[DTensor]) -> list[Tensor | None]:
+        """The whole tensors in the main process, from all processes' parts, sent as one row of bytes by each."""
+        processes = self.mesh.size()
+        parts = [_parts(tensor, processes) for tensor in shared]  # bytes by process; none has more than the first
+        ends = list(accumulate(part[0] for part in parts))
+        mine = torch.zeros(ends[-1], dtype=torch.uint8, device=shared[0].device)
+        for tensor, part, end in zip(shared, parts, ends, strict=True):
+            own = tensor.to_local().detach().contiguous().view(-1).view(torch.uint8)
+            mine[end - part[0] :][: len(own)] = own
+        every = [torch.empty_like(mine) for _ in range(processes)] if self.is_main else None
+        distributed.gather(mine, every)
+        if every is None:
+            return [None] * len(shared)
+        return [
+            torch.cat([row[end - part[0] :][:size] for row, size in zip(every, part, strict=True)])
+            .view(tensor.dtype)
+            .view(tensor.shape)
+            .cpu()
+            for tensor, part, end in zip(shared, parts, ends, strict=True)
+        ]
 
     def weights(self, network: nn.Module) -> dict[str, Any]:
         """Its whole state dict in the main process, and nothing in the others. Every process calls it."""
@@ -154,6 +175,26 @@ def _shared_as(parameter: Tensor, value: Any) -> Any:
     assert isinstance(parameter, DTensor)
     # every process has read the whole, so that none has to send it
     return distribute_tensor(value.to(parameter.dtype), parameter.device_mesh, parameter.placements, src_data_rank=None)
+
+
+def _parts(tensor: DTensor, processes: int) -> list[int]:
+    """Bytes of each process's part: runs of rows, the last ones shorter, or empty."""
+    assert tensor.placements == (Shard(0),)
+    count = tensor.shape[0]
+    each, row = -(-count // processes), tensor.numel() // max(1, count) * tensor.element_size()
+    return [row * max(0, min(each, count - rank * each)) for rank in range(processes)]
+
+
+def _batches(shared: list[DTensor]) -> Iterator[list[DTensor]]:
+    """Runs of tensors that are sent at once."""
+    some: list[DTensor] = []
+    for tensor in shared:
+        if some and sum(each.numel() * each.element_size() for each in (*some, tensor)) > AT_ONCE:
+            yield some
+            some = []
+        some.append(tensor)
+    if some:
+        yield some
 
 
 def _like(parameter: nn.Parameter, device: str) -> nn.Parameter:

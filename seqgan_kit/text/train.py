@@ -23,6 +23,7 @@ from seqgan_kit.language.config import rates_told, settled
 from seqgan_kit.language.pretrained import CAUSAL, limits_of, tokenizer_of
 from seqgan_kit.language.training import MLE, SHORTER, LanguageTraining, parts
 from seqgan_kit.language.units import record, unit_of
+from seqgan_kit.samples import Tokens, to
 from seqgan_kit.text import checks
 from seqgan_kit.text.config import TextConfig
 from seqgan_kit.text.evaluation import TextEvaluation, names
@@ -113,15 +114,34 @@ class TextTask:
     def _measured(self, network: Generator) -> Score:
         return self.evaluation.score(network, self.config.evaluation.samples, self.best)
 
+    def _drawn(self, network: Generator) -> Tokens | None:
+        """An evaluation's samples, of which each process draws a share; None of one process, which draws them as it
+        scores them."""
+        engine, settings = self.engine, self.config.evaluation
+        if engine.processes == 1:
+            return None
+        with engine.fixed_random((settings.seed + 7919 * engine.rank) % 2**32):
+            mine = self.evaluation.draw_share(network, settings.samples, engine.rank, engine.processes)
+        mine = to(mine, engine.device)
+        ids, mask = engine.gather(mine.ids).cpu(), engine.gather(mine.mask).cpu()
+        return self.evaluation.joined(ids, mask, settings.samples)
+
     def _hooks(self, every: int, network: Generator) -> list[Hook]:
         settings = self.config.evaluation
 
         def measure(phase: str, done: int) -> Metrics:
             sharding.gather(network)
-            found, texts = self.evaluation(network, settings.samples)
+            drawn = self._drawn(network)
+
+            def scored() -> tuple[Metrics, list[str], Score | None]:
+                found, texts = self.evaluation(network, settings.samples, drawn=drawn)
+                if self.engine.choice is None:
+                    return found, texts, None
+                return found, texts, self.evaluation.score(network, settings.samples, self.best, found)
+
+            found, texts, score = self.engine.on_main(scored)
             self.engine.save_text(f"{phase}-{done:06d}", texts)
-            if self.engine.choice is not None:
-                score = self.evaluation.score(network, settings.samples, self.best, found)
+            if self.engine.choice is not None and score is not None:
                 self.engine.choice.offer(phase, done, score, network)
             return found
 
