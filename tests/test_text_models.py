@@ -127,7 +127,7 @@ def test_a_model_is_saved_for_transformers_and_fine_tuned(tmp_path: Path) -> Non
         for run, phase in ((first, "adversarial"), (second, "maximum_likelihood"))
     )
     assert begun[0] == pytest.approx(kept[-1], rel=1e-5), "it begins as the other ended"
-    found = runs.finish(["evaluate", str(second), "--samples", "16"], tmp_path / "log3")
+    found = runs.finish(["evaluate", str(second), "--samples", "16", "--model", "game"], tmp_path / "log3")
     last = [line for line in runs.lines(second) if line["phase"] == "adversarial"][-1]["eval/nll_gen"]
     assert ["nll_gen", f"{last:.4f}"] in [line.split()[:2] for line in found.splitlines()]
     words = runs.finish(["sample", str(second), "--count", "30"], tmp_path / "log4").split()
