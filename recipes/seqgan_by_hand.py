@@ -66,12 +66,12 @@ class Discriminator(nn.Module):
 
 @torch.no_grad()
 def complete(g: Generator, ids: Tensor, known: Tensor, points: Tensor) -> Tensor:
-    """All but the first `known` tokens, (R,), of each row of `ids`, (R, T), drawn where p's running sum is at `points`."""
+    """All but the first `known` tokens, (R,), of each row of `ids`, (R, T), drawn by inverting p's sum at `points`."""
     ids, read, state = ids.clone(), torch.full((len(ids), 1), g.output.out_features), None
     for t in range(ids.shape[1]):
         logits, state = g(read, state)
         cumulated = logits[known <= t, 0].softmax(-1).cumsum(-1)
-        point = points[known <= t, t - ids.shape[1], None] * cumulated[:, -1:]
+        point = points[known <= t, t - ids.shape[1] :][:, :1] * cumulated[:, -1:]
         ids[known <= t, t : t + 1] = torch.searchsorted(cumulated, point, right=True).clamp_max(logits.shape[2] - 1)
         read = ids[:, t : t + 1]
     return ids
