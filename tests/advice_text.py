@@ -235,6 +235,16 @@ PRETRAINED = [
         model(),
     ),
     Case(f"{TRAIN} --generator.lora 2", "adapters are for Hugging Face", ("no --generator.lora",)),
+    Case(
+        f"{TRAIN} --generator.dtype bfloat16",
+        "is for Hugging Face models",
+        ("no --generator.dtype", f"--generator.config '{GPT2}'"),
+    ),
+    Case(
+        f"{TRAIN} --generator.config '{GPT2}' --generator.attention best",
+        "give eager or sdpa",
+        ("--generator.attention eager", "--generator.attention sdpa"),
+    ),
     Case(f"{TRAIN} --generator.lora 2 --generator.model RUN/model", "holds an LSTM", ("no --generator.lora",)),
     Case(
         f"{TRAIN} --data.path talk.txt --generator.model nowhere",

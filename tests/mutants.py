@@ -83,6 +83,19 @@ class Mutant(NamedTuple):
 
 
 MUTANTS = [
+    # models of real size
+    Mutant(
+        "language/training.py",
+        "            self.mle.optimizer.state.clear()\n",
+        "",
+        "test_real_size.py::test_a_game_holds_neither_a_control_nor_the_moments_of_likelihood",
+    ),
+    Mutant(
+        "networks/text/checkpointing.py",
+        "if not torch.is_grad_enabled():",
+        "if True:",
+        "test_real_size.py::test_checkpointing_keeps_a_tenth_in_the_policy_phase_too",
+    ),
     # one precision from drawing to gradient
     Mutant(
         "engine/engine.py", "with self.accelerator.autocast():", "with contextlib.nullcontext():", "test_precision.py"

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
+import runs
 from replies import END, LENGTH, REPLIES, VOCABULARY, far_from_uniform, stepped
+from seqgan_kit.cli import main
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import OptimizerConfig
 from seqgan_kit.engine.set_aside import SetAside
@@ -19,6 +21,7 @@ from seqgan_kit.errors import UserError
 from seqgan_kit.language import pretrained
 from seqgan_kit.language.adapters import adapt
 from seqgan_kit.language.pretrained import CAUSAL, EITHER, How
+from seqgan_kit.language.training import LanguageTraining
 from seqgan_kit.networks.text.generator_discriminator import GeneratorDiscriminator
 from seqgan_kit.networks.text.language_models import LanguageModel, Unprompted
 from seqgan_kit.samples import Tokens
@@ -99,6 +102,24 @@ def test_what_is_set_aside_is_a_name_in_the_checkpoint(engine: Engine, tmp_path:
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(UserError, match=r"can't be read \(altered\): restore it from a backup"):
         second.get()
+
+
+def test_a_game_holds_neither_a_control_nor_the_moments_of_likelihood(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[set[str], int]] = []
+    game = LanguageTraining.game
+
+    def watched(self: Any, *players: Any) -> None:
+        seen.append((set(self.engine.learners), len(self.mle.optimizer.state)))
+        game(self, *players)
+        seen.append((set(self.engine.learners), len(self.mle.optimizer.state)))
+
+    monkeypatch.setattr(LanguageTraining, "game", watched)
+    assert main(runs.tiny(tmp_path / "run", "--run.threads", "1")) == 0
+    assert [moments for _, moments in seen] == [0, 0]
+    assert not any("control" in learners for learners, _ in seen)
+    assert (tmp_path / "run" / "control" / "model.safetensors").is_file()
 
 
 # -- adapters ------------------------------------------------------------------------------------------------------

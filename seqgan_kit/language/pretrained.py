@@ -106,7 +106,9 @@ def how(config: Any, precision: str) -> How:
     asked["dtype"] = None if config.dtype == "float32" else config.dtype
     given = [f"{GENERATOR}.{name} {value}" for name, value in asked.items() if value is not None]
     if given and config.config is None and (config.model is None or is_own(config.model)):
-        raise UserError(f"{given[0]} is for Hugging Face models: give {GENERATOR}.model such a one, or leave it out")
+        raise UserError(
+            f"{given[0]} is for Hugging Face models: name one by {GENERATOR}.model or {GENERATOR}.config, or leave it out"
+        )
     low = precision == "bf16" or config.dtype == "bfloat16"
     attention: str | None = config.attention
     if attention is None and low and "attn_implementation" not in (config.config or {}):
