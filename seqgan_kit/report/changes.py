@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 
@@ -12,6 +13,29 @@ def difference(first: Any, other: Any) -> tuple[str, Any, Any] | None:
     names = dict.fromkeys([*flat[0], *flat[1]])
     found = next((name for name in names if flat[0].get(name) != flat[1].get(name)), None)
     return None if found is None else (found, flat[0].get(found), flat[1].get(found))
+
+
+def unknown(name: str) -> Any:
+    """The default of an option, where none is known."""
+    raise KeyError(name)
+
+
+def completed(plans: Sequence[Any], default: Callable[[str], Any]) -> list[dict[str, Any]]:
+    """The options of each configuration, by names with dots; one that only others have is its default.
+
+    So a run of an earlier version, which lacked the option, is like today's that leaves it as it is.
+    default: raises KeyError where it knows no such option, which is then left out.
+    """
+    flat = [dict(_flat(plan)) for plan in plans]
+    for name in dict.fromkeys(chain(*flat)):
+        lacking = [one for one in flat if name not in one]
+        try:
+            value = default(name) if lacking else None
+        except KeyError:
+            continue
+        for one in lacking:
+            one[name] = value
+    return flat
 
 
 def changed(before: Any, now: Any) -> list[dict[str, Any]]:
