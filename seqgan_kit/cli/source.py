@@ -14,6 +14,7 @@ import textwrap
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from seqgan_kit.old_names import AS_THEN
 from seqgan_kit.options import TASKS
 
 PACKAGE = Path(__file__).parents[1]
@@ -84,8 +85,8 @@ def described(task: str, name: str) -> Option:
 
 
 def default_of(task: str, name: str) -> Any:
-    """What an option is where it isn't given. Raises KeyError where there is no such option."""
-    return _option(task, name)[2]
+    """What an option is in a run whose config.yaml lacks it. Raises KeyError where there is no such option."""
+    return AS_THEN[name] if name in AS_THEN else _option(task, name)[2]
 
 
 def _option(task: str, name: str) -> tuple[str, ast.ClassDef, Any]:
