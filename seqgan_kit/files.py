@@ -51,6 +51,10 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         yield unfinished
         os.replace(unfinished, path)
+    except OSError as error:  # a full or read-only disk: users know the file by its name
+        if error.errno is not None:  # a full disk has no name in it
+            error.filename = str(error.filename or path).replace(str(unfinished), str(path), 1)
+        raise
     finally:
         if unfinished.is_dir():
             shutil.rmtree(unfinished, ignore_errors=True)
