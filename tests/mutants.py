@@ -110,8 +110,8 @@ MUTANTS = [
     Mutant(OUTPUT, "wanted[1] else None", "True else None", "test_precision.py::test_a_frozen_head_costs_no_gradient"),
     Mutant(
         "language/pretrained.py",
-        'asked is None and precision == "bf16"',
-        'asked is None and precision == "fp32"',
+        'low = precision == "bf16" or',
+        'low = precision == "fp32" or',
         "test_precision.py::test_how_attention_is_computed",
     ),
     # alarms

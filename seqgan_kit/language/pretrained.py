@@ -107,7 +107,8 @@ def how(config: Any, precision: str) -> How:
     given = [f"{GENERATOR}.{name} {value}" for name, value in asked.items() if value is not None]
     if given and config.config is None and (config.model is None or is_own(config.model)):
         raise UserError(
-            f"{given[0]} is for Hugging Face models: name one by {GENERATOR}.model or {GENERATOR}.config, or leave it out"
+            f"{given[0]} is for Hugging Face models: name one by {GENERATOR}.model or {GENERATOR}.config, "
+            "or leave it out"
         )
     low = precision == "bf16" or config.dtype == "bfloat16"
     attention: str | None = config.attention
