@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from seqgan_kit.algorithms import credit as credits
 from seqgan_kit.bounds import Count, Share
 from seqgan_kit.engine import sharding
+from seqgan_kit.engine.engine import Engine
 from seqgan_kit.errors import UserError
 from seqgan_kit.networks import device_memory
 from seqgan_kit.samples import Tokens, last, rows, size, size_in_bytes
@@ -73,19 +75,24 @@ class MonteCarlo(Credit):
         memory = self._budget(sampled.ids.device)
         row = rollouts.BESIDE * self.length + size_in_bytes(sampled.context) // size(sampled)
         at_once = max(1, min(self.chunk, memory // (4 * row)))
+        network = sampling.with_context(self.lagging, sampled)
+        pieces = rollouts.pieces(network, sampled, self.rollouts, self.length, self.end, memory)
+        found = rollouts.regrouped(pieces, at_once)
         rewards, cells = [earned[:0]], [sampled.ids.new_empty(0)]
         try:
-            with reward.engine.drawing(self.lagging) as network:
-                network = sampling.with_context(network, sampled)
-                pieces = rollouts.pieces(network, sampled, self.rollouts, self.length, self.end, memory)
-                for done in rollouts.regrouped(pieces, at_once):
-                    # a completion has its sample's context
-                    whole = rows(sampled, done.cells // sampled.ids.shape[1])
-                    rewards.append(reward(replace(whole, ids=done.tokens.ids, mask=done.tokens.mask)))
-                    cells.append(done.cells)
+            while (done := self._drawn(found, reward.engine)) is not None:
+                # a completion has its sample's context
+                whole = rows(sampled, done.cells // sampled.ids.shape[1])
+                rewards.append(reward(replace(whole, ids=done.tokens.ids, mask=done.tokens.mask)))
+                cells.append(done.cells)
         except rollouts.TooLarge as error:
             raise UserError(self._too_large(size(sampled), error)) from None
         return credits.monte_carlo(torch.cat(rewards), torch.cat(cells), earned, sampled.mask)
+
+    def _drawn(self, found: Iterator[rollouts.Completions], engine: Engine) -> rollouts.Completions | None:
+        """The next ones; rewards are no drawing, and are asked outside of it."""
+        with engine.drawing(self.lagging):
+            return next(found, None)
 
     @torch.no_grad()
     def _follow(self) -> None:
