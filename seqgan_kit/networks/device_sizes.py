@@ -20,6 +20,8 @@ class Sizes:
     make few large launches; they are NOT measured.
 
     logit_block: floats of the largest block of logits held at once.
+    drawn_logits: floats of the block of logits from which roll-outs draw: a CPU's allocator gives larger ones back to the
+        system and is given them anew each time, which may double the time.
     kept_probabilities: floats. So many are kept for the output layer's backward pass, more are made again.
     kept_width: the narrowest output layer, in features, whose probabilities are kept; making a narrower one's again
         costs less than to write and read them.
@@ -46,6 +48,7 @@ class Sizes:
     """
 
     logit_block: int = 1_000_000
+    drawn_logits: int = 320_000
     kept_probabilities: int = 16_000_000
     kept_width: int = 64
     first_rows: int = 64
@@ -68,6 +71,7 @@ SIZES = {
     "cpu": Sizes(),
     "cuda": Sizes(
         logit_block=200_000_000,
+        drawn_logits=200_000_000,
         first_rows=1024,
         cdf_block=1024,
         rollouts=1 << 15,
