@@ -20,8 +20,8 @@ class Sizes:
     make few large launches; they are NOT measured.
 
     logit_block: floats of the largest block of logits held at once.
-    drawn_logits: floats of the block of logits from which roll-outs draw: a CPU's allocator gives larger ones back to the
-        system and is given them anew each time, which may double the time.
+    drawn_logits: floats of the block of logits from which roll-outs draw; a CPU's allocator gives larger ones back to
+        the system and gets them anew each time, which may double the time.
     kept_probabilities: floats. So many are kept for the output layer's backward pass, more are made again.
     kept_width: the narrowest output layer, in features, whose probabilities are kept; making a narrower one's again
         costs less than to write and read them.
