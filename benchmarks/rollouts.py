@@ -39,20 +39,18 @@ def parts() -> Any:
     """The names that both checkouts have, wherever they are."""
     from types import SimpleNamespace
 
+    from seqgan_kit import samples
+
     try:
         from seqgan_kit import sampling, token_credit  # type: ignore[attr-defined]
         from seqgan_kit.networks import language_models, lstm  # type: ignore[attr-defined]
 
-        return SimpleNamespace(
-            sampling=sampling, drawn=sampling, credit=token_credit, models=language_models, lstm=lstm, here=False
-        )
+        drawn, credit = sampling, token_credit
     except ImportError:
         from seqgan_kit.networks.text import language_models, lstm
-        from seqgan_kit.tokens import credit, rollouts, sampling
-
-        return SimpleNamespace(
-            sampling=sampling, drawn=rollouts, credit=credit, models=language_models, lstm=lstm, here=True
-        )
+        from seqgan_kit.tokens import credit
+        from seqgan_kit.tokens import rollouts as drawn
+    return SimpleNamespace(samples=samples, drawn=drawn, credit=credit, models=language_models, lstm=lstm)
 
 
 def gpt2(found: Any, length: int) -> Any:
@@ -83,8 +81,9 @@ def one(name: str) -> dict[str, Any]:
         network = found.lstm.LSTMGenerator(found.lstm.LSTMConfig(vocabulary=5000, length=length)).eval()
     else:
         network = gpt2(found, length)
-    torch.manual_seed(1)
-    sampled = found.sampling.sample(network, batch, length, None)
+    vocabulary = 5000 if name == "lstm" else 1000
+    ids = torch.randint(vocabulary, (batch, length), generator=torch.Generator().manual_seed(1))
+    sampled = found.samples.Tokens(ids, torch.ones_like(ids, dtype=torch.bool))
     weights = torch.randn(length, 5000, generator=torch.Generator().manual_seed(2))
 
     def reward(tokens: Any) -> Any:

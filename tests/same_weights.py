@@ -106,7 +106,6 @@ CHANGED = {
     "text textgan": LOW,
     "text shapes": ROLLED,
     "text own": ROLLED,
-    "text labelled": ROLLED,
     "dialogue t5": ROLLED,
     "text gpt2": f"dropout is on from the first step; {ROLLED}",
     "text maligan": "leave-one-out compares the continuations of a prefix, not of all prefixes",

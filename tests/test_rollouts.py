@@ -212,11 +212,11 @@ def test_a_credit_launches_few_kernels_and_waits_seldom(end: int | None) -> None
         credit = MonteCarlo(network, 20, end, 2, lag=0.0)
         before = log.copy()
         sampled = sampling.sample(network, 8, 20, end)
-        of_samples = log - before
+        after, of_samples = log.copy(), log - before
         reward: Any = lambda tokens: critic(tokens.ids, tokens.mask)  # noqa: E731
         reward.engine = SimpleNamespace(drawing=nullcontext)
         credit(sampled, reward(sampled), reward)
-        of_credit = log - before - of_samples
+        of_credit = log - after
     assert of_samples.waits.total() <= 20 / 16
     assert of_credit.waits.total() <= (0 if end is None else 2)
     assert 500 < of_credit.launches.total() <= 1500

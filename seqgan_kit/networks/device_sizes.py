@@ -20,6 +20,8 @@ class Sizes:
     make few large launches; they are NOT measured.
 
     logit_block: floats of the largest block of logits held at once.
+    drawn_logits: floats of the block of logits from which roll-outs draw; a CPU's allocator gives larger ones back to
+        the system and gets them anew each time, which may double the time.
     kept_probabilities: floats. So many are kept for the output layer's backward pass, more are made again.
     kept_width: the narrowest output layer, in features, whose probabilities are kept; making a narrower one's again
         costs less than to write and read them.
@@ -48,6 +50,7 @@ class Sizes:
     """
 
     logit_block: int = 1_000_000
+    drawn_logits: int = 320_000
     kept_probabilities: int = 16_000_000
     kept_width: int = 64
     first_rows: int = 64
@@ -69,6 +72,7 @@ class Sizes:
 
 CUDA = Sizes(
     logit_block=200_000_000,
+    drawn_logits=200_000_000,
     first_rows=1024,
     cdf_block=1024,
     rollouts=1 << 15,
@@ -88,7 +92,14 @@ SIZES = {
     "cpu": Sizes(),
     "cuda": CUDA,
     # Apple's share the machine's memory with all else
-    "mps": replace(CUDA, logit_block=50_000_000, rollouts=1 << 13, scored_rows=2048, response_rows=1 << 13),
+    "mps": replace(
+        CUDA,
+        logit_block=50_000_000,
+        drawn_logits=50_000_000,
+        rollouts=1 << 13,
+        scored_rows=2048,
+        response_rows=1 << 13,
+    ),
 }
 
 

@@ -19,7 +19,6 @@ from torch.nn import functional as F
 
 from seqgan_kit.networks import device_sizes
 from seqgan_kit.networks.categorical import draw
-from seqgan_kit.networks.text.output import block_rows
 from seqgan_kit.samples import Tokens, size_in_bytes
 from seqgan_kit.tokens.sampling import State, TokenNetwork, join, select, until_end, without_ended
 
@@ -72,7 +71,7 @@ def pieces(
     fit = _fitting(prefixes, memory)
     joined = prefixes.together(repeats)
     vocabulary = network.logits(prefixes.known[0][0][:1]).shape[-1]
-    rows = block_rows(sampled.ids.device, vocabulary)
+    rows = max(1, device_sizes.sizes(sampled.ids.device).drawn_logits // vocabulary)
     block = rows if memory == math.inf else max(1, min(rows, int(memory / (8 * LOGITS * vocabulary))))
     ids = F.pad(sampled.ids, (0, length - time))
     for cells in _batches(is_open, repeats, joined):
