@@ -241,9 +241,7 @@ def test_weights_in_bfloat16_are_drawn_as_they_are_differentiated(kind: str, eng
 def test_options_of_large_models_are_for_models_of_hugging_face() -> None:
     for given in ({"attention": "sdpa"}, {"dtype": "bfloat16"}, {"checkpointing": True}):
         (name,) = given
-        with pytest.raises(
-            UserError, match=f"--generator.{name} .* is for Hugging Face models: give --generator.model"
-        ):
+        with pytest.raises(UserError, match=f"--generator.{name} .* is for Hugging Face models: name"):
             pretrained.how(TextGeneratorConfig(**given), "fp32")  # type: ignore[arg-type]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import gc
 import importlib
 import inspect
 import os
@@ -107,8 +108,8 @@ def how(config: Any, precision: str) -> How:
     given = [f"{GENERATOR}.{name} {value}" for name, value in asked.items() if value is not None]
     if given and config.config is None and (config.model is None or is_own(config.model)):
         raise UserError(
-            f"{given[0]} is for Hugging Face models: name one by {GENERATOR}.model or {GENERATOR}.config, "
-            "or leave it out"
+            f"{given[0]} is for Hugging Face models: name one by {GENERATOR}.model or {GENERATOR}.config, or leave it "
+            "out"
         )
     low = precision == "bf16" or config.dtype == "bfloat16"
     attention: str | None = config.attention
@@ -253,6 +254,9 @@ def save(network: LanguageModel, tokenizer: PreTrainedTokenizerBase, folder: Pat
         network.adapted.save_pretrained(folder / "adapter")
         model = deepcopy(network.adapted).merge_and_unload()
     model.save_pretrained(folder)
+    if network.adapted is not None:  # the merged copy lies in cycles, and is as large as the model
+        model = network.model
+        gc.collect()
     tokenizer.save_pretrained(folder)
     known, unknown = model.config.to_dict(), unknown_id(tokenizer)
     pad = known.get("pad_token_id")  # of some, the configuration has none
