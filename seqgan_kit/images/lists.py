@@ -109,7 +109,7 @@ def _flickr(path: Path) -> Iterator[tuple[str, Any, Any]]:
 
 def _flickr_splits(reading: Reading) -> dict[str, str]:
     """The split of each picture, where Flickr_8k.trainImages.txt and its like are there."""
-    splits = {}
+    splits: dict[str, str] = {}
     for path in files_in(reading.root):
         if found := re.search(r"(train|dev|test)Images\.txt$", path.name):
             _check_inside(reading, path)
