@@ -13,7 +13,7 @@ import shlex
 import shutil
 import stat
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,8 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         if unfinished.is_dir():
             shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.unlink(missing_ok=True)
+        with suppress(OSError):  # a read-only disk refuses that even where no such file is
+            unfinished.unlink(missing_ok=True)
 
 
 def write_whole(path: Path, content: str | bytes) -> None:

@@ -53,9 +53,14 @@ def test_what_fails_leaves_what_was_there(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [errno.EROFS, errno.ENOSPC])
-def test_a_refused_file_is_told_by_its_name(number: int, tmp_path: Path) -> None:
+def test_a_refused_file_is_told_by_its_name(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not by that of the hidden file which would take its place; a full disk says no name at all."""
     path = tmp_path / "report.html"
+
+    def unlink(one: Path, missing_ok: bool = False) -> None:  # of a file that isn't there, as a read-only disk does
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(one))
+
+    monkeypatch.setattr(Path, "unlink", unlink)
     with pytest.raises(OSError, match=os.strerror(number)) as error, replacing(path) as unfinished:
         raise OSError(number, os.strerror(number), *([] if number == errno.ENOSPC else [str(unfinished)]))
     assert error.value.filename == str(path)

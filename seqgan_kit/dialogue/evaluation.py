@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from seqgan_kit.dialogue.sources import Source
 
 CHUNK = 256  # histories read at a time
+LONGEST = 4  # n-grams of BLEU
 Generator = Seq2SeqGenerator | LanguageModel
 
 
@@ -68,9 +69,18 @@ class DialogueEvaluation:
             units.fingerprint(self._replies),
             tokens,
             units.unknown_rate(source.held_out, source.tokenizer) if self._unknown else None,
-            [changed] if changed else [],
+            [*([changed] if changed else []), *self._short(samples)],
             replies=True,
         )
+
+    def _short(self, samples: int) -> list[str]:
+        """Of BLEU-4 where most human replies have no four words in a row that could match."""
+        wanted, unit = self.wanted[:samples], self.units.unit
+        long = sum(len(reply) >= LONGEST for reply in wanted)
+        if 2 * long >= len(wanted):
+            return []
+        which = f"{long} of {len(wanted)} human ones"
+        return [f"bleu{LONGEST} is of replies of {LONGEST} {unit} or more, which {which} have"]
 
     def __call__(
         self, network: Generator, samples: int, drawing: Drawing = AS_LEARNED, chunk: int = CHUNK
@@ -90,7 +100,7 @@ class DialogueEvaluation:
         found: Metrics = {"unknown": units.unknown_rate(drawn, source.tokenizer)} if self._unknown else {}
         per_token, self._rows = likelihoods(network, source.held_out, chunk)
         found |= self._perplexity(per_token)
-        found |= {f"bleu{n}": metrics.reply_bleu(ids, self.wanted[: len(ids)], n) for n in (2, 4)}
+        found |= {f"bleu{n}": metrics.reply_bleu(ids, self.wanted[: len(ids)], n) for n in (2, LONGEST)}
         found |= _alone(ids)
         if source.kind == "shapes":
             histories = [exchange.history for exchange in source.held_out_exchanges[: len(texts)]]

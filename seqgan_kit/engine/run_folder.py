@@ -277,7 +277,8 @@ def opened(
         lock.release()
         if not resume:
             _check_new(folder)  # another process was faster
-        raise UserError(f"can't write to {folder}: {failure.strerror or failure}") from failure
+        what = "make room there, or give a folder that you may write to"
+        raise UserError(f"can't write to {folder}: {failure.strerror or failure}: {what}") from failure
     return folder, record
 
 
