@@ -125,7 +125,6 @@ def test_a_finished_run_that_is_resumed_writes_its_model_anew(
 OWN_PARTS = "parts of one's own: tests/test_own_parts.py"
 SEVERAL = "needs several processes: tests/test_processes.py and its like"
 LEFT = {
-    ("tokens/credit.py", "--adversarial.credit.memory"): "of a round, followed in tests/test_rollouts.py",
     ("images/checks.py", "for one pair"): OWN_PARTS,
     ("images/sources.py", "as earlier versions read them"): "a guard of a number, whose choices it lists",
     ("imitation/fitting.py", "is taken"): "a line of the summary: no refusal",
