@@ -131,6 +131,8 @@ LEFT = {
     ("language/pretrained.py", "its attn_implementation is code to download"): "tests/test_strangers_files.py",
     ("language/token_ids.py", "or begin anew, without --generator.model"): "trained run: tests/test_text_intake.py",
     ("text/sources.py", "draws sequences of one length"): "needs a trained run: tests/test_text_intake.py",
+    ("imitation/commands.py", "give another --out"): "a disk that refuses: tests/test_bad_input.py, row 328",
+    ("imitation/video.py", "give another --out"): "a disk that refuses, as of `record`: tests/test_bad_input.py",
     ("dialogue/columns.py", "the one with the conversations"): "followed in tests/test_dialogue_reading.py",
     ("dialogue/conversations.py", "keys and speakers"): "followed in tests/test_dialogue_reading.py",
     ("dialogue/conversations.py", "nobody in"): "followed in tests/test_dialogue_reading.py",
