@@ -31,19 +31,25 @@ LR, CLIP = 1e-4, 1.0
 PACKAGES = ("trl", "transformers", "accelerate", "datasets", "torch", "numpy")
 
 
-def model() -> GPT2LMHeadModel:
-    """Untrained, always the same one, without dropout; no token ends its replies."""
+def model(small: bool = False) -> GPT2LMHeadModel:
+    """Untrained, always the same one, without dropout; no token ends its replies. small: of the size of GPT-2 small."""
     torch.manual_seed(0)
+    sizes = {"n_embd": 768, "n_layer": 12, "n_head": 12} if small else {"n_embd": 128, "n_layer": 2, "n_head": 4}
     config = GPT2Config(
-        vocab_size=VOCABULARY, n_positions=64, n_embd=128, n_layer=2, n_head=4, resid_pdrop=0.0, embd_pdrop=0.0,
-        attn_pdrop=0.0, bos_token_id=None, eos_token_id=None,
+        vocab_size=vocabulary(small), n_positions=64, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
+        bos_token_id=None, eos_token_id=None, **sizes,
     )  # fmt: skip
     return GPT2LMHeadModel(config).eval()
 
 
-def tokenizer() -> PreTrainedTokenizerFast:
-    """Of words w0 ... w4999. Its end token is one more, which the model does not know, so that no reply ends early."""
-    words = {f"w{i}": i for i in range(VOCABULARY)} | {"<end>": VOCABULARY}
+def vocabulary(small: bool = False) -> int:
+    return 50257 if small else VOCABULARY
+
+
+def tokenizer(small: bool = False) -> PreTrainedTokenizerFast:
+    """Of words w0, w1 and so on. Its end token is one more, which the model does not know, so that no reply ends
+    early."""
+    words = {f"w{i}": i for i in range(vocabulary(small))} | {"<end>": vocabulary(small)}
     made = Tokenizer(WordLevel(words, unk_token="w0"))
     made.pre_tokenizer = WhitespaceSplit()
     return PreTrainedTokenizerFast(
@@ -84,14 +90,15 @@ class Turns(TrainerCallback):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=1)
-    threads = parser.parse_args().threads
-    torch.set_num_threads(threads)
+    parser.add_argument("--gpu", action="store_true", help="a model of the size of GPT-2 small, on a GPU, in bfloat16")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
     os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"
     told, sys.stdout = sys.stdout, sys.stderr  # trainers print
     from datasets import Dataset  # type: ignore[import-untyped]
     from trl import RLOOConfig, RLOOTrainer  # type: ignore[import-not-found]
 
-    words = tokenizer()
+    words = tokenizer(options.gpu)
     settings: dict[str, Any] = {
         "per_device_train_batch_size": PROMPTS * REPLIES,
         "num_generations": REPLIES,
@@ -108,8 +115,8 @@ def main() -> None:
         "weight_decay": 0.0,
         "max_grad_norm": CLIP,
         "gradient_checkpointing": False,
-        "bf16": False,
-        "use_cpu": True,
+        "bf16": options.gpu,
+        "use_cpu": not options.gpu,
         "max_steps": 1_000_000,
         "logging_strategy": "no",
         "save_strategy": "no",
@@ -119,7 +126,7 @@ def main() -> None:
     }
     with tempfile.TemporaryDirectory() as folder:
         trainer = RLOOTrainer(
-            model=model(),
+            model=model(options.gpu),
             reward_funcs=even,
             args=RLOOConfig(output_dir=folder, **settings),
             train_dataset=Dataset.from_dict({"prompt": words.batch_decode(prompts())}),

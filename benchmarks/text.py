@@ -10,7 +10,8 @@ Sizes of the SeqGAN paper's synthetic experiment: vocabulary 5000, length 20, LS
   likelihood     a batch of maximum likelihood: forward, backward, Adam; straightforwardly F.cross_entropy of all logits
   discriminator  a batch of 64 real and 64 fake ones; straightforwardly a Conv2d per width, a rectifier, max-pooling
   round          a generator step with its credit, then 5 of the discriminator on fresh samples; straightforwardly by
-                 the straightforward parts of the others
+                 the straightforward parts of the others; ours also with all that is drawn, scored and trained in
+                 bfloat16, as `--run.precision bf16` has it
   sampling       2,560 sequences, and at length 40; straightforwardly by torch.multinomial
   gpt2           256 texts of a 2-layer GPT-2: `sampling.sample`, and `generate(do_sample=True, top_k=0)`
   bleu           BLEU-2..5 of 10,000 sentences against 10,000, and leave-one-out Self-BLEU-2..5 of 10,000; nltk in a
@@ -26,6 +27,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +46,7 @@ from seqgan_kit.networks.text.cnn import PAPER_FILTERS, PAPER_WINDOWS, TextCNN
 from seqgan_kit.networks.text.language_models import LanguageModel, Unprompted
 from seqgan_kit.networks.text.lstm import LSTMConfig, LSTMGenerator
 from seqgan_kit.samples import Tokens, concatenate
-from seqgan_kit.tokens import sampling
+from seqgan_kit.tokens import rollouts, sampling
 from seqgan_kit.tokens.credit import MonteCarlo
 
 BATCH, LENGTH, ROLLOUTS, VOCABULARY, SAMPLED, SENTENCES = 64, 20, 16, 5000, 2560, 10_000
@@ -73,6 +75,14 @@ def compare(
     ratio = wall["baseline"] / wall["ours"]
     print(f"{name:<24} {wall['ours']:>9.4f} {wall['baseline']:>9.4f} {ratio:>8.1f}", flush=True)
     return {"ours": wall["ours"], "baseline": wall["baseline"], "ratio": ratio, "cpu": cpu, "turns": taken}
+
+
+def beside(found: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """The first measurement against the baseline of the other."""
+    wall, cpu = other["baseline"], other["cpu"]["baseline"]
+    ratio = wall / found["ours"]
+    print(f"{'  against the same':<24} {'':>19} {ratio:>8.1f}", flush=True)
+    return found | {"baseline": wall, "ratio": ratio, "ratio_cpu": cpu / found["cpu"]["ours"]}
 
 
 @torch.no_grad()
@@ -169,11 +179,8 @@ def credit(options: argparse.Namespace) -> dict[str, Any]:
     work = counted.get_total_flops() / BATCH * rows + per_token * BATCH * ROLLOUTS * sum(range(1, LENGTH))
     print(f"# {work / 1e9:.0f} GFLOP", flush=True)
     found = {"float32": compare("credit", lambda: ours(plain), lambda: plain_credit(network, sampled, usual), 3, 1)}
-    slow = found["float32"]["baseline"]
     found["bfloat16"] = compare("credit bf16 scores", lambda: ours(fast), lambda: time.sleep(0), 3, 1)
-    found["bfloat16"]["baseline"] = slow
-    found["bfloat16"]["ratio"] = slow / found["bfloat16"]["ours"]
-    print(f"{'  against the same':<24} {'':>19} {found['bfloat16']['ratio']:>8.1f}", flush=True)
+    found["bfloat16"] = beside(found["bfloat16"], found["float32"])
     share = work / 1e9 / found["float32"]["ours"] / options.peak
     print(f"# float32: as fast as if all of it were matrix products at {share:.2f} of what these reach", flush=True)
     apart = ours(plain) - plain_credit(network, sampled, usual)  # they estimate the same
@@ -187,7 +194,7 @@ def generation(options: argparse.Namespace) -> dict[str, Any]:
     sampled = sampling.sample(network, BATCH, LENGTH, None)
     return compare(
         "generation",
-        lambda: sampling.roll_out(network, sampled, ROLLOUTS, LENGTH, None),
+        lambda: rollouts.roll_out(network, sampled, ROLLOUTS, LENGTH, None),
         lambda: plain_credit(network, sampled, None),
         3,
         1,
@@ -243,7 +250,7 @@ def whole_round(options: argparse.Namespace) -> dict[str, Any]:
         build_optimizer(critic, OptimizerConfig(lr=1e-4)),
     )
     plain_g, plain_d = (torch.optim.Adam(one.parameters(), lr=1e-4) for one in (other, plain_critic))
-    score, plain_score = Scores(critic), Scores(plain_critic)
+    score, fast, plain_score = Scores(critic), Scores(critic, bf16=True), Scores(plain_critic)
 
     def improve(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
         optimizer.zero_grad()
@@ -253,17 +260,25 @@ def whole_round(options: argparse.Namespace) -> dict[str, Any]:
     def told_apart(logits: Tensor) -> Tensor:
         return objectives.logistic_loss(logits[:BATCH], logits[BATCH:])
 
-    def ours() -> None:
-        critic.eval()
+    def drawn() -> Tokens:
         with torch.no_grad():
-            drawn = sampling.sample(network, BATCH, LENGTH, None)
-            credit = monte_carlo(drawn, score(drawn), score)
-        log_probs = network(drawn.ids)
+            return sampling.sample(network, BATCH, LENGTH, None)
+
+    def ours(score: Scores = score) -> None:
+        lower = partial(torch.autocast, "cpu", torch.bfloat16, enabled=score.bf16)
+        critic.eval()
+        with torch.no_grad(), lower():
+            fake = drawn()
+            credit = monte_carlo(fake, score(fake), score)
+        with lower():
+            log_probs = network(fake.ids)
         improve(ours_g, estimators.reinforce(log_probs, log_probs.detach(), credit, mask))
         critic.train()
         for _ in range(5):
-            both = concatenate([real, sampling.sample(network, BATCH, LENGTH, None)])
-            improve(ours_d, told_apart(critic(both.ids, both.mask)))
+            with lower():
+                both = concatenate([real, drawn()])
+                logits = critic(both.ids, both.mask)
+            improve(ours_d, told_apart(logits))
 
     def straightforward() -> None:
         plain_critic.eval()
@@ -278,7 +293,9 @@ def whole_round(options: argparse.Namespace) -> dict[str, Any]:
                 fake = plain_completion(other, empty, BATCH)
             improve(plain_d, told_apart(plain_critic(torch.cat([real.ids, fake]), mask.repeat(2, 1))))
 
-    return compare("round", ours, straightforward, 3, 1)
+    found = {"float32": compare("round", ours, straightforward, 3, 1)}
+    found["bfloat16"] = compare("round bf16", lambda: ours(fast), lambda: time.sleep(0), 3, 1)
+    return found | {"bfloat16": beside(found["bfloat16"], found["float32"])}
 
 
 def sampled(options: argparse.Namespace) -> dict[str, Any]:

@@ -78,7 +78,8 @@ def tell_unknown_words(words: Sequence[str], read_as: str) -> None:
     """What the user wrote and the model does not know, beside the output."""
     if words:
         shown = ", ".join(words[:SHOWN]) + (", ..." if len(words) > SHOWN else "")
-        print(f"{len(words)} words are unknown to the model, and read as {read_as}: {shown}", file=sys.stderr)
+        some = "1 word is" if len(words) == 1 else f"{len(words)} words are"
+        print(f"{some} unknown to the model, and read as {read_as}: {shown}", file=sys.stderr)
 
 
 def tell_never_drawn(name: str, expected: float) -> None:

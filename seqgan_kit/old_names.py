@@ -31,6 +31,9 @@ OLD_NAMES = {
 } | {"recipes.constant_reward.one": "seqgan_kit.game.rewards.constant"}
 """Where what stands in YAML files and run folders of earlier versions is today."""
 
+AS_THEN = {"data.reading": 1}
+"""What a run of an earlier version did, which had no option for it; of others it is today's default."""
+
 _OLD_NAME = re.compile(
     rf"\b({'|'.join(re.escape(name) for name in sorted(OLD_NAMES, key=len, reverse=True))})\b(\.\w+)?"
 )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils._pytree import tree_leaves
 
 
 @dataclass(frozen=True)
@@ -178,8 +179,15 @@ def map_tensors(sample: S, function: Callable[[Tensor], Tensor]) -> S:
     return replace(sample, **{f.name: function(getattr(sample, f.name)) for f in fields(sample)})
 
 
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on the device. A GPU copies it while the CPU goes on, so it must not be written to any more."""
+    if tensor.device.type != "cpu" or device.type in ("cpu", "mps"):  # what is read is waited for; MPS copies at once
+        return tensor.to(device)
+    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
+
+
 def to(sample: S, device: torch.device) -> S:
-    return map_tensors(sample, lambda tensor: tensor.to(device))
+    return map_tensors(sample, lambda tensor: sent(tensor, device))
 
 
 def soft(tokens: Tokens, vocabulary: int) -> SoftTokens:
@@ -199,6 +207,11 @@ def rows(sample: S, index: Tensor | slice) -> S:
 def size(sample: Tokens | Transitions | Images) -> int:
     """The number of rows."""
     return len(getattr(sample, fields(sample)[0].name))
+
+
+def size_in_bytes(tree: Any) -> int:
+    """Of the tensors of a tree, each counted once."""
+    return sum({id(one): one.numel() * one.element_size() for one in tree_leaves(tree)}.values())
 
 
 def trimmed(sample: S) -> S:

@@ -38,6 +38,11 @@ TRAIN = "train text --run.folder a"
 CASES = [
     Case("trian text", "did you mean 'train'?", ("= train text",)),
     Case("train txt", "did you mean 'text'?", ("= train text",)),
+    Case(
+        f"{TRAIN} --run.device mps",
+        "use --run.device cpu or auto",
+        ("--run.device cpu", "--run.device auto --run.folder b"),
+    ),
     Case(f"{TRAIN} --seeds=0", "--seeds takes numbers", ("no --seeds --seeds 0 1",)),
     Case(f"{TRAIN} --seeds 0 0", "as --seeds 0 1 2", ("--seeds 0 1 2",)),
     Case(f"{TRAIN} --seeds 3", "give two seeds or more, or --run.seed 3", ("--seeds 3 4", "no --seeds --run.seed 3")),

@@ -97,6 +97,7 @@ PARTS = [
         "--discriminator.network: ",
         ("--discriminator.inputs [state,action,next_state,ended]",),
     ),
+    Case("train imitation --run.shard true", "TRPO and PPO in environments", ("no --run.shard",)),
     Case("evaluate one --episodes 2 --frozen", "leave it out", ("no --frozen",), begun("--reward", "environment")),
     Case(
         "evaluate one --episodes 2 --frozen",

@@ -235,6 +235,16 @@ PRETRAINED = [
         model(),
     ),
     Case(f"{TRAIN} --generator.lora 2", "adapters are for Hugging Face", ("no --generator.lora",)),
+    Case(
+        f"{TRAIN} --generator.dtype bfloat16",
+        "is for Hugging Face models",
+        ("no --generator.dtype", f"--generator.config '{GPT2}'"),
+    ),
+    Case(
+        f"{TRAIN} --generator.config '{GPT2}' --generator.attention best",
+        "give eager or sdpa",
+        ("--generator.attention eager", "--generator.attention sdpa"),
+    ),
     Case(f"{TRAIN} --generator.lora 2 --generator.model RUN/model", "holds an LSTM", ("no --generator.lora",)),
     Case(
         f"{TRAIN} --data.path talk.txt --generator.model nowhere",
@@ -494,6 +504,8 @@ COMMANDS = [
     Case("sample RUN --seed 99999999999999999999", "--seed 99999999999999999999"),
     Case("sample RUN --temperature nan", "--temperature nan: give a finite number", ("--temperature 0",)),
     Case("sample RUN --label x", "leave it out"),
+    Case(f"{TRAIN} --run.shard true", "and one runs", ("no --run.shard",)),
+    Case(f"{ROUTE} --run.shard true", "--adversarial.route differentiates", ("no --run.shard",)),
     Case("evaluate RUN --samples 1", "evaluate --samples 1: give at least 2"),
     Case("evaluate RUN --temperature 0 --samples 4", "--temperature 0: give a number above 0"),
     Case(

@@ -54,6 +54,7 @@ PICTURES, PAINTING, LAYERS = "images/data.py", "images/players.py", "networks/pi
 WORDS, JOINED = "images/caption_encoders.py", "networks/pictures/joint_embedding.py"
 PAINTER, CRITIC, AVERAGE = "networks/pictures/generator.py", "networks/pictures/discriminator.py", "networks/average.py"
 AUGMENTATION, SHOWN = "images/augmentation.py", "images/evaluation.py"
+ROLLOUTS = "tokens/rollouts.py"
 TOKEN_POLICY, TOKEN_CREDIT, SEQ2SEQ = "tokens/policy.py", "tokens/credit.py", "networks/text/seq2seq.py"
 LANGUAGE_MODELS, REPLY_ENCODER = "networks/text/language_models.py", "networks/text/reply_encoder.py"
 TOKEN_REWARDS = "tokens/rewards.py"
@@ -68,6 +69,8 @@ CLASS_HEAD, CLASSES, DATA = "networks/text/class_head.py", "text/label_classifie
 FITTING, STEPS, RECORDED = "imitation/fitting.py", "imitation/steps.py", "imitation/recorded.py"
 IMPROVEMENT, FEATURES, GAME = "imitation/improvement.py", "imitation/discriminator_inputs.py", "imitation/players.py"
 
+NETWORKS_THERE = "test_rehearsal.py::test_networks_of_replies"
+
 
 class Mutant(NamedTuple):
     """`old`, which occurs once in `file`, becomes `new`; one of `tests`, file or file::test, must then fail."""
@@ -80,6 +83,37 @@ class Mutant(NamedTuple):
 
 
 MUTANTS = [
+    # models of real size
+    Mutant(
+        "language/training.py",
+        "            self.mle.optimizer.state.clear()\n",
+        "",
+        "test_real_size.py::test_a_game_holds_neither_a_control_nor_the_moments_of_likelihood",
+    ),
+    Mutant(
+        "networks/text/checkpointing.py",
+        "if not torch.is_grad_enabled():",
+        "if True:",
+        "test_real_size.py::test_checkpointing_keeps_a_tenth_in_the_policy_phase_too",
+    ),
+    # one precision from drawing to gradient
+    Mutant(
+        "engine/engine.py", "with self.accelerator.autocast():", "with contextlib.nullcontext():", "test_precision.py"
+    ),
+    Mutant(
+        OUTPUT,
+        "torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype",
+        "weight.dtype",
+        "test_precision.py::test_log_probs_in_bfloat16",
+        fast=True,
+    ),
+    Mutant(OUTPUT, "wanted[1] else None", "True else None", "test_precision.py::test_a_frozen_head_costs_no_gradient"),
+    Mutant(
+        "language/pretrained.py",
+        'low = precision == "bf16" or',
+        'low = precision == "fp32" or',
+        "test_precision.py::test_how_attention_is_computed",
+    ),
     # alarms
     Mutant(
         "report/alarms.py",
@@ -249,9 +283,9 @@ MUTANTS = [
         "test_soft_text.py::test_straight_through_has_whole_tokens_and_the_soft_gradient",
     ),
     Mutant(
-        SAMPLING,
-        "ended = ended | (tokens == end)",
-        "ended = tokens == end",
+        "tokens/sampling.py",
+        "ended = ended | (tokens == end) if end is not None else ended",
+        "ended = (tokens == end) if end is not None else ended",
         "test_soft_text.py::test_a_soft_text_ends_with_its_first_end_token",
     ),
     Mutant(
@@ -516,8 +550,8 @@ MUTANTS = [
         "test_credit.py::test_leave_one_out_of_a_group_equals_a_slow_loop "
         "test_token_policy.py::test_repeats_are_compared_with_each_other",
     ),
-    Mutant(CREDIT, "counted.mean()) / scale * mask", "credit.mean()) / scale * mask", "test_credit.py"),
-    Mutant(CREDIT, "(credit - counted.mean()) / scale", "credit / scale", "test_credit.py"),
+    Mutant(CREDIT, "mean, deviation = counted.mean(),", "mean, deviation = credit.mean(),", "test_credit.py"),
+    Mutant(CREDIT, "(credit - mean) / deviation", "credit / deviation", "test_credit.py"),
     # estimators
     Mutant(
         ESTIMATORS,
@@ -572,8 +606,8 @@ MUTANTS = [
     ),
     Mutant(
         DRAW,
-        "device=cdf.device) * cdf[:, -1:]",
-        "device=cdf.device)",
+        "if point is None else point) * cdf[:, -1:]",
+        "if point is None else point)",
         "test_sampling.py::test_draw_matches_the_softmax",
     ),
     Mutant(SAMPLING, "draw(logits / temperature if", "draw(logits * temperature if", "test_sampling.py"),
@@ -591,34 +625,34 @@ MUTANTS = [
         "test_sampling.py::test_until_end_counts_the_end_token",
     ),
     Mutant(
-        SAMPLING,
-        "owner * time + t - 1]",
-        "owner * time + t]",
+        ROLLOUTS,
+        "(cells % time + 1).tolist()",
+        "(cells % time + 2).tolist()",
         "test_sampling.py::test_roll_out_completes_exactly_the_open_prefixes "
         "test_credit.py::test_monte_carlo_converges_to_enumerated_q",
     ),
     Mutant(
-        SAMPLING,
-        "sampled.mask[:, t].nonzero()",
-        "sampled.mask[:, t - 1].nonzero()",
+        ROLLOUTS,
+        "F.pad(is_open[:, 1:], (0, 1))",
+        "F.pad(is_open[:, :-1], (0, 1))",
         "test_sampling.py::test_roll_out_completes_exactly_the_open_prefixes",
     ),
     Mutant(
-        SAMPLING,
-        "(prefix_features[owner], select(prefix_state, owner))",
-        "(prefix_features[owner], select(prefix_state, owner.flip(0)))",
+        ROLLOUTS,
+        "return features[owner], select(state, owner)",
+        "return features[owner], select(state, owner.flip(0))",
         "test_sampling.py::test_states_belong_to_their_rows",
     ),
     Mutant(
         SAMPLING,
-        "return tokens[keep], select(state, keep), alive[keep]",
-        "return tokens[keep], select(state, torch.arange(len(keep))), alive[keep]",
+        "return tokens[keep], select(state, keep), ended[keep]",
+        "return tokens[keep], select(state, torch.arange(len(keep))), ended[keep]",
         "test_sampling.py::test_states_belong_to_their_rows test_sampling.py::test_samples_follow_the_network",
     ),
     Mutant(
-        SAMPLING,
-        "new[:, :t] = sampled.ids[owner, :t]",
-        "new[:, : t - 1] = sampled.ids[owner, : t - 1]",
+        ROLLOUTS,
+        "ids = ids[owner]",
+        "ids = ids[owner.flip(0)]",
         "test_sampling.py::test_roll_out_completes_exactly_the_open_prefixes",
     ),
     Mutant(
@@ -627,11 +661,36 @@ MUTANTS = [
         "features[:few]), features[few + 1 :]",
         "test_sampling.py::test_draw_from_does_not_depend_on_blocks",
     ),
-    Mutant(SAMPLING, "repeat(repeats)", "repeat(1)", "test_sampling.py"),
+    Mutant(ROLLOUTS, "repeat_interleave(repeats)", "repeat_interleave(1)", "test_sampling.py"),
+    Mutant(ROLLOUTS, "points[here, t - length]", "points[here, 0]", "test_sampling.py test_rollouts.py"),
+    Mutant(
+        ROLLOUTS,
+        "0 if joined else self.length - 1 - place)",
+        "0)",
+        "test_rollouts.py::test_memory_stays_within_the_budget",
+    ),
+    Mutant(
+        ROLLOUTS,
+        "yield _joined(waiting)\n                waiting = []",
+        "waiting = []",
+        "test_token_policy.py::test_completions_have_their_sample_s_history",
+    ),
+    Mutant(
+        "networks/text/keys_values.py",
+        "new[:, :, :read] = old[:, :, :read][rows]",
+        "new[:, :, :read] = old[:, :, :read][rows.flip(0)]",
+        "test_dialogue_networks.py::test_completions_are_those_of_a_naive_loop",
+    ),
     Mutant(
         SAMPLING,
-        "tokens, state, alive = _drop_ended(tokens, state, alive, end)\n        if t + 1",
-        "if t + 1",
+        'return device.type == "cpu" or t % LOOKS == LOOKS - 1',
+        "return True",
+        "test_rollouts.py::test_a_gpu_is_asked_every_16th_token",
+    ),
+    Mutant(
+        SAMPLING,
+        "            tokens, state, ended, alive = without_ended(t, tokens, state, ended, alive)\n",
+        "",
         "test_sampling.py",
     ),
     Mutant(
@@ -730,8 +789,8 @@ MUTANTS = [
     ),
     Mutant(
         TOKEN_REWARDS,
-        "total += whole.to(total.device)",
-        "total -= whole.to(total.device)",
+        "total += sent(whole, total.device)",
+        "total -= sent(whole, total.device)",
         "test_learning.py::test_policy_learns_from_a_users_reward_alone",
     ),
     Mutant(
@@ -748,8 +807,8 @@ MUTANTS = [
     ),
     Mutant(
         TOKEN_POLICY,
-        "now = self.learner.network.eval()(fake.ids, *fake.context, mask=fake.mask)",
-        "now = self.learner.network.eval()(fake.ids, *fake.context)",
+        "now: Tensor = network(fake.ids, *fake.context, mask=fake.mask)",
+        "now: Tensor = network(fake.ids, *fake.context)",
         "test_token_policy.py::test_drift_is_taken_from_what_follows",
     ),
     Mutant(
@@ -772,8 +831,8 @@ MUTANTS = [
     ),
     Mutant(
         TOKEN_REWARDS,
-        "owner.device) <= place.unsqueeze(1)",
-        "owner.device) < place.unsqueeze(1).clamp_min(1)",
+        "shown = places <= until.unsqueeze(1)",
+        "shown = places < until.unsqueeze(1).clamp_min(1)",
         "test_token_policy.py::test_prefixes_earn_what_the_discriminator_makes_of_them",
     ),
     Mutant(
@@ -784,14 +843,14 @@ MUTANTS = [
     ),
     Mutant(
         TOKEN_CREDIT,
-        "cell // sampled.ids.shape[1])",
-        "cell % len(sampled.ids))",
+        "done.cells // sampled.ids.shape[1])",
+        "done.cells % size(sampled))",
         "test_token_policy.py::test_completions_have_their_sample_s_history",
     ),
     Mutant(
         TOKEN_CREDIT,
-        "done.cells + part.start * sampled.ids.shape[1]",
-        "done.cells",
+        "cells.append(done.cells)",
+        "cells.append(done.cells.flip(0))",
         "test_token_policy.py::test_completions_have_their_sample_s_history",
     ),
     Mutant(
@@ -915,8 +974,8 @@ MUTANTS = [
     ),
     Mutant(
         HIERARCHICAL,
-        "read.view(batch, count, -1), number.cpu()",
-        "read.view(batch, count, -1), torch.full_like(number, count).cpu()",
+        "read.view(batch, count, -1), number",
+        "read.view(batch, count, -1), torch.full_like(number, count)",
         "test_dialogue_discriminators.py::test_hierarchical_equals_a_loop",
     ),
     Mutant(
@@ -983,8 +1042,8 @@ MUTANTS = [
     ),
     Mutant(
         TRUST_REGION,
-        "following / square * direction",
-        "square / following * direction",
+        "torch.where(small, 0.0, following / square)",
+        "torch.where(small, 0.0, square / following)",
         "test_trust_region.py::test_conjugate_gradient_solves",
     ),
     Mutant(
@@ -1002,11 +1061,35 @@ MUTANTS = [
     ),
     Mutant(
         TRUST_REGION,
-        "if not curvature > 0:",
-        "if curvature < 0:",
+        "torch.where(curvature > 0,",
+        "torch.where(~(curvature < 0),",
         "test_trust_region.py::test_natural_step_into_nowhere_is_none",
     ),
     Mutant(TRUST_REGION, "    move(0.0)\n", "", "test_trust_region.py::test_failed_line_search_restores", True),
+    # on a GPU: what mixes devices, and what is waited for
+    Mutant(
+        SEQ2SEQ, "(batch,), self.config.start, device=history.device", "(batch,), self.config.start", NETWORKS_THERE
+    ),
+    Mutant(HISTORIES, "order = sent(order, values.device)", "order = order", NETWORKS_THERE),
+    Mutant(HISTORIES, "found.index_select(0, order)", "found", "test_dialogue_networks.py"),
+    Mutant(HIERARCHICAL, "where = sent(spoken, ids.device)", "where = spoken", NETWORKS_THERE),
+    Mutant("networks/text/masks.py", "(places <= places[", "(places < places[", NETWORKS_THERE),
+    Mutant(
+        "networks/text/masks.py",
+        '"windows" if any(windows) else "full_attention"',
+        '"full_attention"',
+        "test_rehearsal.py::test_masks_are_made_for_plain_attention_alone",
+    ),
+    Mutant(SAMPLES, "non_blocking=True", "non_blocking=False", "test_rehearsal.py::test_what_is_waited_for_is_counted"),
+    Mutant(OUTPUT, "targets * mask).masked_fill(~mask, 0.0)", "targets * mask)", "test_rehearsal.py::test_functions"),
+    Mutant(TRUST_REGION, "torch.where(small, 0.0, square /", "(square /", "test_rehearsal.py::test_functions"),
+    Mutant(CREDIT, ".sum().div(count).sqrt()", ".mean().sqrt()", "test_rehearsal.py::test_functions"),
+    Mutant(
+        IMPROVEMENT,
+        "order = sent(torch.randperm(rows), experience.mask.device)",
+        "order = torch.randperm(rows)",
+        "test_rehearsal.py::test_a_run_is_rehearsed[imitation-PPO]",
+    ),
     Mutant(
         TRUST_REGION,
         "found - loss <= share * fraction * slope",
@@ -1051,7 +1134,7 @@ MUTANTS = [
         "(log_probs * batch.mask).sum() / batch.mask.sum()",
         "test_cut_batches.py",
     ),
-    Mutant(IMPROVEMENT, "slope = gradient.dot(step)", "slope = -gradient.dot(step)", "test_trust_region.py"),
+    Mutant(IMPROVEMENT, "gradient.dot(step), spread]", "-gradient.dot(step), spread]", "test_trust_region.py"),
     Mutant(IMPROVEMENT, "start + fraction * step", "start + step", "test_trust_region.py"),
     # actions
     Mutant(ACTIONS, "chosen, dim=-1).sum(-1)", "chosen, dim=-1).mean(-1)", "test_actions.py::test_log_prob_of_choices"),
@@ -1357,8 +1440,8 @@ MUTANTS = [
     Mutant(POLICY, "own[:, -1] = True", "pass", "test_environment_policy.py::test_advantages_and_returns"),
     Mutant(
         POLICY,
-        "fake.next_memory[own].unsqueeze(1)",
-        "fake.memory[own].unsqueeze(1)",
+        "fake.next_memory[chosen].unsqueeze(1)",
+        "fake.memory[chosen].unsqueeze(1)",
         "test_environment_policy.py::test_advantages_and_returns",
     ),
     Mutant(
@@ -1838,6 +1921,19 @@ MUTANTS = [
         "test_spread.py::test_the_interval_of_returns_is_scipy_s",
     ),
     Mutant("errors.py", "[:most]", "", "test_files.py::test_an_error_in_one_line", True),
+    Mutant(
+        "engine/sharding.py",
+        "for group in _groups(network):\n        group.set_reshard_after_forward(False, recurse=False)\n"
+        "        group.set_reshard_after_backward(False, recurse=False)",
+        "for group in ():\n        pass",
+        "test_sharding.py::test_gradients_in_parts_are_those_of_one_process",
+    ),
+    Mutant(
+        "engine/engine.py",
+        "        self.group.release()\n        try:",
+        "        try:",
+        "test_sharding.py::test_each_process_holds_its_part",
+    ),
     Mutant(
         "files.py",
         "if target is not None:",

@@ -67,7 +67,7 @@ def stepped(generator: Any, replies: Replies) -> Tensor:
     features, state = view.start(size(replies))
     columns = []
     for token in replies.ids.T:
-        columns.append(view.logits(features).log_softmax(-1).gather(1, token.unsqueeze(1)))
+        columns.append(view.logits(features).float().log_softmax(-1).gather(1, token.unsqueeze(1)))
         features, state = view.step(token, state)
     return torch.cat(columns, dim=1)
 

@@ -266,7 +266,8 @@ def test_commands_take_the_model_that_is_named(ruined: Path, capsys: pytest.Capt
         assert main(["sample", str(ruined), "--model", name]) == 1
         assert f"--model {name}: {ruined} has best, game, likelihood, control" in capsys.readouterr().err
     assert main(["sample", str(ruined), "--model", "20"]) == 1
-    assert "--model 20: which: adversarial-000020, control-000020" in capsys.readouterr().err
+    advice = "several phases have that step: give --model adversarial-000020 or --model control-000020"
+    assert f"--model 20: {advice}" in capsys.readouterr().err
 
 
 def test_a_run_that_is_killed_as_it_chooses_ends_equal(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from enumeration import action_values, every_sequence, tiny_lstm
 from seqgan_kit.algorithms import credit
 from seqgan_kit.samples import Tokens
-from seqgan_kit.tokens import sampling
+from seqgan_kit.tokens import rollouts
 
 LENGTHS = torch.tensor([4, 1, 3, 2, 4])
 MASK = torch.arange(4) < LENGTHS.unsqueeze(1)
@@ -57,7 +57,7 @@ def test_monte_carlo_converges_to_enumerated_q(end: int | None) -> None:
         return reward[torch.searchsorted((tokens.ids * base).sum(1), (some.ids * base).sum(1))]
 
     torch.manual_seed(0)
-    done = sampling.roll_out(network, tokens, repeats, 3, end)
+    done = rollouts.roll_out(network, tokens, repeats, 3, end)
     found = credit.monte_carlo(of(done.tokens), done.cells, reward, tokens.mask)
     exact = action_values(network, tokens, reward)
     assert (found - exact).abs().max() < 5 * reward.std() / repeats**0.5

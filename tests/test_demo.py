@@ -56,7 +56,7 @@ def readme() -> Table:
 
 def test_a_stale_table_is_found() -> None:
     """README's of an earlier commit, whose game left other numbers."""
-    stale = {"adversarial": readme()["adversarial"] | {"consistent": 0.7025, "grammatical": 0.9270}}
+    stale = {"adversarial": readme()["adversarial"] | {"consistent": 0.7420, "grammatical": 0.9380}}
     assert len(apart(stale, readme())) == 1
     assert apart(readme(), readme()) == []
     assert apart({"adversarial": {"length": 13.3, "nll_gen": 1.0}}, readme()) != []

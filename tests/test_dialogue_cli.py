@@ -328,7 +328,8 @@ def test_a_run_is_scored(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names = {"perplexity", "right", "said", "bleu2", "distinct1", "adversarial_success", "ere", "machine_versus_random"}
     assert names <= found["metrics"].keys()
     assert lines[1].split() == ["model"]
-    printed = {name: float(value) for name, value in (line.split() for line in lines[2:])}
+    printed = {line.split()[0]: float(line.split()[1]) for line in lines[2:] if len(line.split()) == 2}
+    assert any(line.startswith("bleu4") or "BLEU-4" in line for line in lines[2:])
     assert printed == pytest.approx(found["metrics"], abs=1e-4)
     said(capsys, "evaluate", run, "--evaluators", 8)
     assert json.loads((run / "evaluation.json").read_text()) == found

@@ -360,6 +360,14 @@ def test_who_answers_as_humans_do_has_the_best_of_all(chunk: int) -> None:
     assert torch.equal(drawn.history[drawn.told], source.held_out.history[drawn.told])
 
 
+def test_replies_too_short_for_bleu4_are_told() -> None:
+    """Where fewer than half of the human ones have four words, a 0 says little."""
+    evaluation = DialogueEvaluation(shapes_source())
+    evaluation.wanted = [(1, 2, 3), (1, 2, 3, 4), (1, 2), (1, 2, 3, 4)]
+    assert not any("bleu4" in note for note in evaluation.measured(4).notes)
+    assert "bleu4 is of replies of 4 words or more, which 1 of 3 human ones have" in evaluation.measured(3).notes
+
+
 def test_what_others_would_hear_is_seldom_right() -> None:
     """Replies to other histories still answer some question."""
     source = shapes_source()

@@ -34,7 +34,7 @@ from seqgan_kit.networks.text.histories import each_once
 from seqgan_kit.networks.text.language_models import LanguageModel
 from seqgan_kit.networks.text.seq2seq import Seq2SeqConfig, Seq2SeqGenerator
 from seqgan_kit.samples import Replies, rows
-from seqgan_kit.tokens import sampling
+from seqgan_kit.tokens import rollouts, sampling
 
 SMALL = {"vocab_size": VOCABULARY, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2}
 HEADS = {"num_attention_heads": 2, "num_key_value_heads": 1, "attention_dropout": 0.1}
@@ -142,10 +142,15 @@ def greedy(generator: Any, one: Replies, prefix: list[int]) -> list[int]:
     return ids + [END] * (LENGTH - len(ids))
 
 
-def test_completions_are_those_of_a_naive_loop(generator: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the likeliest token in place of a draw, each prefix is completed under its own history."""
-    monkeypatch.setattr(sampling, "draw", lambda logits: logits.argmax(1))
-    done = sampling.roll_out(sampling.with_context(generator, REPLIES), REPLIES, 1, LENGTH, END)
+@pytest.mark.parametrize("joined_states", [0, 1 << 30])
+def test_completions_are_those_of_a_naive_loop(
+    generator: Any, joined_states: int, monkeypatch: pytest.MonkeyPatch, tune: Callable[..., None]
+) -> None:
+    """With the likeliest token in place of a draw, each prefix is completed under its own history, in one growing batch
+    or length by length."""
+    tune(joined_states=joined_states)
+    monkeypatch.setattr(rollouts, "draw", lambda logits, _: logits.argmax(1))
+    done = rollouts.roll_out(sampling.with_context(generator, REPLIES), REPLIES, 1, LENGTH, END)
     rest = set()
     for ids, cell in zip(done.tokens.ids.tolist(), done.cells.tolist(), strict=True):
         row, t = divmod(cell, LENGTH)

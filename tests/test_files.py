@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -48,6 +50,23 @@ def test_what_fails_leaves_what_was_there(kind: str, tmp_path: Path) -> None:
         written(path if kind == "file" else path.with_name("y"), kind, "second", True)
     assert found.read_text() == "first"
     assert [one.name for one in path.parent.iterdir()] == ["x"]
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.ENOSPC])
+def test_a_refused_file_is_told_by_its_name(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not by that of the hidden file which would take its place; a full disk says no name at all."""
+    path = tmp_path / "report.html"
+
+    def unlink(one: Path, missing_ok: bool = False) -> None:  # of a file that isn't there, as a read-only disk does
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(one))
+
+    monkeypatch.setattr(Path, "unlink", unlink)
+    with pytest.raises(OSError, match=os.strerror(number)) as error, replacing(path) as unfinished:
+        raise OSError(number, os.strerror(number), *([] if number == errno.ENOSPC else [str(unfinished)]))
+    assert error.value.filename == str(path)
+    with pytest.raises(FileNotFoundError) as error, replacing(path) as unfinished:
+        (unfinished / "a").write_text("no such folder")
+    assert error.value.filename == str(path / "a")
 
 
 def test_json_goes_round(tmp_path: Path) -> None:

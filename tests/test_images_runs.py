@@ -92,7 +92,7 @@ def test_the_second_stage_stands_on_the_first_as_it_was_shown(tmp_path: Path) ->
     victim.kill(InStep(SECOND_MATCHING, 4, 0.5))
     assert json.loads((run / "model" / "config.json").read_text())["architectures"] == ["PictureGenerator"]
     first = model(run)
-    kept = checkpoints.read(checkpoints.all_in(run / "checkpoints")[-1], "process-0")["kept"]["average"]["network"]
+    kept = checkpoints.read(checkpoints.all_in(run / "checkpoints")[-1], "shared")["copies"]["average"]["network"]
     assert first.keys() == kept.keys()
     assert all(torch.equal(first[name], kept[name]) for name in first)
     newest = state(run)["networks"]["generator"]

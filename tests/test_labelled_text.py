@@ -33,7 +33,7 @@ from seqgan_kit.networks.text.language_models import LanguageModel, Unprompted
 from seqgan_kit.networks.text.lstm import LSTMConfig, LSTMGenerator
 from seqgan_kit.networks.text.lstm_discriminator import TextLSTM
 from seqgan_kit.samples import LabelledTokens, Tokens, concatenate, repeated, rows, size, trimmed
-from seqgan_kit.text.evaluation import TextEvaluation, evenly
+from seqgan_kit.text.evaluation import TextEvaluation, evenly, of_each
 from seqgan_kit.text.label_classifier import LabelClassifier, LabelClassifierConfig
 from seqgan_kit.text.models import load_generator
 from seqgan_kit.text.sampler import draw
@@ -498,6 +498,27 @@ def test_samples_are_of_every_class_whatever_the_order_of_the_file(tmp_path: Pat
     found, texts = evaluation(network, 40)
     assert {"class_accuracy_0", "class_accuracy_1"} <= found.keys()
     assert sum(text.startswith("0") for text in texts) == 20
+
+
+def test_samples_drawn_in_shares_are_of_every_class(tmp_path: Path) -> None:
+    """41 samples in two shares of 21, of other lengths: joined, they are 41, each as it was drawn, of its class."""
+    source = load(DataConfig(path=str(toy(tmp_path)), labelled=True), 0)
+    evaluation = TextEvaluation(source, judge=LabelClassifierConfig(steps=1, filters=2))
+    network = LSTMGenerator(
+        LSTMConfig(source.vocabulary, 4, 4, source.vocabulary, source.end, source.length, classes=len(source.labels))
+    )
+    shares = [evaluation.draw_share(network, 41, share, 2) for share in range(2)]
+    longest = max(share.ids.shape[1] for share in shares)
+    padded = [[F.pad(part, (0, longest - part.shape[1])) for part in (share.ids, share.mask)] for share in shares]
+    joined = evaluation.joined(*(torch.cat(parts) for parts in zip(*padded, strict=True)), 41)
+    assert isinstance(joined, LabelledTokens)
+    assert joined.labels.tolist() == of_each(source.held_out.labels, 41).tolist()
+    assert [share.labels.tolist() for share in shares] == [
+        joined.labels[:21].tolist(),
+        [*joined.labels[21:].tolist(), int(joined.labels[0])],
+    ]
+    assert source.shown(joined) == [*source.shown(shares[0]), *source.shown(shares[1])[:-1]]
+    assert evaluation(network, 41, drawn=joined)[1] == source.shown(joined)
 
 
 def test_no_label_is_held_out_as_a_whole(tmp_path: Path) -> None:

@@ -63,6 +63,70 @@ def mistake(call: Callable[[], object]) -> str:
     return str(error.value)
 
 
+# Lists of captions
+
+
+def coco(root: Path, part: str, count: int, first: int = 0) -> Path:
+    """Pictures in PART2017/, two captions each, in annotations/captions_PART2017.json."""
+    ids = range(first, first + count)
+    for i in ids:
+        paint(root / f"{part}2017" / f"{i:012d}.jpg", i)
+    images = [{"id": i, "file_name": f"{i:012d}.jpg", "width": SIDE} for i in ids]
+    captions = [{"id": 9, "image_id": i, "caption": f"{word} picture {i}\n"} for i in ids for word in ("a", "one")]
+    path = root / "annotations" / f"captions_{part}2017.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps({"info": {}, "images": images, "annotations": captions}))
+    return path
+
+
+def test_coco_s_captions(tmp_path: Path) -> None:
+    """Each annotation is a row; the lists' names are the splits; other lists of COCO are none."""
+    coco(tmp_path, "train", 5)
+    path = coco(tmp_path, "val", 3, first=5)
+    (tmp_path / "annotations" / "instances_val2017.json").write_text('{"images": [], "annotations": []}')
+    paint(tmp_path / "val2017" / "more.jpg", 99)
+    found, intake = read(tmp_path)
+    assert [(one.path.name, one.captions, one.split) for one in found][4:6] == [
+        ("000000000004.jpg", ("a picture 4", "one picture 4"), "train"),
+        ("000000000005.jpg", ("a picture 5", "one picture 5"), "validation"),
+    ]
+    assert (intake.read, intake.used, intake.merged.total(), intake.dropped.total()) == (17, 8, 8, 1)
+    found, intake = read(path)
+    assert [one.path.name for one in found] == [f"{i:012d}.jpg" for i in (5, 6, 7)]
+    broken = json.loads(path.read_text())
+    broken["annotations"][1]["image_id"] = 77
+    broken["annotations"][3] = "a caption"
+    path.write_text(json.dumps(broken))
+    told = mistake(lambda: read(path))
+    assert "annotation 2: no picture in `images` has its image_id" in told
+    assert "2 of 12 rows can't be used" in told
+    assert read(path, drop=True)[1].used == 3
+
+
+def test_flickr8k_s_captions(tmp_path: Path) -> None:
+    """NAME.jpg#0, a tab and a caption a line; the lists of names are the splits, lemmas are left aside."""
+    for i in range(6):
+        paint(tmp_path / "Flicker8k_Dataset" / f"{i}_a.jpg", i)
+    lines = "".join(f"{i}_a.jpg#{n}\tA dog , number {n} of {i} .\n" for i in range(6) for n in range(2))
+    (tmp_path / "Flickr8k.token.txt").write_text(lines)
+    (tmp_path / "Flickr8k.lemma.token.txt").write_text(lines)
+    (tmp_path / "Flickr_8k.trainImages.txt").write_text("0_a.jpg\n1_a.jpg\n2_a.jpg\n3_a.jpg\n")
+    (tmp_path / "Flickr_8k.testImages.txt").write_text("4_a.jpg\n5_a.jpg\n")
+    for root in (tmp_path, tmp_path / "Flickr8k.token.txt"):
+        found, intake = read(root)
+        assert found[5].captions == ("A dog , number 0 of 5 .", "A dog , number 1 of 5 .")
+        assert [one.split for one in found] == ["train"] * 4 + ["test"] * 2
+        assert (intake.read, intake.used, intake.merged.total()) == (12, 6, 6)
+    (tmp_path / "Flickr8k.token.txt").write_text(f"{lines}no caption\n8_a.jpg#0\tlost\n")
+    told = mistake(lambda: read(tmp_path))
+    assert "Flickr8k.token.txt line 13: 'no caption' has no caption" in told
+    assert "2 of 14 rows can't be used" in told
+    outside = tmp_path.with_name(f"{tmp_path.name}_outside.txt")
+    outside.write_text("0_a.jpg\n")
+    (tmp_path / "Flickr_8k.devImages.txt").symlink_to(outside)
+    assert "is a link that leaves" in mistake(lambda: read(tmp_path))
+
+
 # Splits
 
 

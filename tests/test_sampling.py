@@ -13,7 +13,7 @@ from torch import Tensor
 from enumeration import every_sequence, probabilities, tiny_lstm
 from seqgan_kit.networks.text.lstm import LSTMGenerator
 from seqgan_kit.samples import Tokens
-from seqgan_kit.tokens import sampling
+from seqgan_kit.tokens import rollouts, sampling
 
 ALMOST_ONE = 1 - 2**-24
 """The greatest number that torch.rand gives."""
@@ -182,7 +182,7 @@ def test_same_seed_same_samples() -> None:
     def once(seed: int) -> list[Tensor]:
         torch.manual_seed(seed)
         drawn = sampling.sample(network, 30, 6, 1)
-        done = sampling.roll_out(network, drawn, 2, 6, 1)
+        done = rollouts.roll_out(network, drawn, 2, 6, 1)
         return [drawn.ids, drawn.mask, done.tokens.ids, done.tokens.mask, done.cells]
 
     assert all(map(torch.equal, once(3), once(3)))
@@ -196,7 +196,7 @@ def test_roll_out_completes_exactly_the_open_prefixes(end: int | None, repeats: 
     network = tiny_lstm(4, 6, end)
     torch.manual_seed(0)
     drawn = sampling.sample(network, 40, 6, end)
-    done = sampling.roll_out(network, drawn, repeats, 6, end)
+    done = rollouts.roll_out(network, drawn, repeats, 6, end)
     time = drawn.ids.shape[1]
     lengths = drawn.mask.sum(1)
     expected = Counter({b * time + t: repeats for b in range(40) for t in range(int(lengths[b]) - 1)})
@@ -219,7 +219,7 @@ def test_completions_follow_the_network(end: int | None) -> None:
     weights = probabilities(network, every).detach()
     sampled = Tokens(torch.tensor([[0, 2, 0], [2, 0, 2]]), torch.ones(2, 3, dtype=torch.bool))
     torch.manual_seed(0)
-    done = sampling.roll_out(network, sampled, repeats, 3, end)
+    done = rollouts.roll_out(network, sampled, repeats, 3, end)
     for cell in done.cells.unique().tolist():
         b, t = divmod(cell, 3)
         same = (every.ids[:, : t + 1] == sampled.ids[b, : t + 1]).all(1)
@@ -235,7 +235,7 @@ def test_roll_out_costs_one_pass_over_time() -> None:
     plain = tiny_lstm(4, length)
     sampled = sampling.sample(plain, batch, length, None)
     network = Counting(plain)
-    sampling.roll_out(network, sampled, repeats, length, None)
+    rollouts.roll_out(network, sampled, repeats, length, None)
     prefixes = batch * (length - 1)
     # at step t, t prefixes of each sample have entered; the last token need not be read
     completions = sum(batch * repeats * t for t in range(1, length - 1))
@@ -261,8 +261,9 @@ def test_states_belong_to_their_rows(end: int | None, monkeypatch: pytest.Monkey
     network = tiny_lstm(6, 7, end, seed=9)
     torch.manual_seed(1)
     drawn = sampling.sample(network, 12, 7, end)
-    monkeypatch.setattr(sampling, "draw", lambda logits: logits.argmax(1))
-    done = sampling.roll_out(network, drawn, 2, 7, end)
+    for module in (sampling, rollouts):
+        monkeypatch.setattr(module, "draw", lambda logits, *_: logits.argmax(1))
+    done = rollouts.roll_out(network, drawn, 2, 7, end)
     rest = set()
     for ids, cell in zip(done.tokens.ids.tolist(), done.cells.tolist(), strict=True):
         b, t = divmod(cell, drawn.ids.shape[1])
@@ -277,7 +278,7 @@ def test_nothing_to_complete() -> None:
     """Samples of one token, or that have all ended at once, have no completions."""
     network = tiny_lstm(3, 4, 1)
     ended = Tokens(torch.tensor([[1], [1]]), torch.ones(2, 1, dtype=torch.bool))
-    done = sampling.roll_out(network, ended, 3, 4, 1)
+    done = rollouts.roll_out(network, ended, 3, 4, 1)
     assert done.tokens.ids.shape == (0, 4)
     assert done.cells.shape == (0,)
 

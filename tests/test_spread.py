@@ -180,6 +180,28 @@ def test_mistakes_of_comparison_are_told(
     assert len(told_.splitlines()) == 1
 
 
+def test_an_option_of_today_counts_as_its_default_in_an_earlier_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that today's version resumed has all options in config.yaml; one that it did not lacks some of them."""
+    monkeypatch.chdir(tmp_path)
+    values = {"adversarial": {"x": 1.0}}
+    make(Path("earlier"), 0, values, data={"lower": False, "path": "a/my.txt"})
+    data = {"lower": False, "path": str(tmp_path / "a" / "my.txt"), "bad_rows": "error"}
+    make(Path("resumed"), 1, values, data=data, likelihood={"weight_decay": 0.01})
+    make(Path("other"), 2, values, data={**data, "bad_rows": "drop"})
+    assert main(["compare", "earlier", "resumed"]) == 1
+    assert "--likelihood.weight_decay: None, 0.01" in capsys.readouterr().err  # no such option: nothing is known of it
+    make(Path("today"), 1, values, data=data, likelihood={"optimizer": {"clip": 5.0}})
+    assert main(["compare", "earlier", "today"]) == 0
+    assert "seeds 0, 1" in capsys.readouterr().out
+    assert main(["compare", "today", "other"]) == 1
+    assert "--data.bad_rows: error, drop" in capsys.readouterr().err
+    make(Path("elsewhere"), 3, values, data={**data, "path": str(tmp_path / "b" / "my.txt")})
+    assert main(["compare", "earlier", "elsewhere"]) == 1
+    assert "--data.path: a/my.txt, " in capsys.readouterr().err
+
+
 CURVE = [Point(0.5, 0.9, 0.8), Point(1.0, 0.7, 0.4), Point(1.5, 0.2, 0.2)]
 
 

@@ -24,7 +24,7 @@ from seqgan_kit.text import config as configs
 from seqgan_kit.text import sources
 from seqgan_kit.text.models import load_generator
 from seqgan_kit.text.train import train
-from seqgan_kit.tokens import sampling
+from seqgan_kit.tokens import rollouts, sampling
 from seqgan_kit.tokens.credit import MonteCarlo, Prefixes
 from seqgan_kit.tokens.discriminator import call, call_prefixes
 
@@ -100,7 +100,7 @@ def test_roll_outs_complete_the_very_prefixes() -> None:
     """Each completion begins as its sample does, up to its cell; none begins otherwise."""
     torch.manual_seed(0)
     sampled = sampling.sample(gpt2(), 8, LENGTH, END)
-    done = sampling.roll_out(gpt2(), sampled, 3, LENGTH, END)
+    done = rollouts.roll_out(gpt2(), sampled, 3, LENGTH, END)
     assert len(done.cells) == 3 * int((sampled.mask.sum(1) - 1).sum())
     time = sampled.ids.shape[1]
     for ids, cell in zip(done.tokens.ids, done.cells.tolist(), strict=True):
@@ -127,7 +127,7 @@ def test_a_model_is_saved_for_transformers_and_fine_tuned(tmp_path: Path) -> Non
         for run, phase in ((first, "adversarial"), (second, "maximum_likelihood"))
     )
     assert begun[0] == pytest.approx(kept[-1], rel=1e-5), "it begins as the other ended"
-    found = runs.finish(["evaluate", str(second), "--samples", "16"], tmp_path / "log3")
+    found = runs.finish(["evaluate", str(second), "--samples", "16", "--model", "game"], tmp_path / "log3")
     last = [line for line in runs.lines(second) if line["phase"] == "adversarial"][-1]["eval/nll_gen"]
     assert ["nll_gen", f"{last:.4f}"] in [line.split()[:2] for line in found.splitlines()]
     words = runs.finish(["sample", str(second), "--count", "30"], tmp_path / "log4").split()

@@ -168,7 +168,7 @@ def train(out: Path, words: list[str]) -> int:
         original(task)
         engine = task.engine
         networks = dict(engine.parts.networks)
-        networks |= {name: kept.network for name, kept in engine.parts.kept.items() if name.endswith("average")}  # type: ignore[attr-defined]
+        networks |= {name: kept.network for name, kept in engine.parts.copies.items() if name.endswith("average")}  # type: ignore[attr-defined]
         sums = {
             name: hashlib.sha256(
                 b"".join(tensor.contiguous().numpy().tobytes() for tensor in network.state_dict().values())

@@ -169,7 +169,11 @@ def train(out: Path, words: list[str]) -> int:
     def play(task: text.TextTask) -> None:
         original(task)
         engine = task.engine
-        networks = {name: network.state_dict() for name, network in engine.parts.networks.items()}
+        networks = {
+            name: network.state_dict()
+            for name, network in engine.parts.networks.items()
+            if isinstance(network, nn.Module)  # not what is set aside
+        }
         if isinstance(task.policy, TokenPolicy):
             networks["lagging"] = task.policy.credit.state_dict().get("network", {})
         sums = {

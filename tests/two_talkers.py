@@ -158,7 +158,11 @@ def train(out: Path, words: list[str]) -> int:
     def play(task: dialogue.DialogueTask) -> None:
         original(task)
         engine = task.engine
-        networks = {name: network.state_dict() for name, network in engine.parts.networks.items()}
+        networks = {
+            name: network.state_dict()
+            for name, network in engine.parts.networks.items()
+            if isinstance(network, nn.Module)  # not what is set aside
+        }
         if task.anchor is not None:
             networks["anchor"] = task.anchor.network.state_dict()
         networks["credit"] = task.policy.credit.state_dict().get("network", {})

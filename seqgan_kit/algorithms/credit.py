@@ -122,9 +122,14 @@ def leave_one_out(credit: Tensor, mask: Tensor, group: Count | None = None) -> T
 def whiten(credit: Tensor, mask: Tensor) -> Tensor:
     """Credit with mean 0 and variance 1 over all counted steps. credit: (batch, time). Returns (batch, time)."""
     same(credit, mask)
-    counted = credit[mask]
-    scale = counted.std(correction=0).clamp_min(1e-8)
-    return (credit - counted.mean()) / scale * mask
+    if mask.device.type == "cpu":
+        counted = credit[mask]
+        mean, deviation = counted.mean(), counted.std(correction=0)
+    else:  # the same sums, of a shape that a GPU has not to be waited for
+        count, counted = mask.sum(), credit.masked_fill(~mask, 0.0)
+        mean = counted.sum() / count
+        deviation = ((counted - mean).square() * mask).sum().div(count).sqrt()
+    return (credit - mean) / deviation.clamp_min(1e-8) * mask
 
 
 def same(*tensors: Tensor) -> None:

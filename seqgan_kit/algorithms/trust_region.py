@@ -60,14 +60,17 @@ def conjugate_gradient(product: Product, target: Tensor, iterations: int, tolera
     direction = target.clone()
     square = residual.dot(residual)
     for _ in range(iterations):
-        if square < tolerance:
+        small = square < tolerance
+        if (
+            small.device.type == "cpu" and small
+        ):  # a GPU goes on in place: to look at the number would be to wait for it
             break
         along = product(direction)
-        step = square / direction.dot(along)
+        step = torch.where(small, 0.0, square / direction.dot(along))
         found += step * direction
         residual -= step * along
         following = residual.dot(residual)
-        direction = residual + following / square * direction
+        direction = residual + torch.where(small, 0.0, following / square) * direction
         square = following
     return found
 
@@ -79,9 +82,7 @@ def natural_step(product: Product, gradient: Tensor, divergence: float, iteratio
     """
     direction = conjugate_gradient(product, -gradient, iterations)
     curvature = direction.dot(product(direction))
-    if not curvature > 0:
-        return torch.zeros_like(gradient)
-    return direction * (2 * divergence / curvature).sqrt()
+    return torch.where(curvature > 0, direction * (2 * divergence / curvature).sqrt(), 0.0)
 
 
 def line_search(

@@ -217,9 +217,10 @@ def _train_seeds(task: str, words: list[str]) -> None:
             raise Stopped(f"{error}; or give the same command again, which does the other seeds, too") from error
         gc.collect()  # what a run held lies in cycles
     if is_main_process():
+        from seqgan_kit.cli.source import default_of
         from seqgan_kit.report.spread import comparison
 
-        print(f"\n{comparison([runs])}")
+        print(f"\n{comparison([runs], partial(default_of, task))}")
 
 
 def _begun(task: str, run: Path, plan: list[str]) -> tuple[bool, bool]:
@@ -274,7 +275,9 @@ def _compare(words: list[str]) -> None:
     tasks = {_task(run): run for group in groups for run in group}
     if len(tasks) > 1:
         raise UserError(f"compare: {' and '.join(f'{run} is of {task}' for task, run in tasks.items())}: give one task")
-    print(comparison(groups))
+    from seqgan_kit.cli.source import default_of
+
+    print(comparison(groups, partial(default_of, next(iter(tasks), "text"))))
 
 
 def _resume(words: list[str]) -> None:

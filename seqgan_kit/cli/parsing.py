@@ -26,8 +26,9 @@ from seqgan_kit.cli.parts import Parts, only, read_files, trusted
 from seqgan_kit.cli.source import Option, kind, shown
 from seqgan_kit.errors import UserError, one_line
 from seqgan_kit.files import check_file, checked, read_bytes, short
-from seqgan_kit.old_names import OLD_NAMES, moved, renamed
+from seqgan_kit.old_names import AS_THEN, OLD_NAMES, moved, renamed
 from seqgan_kit.options import TASKS, nearest
+from seqgan_kit.report.changes import flattened
 
 jsonargparse.set_loader("yaml", lambda text: yaml_load(renamed(text)), (yaml.YAMLError,))
 
@@ -258,8 +259,8 @@ def _as_then(file: str, options: list[str]) -> list[str]:
         known = yaml.safe_load(Path(file).read_text("utf-8"))
     except (OSError, ValueError, yaml.YAMLError):
         return []  # told by the parser
-    data = known.get("data", {}) if isinstance(known, dict) else {}
-    return ["--data.reading=1"] if "data.reading" in options and "reading" not in data else []
+    has = dict(flattened(known))
+    return [f"--{name}={value}" for name, value in AS_THEN.items() if name in options and name not in has]
 
 
 def _check_keys(file: str, options: list[str], task: str) -> None:

@@ -124,7 +124,9 @@ def trusted(words: list[str]) -> tuple[list[str], list[str]]:
             continue
         module = value if equals else next(rest, "")
         if not all(part.isidentifier() for part in module.split(".")):
-            raise UserError(f"--trust {module}: give the name of a module that may be imported, as --trust my_rewards")
+            raise UserError(
+                f"--trust {module!r}: give the name of a module that may be imported, as --trust my_rewards"
+            )
         found.append(module)
     return left, found
 

@@ -14,6 +14,7 @@ import textwrap
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from seqgan_kit.old_names import AS_THEN
 from seqgan_kit.options import TASKS
 
 PACKAGE = Path(__file__).parents[1]
@@ -76,6 +77,20 @@ def documented(docstring: str) -> tuple[str, dict[str, str]]:
 
 def described(task: str, name: str) -> Option:
     """An option, from the source of the dataclasses that hold it. Raises KeyError where there is none."""
+    module, node, default = _option(task, name)
+    last = name.rpartition(".")[2]
+    help = _told(module, node, last)
+    module, node, field = _field(module, node, last)
+    return Option(name, kind(_annotation(module, field.annotation)), help, shown(default))
+
+
+def default_of(task: str, name: str) -> Any:
+    """What an option is in a run whose config.yaml lacks it. Raises KeyError where there is no such option."""
+    return AS_THEN[name] if name in AS_THEN else _option(task, name)[2]
+
+
+def _option(task: str, name: str) -> tuple[str, ast.ClassDef, Any]:
+    """The dataclass that an option is a field of, after its module, and the default."""
     module, node = _find(TASKS[task].module, TASKS[task].configuration)
     given: dict[str, ast.expr] = {}
     *groups, last = name.split(".")
@@ -83,10 +98,8 @@ def described(task: str, name: str) -> Option:
         module, node, field = _field(module, node, group)
         given = _overridden(module, field.value)
         module, node = _find(module, ast.unparse(field.annotation))
-    help = _told(module, node, last)
-    module, node, field = _field(module, node, last)
-    default = shown(_value(module, given.get(last, field.value)))
-    return Option(name, kind(_annotation(module, field.annotation)), help, default)
+    of, _, field = _field(module, node, last)
+    return module, node, _value(of, given.get(last, field.value))
 
 
 def purpose(task: str) -> str:

@@ -108,7 +108,7 @@ def sample(run: Path, options: Namespace, read: Read) -> None:
         for reply in replies:
             print_record(options.json, **message, reply=reply)
     if never and not options.beams:
-        tell_never_drawn(str(template.tokenizer.unk_token), float(drawn_from.expected))
+        tell_never_drawn(str(template.tokenizer.unk_token), drawn_from.expected)
 
 
 def chat_options(parser: ArgumentParser) -> None:
@@ -162,12 +162,15 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
     from seqgan_kit.dialogue.evaluation import DialogueEvaluation, Drawing, check_evaluators
     from seqgan_kit.dialogue.models import load_generator
     from seqgan_kit.dialogue.sources import load
+    from seqgan_kit.engine import devices
     from seqgan_kit.engine.provenance import check_data
     from seqgan_kit.language.pretrained import limits_of, tokenizer_of
     from seqgan_kit.language.units import tokenizer_name
     from seqgan_kit.samples import size
 
-    network, model = load_generator(run, model_folder(run, options.model)), config.generator.model
+    network: Any = load_generator(run, model_folder(run, options.model))
+    network.to(devices.for_evaluation(config.run.device))
+    model = config.generator.model
     if model is not None:  # the run has its own copy of what it began with
         model = str(run / "model")
     source = load(config.data, config.run.seed, tokenizer_of(model), *limits_of(model, config.generator.config))

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from seqgan_kit.dialogue.sources import Source
 
 CHUNK = 256  # histories read at a time
+LONGEST = 4  # n-grams of BLEU
 Generator = Seq2SeqGenerator | LanguageModel
 
 
@@ -68,9 +69,18 @@ class DialogueEvaluation:
             units.fingerprint(self._replies),
             tokens,
             units.unknown_rate(source.held_out, source.tokenizer) if self._unknown else None,
-            [changed] if changed else [],
+            [*([changed] if changed else []), *self._short(samples)],
             replies=True,
         )
+
+    def _short(self, samples: int) -> list[str]:
+        """Of BLEU-4 where most human replies have no four words in a row that could match."""
+        wanted, unit = self.wanted[:samples], self.units.unit
+        long = sum(len(reply) >= LONGEST for reply in wanted)
+        if 2 * long >= len(wanted):
+            return []
+        which = f"{long} of {len(wanted)} human ones"
+        return [f"bleu{LONGEST} is of replies of {LONGEST} {unit} or more, which {which} have"]
 
     def __call__(
         self, network: Generator, samples: int, drawing: Drawing = AS_LEARNED, chunk: int = CHUNK
@@ -90,7 +100,7 @@ class DialogueEvaluation:
         found: Metrics = {"unknown": units.unknown_rate(drawn, source.tokenizer)} if self._unknown else {}
         per_token, self._rows = likelihoods(network, source.held_out, chunk)
         found |= self._perplexity(per_token)
-        found |= {f"bleu{n}": metrics.reply_bleu(ids, self.wanted[: len(ids)], n) for n in (2, 4)}
+        found |= {f"bleu{n}": metrics.reply_bleu(ids, self.wanted[: len(ids)], n) for n in (2, LONGEST)}
         found |= _alone(ids)
         if source.kind == "shapes":
             histories = [exchange.history for exchange in source.held_out_exchanges[: len(texts)]]
@@ -134,6 +144,8 @@ class DialogueEvaluation:
         lot = torch.randperm(size(source.train), generator=torch.Generator().manual_seed(seed))[:samples]
         human = Split(rows(source.train, lot), rows(source.held_out, slice(samples)))
         machine = Split(*(draw(network, some, source.length, source.end, drawing, chunk) for some in human))
+        device = _ready(network)  # where evaluators are trained
+        human, machine = (Split(*(to(some, device) for some in kind)) for kind in (human, machine))
         found = evaluators.evaluator_reliability_error(human, machine, config, seed, source.vocabulary)
         success = evaluators.adversarial_success(human, machine, config, seed, source.vocabulary)
         return {"adversarial_success": success, **found._asdict()}
@@ -197,10 +209,11 @@ def likelihoods(network: Generator, replies: Replies, chunk: int = CHUNK) -> tup
     """The perplexity of these replies, and log p of each in nats, (replies,) float64 on the CPU."""
     device = _ready(network)
     total, found = torch.zeros((), dtype=torch.float64), []
-    for part in (to(part, device) for part in chunks(replies, chunk)):
-        log_probs = network(part.ids, *part.context, mask=part.mask)
-        total -= log_probs[part.mask].double().sum().cpu()
-        found.append((log_probs * part.mask).double().sum(1).cpu())
+    for part in chunks(replies, chunk):
+        some = to(part, device)
+        log_probs = network(some.ids, *some.context, mask=some.mask).cpu()
+        total -= log_probs[part.mask].double().sum()
+        found.append((log_probs * part.mask).double().sum(1))
     return float((total / replies.mask.sum()).exp()), torch.cat(found)
 
 

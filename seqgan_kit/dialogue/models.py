@@ -26,10 +26,13 @@ SETTINGS = "dialogue.json"
 EXAMPLES = 200  # histories on which a chat template is tried
 
 
-def build_generator(config: DialogueGeneratorConfig, source: Source) -> Seq2SeqGenerator | LanguageModel:
+def build_generator(
+    config: DialogueGeneratorConfig, source: Source, precision: str = "fp32"
+) -> Seq2SeqGenerator | LanguageModel:
     """The network that the configuration asks for. Raises UserError."""
     check_words(config.model, SETTINGS, source.template.words)
-    given = config.model, config.config, config.lora, source.vocabulary, source.end, pretrained.EITHER
+    how = pretrained.how(config, precision)
+    given = config.model, config.config, config.lora, source.vocabulary, source.end, pretrained.EITHER, how
     found: Seq2SeqGenerator | LanguageModel | None = pretrained.generator(*given, dropout=config.dropout)
     if found is not None:
         return found

@@ -17,6 +17,7 @@ from seqgan_kit.dialogue.config import DialogueConfig
 from seqgan_kit.dialogue.evaluation import DialogueEvaluation, Generator, human, names, table_of_replies
 from seqgan_kit.dialogue.models import build_discriminator, build_generator, save_generator
 from seqgan_kit.dialogue.sources import load
+from seqgan_kit.engine import sharding
 from seqgan_kit.engine.budget import Part, budgeted
 from seqgan_kit.engine.choice import check_best
 from seqgan_kit.engine.engine import Engine
@@ -69,7 +70,7 @@ class DialogueTask:
         self.unit = unit_of(config.evaluation.unit, self.source.name, human(self.source))
         self.best = check_best(config.evaluation, names(self.source, self.unit))
         torch.manual_seed(config.run.seed)  # the same initial weights on every process
-        self.network = build_generator(config.generator, self.source)
+        self.network = build_generator(config.generator, self.source, config.run.precision)
         self.judge = build_discriminator(config.discriminator, self.source, self.network)
         check_parts(config.adversarial, self.source, self.network, self.judge, self._columns)
 
@@ -90,7 +91,7 @@ class DialogueTask:
         )
         self.anchor = Anchor(deepcopy(self.network).requires_grad_(False), adversarial.kl) if adversarial.kl else None
         if self.anchor is not None:
-            engine.keep("anchor", self.anchor.network)
+            engine.keep_copy("anchor", self.anchor.network)
         self.policy = self._policy()
         self.discriminator = self._discriminator()
 
@@ -121,6 +122,7 @@ class DialogueTask:
         settings = self.config.evaluation
 
         def measure(phase: str, done: int) -> Metrics:
+            sharding.gather(network)
             found, replies = self.evaluation(network, settings.samples)
             shown = replies[: settings.shown]
             asked = [self.source.template.written(one.history) for one in self.source.held_out_exchanges[: len(shown)]]
@@ -131,6 +133,7 @@ class DialogueTask:
             return found
 
         def judged(phase: str, done: int) -> Metrics:
+            sharding.gather(network)
             return self.evaluation.thorough(network, settings.evaluators, settings.evaluator, settings.seed)
 
         hooks = [evaluated(self.engine, every, settings.seed, measure)]

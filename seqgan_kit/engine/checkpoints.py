@@ -48,14 +48,15 @@ class NotSaved(Exception):
 class Checkpointer:
     """Saves and restores the parts of a run, which are registered in its dictionaries.
 
-    networks, optimizers: the same on every process, saved by the main one. kept: what each process has of its own, such
-    as environments. root: the folder of the checkpoints, of which the newest `keep` stay.
+    networks, optimizers, copies (of networks): the same on every process, saved by the main one. kept: what each
+    process has of its own, such as environments. root: the folder of the checkpoints, of which the newest `keep` stay.
     """
 
     def __init__(self, root: Path, processes: Processes, keep: int) -> None:
         self.root, self.processes, self.keep = root, processes, keep
         self.networks: dict[str, Stateful] = {}
         self.optimizers: dict[str, Stateful] = {}
+        self.copies: dict[str, Stateful] = {}
         self.kept: dict[str, Stateful] = {}
 
     def save(self, step: int, shared: Callable[[], Mapping[str, Any]], own: Mapping[str, Any]) -> None:
@@ -65,11 +66,11 @@ class Checkpointer:
         """
         unfinished = self.root / f".unfinished-{step:08d}"
         error = None
+        parts = self._whole()
         try:
             self.root.mkdir(exist_ok=True)  # but not the run's folder, where that has been moved away or deleted
             write_part(unfinished, f"process-{self.processes.rank}", {"kept": _states(self.kept), **own})
             if self.processes.is_main:
-                parts = {"networks": _states(self.networks), "optimizers": _states(self.optimizers)}
                 write_part(unfinished, "shared", {"processes": self.processes.count, **parts, **shared()})
         except OSError as failure:
             error = f"{failure.strerror or failure}"
@@ -87,6 +88,15 @@ class Checkpointer:
             shutil.rmtree(unfinished, ignore_errors=True)
             raise NotSaved(error or "another process failed")
 
+    def _whole(self) -> dict[str, Any]:
+        """What all processes have, of which the main one needs the states."""
+        kinds = {"networks": self.networks, "optimizers": self.optimizers, "copies": self.copies}
+        sharding = self.processes.sharding
+        if sharding is not None:  # by all processes
+            sharding.release()
+            return {kind: sharding.whole(_states(parts)) for kind, parts in kinds.items()}
+        return {kind: _states(parts) for kind, parts in kinds.items()} if self.processes.is_main else {}
+
     def restore(self) -> tuple[Path, dict[str, Any], dict[str, Any]] | None:
         """Loads the newest good checkpoint into the parts: it, and `shared` and `own` of `save`; None where there is
         none. Raises UserError where it does not fit."""
@@ -102,9 +112,12 @@ class Checkpointer:
                 f"{found} was saved by {shared['processes']} processes, {self.processes.count} run: start as many as "
                 "before"
             )
+        # earlier versions saved copies by process
+        copies = shared.get("copies", {name: own["kept"].pop(name) for name in self.copies if name in own["kept"]})
         for kind, parts, states in [
             ("networks", self.networks, shared["networks"]),
             ("optimizers", self.optimizers, shared["optimizers"]),
+            ("copies", self.copies, copies),
             ("other parts", self.kept, own["kept"]),
         ]:
             if set(parts) != set(states):
@@ -290,6 +303,7 @@ def random_state() -> dict[str, Any]:
     return {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        **({"mps": torch.mps.get_rng_state()} if torch.backends.mps.is_available() else {}),
         "numpy": (kind, torch.from_numpy(np.int64(keys)), int(position), int(has_gauss), float(cached)),
         "python": (python[0], torch.tensor(python[1]), python[2]),
     }
@@ -307,6 +321,8 @@ def _set_random_state(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["torch"])
     if state["cuda"]:
         torch.cuda.set_rng_state_all(state["cuda"])
+    if "mps" in state and torch.backends.mps.is_available():
+        torch.mps.set_rng_state(state["mps"])
     kind, keys, *rest = state["numpy"]
     np.random.set_state((kind, keys.numpy().astype("uint32"), *rest))  # noqa: NPY002
     version, internal, gauss = state["python"]

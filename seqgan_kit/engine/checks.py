@@ -41,6 +41,12 @@ def shared(option: str, size: int, each: int = 1) -> None:
         raise UserError(f"{option} {size} can't be shared by {least // each} processes: give a multiple of {least}")
 
 
+def not_sharded(shard: bool, what: str) -> None:
+    """Raises UserError where weights shall be shared out, but `what` needs them whole."""
+    if shard:
+        raise UserError(f"--run.shard is for the policies of text and dialogue; {what}: leave it out")
+
+
 def whole_batch(option: str, optimizer: OptimizerConfig, what: str, size: str) -> None:
     """Raises UserError where an optimizer computes a batch in parts, but `what` needs all of it; size: its option."""
     if optimizer.accumulate > 1:

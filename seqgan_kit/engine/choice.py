@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
+from seqgan_kit.engine import sharding
 from seqgan_kit.engine.run_folder import MODEL
 from seqgan_kit.engine.verdict import BETTER, Ended, Score, compared, sentence
 from seqgan_kit.errors import Interrupted, Stopped, UserError
@@ -109,8 +110,11 @@ class Choice:
             return
         engine = self.engine
         if self.settings.keep_models:
-            engine.run_folder.write({f"{STEPS}/{phase}-{done:06d}": partial(self._write, phase, network)})
+            engine.run_folder.write(
+                {f"{STEPS}/{phase}-{done:06d}": engine.export(network, partial(self._write, phase))}
+            )
         last = engine.phases.ends_at(phase, done)
+        sharding.gather(network)  # by all: the main process measures alone
         fresh = self._measured(lambda: network, FRESH) if last else None
         score = engine.on_main(lambda: score)
         again = self._again_better(phase, score, network)
@@ -119,7 +123,7 @@ class Choice:
             self.ends[phase] = Ended(phase, done, fresh)
         if again is not None:
             self.best, self._again = Ended(phase, done, score), again
-            self.weights = {key: value.detach().cpu().clone() for key, value in network.state_dict().items()}
+            self.weights = engine.weights(network)
             self.export()
         self._wait(phase, done, score, last)
 

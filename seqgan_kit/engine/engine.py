@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
-from torch import nn
+from torch import Tensor, nn
 
-from seqgan_kit.engine import checkpoints, run_folder
+from seqgan_kit.engine import checkpoints, run_folder, sharding
 from seqgan_kit.engine.checkpoints import Checkpointer, NotSaved, Stateful
-from seqgan_kit.engine.choice import Choice
+from seqgan_kit.engine.choice import Choice, with_weights
 from seqgan_kit.engine.learning import (
     Learner,
     Loss,
@@ -30,6 +33,7 @@ from seqgan_kit.engine.phases import Phases
 from seqgan_kit.engine.processes import Processes
 from seqgan_kit.engine.run_config import RunConfig
 from seqgan_kit.engine.run_folder import Exports, RunFolder
+from seqgan_kit.engine.set_aside import SetAside
 from seqgan_kit.engine.stream import Stream
 from seqgan_kit.errors import UserError
 from seqgan_kit.files import record_line
@@ -79,18 +83,43 @@ class Engine:
         if name in self.learners:
             raise ValueError(f"a learner named {name!r} is there already")
         known = next((learner for learner in self.learners.values() if learner.network is network), None)
-        module = known.module if known is not None else self.accelerator.prepare(network)
         if known is None:
             self.parts.networks[name] = network
+        module = known.module if known is not None else self.group.prepared(network)
         optimizer = build_optimizer(network, config)
         self.parts.optimizers[name] = optimizer
         parameters = [p for p in network.parameters() if p.requires_grad]
         self.learners[name] = Learner(name, network, module, optimizer, config, parameters, dropout)
         return self.learners[name]
 
+    def shard(self) -> None:
+        """With --run.shard, shares out the networks of all parts among the processes. Call when they are registered:
+        what is a copy of one has been copied."""
+        shares = self.group.sharding
+        if shares is None:
+            return
+        copies = [network for part in self.parts.copies.values() for network in _networks(part)]
+        for network in [*(learner.network for learner in self.learners.values()), *copies]:
+            if network in shares:
+                continue
+            now = shares.shard(network)
+            for learner in self.learners.values():
+                if learner.network is network:
+                    learner.parameters[:] = [now[parameter] for parameter in learner.parameters]
+                    for group in learner.optimizer.param_groups:
+                        group["params"] = [now[parameter] for parameter in group["params"]]
+
+    def later(self, name: str) -> Later:
+        """A learner that a later phase begins; until then its weights and moments lie on the disk."""
+        return Later(self, name)
+
     def keep(self, name: str, part: Stateful) -> None:
-        """Has the state of a part (data position, environments, a lagging copy) saved and restored, per process."""
+        """Has the state of a part (data position, environments) saved and restored, per process."""
         self.parts.kept[name] = part
+
+    def keep_copy(self, name: str, part: Stateful) -> None:
+        """The same of a part that is equal on all processes (a lagging copy): the main one saves it."""
+        self.parts.copies[name] = part
 
     def stream(self, name: str, data: S, seed: int, source: str, unit: str) -> Stream[S]:
         """Shuffled batches of `data` (`source` has so many `unit`, in error messages), whose position is kept."""
@@ -98,12 +127,29 @@ class Engine:
         self.keep(name, stream)
         return stream
 
+    @contextlib.contextmanager
+    def drawing(self, learner: Learner | nn.Module) -> Iterator[Any]:
+        """The bare, whole network, without dropout, on the run's device and in the run's precision: in here is done all
+        that is drawn or read and is no step: sampling, roll-outs, search, features, evaluation.
+
+        What is drawn has then the log-probabilities that are differentiated. learner: or a network that none trains,
+        such as a copy. No step is made inside: weights in the precision are kept until the end.
+        """
+        network = learner.network if isinstance(learner, Learner) else learner
+        sharding.gather(network)  # until the next step, as there may be more to draw
+        with self.accelerator.autocast():
+            yield network.eval()
+
     # -- the gradient step ---------------------------------------------------------------------------------------
 
-    def update(self, learner: Learner, loss: Loss, rows: int) -> Metrics:
-        """One optimiser step on a batch of `rows`. Raises UserError, before the step, where the loss is not finite."""
+    def update(self, learner: Learner, loss: Loss, rows: int, twice: bool = False) -> Metrics:
+        """One optimiser step on a batch of `rows`. Raises UserError, before the step, where the loss is not finite.
+
+        twice: whether the loss has a gradient in it, which is differentiated again.
+        """
+        self.group.release()
         try:
-            return step(self.accelerator, learner, loss, rows, self.phases.progress)
+            return step(self.accelerator, learner, loss, rows, self.phases.progress, twice)
         except NotFinite as error:
             raise UserError(
                 f"{error} after steps {self.counters or 'none'}; stopped before the step, "
@@ -143,6 +189,30 @@ class Engine:
             folder = self.folder / "samples"
             folder.mkdir(exist_ok=True)
             (folder / f"{name}.txt").write_text("".join(record_line(line) + "\n" for line in lines), "utf-8")
+
+    # -- whole models ----------------------------------------------------------------------------------------------
+
+    def weights(self, network: nn.Module) -> dict[str, Tensor]:
+        """A copy of the network's weights on the CPU; of a network in parts, the main process's alone."""
+        if self.group.sharding is not None and network in self.group.sharding:
+            return self.group.sharding.weights(network)
+        return {key: value.detach().cpu().clone() for key, value in network.state_dict().items()}
+
+    def whole(self, state: Any) -> Any:
+        """A state dict whose tensors are whole; with --run.shard in the main process alone. Every process calls it."""
+        return state if self.group.sharding is None else self.group.sharding.whole(state)
+
+    def with_weights(self, network: nn.Module, weights: Mapping[str, Tensor]) -> Any:
+        """A copy of the network with these weights."""
+        if self.group.sharding is not None and network in self.group.sharding:
+            return self.group.sharding.filled(network, weights).to(self.device)
+        return with_weights(network, weights)
+
+    def export(self, network: nn.Module, write: Callable[[Any, Path], None]) -> Callable[[Path], None]:
+        """What writes the network, as it then is, into an empty folder; `write` is given a whole one."""
+        if self.group.sharding is None:
+            return partial(write, network)
+        return Collected(self, network, write)
 
     @contextlib.contextmanager
     def fixed_random(self, seed: int) -> Iterator[None]:
@@ -208,8 +278,13 @@ class Engine:
         """A step of finite loss can leave weights that are not finite; they must not become the last good ones. And
         the folder must be there."""
         self.on_main(self.run_folder.check_there)
+        self.group.release()
         for name, learner in self.learners.items():
-            if not all(parameter.isfinite().all() for parameter in learner.network.parameters()):
+            finite = torch.stack(
+                [sharding.local(parameter).isfinite().all() for parameter in learner.network.parameters()]
+            )
+            bad = not finite.all()  # a GPU is waited for once
+            if self.group.any(bad) if self.group.sharding else bad:
                 raise UserError(
                     f"{name}: weights that are not finite after steps {self.counters}; not saved, "
                     f"{self.run_folder.last_good()}. Lower the learning rate."
@@ -246,3 +321,56 @@ class Engine:
             raise folder.refused(self.folder, full or str(error)) from error
         if error is not None and kind is None:
             raise error
+
+
+class Collected:
+    """Writes a network in parts, which all processes have collected before the main one writes it."""
+
+    def __init__(self, engine: Engine, network: nn.Module, write: Callable[[Any, Path], None]) -> None:
+        self.engine, self.network, self.write = engine, network, write
+        self._weights: dict[str, Tensor] = {}
+
+    def collect(self) -> None:
+        self._weights = self.engine.weights(self.network)
+
+    def __call__(self, folder: Path) -> None:
+        sharding = self.engine.group.sharding
+        assert sharding is not None
+        self.write(sharding.filled(self.network, self._weights), folder)
+        self._weights = {}
+
+
+def _networks(part: Any) -> list[nn.Module]:
+    """Those that a part is, or holds."""
+    return [each for each in (part, *vars(part).values()) if isinstance(each, nn.Module)]
+
+
+class Later:
+    """A learner that is not there until its phase.
+
+    network, optimizer: its states, which are set aside.
+    """
+
+    def __init__(self, engine: Engine, name: str) -> None:
+        self.engine, self.name = engine, name
+        parts, group = engine.parts, engine.group
+        self.network, self.optimizer = (SetAside(parts.root, f"{name}-{part}", group) for part in ("weights", "adam"))
+        parts.networks[name], parts.optimizers[name] = self.network, self.optimizer
+
+    @property
+    def known(self) -> bool:
+        """Whether there is something to begin with."""
+        return self.network.file is not None
+
+    def put(self, learner: Learner) -> None:
+        """Has it begin as this one is now. Raises UserError where the disk refuses."""
+        self.network.put(self.engine.weights(learner.network))
+        self.optimizer.put(self.engine.whole(learner.optimizer.state_dict()))
+
+    def begin(self, network: nn.Module, config: OptimizerConfig) -> Learner:
+        """The learner, in a copy of the network. Raises UserError where what was set aside is damaged."""
+        learner = self.engine.learner(self.name, self.engine.with_weights(network, self.network.get()), config)
+        self.engine.shard()
+        learner.optimizer.load_state_dict(self.optimizer.get())
+        lay_out_as_weights(learner.optimizer)
+        return learner

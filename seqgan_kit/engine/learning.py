@@ -8,13 +8,14 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
 from seqgan_kit.bounds import BelowOne, Count, NotNegative, Rate
+from seqgan_kit.engine import sharding
 from seqgan_kit.errors import UserError
 
 Metrics = dict[str, float]
@@ -28,8 +29,9 @@ class OptimizerConfig:
 
     Args:
         lr: Learning rate of Adam. Of the options whose default is null, null takes what suits the generator.
-        final: Share of the learning rate that is left at the end of a phase, to which it falls linearly. 1 keeps it
-            constant.
+        warm_up: Share of a phase in which the learning rate grows from 0.
+        schedule: How the learning rate then falls: linear, or cosine, half a wave.
+        final: Share of the learning rate that is left at the end of a phase. 1 keeps it constant.
         betas: Decay of the running mean of the gradient, and of its square. Nearer 1 averages over more steps.
         weight_decay: Weight decay of a step, decoupled as in AdamW, of matrices, convolutions and embeddings; biases,
             gains of norms and other vectors have none. 0 has none at all.
@@ -41,6 +43,8 @@ class OptimizerConfig:
     """
 
     lr: Rate | None = 1e-3
+    warm_up: BelowOne = 0.0
+    schedule: Literal["linear", "cosine"] = "linear"
     final: NotNegative = 1.0
     betas: tuple[BelowOne, BelowOne] = (0.9, 0.999)
     weight_decay: NotNegative = 0.0
@@ -52,7 +56,12 @@ class OptimizerConfig:
         """The learning rate, `progress` (0 to 1) into a phase."""
         if self.lr is None:
             raise UserError("an optimizer's lr is null, which is for --likelihood and --adversarial: give a number")
-        return self.lr * (1 - (1 - self.final) * progress)
+        if progress < self.warm_up:
+            return self.lr * progress / self.warm_up
+        if self.warm_up:
+            progress = (progress - self.warm_up) / (1 - self.warm_up)
+        fallen = progress if self.schedule == "linear" else (1 - math.cos(math.pi * progress)) / 2
+        return self.lr * (1 - (1 - self.final) * fallen)
 
 
 @dataclass(frozen=True)
@@ -89,7 +98,8 @@ def build_optimizer(network: nn.Module, config: OptimizerConfig) -> torch.optim.
         optimizer = torch.optim.AdamW([{"params": own, "weight_decay": w} for own, w in groups if own], **options)
     else:
         optimizer = torch.optim.Adam(parameters, **options)
-    optimizer.register_load_state_dict_pre_hook(partial(_in_groups_of_now, parameters))
+    optimizer.register_load_state_dict_pre_hook(partial(_in_groups_of_now, network))
+    optimizer.register_load_state_dict_pre_hook(sharding.share_out_moments)
     return optimizer
 
 
@@ -98,15 +108,13 @@ def _by_decay(parameters: list[nn.Parameter]) -> tuple[list[nn.Parameter], list[
     return [p for p in parameters if p.dim() > 1], [p for p in parameters if p.dim() < 2]
 
 
-def _in_groups_of_now(
-    parameters: list[nn.Parameter], optimizer: torch.optim.Optimizer, state: dict[str, Any]
-) -> dict[str, Any] | None:
+def _in_groups_of_now(network: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
     """A saved state as the optimizer numbers its parameters. It has one group, in the network's order, where nothing
     was decayed, or everything was (before biases had a group of their own)."""
-    groups = state["param_groups"]
+    groups, parameters = state["param_groups"], [p for p in network.parameters() if p.requires_grad]
     saved = [place for group in groups for place in group["params"]]
     if len(saved) != len(parameters):
-        return None  # of another network, which `load_state_dict` refuses
+        return state  # of another network, which `load_state_dict` refuses
     order = parameters if len(groups) == 1 else [p for group in _by_decay(parameters) for p in group]
     found = {id(p): state["state"][place] for p, place in zip(order, saved, strict=True) if place in state["state"]}
     here = [p for group in optimizer.param_groups for p in group["params"]]
@@ -138,28 +146,49 @@ def lay_out_as_weights(optimizer: torch.optim.Optimizer) -> None:
                 state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
-def step(accelerator: Accelerator, learner: Learner, loss: Loss, rows: int, progress: float) -> Metrics:
-    """One optimiser step on a batch of `rows`, `progress` (0 to 1) into its phase. Raises NotFinite before the step."""
+def step(
+    accelerator: Accelerator, learner: Learner, loss: Loss, rows: int, progress: float, twice: bool = False
+) -> Metrics:
+    """One optimiser step on a batch of `rows`, `progress` (0 to 1) into its phase. Raises NotFinite before the step.
+
+    twice: whether the loss has a gradient in it.
+    """
     training(learner)
-    config = learner.config
+    with sharding.whole_step(learner.network) if twice else contextlib.nullcontext():
+        names, totals = _differentiated(accelerator, learner, loss, rows)
+    return _stepped(learner, names, totals, progress)
+
+
+def _differentiated(
+    accelerator: Accelerator, learner: Learner, loss: Loss, rows: int
+) -> tuple[list[str], list[Tensor]]:
+    """Leaves the batch's gradient in the parameters; the loss and further metrics, by name."""
     names: list[str] = []
     totals: list[Tensor] = []
-    parts = slices(rows, config.accumulate)
+    parts = slices(rows, learner.config.accumulate)
     for i, part in enumerate(parts):
         last = i + 1 == len(parts)
         share = (part.stop - part.start) / rows
         with contextlib.nullcontext() if last else accelerator.no_sync(learner.module):
             value, details = loss(part)
-            # inputs: nothing but this player's parameters collects gradients; torch's own calls, because without a
-            # gradient scaler Accelerate's do the same, after looking for packages that nobody uses, in twice the time
-            (value * share if share != 1 else value).backward(inputs=learner.parameters)
+            # inputs: nothing but this player's parameters collects gradients, but where they are in parts, the graph
+            # holds others in their place; torch's own calls, because without a gradient scaler Accelerate's do the
+            # same, after looking for packages that nobody uses, in twice the time
+            inputs = None if sharding.is_sharded(learner.network) else learner.parameters
+            (value * share if share != 1 else value).backward(inputs=inputs)
         names = ["loss", *details]
         values = [value.detach() * share, *(detail.detach() * share for detail in details.values())]
         totals = [a + b for a, b in zip(totals, values, strict=True)] if totals else values
+    return names, totals
+
+
+def _stepped(learner: Learner, names: list[str], totals: list[Tensor], progress: float) -> Metrics:
+    """The optimiser's step by the gradients that there are. Raises NotFinite before it."""
+    config = learner.config
     if config.history:
         _pull_to_the_past(learner)
     gradients = [p.grad for p in learner.parameters if p.grad is not None]
-    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    norm = sharding.full(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients))))
     numbers = torch.stack([norm.float(), *(total.float() for total in totals)]).tolist()  # the step's one transfer
     if not all(map(math.isfinite, numbers[:2])):
         raise NotFinite(f"{learner.name}: loss {numbers[1]}, gradient norm {numbers[0]}")

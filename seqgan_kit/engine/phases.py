@@ -202,14 +202,11 @@ class Phases:
         raise Stopped(f"stopped and saved. Resume with: seqgan-kit resume {self.folder.path}")
 
     def _save_or_stop(self, phase_ends: bool, exports: Exports) -> None:
-        every, any_process = self.config.checkpoint_steps, self.processes.any
-        if every:
-            due = self.made % every == 0
-        else:
-            due = any_process(time.monotonic() - self.saved_time > self.config.checkpoint_seconds)
-        due = any_process(self._save_soon) or due
+        every = self.config.checkpoint_steps
+        late = time.monotonic() - self.saved_time > self.config.checkpoint_seconds
+        due = self.made % every == 0 if every else late
+        due, stop = self.processes.any_of(due or self._save_soon, self._stop_signal != 0)
         self._save_soon = False
-        stop = any_process(self._stop_signal != 0)
         if due or stop or phase_ends:
             self._check()
         if phase_ends:  # before the save: killed in between, the step is made, and the models written, once more

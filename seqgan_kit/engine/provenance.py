@@ -47,7 +47,7 @@ def provenance(
         "versions": {name: _version(name) for name in PACKAGES} | {"python": sys.version.split()[0]},
         "commit": commit,
         "dirty": dirty,
-        "device": str(device) if device.type == "cpu" else torch.cuda.get_device_name(device),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
         "precision": config.precision,
         "seed": config.seed,
         "data": data,

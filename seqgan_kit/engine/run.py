@@ -68,6 +68,7 @@ def run(task: Task, config_text: str = "", resume: bool = False, record: Mapping
         try:
             with within_memory():
                 task.build(engine)
+                engine.shard()
         except UserError:
             if not resume:
                 engine.run_folder.discard()

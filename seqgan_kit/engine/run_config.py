@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from seqgan_kit.bounds import Count, NotNegative, Seed, Threads, Whole
+from seqgan_kit.bounds import Count, NotNegative, Positive, Seed, Threads, Whole
 
 
 @dataclass(frozen=True)
@@ -19,10 +19,18 @@ class RunConfig:
             The phases are tried for a moment, and their steps chosen and told; steps that are given, or those of a
             recipe, are then proportions only. Unset takes the steps as they are.
         seed: The seed of all random numbers: data, initial weights, samples; on a CPU the same seed gives the same run.
-        device: Where networks are computed. `auto` takes a GPU where there is one.
-        precision: Precision of the networks' forward passes: fp32, or bf16, which computes them in bfloat16
-            (`seqgan-kit env` says whether the machine knows it).
+        device: Where networks are computed. `auto` takes a GPU where there is one, NVIDIA's (cuda) or Apple's (mps),
+            but the CPU for small policies in environments, which a GPU makes slower.
+        precision: Precision of the networks' products, of samples and of steps: fp32, or bf16, which computes them in
+            bfloat16 (`seqgan-kit env` says whether the machine knows it), but for the recurrences of LSTMs.
+        tf32: Whether NVIDIA's GPUs multiply float32 numbers as TF32, many times as fast, with the exponents of float32
+            and the first 10 of its 23 bits. false multiplies them whole. The CPU always does.
         processes: Number of processes that torchrun launched, as a check. Unset takes those that there are.
+        shard: Whether weights, gradients and moments of all networks are shared out among the processes that torchrun
+            launched (FSDP2), so that each needs the memory of its part; for text and dialogue. It takes longer than
+            whole copies.
+        timeout: Seconds that processes wait for one another before the run ends with an error, as where one evaluates.
+            Unset takes PyTorch's, 600 on GPUs and 1800 on CPUs.
         threads: CPU threads of each process. null leaves PyTorch's choice. Small networks are fastest on 1, and at the
             sizes of the SeqGAN paper 2 gain a factor of 1.4 to 1.6, if nothing else runs: on a busy machine they wait
             for each other, and lose a factor of 10 and more.
@@ -37,9 +45,12 @@ class RunConfig:
     folder: str | None = None
     budget: str | None = None
     seed: Seed = 0
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["fp32", "bf16"] = "fp32"
+    tf32: bool = True
     processes: Count | None = None
+    shard: bool = False
+    timeout: Positive | None = None
     threads: Threads | None = 1
     log_every: Count = 10
     checkpoint_seconds: NotNegative = 60.0

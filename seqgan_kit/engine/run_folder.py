@@ -189,21 +189,25 @@ class RunFolder:
         self.write({name: write for name, write in exports.items() if not (self.chosen and name == MODEL)})
 
     def write(self, exports: Exports) -> None:
-        """Each model, whole or not at all."""
-        if not self.is_main:
-            return
-        self.check_there()
+        """Each model, whole or not at all. All processes call it, who collect a model that is in parts."""
+        if self.is_main:
+            self.check_there()
         for name, write in exports.items():
-            final = self.path / name
-            unfinished = final.with_name(f".{final.name}")
+            if hasattr(write, "collect"):
+                write.collect()
+            if self.is_main:
+                self._replace(self.path / name, write)
+
+    def _replace(self, final: Path, write: Callable[[Path], None]) -> None:
+        unfinished = final.with_name(f".{final.name}")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        try:
+            write(unfinished)
+        except Exception:
             shutil.rmtree(unfinished, ignore_errors=True)
-            try:
-                write(unfinished)
-            except Exception:
-                shutil.rmtree(unfinished, ignore_errors=True)
-                raise
-            shutil.rmtree(final, ignore_errors=True)
-            os.replace(unfinished, final)
+            raise
+        shutil.rmtree(final, ignore_errors=True)
+        os.replace(unfinished, final)
 
     def refused(self, where: Path, reason: str) -> UserError:
         """Why nothing could be saved, and what to do."""
@@ -273,7 +277,8 @@ def opened(
         lock.release()
         if not resume:
             _check_new(folder)  # another process was faster
-        raise UserError(f"can't write to {folder}: {failure.strerror or failure}") from failure
+        what = "make room there, or give a folder that you may write to"
+        raise UserError(f"can't write to {folder}: {failure.strerror or failure}: {what}") from failure
     return folder, record
 
 

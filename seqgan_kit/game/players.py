@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from seqgan_kit.algorithms.objectives import Objective
+from seqgan_kit.engine import sharding
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Learner, Metrics, training
 from seqgan_kit.game import rewards
@@ -162,6 +163,7 @@ class Discriminator(Generic[S]):
     clip_weights: float = 0.0
 
     def score(self, sample: S) -> Tensor:
+        sharding.gather(self.learner.network)
         # eval: a reward with dropout in it would be noise
         return self.call(self.learner.network.train(self.batch_statistics), sample)
 
@@ -182,7 +184,7 @@ class Discriminator(Generic[S]):
 
         fresh: Metrics = {}
         for _ in range(self.passes):
-            metrics = self.engine.update(self.learner, loss, size(real))
+            metrics = self.engine.update(self.learner, loss, size(real), twice=self.regulariser is not None)
             fresh = fresh or ({FRESH: metrics[ACCURACY]} if self.passes > 1 and ACCURACY in metrics else {})
             if self.clip_weights:
                 with torch.no_grad():

@@ -9,7 +9,7 @@ from typing import Any, Generic
 
 import torch
 
-from seqgan_kit.samples import S, concatenate, rows, size, to
+from seqgan_kit.samples import S, concatenate, rows, sent, size, to
 
 
 class Replay(Generic[S]):
@@ -53,10 +53,12 @@ class Replay(Generic[S]):
         else:
             index = torch.randperm(total)[: self.batch_size]
         if len(counts) == 1:
-            return rows(self._kept[0], index)
+            return rows(self._kept[0], sent(index, self.device))
         bounds = [0, *itertools.accumulate(counts)]
         inside = [(a, index[(index >= a) & (index < b)] - a) for a, b in itertools.pairwise(bounds)]
-        return concatenate([rows(kept, chosen) for kept, (_, chosen) in zip(self._kept, inside, strict=True)])
+        return concatenate(
+            [rows(kept, sent(chosen, self.device)) for kept, (_, chosen) in zip(self._kept, inside, strict=True)]
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """What the next turn will not have made itself."""

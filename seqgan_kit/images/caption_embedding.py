@@ -92,9 +92,14 @@ class CaptionEncoderConfig:
     cache: str | None = None
 
 
-def encoder_of(config: CaptionEncoderConfig, captions: list[str], given: list[int] | None = None) -> TextEncoder:
-    """As configured, for a training set with these captions, each of so many pictures. Raises UserError where there is
-    no such encoder."""
+def encoder_of(
+    config: CaptionEncoderConfig,
+    captions: list[str],
+    given: list[int] | None = None,
+    device: torch.device | str = "cpu",
+) -> TextEncoder:
+    """As configured, for a training set with these captions, each of so many pictures; a network is on the device.
+    Raises UserError where there is no such encoder."""
     if config.encoder == "words":
         return Words(captions, order_for(captions) if config.order == "auto" else config.order, given=given)
     folder = Path(config.encoder)
@@ -110,8 +115,8 @@ def encoder_of(config: CaptionEncoderConfig, captions: list[str], given: list[in
     except (ValueError, AttributeError):
         raise UserError(f"--text.encoder: {folder / 'config.json'} is no JSON object: copy the folder again") from None
     if kind == JointEmbeddingConfig.model_type:
-        return Joint(folder)
-    return HuggingFaceEncoder(folder, config.pooling)
+        return Joint(folder, device)
+    return HuggingFaceEncoder(folder, config.pooling, device=device)
 
 
 def unread_ends(encoder: TextEncoder, captions: list[str]) -> str | None:

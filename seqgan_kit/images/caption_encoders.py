@@ -173,7 +173,7 @@ class Joint(TextEncoder):
         device: where it runs.
     """
 
-    def __init__(self, path: str | Path, device: str = "cpu") -> None:
+    def __init__(self, path: str | Path, device: torch.device | str = "cpu") -> None:
         folder = model_folder(path)
         self.model, missing = load_frozen(JointEmbedding, folder)
         if missing:

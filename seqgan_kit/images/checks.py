@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 
 import torch
 from torch import nn
 
 from seqgan_kit.bounds import Bound
-from seqgan_kit.engine import checks
+from seqgan_kit.engine import checks, devices
 from seqgan_kit.errors import UserError, name_of
 from seqgan_kit.game.rewards import evaluate_pictures
 from seqgan_kit.images.caption_embedding import JointConfig
@@ -26,6 +25,7 @@ NEIGHBOURS = 3  # that precision and recall look at
 def check_numbers(config: ImagesConfig) -> None:
     """Raises UserError, before anything is read, where an option's number makes no sense."""
     critic, adversarial = config.discriminator, config.adversarial
+    checks.not_sharded(config.run.shard, "networks of pictures are whole on each process")
     Bound(1).check("--adversarial.turns.generator", adversarial.turns.generator)
     check_joint(config.joint, 0)
     checks.rewarded(adversarial.discriminator_weight, adversarial.rewards)
@@ -95,8 +95,7 @@ def check_parts(config: ImagesConfig, dim: int) -> None:
     networks = [("--discriminator.network", critic.network, config.data.side)]
     if second.side:
         networks.append(("--second.discriminator", second.discriminator, second.side))
-    alone = config.run.device == "cpu" or not torch.cuda.is_available()
-    device = torch.device("cpu") if alone else torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    device = devices.chosen(config.run.device)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
         for option, make, side in networks:

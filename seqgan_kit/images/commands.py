@@ -128,14 +128,17 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
     _, seed = asked("evaluate", options, config.evaluation, LEAST)
     from accelerate.utils import set_seed
 
+    from seqgan_kit.engine import devices
     from seqgan_kit.images.evaluation import PictureEvaluation
     from seqgan_kit.images.sources import load
     from seqgan_kit.networks.pictures.generator import StackedGenerator
 
     folder = model_folder(run, options.model)
-    network = _load_model(folder, run)
+    device = devices.for_evaluation(config.run.device)
+    network = _load_model(folder, run).to(device)
     source = load(config.data, config.data.kept(max(config.data.side, config.second.side)), config.run.seed)
-    evaluation = PictureEvaluation(wanted, source, _load_encoder(folder, network), network.side, run)
+    encoder = _load_encoder(folder, network)
+    evaluation = PictureEvaluation(wanted, source, encoder, network.side, run, device=device)
     tell_model(run, options.model)
     set_seed(seed)  # as while training, so that the same options give the same numbers
     found, _ = evaluation(network)

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from seqgan_kit.engine.stream import Order
 from seqgan_kit.errors import UserError
-from seqgan_kit.samples import Images
+from seqgan_kit.samples import Images, sent
 
 Ints = NDArray[np.int64]
 POOL = 512  # captions that near ones are taken from
@@ -180,16 +180,17 @@ class PictureBatches:
         places = rng.integers(0, self.data.pixels.shape[-1] - self.side + 1, (2, len(index)))
         mirrored = rng.random(len(index)) < 0.5 if self.flip else np.zeros(len(index), dtype=bool)
         mine = self.order.mine
-        pixels = cut(self.data.pixels[torch.from_numpy(index[mine])], self.side, places[:, mine], mirrored[mine])
+        pixels = sent(self.data.pixels[torch.from_numpy(index[mine])], self.device)
+        pixels = cut(pixels, self.side, places[:, mine], mirrored[mine])
         embedded = [self.embeddings[torch.from_numpy(captions)] for captions in own]
         condition = embedded[0] if len(embedded) == 1 else torch.stack(embedded).mean(0)
         if self.near:
             wrong += self._nearest(index, condition, rng)
-        unfit = [self.embeddings[torch.from_numpy(captions[mine])].to(self.device) for captions in wrong]
+        unfit = [self.embeddings[torch.from_numpy(captions[mine])] for captions in wrong]
         return Images(
-            unit(pixels.to(self.device)),
-            condition[mine].to(self.device),
-            torch.stack(unfit, dim=1) if unfit else None,  # type: ignore[arg-type]
+            unit(pixels),
+            sent(condition[mine], self.device),
+            sent(torch.stack(unfit, dim=1), self.device) if unfit else None,  # type: ignore[arg-type]
         )
 
     def _nearest(self, pictures: Ints, condition: Tensor, rng: np.random.Generator) -> list[Ints]:
@@ -202,15 +203,16 @@ class PictureBatches:
 
 
 def cut(pixels: Tensor, side: int, places: Ints, mirrored: NDArray[np.bool_]) -> Tensor:
-    """(batch, 3, larger, larger) -> (batch, 3, side, side) from the places (2, batch), some of them mirrored."""
+    """(batch, 3, larger, larger) -> (batch, 3, side, side) from the places (2, batch), some of them mirrored; where
+    the pixels are."""
     if pixels.shape[-1] == side and not mirrored.any():
         return pixels
     steps = np.arange(side)
     across = np.where(mirrored[:, None], steps[::-1], steps)
-    rows = torch.from_numpy(places[0][:, None] + steps)
-    columns = torch.from_numpy(places[1][:, None] + across)
-    batch = torch.arange(len(pixels))[:, None, None, None]
-    return pixels[batch, torch.arange(3)[None, :, None, None], rows[:, None, :, None], columns[:, None, None, :]]
+    indices = places[0][:, None] + steps, places[1][:, None] + across
+    rows, columns = (sent(torch.from_numpy(index), pixels.device) for index in indices)
+    batch, channel = (torch.arange(count, device=pixels.device) for count in (len(pixels), 3))
+    return pixels[batch[:, None, None, None], channel[:, None, None], rows[:, None, :, None], columns[:, None, None, :]]
 
 
 def unit(pixels: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from seqgan_kit.images.clip import ClipScores
 from seqgan_kit.images.config import EvaluationConfig, ImagesConfig
 from seqgan_kit.images.data import Captioned, Ints, centred, shrunk
 from seqgan_kit.images.features import (
+    CPU,
     FeatureBatch,
     Features,
     HuggingFaceFeatures,
@@ -36,6 +37,7 @@ from seqgan_kit.images.joint_distance import JOINT, LEAST, joint_distance
 from seqgan_kit.images.matching import OTHERS, Matcher, matcher_of, matches
 from seqgan_kit.images.sources import Source
 from seqgan_kit.report.metrics import INTERVAL, SHOWN
+from seqgan_kit.samples import sent
 from seqgan_kit.worlds.pictures import caption_scores
 
 CHUNK = 100  # pictures made at a time
@@ -56,7 +58,7 @@ def make(generator: Any, conditions: Tensor, noise: Tensor | None = None) -> Ten
         noise = torch.randn(len(conditions), generator.config.noise)
     device = next(generator.parameters()).device
     parts = zip(noise.split(CHUNK), conditions.split(CHUNK), strict=True)
-    made = torch.cat([to_bytes(generator(z.to(device), c.to(device))[0]) for z, c in parts])
+    made = torch.cat([to_bytes(generator(sent(z, device), sent(c, device))[0]) for z, c in parts])
     generator.train(was)
     return made
 
@@ -75,7 +77,8 @@ class CaptionSample:
 class PictureEvaluation:
     """The metrics of the run in `folder`, for pictures of this side, which may be those of its first stage.
 
-    What they need of the real pictures is computed once. say: told what takes a while.
+    What they need of the real pictures is computed once. say: told what takes a while. device: of the networks that
+    look at pictures.
     """
 
     def __init__(
@@ -86,7 +89,9 @@ class PictureEvaluation:
         side: int,
         folder: Path,
         say: Callable[[str], object] = print,
+        device: torch.device = CPU,
     ) -> None:
+        self.device = device
         asked = config.evaluation
         self.side, self.seed, self.matched = side, asked.seed, config.data.side
         whole = source
@@ -97,11 +102,12 @@ class PictureEvaluation:
                 f"learning features of pictures of {side} pixels, {asked.feature_steps} steps, for the distances "
                 "between real and made ones"
             )
-        self.features = features_of(asked.features, asked.feature_steps, source.train, side, asked.seed, kept)
+        self.features = features_of(asked.features, asked.feature_steps, source.train, side, asked.seed, kept, device)
         smaller = lambda: shrunk(whole.train, config.data.kept(self.matched))  # noqa: E731
         self.matcher = matcher_of(
-            asked.matcher, encoder, smaller, self.matched, asked.matcher_steps, asked.seed, folder / "matcher", say
-        )
+            asked.matcher, encoder, smaller, self.matched, asked.matcher_steps, asked.seed, folder / "matcher", say,
+            device,
+        )  # fmt: skip
         self.clip = ClipScores(asked.clip) if asked.clip else None
         self._last: Score | None = None  # the joint distance that was found last
         parts = {"": source.held_out} | ({"unseen_": source.unseen} if source.unseen is not None else {})
@@ -134,7 +140,7 @@ class PictureEvaluation:
         if self.matcher is not None:
             found["r_precision"] = self._matched(self.matcher, floats, captions)
         if self.clip is not None:
-            found["clip_score"] = float(self.clip(floats, captions).mean())
+            found["clip_score"] = float(self.clip(sent(floats, self.device), captions).mean())
         if self.features is not None:
             found |= self._distances(self.features, pictures[: len(self.source.train)], captions)
         return found
@@ -147,7 +153,7 @@ class PictureEvaluation:
             assert self.features is not None
             made, captions = make(generator, self.conditions[""]), self.samples[""].captions
             count = len(self.source.train)
-            self._joint_distance(extract(self.features, made[:count])[1].vectors, captions[:count])
+            self._joint_distance(extract(self.features, made[:count], self.device)[1].vectors, captions[:count])
         assert self._last is not None
         return self._last
 
@@ -181,7 +187,7 @@ class PictureEvaluation:
 
     def _distances(self, features: Features, pictures: Tensor, captions: Sequence[str]) -> Metrics:
         """From the held-out pictures; those that so few pictures have are left out. How many there are is told."""
-        (real_moments, real), (moments, fake) = self.real, extract(features, pictures)
+        (real_moments, real), (moments, fake) = self.real, extract(features, pictures, self.device)
         counts = len(real.vectors), len(fake.vectors)
         found: Metrics = {"pictures": counts[1], "held_out_pictures": counts[0]}
         if min(counts) >= LEAST:
@@ -202,7 +208,7 @@ class PictureEvaluation:
     def real(self) -> tuple[Moments, FeatureBatch]:
         """Features of the held-out pictures."""
         assert self.features is not None
-        return extract(self.features, centred(self.source.held_out.pixels, self.side))
+        return extract(self.features, centred(self.source.held_out.pixels, self.side), self.device)
 
     def enlarged(self, generator: nn.Module) -> Metrics:
         """Scores of another generator's smaller pictures, enlarged by bilinear interpolation."""
@@ -266,7 +272,9 @@ def embedded(encoder: TextEncoder, captions: Sequence[str], conditional: bool) -
     return vectors if conditional else torch.zeros_like(vectors)
 
 
-def features_of(kind: str, steps: int, data: Captioned, side: int, seed: int, folder: Path) -> Features | None:
+def features_of(
+    kind: str, steps: int, data: Captioned, side: int, seed: int, folder: Path, device: torch.device = CPU
+) -> Features | None:
     """As the option `evaluation.features` says; what is learned is kept in `folder`, and read from it again."""
     if kind == "none":
         return None
@@ -279,7 +287,7 @@ def features_of(kind: str, steps: int, data: Captioned, side: int, seed: int, fo
     owner = torch.from_numpy(np.repeat(np.arange(len(data)), np.diff(data.first)))
     targets = torch.zeros(len(data), words.dim)
     targets.index_put_((owner,), told[torch.from_numpy(data.caption_ids)].float(), accumulate=True)
-    network = learn(centred(data.pixels, side), (targets > 0).float(), steps, seed)
+    network = learn(centred(data.pixels, side), (targets > 0).float(), steps, seed, device=device)
     with replacing(folder) as unfinished:
         network.save_pretrained(unfinished)
     return NetworkFeatures(network)

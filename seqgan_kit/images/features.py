@@ -19,8 +19,10 @@ from seqgan_kit.algorithms.distances import Moments
 from seqgan_kit.errors import UserError
 from seqgan_kit.images.vision_models import WHERE, is_classifier, load_model, read_preprocessing
 from seqgan_kit.networks.pictures.features import PictureFeatures, PictureFeaturesConfig
+from seqgan_kit.samples import sent
 
 CHUNK = 256  # pictures that are floats at a time
+CPU = torch.device("cpu")
 BATCH = 64  # pictures of an update of `learn`, and that a given model sees at a time
 
 
@@ -60,28 +62,34 @@ class NetworkFeatures:
 
 
 def learn(
-    pixels: Tensor, targets: Tensor, steps: int, seed: int, width: int = 32, dimensions: int = 128
+    pixels: Tensor,
+    targets: Tensor,
+    steps: int,
+    seed: int,
+    width: int = 32,
+    dimensions: int = 128,
+    device: torch.device = CPU,
 ) -> PictureFeatures:
-    """A network that tells the labels of pictures, trained where the pixels are; its last hidden layer is features.
+    """A network that tells the labels of pictures, trained on the device; its last hidden layer is features.
 
     pixels: (n, 3, s, s) uint8. targets: (n, m), each 0 or 1, as which words the picture's captions contain. Where every
     row has exactly one 1, of two or more, they are classes and the loss is their cross-entropy, so that the output is
     a distribution; otherwise it is the binary cross-entropy of each label. Adam, 64 pictures drawn for each step, none
     flipped: a caption may say where something is. Deterministic in the seed; the global generators stay as they are.
     """
-    targets = targets.to(pixels.device, torch.float32)
+    targets = targets.float()
     single = targets.shape[1] > 1 and bool((targets.sum(1) == 1).all())
     config = PictureFeaturesConfig(pixels.shape[-1], width, dimensions, targets.shape[1], single)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the GPUs too
         network: Any = PictureFeatures(config)
-    network.to(pixels.device)
+    network.to(device)
     optimiser = torch.optim.Adam(network.parameters(), lr=1e-3)
     generator = torch.Generator().manual_seed(seed)
     for _ in progress.bar(range(steps), "learning features", unit=" steps"):
-        rows = torch.randint(len(pixels), (BATCH,), generator=generator).to(pixels.device)
-        _, logits = network(as_floats(pixels[rows]))
-        right = targets[rows]
+        rows = torch.randint(len(pixels), (BATCH,), generator=generator)
+        _, logits = network(as_floats(sent(pixels[rows], device)))
+        right = sent(targets[rows], device)
         loss = F.cross_entropy(logits, right) if single else F.binary_cross_entropy_with_logits(logits, right)
         optimiser.zero_grad()
         loss.backward()
@@ -142,14 +150,16 @@ class HuggingFaceFeatures:
         return (hidden.mean((2, 3)) if hidden.ndim == 4 else hidden.mean(1)).float()
 
 
-def extract(features: Features, pictures: Tensor) -> tuple[Moments, FeatureBatch]:
-    """Features of pictures (n, 3, h, w), uint8 or floats in [-1, 1], and their moments.
+def extract(features: Features, pictures: Tensor, device: torch.device = CPU) -> tuple[Moments, FeatureBatch]:
+    """Features of pictures (n, 3, h, w), uint8 or floats in [-1, 1], seen on the device, and on the CPU their moments.
 
     CHUNK at a time, so that no more of them than that are ever floats.
     """
     moments, seen = Moments(), []
     for part in pictures.split(CHUNK):
-        seen.append(features(as_floats(part)))
+        found = features(as_floats(sent(part, device)))
+        chances = found.probabilities
+        seen.append(FeatureBatch(found.vectors.cpu(), None if chances is None else chances.cpu()))
         moments.add(seen[-1].vectors)
     return moments, _joined(seen)
 

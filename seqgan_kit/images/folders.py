@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from seqgan_kit.errors import UserError
 from seqgan_kit.files import check_file, library, listed, read_json, short
+from seqgan_kit.images.lists import caption_lists, home, is_list, read_lists
 from seqgan_kit.images.records import (
     EXAMPLE,
     Reading,
@@ -57,6 +58,8 @@ def read(
     - CUB-200-2011 (Wah et al. 2011): images.txt, images/CLASS/NAME.jpg and, optional, bounding_boxes.txt; beside it
       text_c10/CLASS/NAME.txt, captions of Reed et al. (2016), one a line.
     - Oxford-102 (Nilsback and Zisserman 2008): jpg/NAME.jpg and text_c10/CLASS/NAME.txt. The .mat files are not read.
+    - COCO: annotations/captions_*.json (`images` and `annotations`) and pictures in any folder; Flickr8k: a file
+      *.token.txt of lines NAME.jpg#0<tab>caption. Either is also given itself.
     - NAME.txt beside NAME.png, a caption a line; or names of files, or of their folders, that are captions.
 
     A split is a column, or a folder or table named after it, at any depth. That of CUB and Oxford has classes apart,
@@ -68,13 +71,16 @@ def read(
     """
     root = Path(root)
     intake = Intake(str(root)) if intake is None else intake
-    if not root.is_dir() and not (root.is_file() and is_table(root)):
+    listed_there = root.is_file() and is_list(root)
+    if not root.is_dir() and not (root.is_file() and (is_table(root) or listed_there)):
         raise UserError(f"{root} {'is a file' if root.exists() else 'does not exist'}: give the folder of the pictures")
-    reading = Reading(root if root.is_dir() else root.parent, intake)
+    reading = Reading(root if root.is_dir() else home(root) if listed_there else root.parent, intake)
     if root.is_file() and captions_from not in ("auto", "metadata"):
         raise UserError(f"--data.captions_from {captions_from}: {root} is a table: leave it out, or give the folder")
     try:
-        if root.is_file():
+        if listed_there:
+            read_lists(reading, [root])
+        elif root.is_file():
             _read_table(reading, root, column)
         elif not os.listdir(root):
             raise UserError(f"{root} is empty: {_wanted()}")
@@ -109,6 +115,9 @@ def _read_folder(reading: Reading, captions_from: CaptionsFrom, column: str | No
     if column is not None:
         raise UserError(f"--data.column {column}: {root} has no {', '.join(METADATA)} or .parquet: leave it out")
     if captions_from == "auto":
+        if lists := caption_lists(files):
+            read_lists(reading, lists)
+            return
         parts = read_reed(reading)
         if reading.intake.read:
             return

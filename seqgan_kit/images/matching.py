@@ -19,9 +19,11 @@ from seqgan_kit.images.data import Captioned, centred, unit
 from seqgan_kit.networks.pictures.joint_embedding import contrastive
 from seqgan_kit.networks.pictures.matcher import PictureMatcher, PictureMatcherConfig
 from seqgan_kit.networks.saved import load_frozen
+from seqgan_kit.samples import sent
 
 OTHERS = 99  # captions beside a picture's own, for R-precision
 BATCH, TEMPERATURE = 64, 0.1  # of what is learned here
+CPU = torch.device("cpu")
 LEAST = 2  # different captions of training
 
 
@@ -41,11 +43,12 @@ class LearnedMatcher:
 
     @torch.no_grad()
     def embed_text(self, captions: list[str]) -> Tensor:
-        return self.network.read(self.words.encode(captions))
+        return self.network.read(sent(self.words.encode(captions), self.network.device))
 
     @torch.no_grad()
     def embed_pictures(self, pixels: Tensor) -> Tensor:
-        return torch.cat([self.network.see(part) for part in pixels.split(4 * BATCH)])
+        device = self.network.device
+        return torch.cat([self.network.see(sent(part, device)) for part in pixels.split(4 * BATCH)])
 
     def save(self, folder: Path) -> None:
         """Whole or not at all."""
@@ -54,16 +57,16 @@ class LearnedMatcher:
             self.words.save(unfinished)
 
     @staticmethod
-    def load(folder: Path) -> LearnedMatcher:
+    def load(folder: Path, device: torch.device = CPU) -> LearnedMatcher:
         """What `save` wrote. Raises UserError for anything else."""
         network, missing = load_frozen(PictureMatcher, folder)
         if missing:
             raise UserError(f"{folder} lacks the matcher's weights {missing[0]}: delete it, and evaluate again")
-        return LearnedMatcher(network, Words.load(folder))
+        return LearnedMatcher(network.to(device), Words.load(folder))
 
 
-def learn_matcher(data: Captioned, steps: int, seed: int) -> LearnedMatcher:
-    """One that finds the caption of a picture among those of a batch (Radford et al. 2021), trained on the CPU.
+def learn_matcher(data: Captioned, steps: int, seed: int, device: torch.device = CPU) -> LearnedMatcher:
+    """One that finds the caption of a picture among those of a batch (Radford et al. 2021), trained on the device.
 
     Adam, 64 pictures drawn for each step, each with a caption of its own. Deterministic in the seed; the global
     generators stay as they are. Raises UserError where no word is in two captions.
@@ -73,13 +76,16 @@ def learn_matcher(data: Captioned, steps: int, seed: int) -> LearnedMatcher:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         network: Any = PictureMatcher(PictureMatcherConfig(words.dim, data.pixels.shape[-1])).train()
+    network.to(device)
     optimiser = torch.optim.Adam(network.parameters(), lr=1e-3)
     rng = np.random.default_rng([seed, 4])
     for _ in progress.bar(range(steps), "learning to match captions", unit=" steps"):
         pictures = rng.integers(0, len(data), BATCH)
         captions = data.draw(pictures, rng)
         same = torch.from_numpy((pictures[:, None] == pictures) | (captions[:, None] == captions))
-        seen, told = network(unit(data.pixels[torch.from_numpy(pictures)]), counts[torch.from_numpy(captions)])
+        some = data.pixels[torch.from_numpy(pictures)], counts[torch.from_numpy(captions)], same
+        pixels, words_of, same = (sent(tensor, device) for tensor in some)
+        seen, told = network(unit(pixels), words_of)
         loss = contrastive(seen, told, same, TEMPERATURE)
         optimiser.zero_grad()
         loss.backward()
@@ -96,8 +102,10 @@ def matcher_of(
     seed: int,
     folder: Path,
     say: Callable[[str], object],
+    device: torch.device = CPU,
 ) -> Matcher | None:
-    """As the option `evaluation.matcher` says; what is learned is kept in `folder`, and read from it again.
+    """As the option `evaluation.matcher` says; what is learned is kept in `folder`, and read from it again. But for the
+    run's own encoder, it is on the device.
 
     encoder: of the run's captions. pictures, side: what to learn from, cut to that side.
     """
@@ -109,9 +117,9 @@ def matcher_of(
     if asked is None:
         return None
     if asked not in ("auto", "learned"):
-        return Joint(asked).model
+        return Joint(asked, device).model
     if (folder / "config.json").is_file():
-        return LearnedMatcher.load(folder)
+        return LearnedMatcher.load(folder, device)
     data = pictures()
     if len(data.captions) < LEAST:
         say(f"R-precision is left out: training has fewer than {LEAST} different captions")
@@ -122,7 +130,7 @@ def matcher_of(
     )
     cut = Captioned(centred(data.pixels, side), data.captions, data.first, data.caption_ids)
     try:
-        found = learn_matcher(cut, steps, seed)
+        found = learn_matcher(cut, steps, seed, device)
     except UserError as error:
         say(f"R-precision is left out: {error}")
         return None
@@ -138,13 +146,14 @@ def matches(network: Matcher, pixels: Tensor, captions: list[str], data: Caption
     """
     generator = torch.Generator().manual_seed(seed)
     known = {caption: i for i, caption in enumerate(data.captions)}
-    of_data = network.embed_text(list(data.captions))
+    of_data = network.embed_text(list(data.captions)).cpu()
     own = torch.tensor([known.get(caption, -1) for caption in captions])
     count = min(OTHERS, len(of_data) - 1)
     others = torch.rand(len(captions), len(of_data), generator=generator)
     others[torch.arange(len(own))[own >= 0], own[own >= 0]] = 2.0  # never its own
     index = others.argsort(1)[:, :count]
-    return metrics.r_precision(network.embed_pictures(pixels), network.embed_text(captions), of_data[index])
+    pictures, told = network.embed_pictures(pixels).cpu(), network.embed_text(captions).cpu()
+    return metrics.r_precision(pictures, told, of_data[index])
 
 
 def one_caption(held_out: Captioned) -> list[str]:

@@ -48,7 +48,7 @@ class Game:
         self.average = Averaged(network, generator.average) if generator.average else None
         if self.average is not None:
             self.average.network.to(engine.device)
-            engine.keep(f"{name}average", self.average)
+            engine.keep_copy(f"{name}average", self.average)
         self.shown = self.average.network if self.average is not None else network
         if generator.synchronised:
             synchronised(network)

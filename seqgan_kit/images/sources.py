@@ -31,7 +31,8 @@ class DataConfig:
 
     Args:
         path: Folder of pictures with captions: the imagefolder of Hugging Face (metadata.jsonl), a table that holds
-            pictures (.parquet), NAME.txt beside NAME.png, CUB-200-2011 or Oxford-102; unset draws little scenes.
+            pictures (.parquet), NAME.txt beside NAME.png, CUB-200-2011, Oxford-102, COCO or Flickr8k; unset draws
+            little scenes.
         captions_from: Where the captions of a folder are: in a list (metadata), in a text file beside each picture
             (texts), in the files' names (names) or in those of their folders (classes). `auto` takes a list or texts
             where they are there.

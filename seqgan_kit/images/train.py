@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqgan_kit import bounds
+from seqgan_kit.engine import devices
 from seqgan_kit.engine.budget import Part, budgeted
 from seqgan_kit.engine.choice import Choice, Roles, check_best, with_weights
 from seqgan_kit.engine.engine import Engine
@@ -112,7 +113,8 @@ class ImagesTask:
         self.encoder: Any = None  # a `TextEncoder`, as soon as there is one
         self.warning: str | None = None
         if not config.joint.steps:
-            encoder = encoder_of(config.text, captions, self.source.train.given())
+            device = devices.chosen(config.run.device)
+            encoder = encoder_of(config.text, captions, self.source.train.given(), device)
             self.warning = unread_ends(encoder, captions)
             if self.warning and not resume:
                 raise UserError(self.warning)
@@ -275,7 +277,7 @@ class ImagesTask:
             if engine.is_main:
                 self.joint.save_pretrained(folder)
             engine.accelerator.wait_for_everyone()
-            self.encoder = _standardised(config, Joint(folder), self.source)
+            self.encoder = _standardised(config, Joint(folder, engine.device), self.source)
         found = embed(self.encoder, self.source.train.captions, config.text.cache)
         self.batches.embeddings = found if config.text.conditional else torch.zeros_like(found)
         if self.second is not None:
@@ -308,7 +310,9 @@ class ImagesTask:
         engine, settings, critic = self.engine, self.config.discriminator, game.discriminator
         evaluation = None  # the other processes wait for the main one's where they next meet
         if engine.is_main:
-            evaluation = PictureEvaluation(self.config, self.source, self.encoder, side, engine.folder, engine.say)
+            evaluation = PictureEvaluation(
+                self.config, self.source, self.encoder, side, engine.folder, engine.say, engine.device
+            )
         self.evaluation = evaluation
         _baselines(engine, name, evaluation, enlarge)
         hooks = [*game.follow(), self._hook(evaluation, game.shown)]

@@ -13,7 +13,7 @@ import torch
 from seqgan_kit import bounds
 from seqgan_kit.bounds import Count, Seed, Whole
 from seqgan_kit.engine.budget import Part, budgeted
-from seqgan_kit.engine.checks import batches
+from seqgan_kit.engine.checks import batches, not_sharded
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Metrics
 from seqgan_kit.engine.memory import within_memory
@@ -88,6 +88,7 @@ class EncoderTask:
 
     def __init__(self, config: EncoderConfig) -> None:
         self.config = config
+        not_sharded(config.run.shard, "networks of pictures are whole on each process")
         check_joint(config.joint, 2)
         self.source = load(config.data, config.data.kept(config.data.side), config.run.seed)
         batches(

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from seqgan_kit.bounds import SAMPLE, check_fits
-from seqgan_kit.engine.checks import before_a_run, built, objective, of_shape, rewarded, tried
+from seqgan_kit.engine.checks import before_a_run, built, not_sharded, objective, of_shape, rewarded, tried
 from seqgan_kit.errors import UserError
 from seqgan_kit.game.rewards import evaluate_steps
 from seqgan_kit.imitation.config import ImitationConfig
@@ -33,6 +33,7 @@ EXACT = 2**24  # float32 holds every integer up to it
 def check_numbers(config: ImitationConfig, expert: Demonstrations | None) -> None:
     """Before anything is written: every number makes sense."""
     policy, critic = config.policy, config.discriminator
+    not_sharded(config.run.shard, "TRPO and PPO in environments, which differentiate by hand, have whole ones")
     if config.reward != "environment":
         rewarded(config.adversarial.discriminator_weight, config.adversarial.rewards)
     if not critic.inputs:

@@ -155,7 +155,7 @@ def _write(kind: str, target: str, demonstrations: Demonstrations, environment: 
     try:
         (write_npz if kind == "npz" else write_datasets)(Path(target), demonstrations)
     except OSError as error:
-        raise UserError(f"can't write {target}: {error.strerror or error}") from error
+        raise UserError(f"can't write {target}: {error.strerror or error}; give another --out") from error
 
 
 def _same(environment: EnvironmentConfig) -> str:

@@ -15,7 +15,7 @@ from seqgan_kit.networks.policies.actions import Actions
 from seqgan_kit.networks.policies.actor import is_picture, picture_scale, scaled
 from seqgan_kit.networks.policies.normaliser import Normaliser
 from seqgan_kit.networks.policies.transition import Layout
-from seqgan_kit.samples import Transitions, rows, size
+from seqgan_kit.samples import Transitions, rows, sent, size
 
 Input = Literal["state", "action", "next_state", "ended"]
 
@@ -81,14 +81,14 @@ def penalty(features: Features, weight: float, norm: float) -> Callable[[nn.Modu
     Gulrajani et al. 2017, eq. 3, on as many of each as there are fewest.
     """
 
+    def some(sample: Transitions, count: int) -> Tensor:
+        if size(sample) != count:
+            sample = rows(sample, sent(torch.randperm(size(sample))[:count], sample.mask.device))
+        return features(sample).flatten(0, 1)
+
     def regulariser(module: nn.Module, real: Transitions, fake: Transitions) -> Tensor:
         count = min(size(real), size(fake))
-        some_real, some_fake = (
-            features(sample if size(sample) == count else rows(sample, torch.randperm(size(sample))[:count])).flatten(
-                0, 1
-            )
-            for sample in (real, fake)
-        )
+        some_real, some_fake = (some(sample, count) for sample in (real, fake))
         return weight * gradient_penalty(module, some_real, some_fake, norm)
 
     return regulariser
@@ -102,5 +102,5 @@ def end_in_absorbing(sample: Transitions, steps: int) -> Transitions:
     count = size(sample)
     part = round(count * steps / (count + steps))
     mask = sample.mask.clone()
-    mask[torch.randperm(count)[:part]] = False
+    mask[sent(torch.randperm(count)[:part], mask.device)] = False
     return replace(sample, mask=mask)

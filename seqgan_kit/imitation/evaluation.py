@@ -21,6 +21,7 @@ from seqgan_kit.imitation.environments import BROKEN, MEND, EnvironmentConfig, m
 from seqgan_kit.imitation.returned import array_kind, given, number, observed, problem
 from seqgan_kit.networks.policies.actor import Actor
 from seqgan_kit.report.statistics import spread
+from seqgan_kit.samples import sent
 from seqgan_kit.worlds.cartpole import balance
 
 LONGEST = 30_000  # steps of an episode where there is no time limit: one of Atari has 27,000
@@ -64,8 +65,8 @@ def acts(network: Actor, greedy: bool) -> Act:
         device = network.output.weight.device
         if memory is None:
             memory = network.start(len(observations))
-        parameters, memory = network.step(torch.from_numpy(observations).to(device), memory)
-        noise = None if greedy else network.actions.noise(len(observations)).to(device)
+        parameters, memory = network.step(sent(torch.from_numpy(observations), device), memory)
+        noise = None if greedy else sent(network.actions.noise(len(observations)), device)
         drawn = network.actions.mode(parameters) if noise is None else network.actions.draw(parameters, noise)
         return network.actions.execute(drawn).cpu().numpy(), memory
 
@@ -206,7 +207,8 @@ def _side_by_side(
                 going.append(row)
         if len(going) < len(alive):
             alive = [alive[row] for row in going]
-            memory = memory[going] if isinstance(memory, torch.Tensor) else memory
+            if isinstance(memory, torch.Tensor):
+                memory = memory[sent(torch.tensor(going, dtype=torch.int64), memory.device)]
     return [
         problems[i] if i in problems else Episode(np.stack(o), np.stack(a), np.array(r, np.float32), t, seeds[i])
         for i, (o, a, r, t) in enumerate(zip(seen, actions, rewards, terminated, strict=True))

@@ -17,6 +17,7 @@ from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.learning import Learner, Metrics, OptimizerConfig, slices
 from seqgan_kit.errors import Stopped
 from seqgan_kit.networks.policies.actor import Actor, ActorCritic, Valuer
+from seqgan_kit.samples import sent
 
 PATIENCE = 10.0  # seconds that an update goes on after Ctrl-C; of large pictures it may take minutes
 
@@ -122,7 +123,8 @@ class PPO(Improvement):
             after = actor(experience.observations, experience.memory, experience.ended)
             divergence = _mean(actions.divergence(experience.parameters, after), experience.mask)
             entropy = _mean(actions.entropy(after), experience.mask)
-        return metrics | {"divergence": divergence.item(), "entropy": entropy.item()}
+            told = torch.stack([divergence, entropy]).tolist()  # a GPU is waited for once
+        return metrics | dict(zip(("divergence", "entropy"), told, strict=True))
 
 
 @dataclass(frozen=True)
@@ -179,7 +181,8 @@ class TRPO(Improvement):
 
     def _step(self, engine: Engine, network: Actor, experience: Experience) -> Metrics:
         actions, parameters = network.actions, [p for p in network.parameters() if p.requires_grad]
-        some = experience.rows(torch.arange(0, len(experience.mask), max(1, round(1 / self.share))))
+        every, device = max(1, round(1 / self.share)), experience.mask.device
+        some = experience.rows(torch.arange(0, len(experience.mask), every, device=device))
         counted, few = (_weights(engine, mask)[0] for mask in (experience.mask, some.mask))
 
         def surrogate(new: Tensor) -> Tensor:
@@ -206,16 +209,18 @@ class TRPO(Improvement):
             new = network(experience.observations, experience.memory, experience.ended)
             divergence = _mean(actions.divergence(experience.parameters, new), experience.mask, counted)
             found = engine.mean(torch.stack([surrogate(new), divergence]))
-            return found[0].item(), found[1].item()
+            at_loss, at_divergence = found.tolist()
+            return at_loss, at_divergence
 
-        before = engine.mean(loss.detach().reshape(1)).item()
-        slope = gradient.dot(step).item()
+        spread = _mean(actions.entropy(new.detach()), experience.mask)
+        told = [engine.mean(loss.detach().reshape(1))[0], gradient.dot(step), spread]
+        before, slope, entropy = torch.stack(told).tolist()
         accepted = trust_region.line_search(move, slope, before, 1.5 * self.divergence, self.halvings, self.accept)
         return {
             "surrogate": before - accepted.loss,
             "divergence": accepted.divergence,
             "step_fraction": accepted.fraction,
-            "entropy": _mean(actions.entropy(new.detach()), experience.mask).item(),
+            "entropy": entropy,
         }
 
 
@@ -230,7 +235,8 @@ def _weights(engine: Engine, mask: Tensor) -> tuple[Tensor, Tensor]:
     A sum over the steps of a part that is divided by the one (times the part's share of the rows), or a mean over its
     rows times the other, has the gradient of the joined batch, however that is cut. mask: of this process's batch.
     """
-    mine = torch.stack([mask.sum().double(), mask.new_tensor(len(mask), dtype=torch.float64)])
+    rows = torch.full((), len(mask), dtype=torch.float64, device=mask.device)
+    mine = torch.stack([mask.sum().double(), rows])
     counted, rows = engine.mean(mine).unbind()
     return counted.float().clamp_min(1), (len(mask) / rows).float()  # a copy's steps may all be left out
 
@@ -242,11 +248,14 @@ def _minibatches(engine: Engine, experience: Experience, steps: int, epochs: int
     Some steps may not count, so processes may have different numbers of rows, but all make as many optimiser steps.
     """
     rows = len(experience.mask)
-    everyone = engine.gather(torch.tensor([[experience.mask.numel(), rows]], device=engine.device))
-    parts = min(max(1, round(everyone[:, 0].sum().item() / steps)), int(everyone[:, 1].min()))
+    everyone = [[experience.mask.numel(), rows]]
+    if engine.processes > 1:
+        everyone = engine.gather(torch.tensor(everyone, device=engine.device)).tolist()
+    parts = min(max(1, round(sum(size for size, _ in everyone) / steps)), min(count for _, count in everyone))
     asked: float | None = None  # when it was first seen that the run shall stop
     for _ in range(epochs):
-        shuffled = experience.rows(torch.randperm(rows))  # once, so that the parts are views
+        order = sent(torch.randperm(rows), experience.mask.device)
+        shuffled = experience.rows(order)  # once, so that the parts are views
         for part in slices(rows, parts):
             if engine.stopping():
                 asked = time.monotonic() if asked is None else asked

@@ -118,8 +118,8 @@ class Game:
         return found - log_probs * sample.mask  # in an absorbing state there is no action
 
     def _absorbing(self, fake: Rollout) -> Transitions:
-        left = (self.policy.absorbing - fake.elapsed)[fake.terminated & fake.mask].clamp_min(0).sum()  # type: ignore[operator]
-        return end_in_absorbing(steps(fake), int(left))
+        left = (self.policy.absorbing - fake.elapsed).clamp_min(0) * (fake.terminated & fake.mask)  # type: ignore[operator]
+        return end_in_absorbing(steps(fake), int(left.sum()))
 
 
 def _actor_config(config: ImitationConfig, space: Any, actions: Any) -> ActorConfig:

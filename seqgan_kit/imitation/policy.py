@@ -18,7 +18,7 @@ from seqgan_kit.imitation.copies import Environments, Step
 from seqgan_kit.imitation.improvement import Experience, Improvement, whiten
 from seqgan_kit.networks.policies.actor import Actor, Valuer
 from seqgan_kit.networks.policies.normaliser import Normaliser
-from seqgan_kit.samples import Rollout, Transitions, map_tensors
+from seqgan_kit.samples import Rollout, Transitions, map_tensors, sent
 
 
 @dataclass
@@ -64,24 +64,25 @@ class EnvironmentPolicy:
     @torch.no_grad()
     def sample(self, real: Transitions) -> Rollout:
         """The next `steps` steps of every copy: (copies, steps, ...). Episodes go on from rollout to rollout."""
-        rollout = self._rollout()
-        while not rollout.mask.any():  # every episode broke, so that there is nothing to learn from
+        rollout, counted = self._rollout()
+        while not counted:  # every episode broke, so that there is nothing to learn from
             self._returns[:] = 0
-            rollout = self._rollout()
+            rollout, counted = self._rollout()
         return rollout
 
-    def _rollout(self) -> Rollout:
+    def _rollout(self) -> tuple[Rollout, bool]:
+        """And whether any step of it counts."""
         environments, device = self.environments, self.engine.device
         network, memory = self.actor.eval(), self._memory
         seen: list[np.ndarray] = []
         acted: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
         made: list[Step] = []
         starts = np.zeros(environments.copies, np.int64)  # of the episode that each copy is in
-        noise = network.actions.noise(self.steps, environments.copies).to(device)
+        noise = sent(network.actions.noise(self.steps, environments.copies), device)
         for t in range(self.steps):
             seen.append(environments.observations.copy())
             with torch.inference_mode():  # not around the environments, which may differentiate something themselves
-                parameters, after = network.step(torch.from_numpy(seen[t]).to(device), memory)
+                parameters, after = network.step(sent(torch.from_numpy(seen[t]), device), memory)
                 drawn = network.actions.draw(parameters, noise[t])
                 executed = network.actions.execute(drawn)
             acted.append((executed, drawn, memory, after))
@@ -91,25 +92,27 @@ class EnvironmentPolicy:
             over = step.ended | ~step.counts  # what does not count is of no episode
             if over.any():
                 if memory.shape[1]:
-                    memory = after * torch.from_numpy(~over).to(device).unsqueeze(1)
+                    memory = after * sent(torch.from_numpy(~over), device).unsqueeze(1)
                 for i in np.flatnonzero(step.broken):
                     for lost in made[starts[i] :]:
                         lost.counts[i] = False
                     self.engine.save_soon()
                 starts[step.ended] = t + 1
         self._memory = memory.clone()
-        return _rollout(seen, acted, made, device)
+        return _rollout(seen, acted, made, device), any(step.counts.any() for step in made)
 
     def update(self, real: Transitions, fake: Transitions, score: Score[Transitions]) -> Metrics:
         if not isinstance(fake, Rollout):
             raise TypeError("a policy learns from its own rollouts")
         with torch.no_grad():
+            counted = fake.mask.flatten().nonzero().squeeze(1)  # a GPU is waited for here once, and not at each use
             earned = self._earned(fake, score)
-            experience, metrics = self._experience(fake, earned)
+            experience, metrics, reward = self._experience(fake, earned, counted)
         metrics |= self.improvement(self.engine, self.learner, self.actor, self.valuer, experience)
         if self.normaliser is not None:
-            self.normaliser.update(self.engine.sum(self.normaliser.moments(fake.observations[fake.mask])))
-        return metrics | self._episodes(fake) | {"reward": earned[fake.mask].mean().item()}
+            seen = fake.observations.flatten(0, 1)[counted]
+            self.normaliser.update(self.engine.sum(self.normaliser.moments(seen)))
+        return metrics | self._episodes(fake) | {"reward": reward}
 
     def _earned(self, fake: Rollout, score: Score[Transitions]) -> Tensor:
         """The reward of each step, (copies, steps)."""
@@ -120,7 +123,7 @@ class EnvironmentPolicy:
                 found = found + self._after_the_end(fake, score)
             total = total + self.discriminator_weight * found
         for reward in self.user_rewards:
-            total = total + evaluate_steps(reward, fake).to(total.device)
+            total = total + sent(evaluate_steps(reward, fake), total.device)
         return total
 
     def _after_the_end(self, fake: Rollout, score: Score[Transitions]) -> Tensor:
@@ -132,7 +135,9 @@ class EnvironmentPolicy:
         # for ever, as the value of an episode's last observation counts when a time limit ends it
         return fake.terminated * each * self.discount / (1 - self.discount)
 
-    def _experience(self, fake: Rollout, earned: Tensor) -> tuple[Experience, Metrics]:
+    def _experience(self, fake: Rollout, earned: Tensor, counted: Tensor) -> tuple[Experience, Metrics, float]:
+        """And the mean reward. counted: (steps,), which of the flattened ones are."""
+        reward = earned.flatten()[counted].mean()
         network, valuer = self.actor, self.valuer
         memory = fake.memory[:, 0]
         # where steps are left out, nothing may be remembered or summed across them
@@ -145,8 +150,9 @@ class EnvironmentPolicy:
         next_values = self._next_values(fake, values)
         advantages = credits.gae(earned, values, next_values, fake.terminated, ended, self.discount, self.decay)
         returns = advantages + values
-        explained = 1 - _variance(returns - values, fake.mask) / max(_variance(returns, fake.mask), 1e-8)
-        valuer.returns.update(self.engine.sum(valuer.returns.moments(returns[fake.mask])))
+        of_counted = [part.flatten()[counted] for part in (returns - values, returns)]
+        told = torch.stack([*(part.var(correction=0) for part in of_counted), reward]).tolist()
+        valuer.returns.update(self.engine.sum(valuer.returns.moments(of_counted[1])))
         experience = Experience(
             fake.observations,
             fake.memory,
@@ -159,8 +165,8 @@ class EnvironmentPolicy:
             valuer.returns(returns),
         )
         if not memory.shape[1]:  # every step is a row of its own
-            experience = _each_step(experience)
-        return experience, {"explained_variance": explained}
+            experience = _each_step(experience, counted)
+        return experience, {"explained_variance": 1 - told[0] / max(told[1], 1e-8)}, told[2]
 
     def _next_values(self, fake: Rollout, values: Tensor) -> Tensor:
         """V of what followed each step: that of the next step, but where an episode or the rollout ends, its own."""
@@ -168,13 +174,15 @@ class EnvironmentPolicy:
         own = fake.ended.clone()
         own[:, -1] = True
         own &= ~fake.terminated
-        seen, memory = fake.next_observations[own].unsqueeze(1), fake.next_memory[own].unsqueeze(1)
-        found[own] = self.valuer.value(seen, memory).squeeze(1)
+        chosen = own.nonzero(as_tuple=True)
+        seen, memory = fake.next_observations[chosen].unsqueeze(1), fake.next_memory[chosen].unsqueeze(1)
+        found[chosen] = self.valuer.value(seen, memory).squeeze(1)
         return found
 
     def _episodes(self, fake: Rollout) -> Metrics:
         """Mean return and length, by the environment's own reward, of the episodes that ended in this rollout."""
-        earned, ended, counts = fake.rewards.cpu().numpy(), fake.ended.cpu().numpy(), fake.mask.cpu().numpy()
+        read = torch.stack([fake.rewards, fake.ended.float(), fake.mask.float(), fake.elapsed.float()]).cpu()
+        earned, ended, counts = read[0].numpy(), read[1].numpy() > 0, read[2].numpy() > 0
         finished: list[float] = []
         for i in np.flatnonzero(ended.any(1)):
             bounds = np.flatnonzero(ended[i]) + 1
@@ -184,9 +192,11 @@ class EnvironmentPolicy:
             self._returns[i] = earned[i, bounds[-1] :].sum()
         rest = np.flatnonzero(~ended.any(1))
         self._returns[rest] += earned[rest].sum(1)
-        steps = fake.elapsed[fake.ended & fake.mask].sum().item()
-        mine = torch.tensor([sum(finished), steps, len(finished)], dtype=torch.float64, device=self.engine.device)
-        earnings, lengths, count = self.engine.sum(mine).tolist()  # all processes must log the same names
+        steps = read[3].numpy()[ended & counts].astype(np.int64).sum()
+        mine = torch.tensor([sum(finished), steps, len(finished)], dtype=torch.float64)
+        if self.engine.processes > 1:
+            mine = self.engine.sum(sent(mine, self.engine.device))
+        earnings, lengths, count = mine.tolist()  # all processes must log the same names
         return {"return": earnings / count, "episode_length": lengths / count} if count else {}
 
     def state_dict(self) -> dict[str, object]:
@@ -214,7 +224,7 @@ def _rollout(
     """
 
     def turned(values: list[np.ndarray]) -> Tensor:
-        return torch.from_numpy(np.stack(values, axis=1)).to(device)
+        return sent(torch.from_numpy(np.stack(values, axis=1)), device)
 
     executed, drawn, memory, after = (torch.stack(tensors, dim=1) for tensors in zip(*acted, strict=True))
     return Rollout(
@@ -232,12 +242,7 @@ def _rollout(
     )
 
 
-def _each_step(experience: Experience) -> Experience:
-    """Each counted step as a row of its own, as `samples.steps`."""
-    chosen = experience.mask.flatten().nonzero().squeeze(1)
+def _each_step(experience: Experience, chosen: Tensor) -> Experience:
+    """Each counted step, (steps,) of the flattened ones, as a row of its own, as `samples.steps`."""
     flat = Experience(**{name: tensor.flatten(0, 1).unsqueeze(1) for name, tensor in vars(experience).items()})
     return flat if len(chosen) == len(flat.mask) else flat.rows(chosen)
-
-
-def _variance(values: Tensor, mask: Tensor) -> float:
-    return values[mask].var(correction=0).item()

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from seqgan_kit import bounds
+from seqgan_kit.engine import devices
 from seqgan_kit.engine.budget import Part, budgeted
 from seqgan_kit.engine.choice import Choice, Roles, check_best, with_weights
 from seqgan_kit.engine.engine import Engine
@@ -22,7 +23,7 @@ from seqgan_kit.engine.provenance import fingerprint
 from seqgan_kit.engine.run import run
 from seqgan_kit.engine.run_folder import GAME, MODEL, Exports
 from seqgan_kit.engine.verdict import Score
-from seqgan_kit.errors import Interrupted, Stopped
+from seqgan_kit.errors import Interrupted, Stopped, UserError
 from seqgan_kit.files import write_json
 from seqgan_kit.game.replay import Replay
 from seqgan_kit.game.trainer import Hook, Turns, evaluated, fit, play
@@ -53,7 +54,7 @@ from seqgan_kit.imitation.evaluation import run as run_episodes
 from seqgan_kit.imitation.fitting import fitted, summary
 from seqgan_kit.imitation.players import Game, shared_batch
 from seqgan_kit.imitation.video import write_video
-from seqgan_kit.networks.policies.actor import Actor
+from seqgan_kit.networks.policies.actor import Actor, is_picture
 from seqgan_kit.samples import Transitions, rows, size
 
 CLONING, ADVERSARIAL, FROZEN, REINFORCEMENT = "behaviour_cloning", "adversarial", "frozen_control", "reinforcement"
@@ -64,6 +65,8 @@ SHORTER = {
     REINFORCEMENT: "--adversarial.environment_steps",
 }
 BASELINES = "baselines.json"
+LARGE = 1024  # the widest layer of a policy that a CPU computes in about the time in which a GPU is asked
+ON_CPU = "device: the CPU, as a GPU would make so small a policy slower; --run.device cuda takes it all the same"
 
 
 def train(config: ImitationConfig, config_text: str = "", resume: bool = False) -> Path:
@@ -95,10 +98,11 @@ class ImitationTask:
 
     def __init__(self, config: ImitationConfig) -> None:
         example = None if config.environment.id == RECORDED else make(config.environment)  # its mistakes come first
-        expert = _expert(config)
+        expert, asked = _expert(config), config.run.device
         self.config = config = replace(config, environment=recorded.settled(config.environment, expert))
         self.example = example or make(config.environment)
         about = check_environment(config, self.example, expert)
+        self.config = config = _placed(config, self.example)
         self.expert = None if expert is None else fitted(expert, self.example, config.demonstrations)
         check_numbers(config, self.expert)
         actions = self.example.action_space
@@ -107,6 +111,7 @@ class ImitationTask:
         # it checks what is chosen of them
         self._summary = _unread(config) if self.expert is None else summary(self.expert, config.demonstrations)
         self._summary += about + seen_in_demonstrations(config, self.example, self.expert)
+        self._summary += [ON_CPU] if config.run.device != asked and devices.kind_of(asked) == "cuda" else []
         self._other: list[str] = []
         # the built-in expert is played anew, which another version of Gymnasium may do otherwise
         given = config.demonstrations.path or config.demonstrations.minari
@@ -230,6 +235,19 @@ class ImitationTask:
         index = torch.cat([torch.arange(size(pairs)), torch.zeros(count, dtype=torch.int64)])
         mask = torch.arange(len(index)).unsqueeze(1) < size(pairs)
         return replace(rows(pairs, index), mask=mask)
+
+
+def _placed(config: ImitationConfig, example: Any) -> ImitationConfig:
+    """`--run.device auto` as it is meant here: a GPU for what is large alone, as two copies are waited for at each step
+    of the environments. Raises UserError for Apple's GPUs."""
+    policy, asked = config.policy, config.run.device
+    small = not is_picture(example.observation_space.shape) and max([policy.recurrent, *policy.hidden]) <= LARGE
+    if asked == "auto" and (small or devices.kind_of(asked) == "mps"):
+        return replace(config, run=replace(config.run, device="cpu"))
+    if asked == "mps":
+        devices.kind_of(asked)
+        raise UserError("--run.device mps: imitation counts in float64, which it lacks; use --run.device cpu")
+    return config
 
 
 def _expert(config: ImitationConfig) -> Demonstrations | None:

@@ -138,7 +138,7 @@ def write_gif(path: Path, film: Film) -> Path:
     try:
         write_whole(path, content)
     except OSError as error:
-        raise UserError(f"can't write {path}: {error.strerror or error}") from error
+        raise UserError(f"can't write {path}: {error.strerror or error}; give another --out") from error
     return path
 
 

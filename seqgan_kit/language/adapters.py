@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 from seqgan_kit.errors import UserError, one_line
 from seqgan_kit.networks.text.language_models import LanguageModel
@@ -21,8 +22,11 @@ def adapt(network: LanguageModel, rank: int, option: str) -> None:
             f"{option} {rank}: peft can't be imported ({one_line(error, 300)}): pip install -U 'seqgan_kit[lora]'"
         ) from error
 
-    network.adapted = peft.get_peft_model(network.model, peft.LoraConfig(r=rank, target_modules="all-linear"))
-    check_ties(network.adapted, option)
+    transposed = any(isinstance(part, Conv1D) for part in network.model.modules())  # GPT-2's
+    config = peft.LoraConfig(r=rank, target_modules="all-linear", fan_in_fan_out=transposed)
+    adapted = peft.get_peft_model(network.model, config)
+    check_ties(adapted, option)
+    network.adapt(adapted)
 
 
 def check_ties(adapted: nn.Module, option: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -63,6 +64,9 @@ class _Alone:
 
     def gather(self, tensor: Tensor) -> Tensor:
         return tensor
+
+    def drawing(self, network: nn.Module) -> AbstractContextManager[nn.Module]:
+        return nullcontext(network.eval())
 
 
 def _try_credit(credit: Credit, some: Tokens) -> None:

@@ -80,6 +80,13 @@ class LanguageGeneratorConfig:
         config: Configuration of a Hugging Face model that begins anew, as {model_type: gpt2, n_layer: 2, n_embd: 128,
             n_head: 4}. Its vocabulary and special tokens are filled in.
         lora: Rank of adapters (LoRA), which are trained instead of the weights; needs peft. 0 trains the weights.
+        attention: How a Hugging Face model computes attention, by transformers' name: eager, sdpa, flash_attention_2.
+            Unset takes the model's own in float32, and eager in bfloat16, with which what is drawn has the very
+            log-probabilities that are differentiated; others take less memory for long texts.
+        dtype: Type of a Hugging Face model's weights, float32 or bfloat16. bfloat16 halves them, and is meant for
+            adapters, which stay in float32: Adam's small steps on the weights themselves would be lost in rounding.
+        checkpointing: Whether a Hugging Face model's layers keep nothing but their inputs for the gradient, in each
+            phase, and compute the rest again: much less memory for a third more time.
         embedding: Width of a token's embedding in the LSTM.
         hidden: Width of the LSTM's state; larger learns more from much data, is slower, and overfits little data
             sooner.
@@ -88,6 +95,9 @@ class LanguageGeneratorConfig:
     model: str | None = None
     config: dict[str, Any] | None = None
     lora: Whole = 0
+    attention: str | None = None
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    checkpointing: bool = False
     embedding: Count = 32
     hidden: Count = 32
 

@@ -75,7 +75,7 @@ class HuggingFaceEncoder(TextEncoder):
         path: str | Path,
         pooling: Literal["auto", "mean", "first", "own"] = "auto",
         batch: int = BATCH,
-        device: str = "cpu",
+        device: torch.device | str = "cpu",
     ) -> None:
         folder = model_folder(path)
         self.batch, self.device, self.name, self._identity = batch, device, str(path), folder_sum(folder)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from copy import deepcopy
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,7 @@ from seqgan_kit.algorithms.objectives import Objective
 from seqgan_kit.bounds import SAMPLE, check_fits
 from seqgan_kit.engine import checks
 from seqgan_kit.engine.budget import Part
-from seqgan_kit.engine.choice import Choice, Roles, with_weights
+from seqgan_kit.engine.choice import Choice, Roles
 from seqgan_kit.engine.engine import Engine
 from seqgan_kit.engine.run_folder import GAME, MODEL, Exports
 from seqgan_kit.engine.verdict import Score
@@ -80,18 +78,17 @@ class LanguageTraining:
         best: str,
     ) -> None:
         self.engine, self.config, self.source, self.network, self.hooks = engine, config, source, network, hooks
-        self.control_network = deepcopy(network)
         self.mle = engine.learner("generator", network, config.likelihood.optimizer)
-        self.continued = engine.learner("control", self.control_network, config.likelihood.optimizer)
+        self.start = engine.later("control")  # where the game began, with the moments of its optimizer
         self.real = engine.stream("real", source.train, config.run.seed, source.name, unit)
         self.control_real = engine.stream("control_real", source.train, config.run.seed + 1, source.name, unit)
-        self.model: Exports = {MODEL: partial(save, network, source)}
+        self.write = lambda model, folder: save(model, source, folder)
+        self.model: Exports = {MODEL: engine.export(network, self.write)}
         if best != "none":
             chosen = config.evaluation, Roles(MLE, ADVERSARIAL, CONTROL)
-            load = lambda phase, weights: with_weights(network, weights)  # noqa: E731
-            write = lambda phase, model, folder: save(model, source, folder)  # noqa: E731
-            engine.choice = Choice(engine, best, *chosen, lambda model, seed: measure(model), load, write)
-        self.control_model = partial(save, self.control_network, source)
+            load = lambda phase, weights: engine.with_weights(network, weights)  # noqa: E731
+            written = lambda phase, model, folder: self.write(model, folder)  # noqa: E731
+            engine.choice = Choice(engine, best, *chosen, lambda model, seed: measure(model), load, written)
 
     def policy(
         self,
@@ -111,7 +108,7 @@ class LanguageTraining:
         engine, source, config, critic = self.engine, self.source, self.config.adversarial, None
         learner = engine.learner("policy", self.network, config.optimizer, dropout=False)
         credit: Credit = config.credit(self.network, source.length, source.end)  # where the weights now are
-        engine.keep("credit", credit)
+        engine.keep_copy("credit", credit)
         if config.critic.enabled:
             head = ValueHead(features_width(self.network, source.train))
             critic = Critic(engine, engine.learner("critic", head, config.critic.optimizer))
@@ -140,19 +137,22 @@ class LanguageTraining:
         )
 
     def likelihood(self) -> None:
-        """Maximum likelihood; the control continues from where it ends."""
+        """Maximum likelihood. Where it ends is set aside for the control, and its moments are given up."""
         config, engine = self.config.likelihood, self.engine
         exports = dict(self.model)
         if not engine.started(ADVERSARIAL):  # later, more likelihood steps would be those of another model
             exports[MLE] = self.model[MODEL]
         hooks = self.hooks(self.config.evaluation.every, self.network)
+        if engine.counters.get(MLE, 0) < config.steps and self.start.known and not self.mle.optimizer.state:
+            self.mle.optimizer.load_state_dict(self.start.optimizer.get())
         fit(engine, MLE, config.steps, self.mle, likelihood_loss, self.real, config.batch_size, hooks, exports)
         if not config.steps and not self.game_began and engine.choice is not None and engine.choice.lacks(MLE):
             for hook in hooks:
                 hook.run(MLE, 0)  # the model that the game begins with
-        if not self.game_began:
-            self.control_network.load_state_dict(self.network.state_dict())
-            self.continued.optimizer.load_state_dict(deepcopy(self.mle.optimizer.state_dict()))
+        if self.config.adversarial.rounds:
+            if not self.game_began and (self.mle.optimizer.state or not self.start.known):
+                self.start.put(self.mle)
+            self.mle.optimizer.state.clear()
 
     @property
     def game_began(self) -> bool:
@@ -183,10 +183,11 @@ class LanguageTraining:
         if not config.enabled or not self.config.adversarial.rounds:
             return
         steps = config.steps or steps_in_the_same_time(engine)
-        hooks = self.hooks(self.config.evaluation.every, self.control_network)
-        exports: Exports = {**self.model, CONTROL: self.control_model}
+        learner = self.start.begin(self.network, likelihood.optimizer)
+        hooks = self.hooks(self.config.evaluation.every, learner.network)
+        exports: Exports = {**self.model, CONTROL: engine.export(learner.network, self.write)}
         real, size = self.control_real, likelihood.batch_size
-        fit(engine, CONTROL, steps, self.continued, likelihood_loss, real, size, hooks, exports)
+        fit(engine, CONTROL, steps, learner, likelihood_loss, real, size, hooks, exports)
 
 
 def by_context(baseline: Baseline, repeats: int, differ: Callable[[], bool]) -> Baseline:

@@ -30,7 +30,7 @@ class SynchronisedBatchNorm(nn.BatchNorm2d):
         if not (self.training and several):
             return super().forward(x)
         wide = x.float()
-        count = wide.new_tensor([float(wide.numel() // wide.shape[1])])
+        count = wide.new_full((1,), float(wide.numel() // wide.shape[1]))
         total = _SumOverProcesses.apply(torch.cat([wide.sum((0, 2, 3)), count]))
         n = total[-1].detach()
         mean = total[:-1] / n

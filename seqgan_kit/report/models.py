@@ -36,7 +36,8 @@ def model_folder(run: Path, name: str) -> Path:
     there = kept(run)
     found = [there[name]] if name in there else _of_step(run, name)
     if len(found) != 1:
-        which = f"which: {', '.join(path.name for path in found)}" if found else f"{run} has {', '.join(there)}"
+        both = " or ".join(f"--model {path.name}" for path in found)
+        which = f"several phases have that step: give {both}" if found else f"{run} has {', '.join(there)}"
         steps = sorted(path.name for path in (run / STEPS).glob("*"))
         more = f", and of single steps {', '.join(steps)}" if steps and not found else ""
         raise UserError(f"--model {name}: {which}{more}")

@@ -5,17 +5,17 @@ Works on the evaluated metrics of metrics.jsonl, whatever the task.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import yaml
 
 from seqgan_kit.errors import UserError
 from seqgan_kit.files import read_bytes, read_record
 from seqgan_kit.old_names import renamed
-from seqgan_kit.report.changes import difference
+from seqgan_kit.report.changes import completed, difference, unknown
 from seqgan_kit.report.measured import Measured, advice, apart, compared, notes, unlike
 from seqgan_kit.report.metrics import ADVERSARIAL, phase_title
 from seqgan_kit.report.statistics import spread, welch
@@ -47,12 +47,15 @@ class Group(NamedTuple):
     measured: Sequence[Measured | None]
 
 
-def read_group(runs: Sequence[Path]) -> Group:
-    """What the runs end with. Raises UserError for fewer than 2, unfinished ones, and what is no repetition."""
+def read_group(runs: Sequence[Path], default: Callable[[str], Any] = unknown) -> Group:
+    """What the runs end with. Raises UserError for fewer than 2, unfinished ones, and what is no repetition.
+
+    default: as in `completed`.
+    """
     if len(runs) < 2:
         given = str(runs[0]) if runs else "nothing"
         raise UserError(f"compare: {given} alone has no spread: give 2 or more runs, of different seeds, in each group")
-    seeds, plans, others = [], dict[str, Path](), dict[str, Path]()
+    seeds, written = [], []
     for run in runs:
         try:
             record = read_record(run)
@@ -63,19 +66,9 @@ def read_group(runs: Sequence[Path]) -> Group:
             raise UserError(f"{run}: config.yaml can't be read: give a run that `train` made") from error
         if not record.get("finished"):
             raise UserError(f"{run} is not finished: seqgan-kit resume {run}, or leave it out")
-        same = plans.setdefault(json.dumps(plan, sort_keys=True, default=str), run)
-        if same is not run:
-            raise UserError(f"{same} and {run} have the same options and seed: that is one run twice, not a spread")
-        plan["run"].pop("seed", None)
-        alike = others.setdefault(json.dumps(plan, sort_keys=True, default=str), run)
-        if len(others) > 1:
-            first = difference(*(json.loads(plan) for plan in others))
-            assert first is not None
-            raise UserError(
-                f"{runs[0]} and {alike} differ in more than the seed (--{first[0]}: {first[1]}, {first[2]}): put -- "
-                "between groups of runs that repeat one another, as in compare A-0 A-1 -- B-0 B-1"
-            )
+        written.append(plan)
         seeds.append(int(record.get("seed", 0)))
+    _check_repetition(runs, completed(written, default))
     found = [
         {(phase, name): value for phase, scores in last_scores(run).items() for name, value in scores.items()}
         for run in runs
@@ -87,12 +80,30 @@ def read_group(runs: Sequence[Path]) -> Group:
     return Group(_name(runs), runs, seeds, scores, left_out, [compared(run) for run in runs])
 
 
-def comparison(groups: Sequence[Sequence[Path]]) -> str:
+def _check_repetition(runs: Sequence[Path], plans: Sequence[dict[str, Any]]) -> None:
+    """Raises UserError where two runs are alike in all their options, or differ in others than the seed."""
+    same, others = dict[str, Path](), dict[str, Path]()
+    for run, plan in zip(runs, plans, strict=True):
+        twin = same.setdefault(json.dumps(plan, sort_keys=True, default=str), run)
+        if twin is not run:
+            raise UserError(f"{twin} and {run} have the same options and seed: that is one run twice, not a spread")
+        plan.pop("run.seed", None)
+        alike = others.setdefault(json.dumps(plan, sort_keys=True, default=str), run)
+        if len(others) > 1:
+            first = difference(*(json.loads(plan) for plan in others))
+            assert first is not None
+            raise UserError(
+                f"{runs[0]} and {alike} differ in more than the seed (--{first[0]}: {first[1]}, {first[2]}): put -- "
+                "between groups of runs that repeat one another, as in compare A-0 A-1 -- B-0 B-1"
+            )
+
+
+def comparison(groups: Sequence[Sequence[Path]], default: Callable[[str], Any] = unknown) -> str:
     """Tables for a terminal: each group's spread, then the others beside the first. Raises as `read_group` does.
 
     Of runs whose metrics are of other things, only what their sweeps measured alike; raises UserError without that.
     """
-    known = [read_group(runs) for runs in groups]
+    known = [read_group(runs, default) for runs in groups]
     every = [list(zip(group.runs, group.seeds, group.measured, strict=True)) for group in known]
     swept, differs = _equal_diversity(known), unlike(every)
     if differs is not None:

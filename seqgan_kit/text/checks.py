@@ -31,6 +31,7 @@ def check_route(config: TextConfig, source: Source) -> None:
     adversarial, critic, route = config.adversarial, config.discriminator, config.adversarial.route
     if route is None:
         return
+    checks.not_sharded(config.run.shard, "--adversarial.route differentiates what is drawn, round a forward")
     if source.labels:
         raise UserError("--adversarial.route draws no texts of a class: leave it out, or --data.labelled")
     for option, given in [

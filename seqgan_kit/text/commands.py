@@ -28,6 +28,8 @@ from seqgan_kit.report.models import add_model, model_folder, tell_model
 from seqgan_kit.report.terminal import print_phases, print_places, print_samples, scores_table
 
 if TYPE_CHECKING:
+    import torch
+
     from seqgan_kit.text.config import TextConfig
     from seqgan_kit.text.evaluation import Embed, TextEvaluation
     from seqgan_kit.text.sampler import Sampler
@@ -90,7 +92,7 @@ def sample(run: Path, options: Namespace, _: Read) -> None:
                     print_record(False, text=text if label is None else f"{label} {text}")
             bar.update(many)
     if never:
-        tell_never_drawn(sampler.text(never), float(network.expected))
+        tell_never_drawn(sampler.text(never), network.expected)
 
 
 def _begun(run: Path, sampler: Sampler, options: Namespace) -> list[int]:
@@ -151,13 +153,15 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
     samples, seed = asked("evaluate", options, config.evaluation)
     import torch
 
+    from seqgan_kit.engine import devices
     from seqgan_kit.language.units import tokenizer_name
     from seqgan_kit.text.models import load_generator
     from seqgan_kit.text.train import REAL
 
-    network = load_generator(model_folder(run, options.model)).network
+    device = devices.for_evaluation(config.run.device)
+    network = load_generator(model_folder(run, options.model)).network.to(device)
     source = _source(run, config)
-    evaluation = _evaluation(run, config, source, options)
+    evaluation = _evaluation(run, config, source, options, device)
     measured = evaluation.measured(samples, tokenizer_name(config, source))
     tell_model(run, options.model)
     torch.manual_seed(seed)
@@ -174,13 +178,15 @@ def evaluate(run: Path, options: Namespace, read: Read) -> None:
     write_json(run / "evaluation.json", {**content, "embedder": options.embedder, "metrics": found, "real": real})
 
 
-def _evaluation(run: Path, config: TextConfig, source: Source, options: Namespace) -> TextEvaluation:
+def _evaluation(
+    run: Path, config: TextConfig, source: Source, options: Namespace, device: torch.device
+) -> TextEvaluation:
     """By --unit, or as in training. What a run of an earlier version counted is not known: words then."""
     from seqgan_kit.text.evaluation import TextEvaluation
 
     recorded: Any = MEASURED in read_record(run) and read_measured(run)
     unit = options.unit or (recorded.unit if recorded else None)
-    return TextEvaluation(source, _embed(options.embedder, source), config.evaluation.judge, unit)
+    return TextEvaluation(source, _embed(options.embedder, source, device), config.evaluation.judge, unit, device)
 
 
 def _source(run: Path, config: TextConfig) -> Source:
@@ -208,7 +214,7 @@ def _real_is(source: Source, samples: int) -> str:
     return f"real data: {count} sentences of the training set; novel is what held-out ones have"
 
 
-def _embed(path: str | None, source: Source) -> Embed | None:
+def _embed(path: str | None, source: Source, device: torch.device) -> Embed | None:
     """Vectors of sentences by the encoder in a folder: the mean over the tokens of its own tokenizer."""
     if path is None:
         return None
@@ -225,7 +231,7 @@ def _embed(path: str | None, source: Source) -> Embed | None:
 
     from seqgan_kit.language.encoders import HuggingFaceEncoder
 
-    encoder = HuggingFaceEncoder(path, "mean")
+    encoder = HuggingFaceEncoder(path, "mean", device=device)
 
     def embed(sentences: list[str]) -> torch.Tensor:
         vectors = torch.zeros(len(sentences), encoder.dim)  # what an empty sentence keeps
@@ -267,6 +273,7 @@ def sweep(run: Path, options: Namespace, read: Read) -> None:
     samples, seed = asked("sweep", options, config.evaluation)
     folders = _folders(run)
 
+    from seqgan_kit.engine import devices
     from seqgan_kit.language.units import tokenizer_name
     from seqgan_kit.networks.text.residual_text import NoiseToText
     from seqgan_kit.report import write_report
@@ -275,11 +282,12 @@ def sweep(run: Path, options: Namespace, read: Read) -> None:
     from seqgan_kit.text.sweep import axes
     from seqgan_kit.text.sweep import sweep as measure
 
-    models = {phase: load_generator(run / folder).network for phase, folder in folders.items()}
+    device = devices.for_evaluation(config.run.device)
+    models = {phase: load_generator(run / folder).network.to(device) for phase, folder in folders.items()}
     if any(isinstance(model, NoiseToText) for model in models.values()):
         raise UserError(f"sweep: the generator of {run} takes no temperature and has no likelihood: evaluate it")
     source = _source(run, config)
-    evaluation = _evaluation(run, config, source, options)
+    evaluation = _evaluation(run, config, source, options, device)
     measured = evaluation.measured(samples, tokenizer_name(config, source))
     quality, diversity = axes(source, options.order)
     found = measure(evaluation, models, temperatures, samples, seed)

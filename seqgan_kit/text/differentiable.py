@@ -21,7 +21,7 @@ from seqgan_kit.samples import SoftTokens, Tokens, rows, soft
 from seqgan_kit.text.sources import Source
 from seqgan_kit.tokens import soft as soft_text
 from seqgan_kit.tokens.discriminator import call, compares_rows
-from seqgan_kit.tokens.soft import Loss, Matching, Means, Relaxed, SoftText, View
+from seqgan_kit.tokens.soft import Matching, Means, Relaxed, SoftText, View
 
 
 class Route(ABC):
@@ -103,9 +103,8 @@ class GumbelSoftmax(Route):
             sharpness = self.sharpness ** min(1.0, engine.counters.get(ADVERSARIAL, 0) / rounds)
             return SoftTokens(*module(count, sharpness))
 
-        loss = None if self.matching is None else soft_text.matching(self.matching, judge)
         drawn = Relaxed(network, source.length, source.end, self.straight_through)
-        return _players(engine, config, drawn, judge, make, self.view(source), loss, self.penalty)
+        return _players(engine, config, drawn, judge, make, self.view(source), self.matching, self.penalty)
 
 
 @dataclass(frozen=True)
@@ -156,7 +155,7 @@ def _players(
     judge: nn.Module,
     make: Callable[[nn.Module, int], SoftTokens],
     view: View,
-    loss: Loss | None,
+    matching: Matching | None,
     penalty: float,
 ) -> tuple[SoftText, Discriminator[Tokens]]:
     """drawn: the network from which `make` draws."""
@@ -164,7 +163,7 @@ def _players(
     objective = critic.smoothed_objective()
     policy = engine.learner("policy", drawn, game.optimizer, dropout=False)
     scorer = engine.learner("discriminator", judge, critic.optimizer)
-    own = loss or soft_text.adversarial(objective)
+    own = soft_text.adversarial(objective) if matching is None else soft_text.matching(matching, engine, scorer)
 
     def penalised(module: nn.Module, real: Tokens, fake: Tokens) -> Tensor:
         return penalty * soft_text.penalty(module, real, fake, view)

@@ -43,7 +43,7 @@ class TextEvaluation:
     """Scores generators on one source, with reference counts computed once.
 
     embed: of sentences, for the metrics that compare vectors. judge: how the judge of classes learns, which it does as
-    this is made. unit: what metrics count; None: words, or what `language.units.unit_of` says.
+    this is made, on the device. unit: what metrics count; None: words, or what `language.units.unit_of` says.
     """
 
     def __init__(
@@ -52,6 +52,7 @@ class TextEvaluation:
         embed: Embed | None = None,
         judge: LabelClassifierConfig | None = None,
         unit: Unit | None = None,
+        device: torch.device | str = "cpu",
     ) -> None:
         self.source, self.embed = source, embed
         self.units = units.counted(units.unit_of(unit, source.name, source.train_texts), source.tokenizer)
@@ -62,7 +63,7 @@ class TextEvaluation:
         self.judge: LabelClassifier | None = None
         if isinstance(source.train, LabelledTokens):
             self.judge = LabelClassifier(
-                source.train, source.vocabulary, source.labels, judge or LabelClassifierConfig()
+                source.train, source.vocabulary, source.labels, judge or LabelClassifierConfig(), device
             )
         with collector_paused():
             self._count()
@@ -112,7 +113,9 @@ class TextEvaluation:
         few = [f"{count} of {label!r}" for label, count in zip(self.source.labels, counts, strict=True) if count < FEW]
         return f"few samples of a class: {', '.join(few)}; class_accuracy says nothing of one without" if few else None
 
-    def __call__(self, network: Generator, samples: int, temperature: float = 1.0) -> tuple[Metrics, list[str]]:
+    def __call__(
+        self, network: Generator, samples: int, temperature: float = 1.0, drawn: Tokens | None = None
+    ) -> tuple[Metrics, list[str]]:
         """The metrics of `samples` sequences, and these sequences as strings.
 
         NLL in nats per token: `nll_gen`, which others call NLL-test, is of held-out data under the generator at that
@@ -122,9 +125,10 @@ class TextEvaluation:
         leave-one-out, what is novel so against the training set, the Jensen-Shannon divergence of n-grams from the
         held-out sentences. Of labelled texts, samples have the labels of held-out ones, under which they are drawn, and
         `class_accuracy` says how many the judge finds to be of their class. Which there are depends on the source.
+        drawn: the samples, where they are drawn already.
         """
         source = self.source
-        drawn = self._draw(network, samples, temperature)
+        drawn = self._draw(network, samples, temperature) if drawn is None else drawn
         found: Metrics = {}
         if not isinstance(network, NoiseToText):  # which has no likelihood
             found |= self._likelihood(negative_log_likelihood(network, source.held_out, temperature))
@@ -162,6 +166,21 @@ class TextEvaluation:
         # the judge has learned from these
         scores = {name: value for name, value in scores.items() if not name.startswith("class_")}
         return scores | unseen | self._classes(source.held_out)
+
+    def draw_share(self, network: Generator, samples: int, share: int, shares: int) -> Tokens:
+        """One of so many shares of the samples that are drawn, as large as the others, on the CPU."""
+        source, each, labels = self.source, -(-samples // shares), None
+        if isinstance(source.held_out, LabelledTokens):
+            places = torch.arange(share * each, (share + 1) * each) % samples
+            labels = of_each(source.held_out.labels, samples)[places]
+        return draw(network.eval(), each, source.length, source.end, 1.0, labels)
+
+    def joined(self, ids: Tensor, mask: Tensor, samples: int) -> Tokens:
+        """The samples from all shares, (rows, time), where padding may hold anything."""
+        ids, mask = ids[:samples].masked_fill(~mask[:samples], self.source.end or 0), mask[:samples]
+        if isinstance(self.source.held_out, LabelledTokens):
+            return LabelledTokens(ids, mask, of_each(self.source.held_out.labels, samples))
+        return Tokens(ids, mask)
 
     def _draw(self, network: Generator, samples: int, temperature: float) -> Tokens:
         source, labels = self.source, None

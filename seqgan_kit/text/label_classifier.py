@@ -13,7 +13,7 @@ from seqgan_kit.bounds import Count, Rate, Share
 from seqgan_kit.engine.learning import Metrics
 from seqgan_kit.engine.stream import Stream
 from seqgan_kit.networks.text.cnn import TextCNN
-from seqgan_kit.samples import LabelledTokens, chunks, size
+from seqgan_kit.samples import LabelledTokens, chunks, size, to
 
 CHUNK = 256  # texts classified at a time
 SEED = 20_140_825  # its own: the same judge for all seeds of a run
@@ -42,19 +42,24 @@ class LabelClassifierConfig:
 
 
 class LabelClassifier:
-    """Trained as it is made, on the CPU; the global random numbers stay as they are.
+    """Trained as it is made, on the device; the CPU's global random numbers stay as they are.
 
     train: real texts. vocabulary: number of token ids. labels: the names of their classes.
     """
 
     def __init__(
-        self, train: LabelledTokens, vocabulary: int, labels: tuple[str, ...], config: LabelClassifierConfig
+        self,
+        train: LabelledTokens,
+        vocabulary: int,
+        labels: tuple[str, ...],
+        config: LabelClassifierConfig,
+        device: torch.device | str = "cpu",
     ) -> None:
-        self.labels = labels
+        self.labels, self.device = labels, torch.device(device)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(SEED)  # of the CPU alone: a GPU's would not come back
-            self.network = _classifier(vocabulary, len(labels), config)
-            _learn(self.network, train, config)
+            self.network = _classifier(vocabulary, len(labels), config).to(self.device)
+            _learn(self.network, train, config, self.device)
 
     def __call__(self, texts: LabelledTokens) -> Metrics:
         """The share of texts that are found to be of their class: of all, and of each class that there is.
@@ -72,7 +77,8 @@ class LabelClassifier:
     @torch.no_grad()
     def classes(self, texts: LabelledTokens) -> Tensor:
         """The likeliest class of each, (batch,)."""
-        return torch.cat([self.network(part.ids, part.mask).argmax(1) for part in chunks(texts, CHUNK)])
+        parts = (to(part, self.device) for part in chunks(texts, CHUNK))
+        return torch.cat([self.network(part.ids, part.mask).argmax(1) for part in parts]).cpu()
 
 
 def _classifier(vocabulary: int, classes: int, config: LabelClassifierConfig) -> nn.Module:
@@ -82,9 +88,9 @@ def _classifier(vocabulary: int, classes: int, config: LabelClassifierConfig) ->
     return network
 
 
-def _learn(network: nn.Module, train: LabelledTokens, config: LabelClassifierConfig) -> None:
+def _learn(network: nn.Module, train: LabelledTokens, config: LabelClassifierConfig, device: torch.device) -> None:
     optimizer = torch.optim.Adam(network.parameters(), config.lr)
-    batches = Stream(train, SEED)
+    batches = Stream(train, SEED, device=device)
     for _ in progress.bar(range(config.steps), "learning classes", unit=" steps"):
         some = batches.take(min(config.batch_size, size(train)))
         assert isinstance(some, LabelledTokens)

@@ -27,9 +27,10 @@ from seqgan_kit.tokens.discriminator import check_judged, compares_rows
 Generator = LSTMGenerator | Unprompted | NoiseToText
 
 
-def build_generator(config: TextGeneratorConfig, source: Source) -> Generator:
+def build_generator(config: TextGeneratorConfig, source: Source, precision: str = "fp32") -> Generator:
     """The network that the configuration asks for. Raises UserError."""
-    given = config.model, config.config, config.lora, source.vocabulary, source.end, pretrained.CAUSAL
+    how = pretrained.how(config, precision)
+    given = config.model, config.config, config.lora, source.vocabulary, source.end, pretrained.CAUSAL, how
     found = pretrained.generator(*given, length=source.length)
     _check_labels(config.model, source, whole=isinstance(found, LSTMGenerator))
     check_words(config.model, SETTINGS, source.words)

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from seqgan_kit import bounds
+from seqgan_kit.engine import sharding
 from seqgan_kit.engine.budget import Part, budgeted
 from seqgan_kit.engine.choice import check_best
 from seqgan_kit.engine.engine import Engine
@@ -22,6 +23,7 @@ from seqgan_kit.language.config import rates_told, settled
 from seqgan_kit.language.pretrained import CAUSAL, limits_of, tokenizer_of
 from seqgan_kit.language.training import MLE, SHORTER, LanguageTraining, parts
 from seqgan_kit.language.units import record, unit_of
+from seqgan_kit.samples import Tokens, to
 from seqgan_kit.text import checks
 from seqgan_kit.text.config import TextConfig
 from seqgan_kit.text.evaluation import TextEvaluation, names
@@ -69,7 +71,7 @@ class TextTask:
         torch.manual_seed(config.run.seed)  # the same initial weights on every process
         route = config.adversarial.route
         own = None if route is None else route.network(self.source)
-        self.network = own or build_generator(config.generator, self.source)
+        self.network = own or build_generator(config.generator, self.source, config.run.precision)
         self.judge = build_discriminator(config.discriminator, self.source)
         known = names(self.source, self.unit, self.network, config.evaluation.samples)
         self.best = check_best(config.evaluation, known)
@@ -91,7 +93,7 @@ class TextTask:
         if source.oracle is not None:
             source.oracle.to(engine.device)
         unit = config.evaluation.unit or engine.run_folder.unit() or self.unit
-        self.evaluation = TextEvaluation(source, judge=config.evaluation.judge, unit=unit)
+        self.evaluation = TextEvaluation(source, judge=config.evaluation.judge, unit=unit, device=engine.device)
         record(engine, config, source, self.evaluation)
         self.training = LanguageTraining(
             engine, config, source, "sentences", self.network, save_generator, self._hooks, self._measured, self.best
@@ -112,14 +114,34 @@ class TextTask:
     def _measured(self, network: Generator) -> Score:
         return self.evaluation.score(network, self.config.evaluation.samples, self.best)
 
+    def _drawn(self, network: Generator) -> Tokens | None:
+        """An evaluation's samples, of which each process draws a share; None of one process, which draws them as it
+        scores them."""
+        engine, settings = self.engine, self.config.evaluation
+        if engine.processes == 1:
+            return None
+        with engine.fixed_random((settings.seed + 7919 * engine.rank) % 2**32):
+            mine = self.evaluation.draw_share(network, settings.samples, engine.rank, engine.processes)
+        mine = to(mine, engine.device)
+        ids, mask = engine.gather(mine.ids).cpu(), engine.gather(mine.mask).cpu()
+        return self.evaluation.joined(ids, mask, settings.samples)
+
     def _hooks(self, every: int, network: Generator) -> list[Hook]:
         settings = self.config.evaluation
 
         def measure(phase: str, done: int) -> Metrics:
-            found, texts = self.evaluation(network, settings.samples)
+            sharding.gather(network)
+            drawn = self._drawn(network)
+
+            def scored() -> tuple[Metrics, list[str], Score | None]:
+                found, texts = self.evaluation(network, settings.samples, drawn=drawn)
+                if self.engine.choice is None:
+                    return found, texts, None
+                return found, texts, self.evaluation.score(network, settings.samples, self.best, found)
+
+            found, texts, score = self.engine.on_main(scored)
             self.engine.save_text(f"{phase}-{done:06d}", texts)
-            if self.engine.choice is not None:
-                score = self.evaluation.score(network, settings.samples, self.best, found)
+            if self.engine.choice is not None and score is not None:
                 self.engine.choice.offer(phase, done, score, network)
             return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
@@ -13,9 +14,12 @@ from torch import Tensor, nn
 
 from seqgan_kit.algorithms import credit as credits
 from seqgan_kit.bounds import Count, Share
-from seqgan_kit.networks import device_sizes
-from seqgan_kit.samples import Tokens, last, rows, size
-from seqgan_kit.tokens import sampling
+from seqgan_kit.engine import sharding
+from seqgan_kit.engine.engine import Engine
+from seqgan_kit.errors import UserError
+from seqgan_kit.networks import device_memory
+from seqgan_kit.samples import Tokens, last, rows, size, size_in_bytes
+from seqgan_kit.tokens import rollouts, sampling
 from seqgan_kit.tokens.rewards import Earned
 
 
@@ -27,7 +31,7 @@ class Credit(ABC):
         """sampled: (batch, time); earned: (batch,), what they earned; reward: what others would. -> (batch, time)."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint must hold beside the network; most credits keep nothing."""
+        """What a checkpoint must hold beside the network, equal on all processes; most credits keep nothing."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027
@@ -44,6 +48,8 @@ class MonteCarlo(Credit):
         rollouts: Number of completions of each prefix, the paper's N. More give a surer credit, and take longer.
         lag: Share of its own weights that the lagging copy keeps at each update. 0 rolls out the generator itself.
         chunk: Number of completions whose reward is asked at a time. More need more memory.
+        memory: Bytes that roll-outs may take. Fewer take longer, and change no number beyond rounding. Unset takes a
+            quarter of the device's memory, or half of what is free at the first roll-out if that is less.
     """
 
     def __init__(
@@ -54,52 +60,74 @@ class MonteCarlo(Credit):
         rollouts: Count = 16,
         lag: Share = 0.8,
         chunk: Count = 1 << 16,
+        memory: Count | None = None,
     ) -> None:
         self.network = network
-        self.lagging = deepcopy(network).requires_grad_(False)
+        # a copy that could be trained: of others autocast would not keep the weights
+        self.lagging = deepcopy(network) if lag else network
         self.length, self.end, self.rollouts, self.lag, self.chunk = length, end, rollouts, lag, chunk
+        self.memory = memory
+        self._found: int | None = None  # what the device has to give
         self._follows = False
 
     def __call__(self, sampled: Tokens, earned: Tensor, reward: Earned) -> Tensor:
         self._follow()
-        parts = self._parts(sampled, self.chunk)
-        return torch.cat([self._of(rows(sampled, part), earned[part], reward) for part in parts])
+        memory = self._budget(sampled.ids.device)
+        row = rollouts.BESIDE * self.length + size_in_bytes(sampled.context) // size(sampled)
+        at_once = max(1, min(self.chunk, memory // (4 * row)))
+        network = sampling.with_context(self.lagging, sampled)
+        pieces = rollouts.pieces(network, sampled, self.rollouts, self.length, self.end, memory)
+        found = rollouts.regrouped(pieces, at_once)
+        rewards, cells = [earned[:0]], [sampled.ids.new_empty(0)]
+        try:
+            while (done := self._drawn(found, reward.engine)) is not None:
+                # a completion has its sample's context
+                whole = rows(sampled, done.cells // sampled.ids.shape[1])
+                rewards.append(reward(replace(whole, ids=done.tokens.ids, mask=done.tokens.mask)))
+                cells.append(done.cells)
+        except rollouts.TooLarge as error:
+            raise UserError(self._too_large(size(sampled), error)) from None
+        return credits.monte_carlo(torch.cat(rewards), torch.cat(cells), earned, sampled.mask)
 
-    def _parts(self, sampled: Tokens, completions: int) -> list[slice]:
-        """Of the batch, each of at most so many completions, or of one row."""
-        count = max(1, completions // (self.rollouts * sampled.ids.shape[1]))
-        return [slice(i, i + count) for i in range(0, size(sampled), count)]
+    def _drawn(self, found: Iterator[rollouts.Completions], engine: Engine) -> rollouts.Completions | None:
+        """The next ones; rewards are no drawing, and are asked outside of it."""
+        with engine.drawing(self.lagging):
+            return next(found, None)
 
-    def _of(self, sampled: Tokens, earned: Tensor, reward: Earned) -> Tensor:
-        parts = self._parts(sampled, device_sizes.sizes(sampled.ids.device).rollouts)
-        ids, masks, cells = zip(*(self._roll_out(sampled, part) for part in parts), strict=True)
-        completed, cell = earned[:0], torch.cat(cells)
-        if len(cell):
-            # a completion has its sample's context
-            whole = rows(sampled, cell // sampled.ids.shape[1])
-            completed = reward(replace(whole, ids=torch.cat(ids), mask=torch.cat(masks)))
-        return credits.monte_carlo(completed, cell, earned, sampled.mask)
-
-    def _roll_out(self, sampled: Tokens, part: slice) -> tuple[Tensor, Tensor, Tensor]:
-        """ids and mask (rows, length) of the completions of some samples, and their cells among all."""
-        samples = rows(sampled, part)
-        network = sampling.with_context(self.lagging.eval(), samples)
-        done = sampling.roll_out(network, samples, self.rollouts, self.length, self.end)
-        return done.tokens.ids, done.tokens.mask, done.cells + part.start * sampled.ids.shape[1]
-
+    @torch.no_grad()
     def _follow(self) -> None:
         """Starts as the generator and then follows it: theta' <- lag * theta' + (1 - lag) * theta."""
         lag = self.lag if self._follows else 0.0
+        sharding.release(self.lagging)
+        sharding.release(self.network)
         for lagging, current in zip(self.lagging.parameters(), self.network.parameters(), strict=True):
-            lagging.lerp_(current, 1 - lag)
+            if lagging is not current:  # as what is not trained is
+                lagging.lerp_(current, 1 - lag)
         self._follows = True
 
+    def _budget(self, device: torch.device) -> int:
+        if self.memory is not None:
+            return self.memory
+        if self._found is None:
+            self._found = device_memory.budget(device)
+        return self._found
+
+    def _too_large(self, batch: int, error: rollouts.TooLarge) -> str:
+        given = "" if self.memory is None else f" {self.memory}"
+        unset = " of what is free on the device" if self.memory is None else ""
+        return (
+            f"--adversarial.credit.memory{given}: what is known of {batch} samples, and one completion of "
+            f"{self.length} tokens, take {error.needed} bytes, and have {error.given:.0f}{unset}. Give "
+            f"--adversarial.credit.memory {error.needed} or more, or a smaller --adversarial.batch_size"
+        )
+
     def state_dict(self) -> dict[str, Any]:
-        return {"follows": self._follows, "network": self.lagging.state_dict()}
+        return {"follows": self._follows, "network": self.lagging.state_dict() if self.lag else {}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._follows = state["follows"]
-        self.lagging.load_state_dict(state["network"])
+        self._follows = state["follows"] and bool(state["network"])
+        if self.lag and self._follows:
+            self.lagging.load_state_dict(state["network"])
 
 
 class Terminal(Credit):

@@ -111,13 +111,14 @@ class TokenPolicy:
     likelihood: WithLikelihood = field(default_factory=WithLikelihood)
 
     def sample(self, real: Tokens) -> Tokens:
-        network = sampling.with_context(self.learner.network.eval(), real)
         given = None if self.likelihood.prefix is None else real.ids[:, : self.likelihood.prefix()]
-        drawn = sampling.sample(network, size(real), self.length, self.end, given=given)
+        with self.engine.drawing(self.learner) as network:
+            network = sampling.with_context(network, real)
+            drawn = sampling.sample(network, size(real), self.length, self.end, given=given)
         return replace(real, ids=drawn.ids, mask=drawn.mask)
 
     def update(self, real: Tokens, fake: Tokens, score: Score[Tokens]) -> Metrics:
-        metrics: Metrics = {}
+        told: dict[str, Tensor] = {}
         drawn, critic = self._drawn(fake.mask), self.gradient.critic
         with torch.no_grad():
             reward = Earned(self.rewards, score, self.engine)
@@ -125,27 +126,25 @@ class TokenPolicy:
             if self.anchor is not None:
                 drift = self._drift(fake, self.anchor.network)
                 per_token = per_token - self.anchor.weight * drift
-                metrics["kl"] = (drift.sum() / fake.mask.sum()).item()
+                told["kl"] = drift.sum() / fake.mask.sum()
             # what is given per token needs no estimate: what follows a token is its credit
             target = self.credit(fake, earned, reward) + credits.reward_to_go(per_token, fake.mask)
             credit = target
             if critic is not None:
-                network: Any = self.learner.network.eval()
-                features = network.features(fake.ids, *fake.context)
+                with self.engine.drawing(self.learner) as network:
+                    features = network.features(fake.ids, *fake.context)
                 credit = target - critic.values(features)
             credit = self._less_baseline(credit * drawn, drawn)
             if self.likelihood.prefix is not None:
                 credit = credit + (fake.mask & ~drawn)
-        metrics |= self._improve(fake, credit, drawn)
+        told = {"reward": earned.mean(), "length": fake.mask.sum(1).float().mean(), **told}
+        metrics = self._improve(fake, credit, drawn)
         if critic is not None:
             metrics |= critic.update(features, target, drawn)
         for _ in range(self.likelihood.teacher_forcing):
             metrics["nll"] = self._teach(real)
-        return {
-            "reward": earned.mean().item(),
-            "length": fake.mask.sum(1).float().mean().item(),
-            **metrics,
-        }
+        # a GPU is waited for once, for all of them
+        return dict(zip(told, torch.stack(list(told.values())).tolist(), strict=True)) | metrics
 
     def _drawn(self, mask: Tensor) -> Tensor:
         """Which tokens the generator drew itself, (batch, time): all but those of a real prefix."""
@@ -186,9 +185,10 @@ class TokenPolicy:
         return self.engine.update(self.learner, loss, size(real))["nll"]
 
     def _drift(self, fake: Tokens, frozen: nn.Module) -> Tensor:
-        now = self.learner.network.eval()(fake.ids, *fake.context, mask=fake.mask)
-        then: Tensor = frozen.eval()(fake.ids, *fake.context, mask=fake.mask)
-        return now - then
+        with self.engine.drawing(self.learner) as network:
+            now: Tensor = network(fake.ids, *fake.context, mask=fake.mask)
+        with self.engine.drawing(frozen) as network:
+            return now - network(fake.ids, *fake.context, mask=fake.mask)
 
     def _less_baseline(self, credit: Tensor, mask: Tensor) -> Tensor:
         """The baseline sees the samples of all processes, so that two processes equal one on the joined batch."""
@@ -213,8 +213,9 @@ class HalfDecoded:
     def sample(self, real: Tokens) -> Tokens:
         half = size(real) // 2
         given = rows(real, slice(half, None))
-        network = sampling.with_context(self.policy.learner.network.eval(), given)
-        found = beam_search(network, size(given), self.policy.length, self.policy.end, width=self.width).tokens
+        with self.policy.engine.drawing(self.policy.learner) as network:
+            network = sampling.with_context(network, given)
+            found = beam_search(network, size(given), self.policy.length, self.policy.end, width=self.width).tokens
         best = rows(found, torch.arange(0, size(found), self.width, device=found.ids.device))
         sampled = self.policy.sample(rows(real, slice(half)))
         return concatenate([sampled, replace(given, ids=best.ids, mask=best.mask)])

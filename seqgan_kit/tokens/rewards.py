@@ -13,7 +13,7 @@ from seqgan_kit.engine.engine import Engine
 from seqgan_kit.game import rewards
 from seqgan_kit.game.players import Score
 from seqgan_kit.networks import device_sizes
-from seqgan_kit.samples import Tokens, rows, size
+from seqgan_kit.samples import Tokens, rows, sent, size, size_in_bytes
 from seqgan_kit.tokens import sampling
 from seqgan_kit.tokens.discriminator import AT_ONCE
 
@@ -56,9 +56,9 @@ class Rewards:
         columns = {} if self.columns is None else self.columns(tokens)
         for reward in self.users:
             whole, steps = rewards.evaluate(reward, texts, ids, columns)
-            total += whole.to(total.device)
+            total += sent(whole, total.device)
             if steps is not None:
-                per_token[:, : steps.shape[1]] += steps.to(total.device)
+                per_token[:, : steps.shape[1]] += sent(steps, total.device)
         return total, per_token
 
 
@@ -113,8 +113,16 @@ class Earned:
         return self.rewards.of_logit(sampling.in_chunks(self.score, tokens, self.rewards.scored_at_once))
 
     def _one_by_one(self, tokens: Tokens) -> Tensor:
-        """Each prefix as a row of its own, for a discriminator that judges whole rows."""
+        """Each prefix as a row of its own, for a discriminator that judges whole rows; few are laid out at a time."""
         owner, place = tokens.mask.nonzero(as_tuple=True)
-        shown = torch.arange(tokens.ids.shape[1], device=owner.device) <= place.unsqueeze(1)
-        reward = self._of_discriminator(replace(rows(tokens, owner), mask=shown))
+        places = torch.arange(tokens.ids.shape[1], device=owner.device)
+        row = size_in_bytes((tokens.ids, tokens.mask, tokens.context)) // size(tokens)
+        most = max(1, device_sizes.sizes(owner.device).scored_bytes // row)
+        parts = []
+        for some, until in zip(
+            *(one.split(min(most, self.rewards.scored_at_once)) for one in (owner, place)), strict=True
+        ):
+            shown = places <= until.unsqueeze(1)
+            parts.append(self._of_discriminator(replace(rows(tokens, some), mask=shown)))
+        reward = torch.cat(parts)
         return reward.new_zeros(tokens.ids.shape).index_put_((owner, place), reward)

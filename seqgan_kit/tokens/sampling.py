@@ -1,11 +1,11 @@
-"""Drawing tokens from a network, and completing every prefix of a sample: no gradient, one step of time at a time."""
+"""Drawing tokens from a network: no gradient, one step of time at a time."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from seqgan_kit.networks.text.output import block_rows
 from seqgan_kit.networks.text.soft import gumbel_softmax
 from seqgan_kit.samples import SoftTokens, Tokens, rows, size
 
+LOOKS = 16  # tokens between two looks at what has ended, on a device that is no CPU
 State = Any
 """A network's memory of what it has read: a tuple (of tuples) of tensors whose first dimension is the batch."""
 
@@ -50,7 +51,7 @@ class Without:
         network: a `TokenNetwork`, or what is one once it is `given` a context.
         tokens: ids that are not drawn.
         temperature, top_k, top_p: how it is drawn from, as of `sample`; only `expected` depends on them.
-        expected: grows by how many of these tokens the network would have drawn so; a new sum if None.
+        sums: what `expected` is made of, by device, of all contexts; new ones if None.
     """
 
     def __init__(
@@ -60,19 +61,24 @@ class Without:
         temperature: float = 1.0,
         top_k: int = 0,
         top_p: float = 1.0,
-        expected: Tensor | None = None,
+        sums: dict[torch.device, Tensor] | None = None,
     ) -> None:
         self.network, self.tokens = network, list(tokens)
         self.drawing = temperature, top_k, top_p
-        self.expected = torch.zeros((), dtype=torch.float64) if expected is None else expected
+        self.sums = {} if sums is None else sums
         self.start, self.step = network.start, network.step
 
     def parameters(self) -> Iterator[Tensor]:
         found: Iterator[Tensor] = self.network.parameters()
         return found
 
+    @property
+    def expected(self) -> float:
+        """How many of these tokens the network would have drawn so."""
+        return sum(float(one) for one in self.sums.values())
+
     def given(self, *context: Tensor) -> Without:
-        return Without(self.network.given(*context), self.tokens, *self.drawing, self.expected)
+        return Without(self.network.given(*context), self.tokens, *self.drawing, self.sums)
 
     def logits(self, features: Tensor) -> Tensor:
         found = self.network.logits(features).float()
@@ -80,15 +86,8 @@ class Without:
         temperature, top_k, top_p = self.drawing
         heated = found / temperature if temperature else found.masked_fill(~likeliest(found, 1), -torch.inf)
         shares = heated.masked_fill(~likeliest(heated, top_k, top_p), -torch.inf).softmax(-1)
-        self.expected += shares[..., tokens].sum().cpu()
+        self.sums[found.device] = self.sums.get(found.device, 0) + shares[..., tokens].sum()
         return found.index_fill(-1, tokens, -torch.inf)
-
-
-class Completions(NamedTuple):
-    """tokens: (rows, time). cells: (rows,) int64, b * time + t where the row completes the tokens 0..t of sample b."""
-
-    tokens: Tokens
-    cells: Tensor
 
 
 def draw_from(
@@ -166,7 +165,8 @@ def sample(
 ) -> Tokens:
     """`batch` sequences of at most `length` tokens, each up to and with its end token: (batch, time <= length).
 
-    Padding holds the end token. Rows that have ended leave the batch, so short sentences cost little.
+    Padding holds the end token. Rows that have ended leave the batch, so short sentences cost little; where a device
+    would have to be waited for (`looks`) only now and then, so that columns at the end may be all padding.
     temperature divides the logits; 0 takes the likeliest token. top_k, top_p: see `likeliest`; whoever differentiates
     the log-probabilities that the network gives leaves all three as they are.
     given: the sequences' first tokens, (batch, prefix), which are not drawn.
@@ -175,18 +175,23 @@ def sample(
     _check(temperature, top_k, top_p)
     features, state = network.start(batch)
     ids = torch.full((batch, length), end or 0, device=features.device)
-    alive = torch.arange(batch, device=features.device)
+    alive: Any = torch.arange(batch, device=features.device)
+    ended = torch.zeros(batch, dtype=torch.bool, device=features.device)
     for t in range(length):
         if given is not None and t < given.shape[1]:
             tokens = given[alive, t]
         else:
             tokens = draw_from(network, features, temperature, top_k, top_p)
         ids[alive, t] = tokens
-        tokens, state, alive = _drop_ended(tokens, state, alive, end)
+        if end is not None:
+            ended = (tokens == end) | ended
+            tokens, state, ended, alive = without_ended(t, tokens, state, ended, alive)
         if t + 1 == length or not len(alive):
             break
         features, state = network.step(tokens, state)
-    return Tokens(ids[:, : t + 1], until_end(ids[:, : t + 1], end))
+    ids = ids[:, : t + 1]
+    mask = until_end(ids, end)
+    return Tokens(ids if end is None else ids.masked_fill(~mask, end), mask)
 
 
 def soft_sample(
@@ -213,7 +218,7 @@ def soft_sample(
         ids.append(tokens)
         weights.append(soft)
         ended = ended | (tokens == end) if end is not None else ended
-        if t + 1 == length or bool(ended.all()):
+        if t + 1 == length or (looks(t, ended.device) and bool(ended.all())):
             break
         features, state = network.step(tokens, state)
     joined = torch.stack(ids, dim=1)
@@ -241,46 +246,25 @@ def stream(
             features, state = network.step(token, state)
 
 
-@torch.no_grad()
-def roll_out(network: TokenNetwork, sampled: Tokens, repeats: int, length: int, end: int | None) -> Completions:
-    """Completes each proper prefix of each sample `repeats` times (Yu et al. 2017, sec. 3.1, Monte Carlo search).
+def looks(t: int, device: torch.device) -> bool:
+    """Whether to look now at what has ended, for which a device that is no CPU must be waited for."""
+    return device.type == "cpu" or t % LOOKS == LOOKS - 1
 
-    sampled: (batch, time <= length). Every prefix enters one growing batch with its state already computed, so there
-    are `length` sequential steps in all, and no prefix is read twice.
+
+def without_ended(
+    t: int, tokens: Tensor, state: State, ended: Tensor, here: Tensor | slice, patience: float = 0.0
+) -> tuple[Tensor, State, Tensor, Tensor | slice]:
+    """Tokens, states, whether it has ended, and the number of each row that has not, (rows, ...), where it is looked.
+
+    here: the rows' numbers; a slice of the first ones. patience: share of rows that may have ended and are not worth
+    copying the states of the others.
     """
-    batch, time = sampled.ids.shape
-    device = sampled.ids.device
-    _, prefix_state = network.start(batch)
-    ids = torch.empty((0, length), dtype=torch.int64, device=device)
-    cells = alive = torch.empty(0, dtype=torch.int64, device=device)
-    features, state = None, None
-    for t in range(1, length):
-        if t < time:
-            prefix_features, prefix_state = network.step(sampled.ids[:, t - 1], prefix_state)
-            owner = sampled.mask[:, t].nonzero().squeeze(1).repeat(repeats)
-            new = torch.full((len(owner), length), end or 0, device=device)
-            new[:, :t] = sampled.ids[owner, :t]
-            alive = torch.cat([alive, len(ids) + torch.arange(len(owner), device=device)])
-            ids, cells = torch.cat([ids, new]), torch.cat([cells, owner * time + t - 1])
-            entering = (prefix_features[owner], select(prefix_state, owner))
-            if len(owner):
-                features, state = entering if features is None else join((features, state), entering)
-        if features is None:
-            continue
-        tokens = draw_from(network, features)
-        ids[alive, t] = tokens
-        tokens, state, alive = _drop_ended(tokens, state, alive, end)
-        features, state = network.step(tokens, state) if len(alive) and t + 1 < length else (None, None)
-    return Completions(Tokens(ids, until_end(ids, end)), cells)
-
-
-def _drop_ended(tokens: Tensor, state: State, alive: Tensor, end: int | None) -> tuple[Tensor, State, Tensor]:
-    if end is None:
-        return tokens, state, alive
-    keep = (tokens != end).nonzero().squeeze(1)
-    if len(keep) == len(tokens):
-        return tokens, state, alive
-    return tokens[keep], select(state, keep), alive[keep]
+    if not looks(t, tokens.device):
+        return tokens, state, ended, here
+    keep = (~ended).nonzero().squeeze(1)
+    if len(ended) - len(keep) <= patience * len(ended):
+        return tokens, state, ended, here
+    return tokens[keep], select(state, keep), ended[keep], keep if isinstance(here, slice) else here[keep]
 
 
 def in_chunks(score: Callable[[Tokens], Tensor], tokens: Tokens, chunk: int) -> Tensor:

@@ -96,13 +96,13 @@ def adversarial(objective: Objective) -> Loss:
     return loss
 
 
-def matching(distance: Matching, network: nn.Module) -> Loss:
+def matching(distance: Matching, engine: Engine, judge: Learner) -> Loss:
     """The distance of real and fake features, (rows, dim), those of the discriminator's last layer."""
-    features: Any = network
 
     def loss(real: SoftTokens, fake: SoftTokens, score: Score[Tokens]) -> Tensor:
-        features.eval()
-        return distance(*(features.features(one.read, one.mask).float() for one in (real, fake)))
+        with engine.drawing(judge) as network:
+            features = [network.features(one.read, one.mask).float() for one in (real, fake)]
+        return distance(*features)
 
     return loss
 

@@ -98,7 +98,7 @@ def negative_log_likelihood(network: Any, tokens: Tokens, temperature: float = 1
     order = tokens.mask.sum(1).argsort()  # alike in length, they need little padding
     for first in range(0, size(tokens), CHUNK):
         some = to(trimmed(rows(tokens, order[first : first + CHUNK])), device)
-        total -= _log_prob(network, some, temperature).cpu()
+        total -= _log_prob(network, some, temperature)
     return float(total / tokens.mask.sum().cpu())
 
 
@@ -111,20 +111,20 @@ def log_likelihoods(network: Any, tokens: Tokens) -> Tensor:
     for some in order.split(CHUNK):
         part = to(trimmed(rows(tokens, some)), device)
         log_probs = network(part.ids, *part.context, mask=part.mask)
-        found[some] = (log_probs * part.mask).sum(1, dtype=torch.float64).cpu()
+        found[some] = (log_probs * part.mask).cpu().sum(1, dtype=torch.float64)
     return found
 
 
 def _log_prob(network: Any, tokens: Tokens, temperature: float) -> Tensor:
-    """Of all counted tokens under the sequences' context, their sum in float64."""
+    """Of all counted tokens under the sequences' context, their sum in float64, on the CPU."""
     if temperature == 1.0:
         found: Tensor = network(tokens.ids, *tokens.context, mask=tokens.mask)
-        return found.sum(dtype=torch.float64)
+        return found.cpu().sum(dtype=torch.float64)  # there, because not every GPU knows float64
     features = network.features(tokens.ids, *tokens.context)[tokens.mask]
     block = block_rows(features.device, network.logits(features[:1]).shape[-1])
     parts = zip(features.split(block), tokens.ids[tokens.mask].split(block), strict=True)
     losses = [F.cross_entropy(network.logits(some).float() / temperature, own, reduction="none") for some, own in parts]
-    return -torch.cat(losses).sum(dtype=torch.float64)
+    return -torch.cat(losses).cpu().sum(dtype=torch.float64)
 
 
 def sequences(oracle: LSTMGenerator, count: int, seed: int) -> Tokens:

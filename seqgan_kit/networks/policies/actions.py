@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from seqgan_kit.samples import sent
+
 UNBOUNDED = 1e30  # a bound as great as this is none
 MOST_CHOICES = 1024  # of one component of a Box of integers
 
@@ -106,7 +108,7 @@ class Choices:
         return flat - self._start(flat) if self.start else flat
 
     def _start(self, like: Tensor) -> Tensor:
-        start = torch.tensor(self.start, device=like.device)  # not of `_tensor`, to which (1,) and (1.0,) are the same
+        start = sent(torch.tensor(self.start), like.device)  # not of `_tensor`, to which (1,) and (1.0,) are the same
         return start[0] if self.single else start
 
     def features(self, executed: Tensor) -> Tensor:

@@ -37,12 +37,13 @@ class Normaliser(nn.Module):
         return (values - self.shift) / self.scale
 
     def update(self, moments: Tensor) -> None:
-        """Merges `moments`, as the function of that name gives them, or the sum of several.
+        """Merges `moments`, as the function of that name gives them, or the sum of several. On a GPU they must be of
+        something: to see whether they are, it would have to be waited for.
 
         Chan et al. 1979, eq. 2.1.
         """
         count, total, square = moments[0, 0], moments[1].view(self.mean.shape), moments[2].view(self.mean.shape)
-        if count == 0:
+        if count.device.type == "cpu" and count == 0:
             return
         together = self.count + count
         step = total / together

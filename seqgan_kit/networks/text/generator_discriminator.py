@@ -30,7 +30,7 @@ class GeneratorDiscriminator(nn.Module):
         self.generator = deepcopy(generator)
         if isinstance(self.generator, Seq2SeqGenerator):
             self.generator.output.requires_grad_(False)
-        else:  # where it is the embedding, too, that is trained
+        elif self.generator.adapted is None:  # where it is the embedding, too, that is trained
             weight = self.generator.head.weight
             self.generator.head.requires_grad_(weight is self.generator.model.get_input_embeddings().weight)
         self.output = nn.Linear(width, 1)
@@ -45,4 +45,5 @@ class GeneratorDiscriminator(nn.Module):
         """ids, mask: (batch, time). history, turns: (batch, past), as of `Replies`. -> (batch,), float32, of what the
         mask shows; (batch, time), of each prefix, where it is asked for."""
         features = self.generator.features(F.pad(ids, (0, 1)), history, turns)[:, 1:]  # known after each token
-        return self.output(features if prefixes else last(features, mask)).squeeze(-1).float()
+        read = features if prefixes else last(features, mask)
+        return self.output(read.to(self.output.weight.dtype)).squeeze(-1).float()

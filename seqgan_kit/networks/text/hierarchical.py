@@ -7,11 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.rnn import pack_padded_sequence
 
 from seqgan_kit.bounds import Count, Share
-from seqgan_kit.networks.text.histories import each_once
-from seqgan_kit.samples import last
+from seqgan_kit.networks.text.histories import each_once, packed
+from seqgan_kit.samples import last, sent
 
 
 class HierarchicalDiscriminator(nn.Module):
@@ -65,30 +64,28 @@ class HierarchicalDiscriminator(nn.Module):
         """The second LSTM's state after the history, (batch, hidden) twice."""
         ids, lengths = utterances(history, turns)
         batch, count, _ = ids.shape
-        flat, spoken = ids.flatten(0, 1), lengths.flatten() > 0
-        packed = pack_padded_sequence(
-            self.dropout(self.embedding(flat[spoken])), lengths.flatten()[spoken].cpu(), batch_first=True,
-            enforce_sorted=False,
-        )  # fmt: skip
-        _, (last, _) = self.words(packed)
+        spoken = lengths.flatten().nonzero().squeeze(1)
+        where = sent(spoken, ids.device)
+        said = self.dropout(self.embedding(ids.flatten(0, 1)[where]))
+        _, (last, _) = self.words(packed(said, lengths.flatten()[spoken]))
         read = last.new_zeros(batch * count, last.shape[2])
-        read[spoken] = self.dropout(last[0])
-        number = spoken.view(batch, count).sum(1)
-        packed = pack_padded_sequence(read.view(batch, count, -1), number.cpu(), batch_first=True, enforce_sorted=False)
-        _, (hidden, cell) = self.utterances(packed)
+        read[where] = self.dropout(last[0])
+        number = (lengths > 0).sum(1)
+        _, (hidden, cell) = self.utterances(packed(read.view(batch, count, -1), number))
         return hidden[0], cell[0]
 
 
 def utterances(history: Tensor, turns: Tensor) -> tuple[Tensor, Tensor]:
-    """Each utterance in a row of its own: ids (batch, utterances, longest), padded on the right, and lengths (batch,
-    utterances). history, turns: (batch, past); turns count up from 0, and are -1 on padding."""
-    batch = len(history)
+    """Each utterance in a row of its own: ids (batch, utterances, longest), padded on the right, and on the CPU lengths
+    (batch, utterances). history, turns: (batch, past); turns count up from 0, and are -1 on padding."""
+    turns = turns.cpu()  # a GPU is waited for this once: all that follows depends on them
     count = int(turns.max()) + 1
-    belongs = turns.unsqueeze(1) == torch.arange(count, device=turns.device)[:, None]  # batch, utterances, past
+    belongs = turns.unsqueeze(1) == torch.arange(count)[:, None]  # batch, utterances, past
     lengths = belongs.sum(2)
     rows, columns = (turns >= 0).nonzero(as_tuple=True)
     which = turns[rows, columns]
     place = (belongs.cumsum(2) - 1)[rows, which, columns]
-    ids = history.new_zeros(batch, count, int(lengths.max()))
+    rows, columns, which, place = (sent(index, history.device) for index in (rows, columns, which, place))
+    ids = history.new_zeros(len(history), count, int(lengths.max()))
     ids[rows, which, place] = history[rows, columns]
     return ids, lengths

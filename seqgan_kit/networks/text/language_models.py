@@ -7,19 +7,22 @@ same model, so that log-probabilities agree; neither goes through `generate`.
 from __future__ import annotations
 
 import inspect
+from copy import deepcopy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel
-from transformers.cache_utils import DynamicLayer
+from torch.utils._pytree import tree_map
+from transformers import EncoderDecoderCache, PreTrainedModel
 
+from seqgan_kit.networks.text import masks
 from seqgan_kit.networks.text.histories import Given, each_once
+from seqgan_kit.networks.text.keys_values import cache_of, pairs_of, with_room
 from seqgan_kit.networks.text.output import log_probs
 
-Pairs = tuple[tuple[Tensor, Tensor], ...]
-"""Keys and values (batch, heads, time, width) of each layer."""
+ADAPTER = ".lora_"
+"""What the names of adapters' weights hold, and no others."""
 
 
 class Unsuited(ValueError):
@@ -41,9 +44,28 @@ class LanguageModel(nn.Module):
         self.encodes = bool(model.config.is_encoder_decoder)
         if not isinstance(model.get_output_embeddings(), nn.Linear):
             raise Unsuited(f"{type(model).__name__} has no language modelling head")
-        self.adapted: Any = None  # peft's view of a model whose adapters are trained
+        self.adapted: Any = None
         self.takes_positions = "position_ids" in inspect.signature(model.base_model.forward).parameters
         self.scale, self.cap = self._measured_head()
+        self._whole_masks: bool | None = None  # not known yet
+
+    def adapt(self, adapted: Any) -> None:
+        """Trains adapters alone. adapted: peft's view of the model.
+
+        From here on a state is that of the adapters, and a copy shares all other weights.
+        """
+        self.__dict__["adapted"] = adapted  # no part of its own: it has the model's weights
+        self.register_state_dict_post_hook(_adapters_alone)
+        self.register_load_state_dict_pre_hook(_once)
+        self.register_load_state_dict_post_hook(_others_are_here)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> LanguageModel:
+        if self.adapted is not None:
+            memo.update({id(one): one for one in self.parameters() if not one.requires_grad})
+        copy = type(self).__new__(type(self))
+        memo[id(self)] = copy
+        copy.__dict__.update(deepcopy(self.__dict__, memo))
+        return copy
 
     def forward(self, ids: Tensor, history: Tensor, turns: Tensor, mask: Tensor | None = None) -> Tensor:
         """Log-probability of each token of the replies: (batch, time), float32. ids: (batch, time). history, turns:
@@ -74,37 +96,44 @@ class LanguageModel(nn.Module):
         return Given(self, history, turns)
 
     # Drawn from, its state is a tuple of tensors, batch first: the mask of what was read, keys and values of each
-    # layer, and for an encoder-decoder what the encoder made of the histories.
+    # layer, which may have room for more, and for an encoder-decoder what the encoder made of the histories.
 
     def start(self, batch: int, history: Tensor, turns: Tensor) -> tuple[Tensor, Any]:
         if not self.encodes:
             return each_once(self._begin, history, turns >= 0)
         first = torch.full((batch, 1), self.first, device=history.device)
-        cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
-        return self._decode(first, *self.encode(history, turns >= 0), cache)
+        cache = EncoderDecoderCache(cache_of(()), cache_of(()))
+        return self._decode(first, torch.ones_like(first, dtype=torch.bool), *self.encode(history, turns >= 0), cache)
 
     def _begin(self, history: Tensor, history_mask: Tensor) -> tuple[Tensor, Any]:
         # a cache of the model's own would forget what a sliding window has passed, whose length then differs
-        found = self.read(history, history_mask, past_key_values=DynamicCache(), use_cache=True)
-        return found.last_hidden_state[:, -1], (history_mask, _pairs(found.past_key_values))
+        found = self.read(history, history_mask, past_key_values=cache_of(()), use_cache=True)
+        return found.last_hidden_state[:, -1], (history_mask, pairs_of(found.past_key_values))
 
     def step(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
-        if self.encodes:
-            encoded, history_mask, past, crossed = state
-            cache = EncoderDecoderCache(_cache(past), _cache(crossed))
-            return self._decode(tokens.unsqueeze(1), encoded, history_mask, cache)
-        mask, pairs = state
+        mask, pairs, *others = state
+        cache = cache_of(pairs, mask.shape[1])
         mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
-        found = self.read(tokens.unsqueeze(1), mask, past_key_values=_cache(pairs), use_cache=True)
-        return found.last_hidden_state[:, -1], (mask, _pairs(found.past_key_values))
+        if self.encodes:
+            encoded, history_mask, crossed = others
+            both = EncoderDecoderCache(cache, cache_of(crossed))
+            return self._decode(tokens.unsqueeze(1), mask, encoded, history_mask, both)
+        found = self.read(tokens.unsqueeze(1), mask, past_key_values=cache, use_cache=True)
+        return found.last_hidden_state[:, -1], (mask, pairs_of(found.past_key_values))
+
+    def reserve(self, state: Any, rows: Tensor, steps: int) -> Any:
+        """The state of these rows, (count,), with room for so many tokens: each `step` writes into it, so that an
+        earlier state of the same rows must not be stepped again."""
+        mask, pairs, *others = state
+        return mask[rows], with_room(pairs, rows, mask.shape[1], steps), *tree_map(lambda one: one[rows], others)
 
     def _decode(
-        self, tokens: Tensor, encoded: Tensor, history_mask: Tensor, cache: EncoderDecoderCache
+        self, tokens: Tensor, mask: Tensor, encoded: Tensor, history_mask: Tensor, cache: EncoderDecoderCache
     ) -> tuple[Tensor, Any]:
         found = self.decode(tokens, encoded, history_mask, past_key_values=cache, use_cache=True)
         cache = found.past_key_values
-        state = (encoded, history_mask, _pairs(cache.self_attention_cache), _pairs(cache.cross_attention_cache))
-        return found.last_hidden_state[:, -1], state
+        past, crossed = pairs_of(cache.self_attention_cache), pairs_of(cache.cross_attention_cache)
+        return found.last_hidden_state[:, -1], (mask, past, encoded, history_mask, crossed)
 
     @property
     def head(self) -> Any:
@@ -123,7 +152,8 @@ class LanguageModel(nn.Module):
         if self.takes_positions:  # from the left, padding not counted
             places = (mask.long().cumsum(1) - 1).clamp_min(0)
             positions = {"position_ids": places[:, -ids.shape[1] :]}
-        return self.model.base_model(input_ids=ids, attention_mask=mask, **positions, **others, return_dict=True)
+        shown = masks.of_model(masks.causal(mask, ids.shape[1]), self.model) if self.whole_masks(ids.device) else mask
+        return self.model.base_model(input_ids=ids, attention_mask=shown, **positions, **others, return_dict=True)
 
     def encode(self, history: Tensor, history_mask: Tensor) -> tuple[Tensor, Tensor]:
         """Histories (batch, past) -> (batch, past, width), and which of these tell something, (batch, past)."""
@@ -133,11 +163,19 @@ class LanguageModel(nn.Module):
         # an encoder counts places from the first, padding or not
         places = torch.arange(history.shape[1], device=history.device) - history_mask.sum(1, keepdim=True)
         ids, history_mask = history.gather(1, places % history.shape[1]), places < 0
-        found = self.model.get_encoder()(input_ids=ids, attention_mask=history_mask, return_dict=True)
+        shown = history_mask
+        if self.whole_masks(ids.device):
+            shown = masks.of_model(masks.both_ways(shown, ids.shape[1]), self.model)
+        found = self.model.get_encoder()(input_ids=ids, attention_mask=shown, return_dict=True)
         return found.last_hidden_state, history_mask
 
     def decode(self, ids: Tensor, encoded: Tensor, history_mask: Tensor, **others: Any) -> Any:
         """A decoder without its head."""
+        if self.whole_masks(ids.device):
+            cache, new = others.get("past_key_values"), ids.shape[1]
+            read = ids.new_ones(len(ids), new + (0 if cache is None else cache.get_seq_length()), dtype=torch.bool)
+            others["attention_mask"] = masks.of_model(masks.causal(read, new), self.model)
+            history_mask = masks.of_model(masks.both_ways(history_mask, new), self.model)
         return self.model.get_decoder()(
             input_ids=ids,
             encoder_hidden_states=encoded,
@@ -145,6 +183,33 @@ class LanguageModel(nn.Module):
             **others,
             return_dict=True,
         )
+
+    def whole_masks(self, device: torch.device) -> bool:
+        """Whether the model is given `masks` as its layers use them: on a GPU, if it takes them, which is tried."""
+        if device.type == "cpu":
+            return False  # where to look at a mask costs nothing, and none is the quickest
+        if self._whole_masks is None:
+            self._whole_masks = masks.plain(self.model.config) and self._takes_whole_masks(device)
+        return self._whole_masks
+
+    @torch.no_grad()
+    def _takes_whole_masks(self, device: torch.device) -> bool:
+        was = self.training
+        self.eval()
+        ids, turns = (torch.tensor(rows, device=device) for rows in ([[0, 0, 1], [0, 1, 0]], [[-1, 0, 0], [0, 0, 0]]))
+        found = []
+        try:
+            # within autocast the weights that it casts here would be kept, and have no gradient later
+            with torch.autocast(device.type, enabled=False):
+                for self._whole_masks in (False, True):
+                    found.append(self.features(ids, ids, turns).float())
+        except Exception:  # whatever a model does to a mask that it does not expect
+            return False
+        finally:
+            self._whole_masks = None
+            self.train(was)
+        close = 5e-3 if self.head.weight.dtype == torch.float32 else 5e-2  # kernels differ by rounding
+        return torch.allclose(found[0], found[1], rtol=close, atol=close)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(rows, width) -> (rows, vocabulary)."""
@@ -169,9 +234,10 @@ class LanguageModel(nn.Module):
         cap = float(getattr(self.model.config, "final_logit_softcapping", None) or 0)
         plain = cap * torch.atanh((expected / cap).clamp(-1 + 1e-6, 1 - 1e-6)) if cap else expected
         scale = float((found * plain).sum() / found.square().sum().clamp_min(1e-12))
-        if not torch.allclose(found * scale, plain, rtol=1e-3, atol=1e-3 * float(plain.abs().max())):
+        close = 1e-3 if self.head.weight.dtype == torch.float32 else 2e-2
+        if not torch.allclose(found * scale, plain, rtol=close, atol=close * float(plain.abs().max())):
             raise Unsuited(f"{type(self.model).__name__} computes its logits in a way that is not known here")
-        return (1.0 if abs(scale - 1) < 1e-4 else scale), cap
+        return (1.0 if abs(scale - 1) < close / 10 else scale), cap
 
 
 class Unprompted(nn.Module):
@@ -208,6 +274,10 @@ class Unprompted(nn.Module):
     def step(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
         return self.language.step(tokens, state)
 
+    def reserve(self, state: Any, rows: Tensor, steps: int) -> Any:
+        """As of `LanguageModel`."""
+        return self.language.reserve(state, rows, steps)
+
     def logits(self, features: Tensor) -> Tensor:
         return self.language.logits(features)
 
@@ -219,16 +289,19 @@ class Unprompted(nn.Module):
         return history, torch.zeros_like(history)
 
 
-def _pairs(cache: Any) -> Pairs:
-    return tuple((layer.keys, layer.values) for layer in cache.layers)
+def _adapters_alone(network: LanguageModel, state: dict[str, Any], prefix: str, _: Any) -> None:
+    """Leaves of a state what is trained; of copies that are not, too."""
+    for name in [name for name in state if name.startswith(prefix) and ADAPTER not in name]:
+        del state[name]
 
 
-def _cache(pairs: Pairs) -> DynamicCache:
-    """The inverse. `DynamicCache(pairs)` would copy them all."""
-    cache = DynamicCache()
-    for keys, values in pairs:
-        layer = DynamicLayer()
-        layer.lazy_initialization(keys, values)
-        layer.keys, layer.values = keys, values
-        cache.layers.append(layer)
-    return cache
+def _once(network: LanguageModel, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Of a state that has the base, and all by another name as well, as earlier versions saved it, the adapters."""
+    for name in [name for name in state if name.startswith(prefix)]:
+        if name.startswith(f"{prefix}adapted.") or ADAPTER not in name:
+            del state[name]
+
+
+def _others_are_here(network: LanguageModel, keys: Any) -> None:
+    base = tuple(f"model.{name}" for name in network.model.state_dict() if ADAPTER not in name)
+    keys.missing_keys[:] = [name for name in keys.missing_keys if not name.endswith(base)]

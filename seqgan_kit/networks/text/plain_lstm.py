@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from seqgan_kit.networks.text.histories import Given
-from seqgan_kit.networks.text.output import log_probs
+from seqgan_kit.networks.text.output import in_float32, log_probs
 
 LSTMState = tuple[Tensor, Tensor]
 
@@ -40,7 +40,8 @@ class LSTMRecurrence:
     def features(self, ids: Tensor, labels: Tensor | None = None) -> Tensor:
         """What is known before each token: (batch, time) -> (batch, time, hidden)."""
         before = torch.cat([self._first(len(ids), labels).unsqueeze(1), ids[:, :-1]], dim=1)
-        return self.lstm(self.embedding(before))[0]
+        with in_float32(before.device):
+            return self.lstm(self.embedding(before))[0]
 
     def given(self, labels: Tensor) -> Given:
         """The generator of texts of these classes, (batch,), to be drawn from."""
@@ -51,7 +52,8 @@ class LSTMRecurrence:
         return self.step(self._first(batch, labels), (zeros, zeros))
 
     def step(self, tokens: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
-        hidden, cell = torch.lstm_cell(self.embedding(tokens), state, *self.lstm.all_weights[0])
+        with in_float32(tokens.device):
+            hidden, cell = torch.lstm_cell(self.embedding(tokens), state, *self.lstm.all_weights[0])
         return hidden, (hidden, cell)
 
     def logits(self, features: Tensor) -> Tensor:

@@ -11,6 +11,12 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from seqgan_kit.networks.text import masks
+from seqgan_kit.samples import sent
+
+TRIED = ("bert", "roberta", "electra", "distilbert")
+"""Encoders that take `masks` as their layers use them, to the same end."""
+
 
 class ReplyEncoder(nn.Module):
     """History and reply, or a text alone -> a logit, higher = more human: (batch,). An encoder reads both at once.
@@ -36,6 +42,7 @@ class ReplyEncoder(nn.Module):
         takes_places = "position_ids" in inspect.signature(encoder.forward).parameters
         # who has no padding token (RoBERTa, made from a configuration) can't tell where it is, and is told its places
         self.places = takes_places and encoder.config.pad_token_id is None
+        self.whole_masks = masks.plain(encoder.config) and encoder.config.model_type in TRIED
         self.output = nn.Linear(encoder.config.hidden_size, 1)
 
     def forward(self, ids: Tensor, mask: Tensor, history: Tensor | None = None, turns: Tensor | None = None) -> Tensor:
@@ -47,7 +54,8 @@ class ReplyEncoder(nn.Module):
         # encoders count places from the first, padding or not: padding goes to the end
         places = torch.arange(read.shape[1], device=ids.device) + (turns < 0).sum(1, keepdim=True)
         read, shown, reply = (part.gather(1, places % read.shape[1]) for part in (read, shown, reply))
-        longest = int(shown.sum(1).max())
+        # a GPU reads the padding, too, rather than be waited for to hear how much that is
+        longest = int(shown.sum(1).max()) if shown.device.type == "cpu" else shown.shape[1]
         return self.score(read[:, :longest], shown[:, :longest], reply[:, :longest])
 
     def score(self, ids: Tensor, shown: Tensor, reply: Tensor) -> Tensor:
@@ -55,7 +63,10 @@ class ReplyEncoder(nn.Module):
         kinds: dict[str, Any] = {"token_type_ids": reply} if self.kinds > 1 else {}
         if self.places:
             kinds["position_ids"] = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
-        found = self.encoder(input_ids=ids, attention_mask=shown.long(), **kinds, return_dict=True).last_hidden_state
+        mask = shown.long()
+        if self.whole_masks and shown.device.type != "cpu":
+            mask = masks.of_model(masks.both_ways(shown, shown.shape[1]), self.encoder)
+        found = self.encoder(input_ids=ids, attention_mask=mask, **kinds, return_dict=True).last_hidden_state
         weight = (reply * shown).unsqueeze(2).to(found.dtype)
         mean = (found * weight).sum(1) / weight.sum(1).clamp_min(1)
         return self.output(mean).squeeze(1).float()
@@ -110,8 +121,8 @@ class RetokenisedEncoder(nn.Module):
 
 
 def _padded(rows: list[list[int]], device: torch.device, value: int = 0) -> Tensor:
-    tensors = [torch.tensor(row, dtype=torch.int64, device=device) for row in rows]
-    return pad_sequence(tensors, batch_first=True, padding_value=value)
+    tensors = [torch.tensor(row, dtype=torch.int64) for row in rows]
+    return sent(pad_sequence(tensors, batch_first=True, padding_value=value), device)
 
 
 def _past(ids: Tensor, history: Tensor | None, turns: Tensor | None) -> tuple[Tensor, Tensor]:

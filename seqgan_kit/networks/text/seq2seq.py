@@ -7,11 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 
-from seqgan_kit.networks.text.histories import Given, each_once
-from seqgan_kit.networks.text.output import log_probs
+from seqgan_kit.networks.text.histories import Given, each_once, packed, padded
+from seqgan_kit.networks.text.output import in_float32, log_probs
 
 Memory = tuple[Tensor, Tensor, Tensor, Tensor]
 """Hidden and cell states (batch, layers, width), what was encoded (batch, past, width), and which of it counts."""
@@ -84,7 +83,8 @@ class Seq2SeqGenerator(PreTrainedModel):
         hidden, cell, encoded, history_mask = self.encode(history, turns >= 0)
         before = F.pad(ids[:, :-1], (1, 0), value=self.config.start)
         state = hidden.transpose(0, 1).contiguous(), cell.transpose(0, 1).contiguous()
-        written, _ = self.decoder(self.dropout(self.embedding(before)), state)
+        with in_float32(ids.device):
+            written, _ = self.decoder(self.dropout(self.embedding(before)), state)
         return self._attended(written, encoded, history_mask)
 
     def encode(self, history: Tensor, history_mask: Tensor) -> Memory:
@@ -95,9 +95,9 @@ class Seq2SeqGenerator(PreTrainedModel):
         count = history_mask.sum(1)
         places = (torch.arange(history.shape[1], device=history.device) - count.unsqueeze(1)) % history.shape[1]
         read = self.dropout(self.embedding(history.gather(1, places)))
-        packed = pack_padded_sequence(read, count.cpu(), batch_first=True, enforce_sorted=False)
-        outputs, (hidden, cell) = self.encoder(packed)
-        encoded, _ = pad_packed_sequence(outputs, batch_first=True)
+        with in_float32(history.device):
+            outputs, (hidden, cell) = self.encoder(packed(read, count.cpu()))
+        encoded = padded(outputs)
         known = torch.arange(encoded.shape[1], device=history.device) < count.unsqueeze(1)
         return hidden.transpose(0, 1), cell.transpose(0, 1), encoded, known
 
@@ -113,9 +113,10 @@ class Seq2SeqGenerator(PreTrainedModel):
         """One more token of each reply, (batch,) -> features (batch, width)."""
         hidden, cell, encoded, history_mask = memory
         read, states = self.embedding(tokens), []
-        for *state, weights in zip(hidden.unbind(1), cell.unbind(1), self.decoder.all_weights, strict=True):
-            states.append(torch.lstm_cell(read, state, *weights))
-            read = states[-1][0]
+        with in_float32(tokens.device):
+            for *state, weights in zip(hidden.unbind(1), cell.unbind(1), self.decoder.all_weights, strict=True):
+                states.append(torch.lstm_cell(read, state, *weights))
+                read = states[-1][0]
         hidden, cell = (torch.stack(parts, dim=1) for parts in zip(*states, strict=True))
         features = self._attended(read.unsqueeze(1), encoded, history_mask).squeeze(1)
         return features, (hidden, cell, encoded, history_mask)

@@ -15,4 +15,4 @@ class ValueHead(nn.Module):
         nn.init.zeros_(self.output.bias)
 
     def forward(self, features: Tensor) -> Tensor:
-        return self.output(features).squeeze(-1)
+        return self.output(features.to(self.output.weight.dtype)).squeeze(-1)
